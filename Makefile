@@ -1,0 +1,37 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make the virtualenvs they need.
+PYTHON ?= python3
+SCRIPT ?= rotate_seeq_application_key
+
+# .venv runs tests, lint and sandbox; .venv-runtime has what a Gateway's host has, and runs the scripts.
+DEV := .venv/.ready
+RUNTIME := .venv-runtime/.ready
+RUN := .venv/bin/python
+
+.PHONY: demo test lint bundle clean
+
+demo: $(DEV) $(RUNTIME) bundle
+	@$(RUN) -m sandbox $(SCRIPT)
+
+test: $(DEV) $(RUNTIME)
+	$(RUN) -m pytest --numprocesses=auto $(ARGS)
+
+lint: $(DEV)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bundle: $(DEV)
+	@$(RUN) -m tools.bundle
+
+clean:
+	rm -rf .venv .venv-runtime dist .mypy_cache .ruff_cache .hypothesis
+
+$(DEV): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(RUNTIME): requirements.txt
+	$(PYTHON) -m venv --clear .venv-runtime
+	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,112 @@
+"""Logging in to Azure: which application, at which authority, and why it was refused.
+
+https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pam_scripts.core.errors import ApiError
+from pam_scripts.core.secret import Secret
+
+if TYPE_CHECKING:
+    import requests
+    from azure.core.credentials import TokenCredential
+    from azure.core.exceptions import ClientAuthenticationError
+
+    from pam_scripts.core.gateway import Job
+
+# Which authority a Key Vault's host name belongs to.
+# https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers
+AUTHORITIES = {
+    "vault.azure.net": "login.microsoftonline.com",
+    "vault.usgovcloudapi.net": "login.microsoftonline.us",
+    "vault.azure.cn": "login.chinacloudapi.cn",
+}
+
+_NEXT_STEPS = {
+    "AADSTS7000215": "the Azure client secret is wrong: check 'client_secret' (its value, not its id)",
+    "AADSTS7000222": "the Azure client secret has expired: make a new one for the admin application",
+    "AADSTS700016": "the Azure application is not in this tenant: check 'application_client_id' and 'tenant_id'",
+    "AADSTS90002": "the Azure tenant does not exist: check 'tenant_id'",
+}
+
+
+@dataclass(frozen=True)
+class AppSecret:
+    """The Azure application a script logs in as, and which record named it."""
+
+    tenant_id: str
+    client_id: str
+    secret: Secret
+    source: str
+
+
+def find_app(job: Job) -> AppSecret | None:
+    """Return the Azure application a job comes with; None means the host's own identity.
+
+    The first that has all three fields: an attached record, then the PAM Azure Configuration.
+    """
+    labels = ("tenant_id", "application_client_id", "client_secret")
+    for record in job.attached:
+        if record.has(*labels):
+            return AppSecret(record.get(labels[0]), record.get(labels[1]), record.secret(labels[2]), record.shown)
+    configuration = job.configuration
+    if configuration and configuration.has("tenant_id", "client_id", "client_secret"):
+        return AppSecret(
+            configuration.get("tenant_id"),
+            configuration.get("client_id"),
+            configuration.secret("client_secret"),
+            configuration.shown,
+        )
+    return None
+
+
+def log_in(app: AppSecret | None, authority: str, session: requests.Session) -> TokenCredential:
+    """Return what tokens come from: the given application, else the host's own identity.
+
+    Without an application: environment, workload identity and managed identity, in the order of
+    DefaultAzureCredential; never a developer's login that happens to be on the host.
+    """
+    # Imported where used: azure-identity is a good part of a script's start-up, and not every run needs it.
+    from azure.core.pipeline.transport import RequestsTransport  # noqa: PLC0415
+    from azure.identity import ClientSecretCredential, DefaultAzureCredential  # noqa: PLC0415
+
+    common: dict[str, Any] = {
+        "authority": authority,
+        "transport": RequestsTransport(session=session, session_owner=False),
+        "retry_total": 0,
+        # The authorities are known; asking one of them for a list of authorities proves nothing more.
+        "disable_instance_discovery": True,
+    }
+    if app:
+        return ClientSecretCredential(app.tenant_id, app.client_id, app.secret.reveal(), **common)
+    return DefaultAzureCredential(
+        exclude_developer_cli_credential=True,
+        exclude_cli_credential=True,
+        exclude_powershell_credential=True,
+        exclude_shared_token_cache_credential=True,
+        exclude_visual_studio_code_credential=True,
+        exclude_broker_credential=True,
+        **common,
+    )
+
+
+def no_token(system: str, action: str, error: ClientAuthenticationError) -> ApiError:
+    """Return the error for a refused token; of Entra's long message only the code is certain to carry no value."""
+    match = re.search(r"AADSTS\d+", error.message or "")
+    name = match[0] if match else ""
+    code = error.status_code or (HTTPStatus.UNAUTHORIZED if name else None)
+    return ApiError(
+        system,
+        action,
+        f"no token from Entra ({name or type(error).__name__})",
+        code=code,
+        next_step=_NEXT_STEPS.get(
+            name, "check the Azure credential: attached record, PAM configuration, or managed identity"
+        ),
+    )

@@ -1,0 +1,94 @@
+"""Every failure this package reports, each with the exit status it ends the script with.
+
+A message has up to three parts, joined by semicolons: what went wrong (system, action, object,
+cause), the state left behind, and the next step. None of them ever carries a secret value.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class PamScriptError(Exception):
+    """A failure in words for the person who reads the Gateway's log.
+
+    status: the exit status: 1 failed, with nothing changed or all put back.
+    state: what is left behind; empty until the one who knows it has said so.
+    next_step: what to grant, change or run; may be empty.
+    """
+
+    status: ClassVar[int] = 1
+
+    def __init__(self, cause: str, *, state: str = "", next_step: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.state = state
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (self.cause, self.state, self.next_step) if part)
+
+
+class BadInput(PamScriptError):
+    """The payload or a setting is wrong: names the field and the way out. Nothing was touched."""
+
+    status: ClassVar[int] = 2
+
+
+class Refused(PamScriptError):
+    """A system's state forbids the rotation: names what to grant or change. Nothing was changed."""
+
+
+class Yielded(PamScriptError):
+    """Another rotation of the same target goes first; this one has stepped back."""
+
+
+class OutOfTime(PamScriptError):
+    """The run's deadline has passed, or the run was told to stop."""
+
+
+class OldKeysAlive(PamScriptError):
+    """The new key is in place everywhere, but keys that should be gone still log in."""
+
+    status: ClassVar[int] = 3
+
+
+class NotCertain(PamScriptError):
+    """The end state could not be confirmed: names what a person must look at."""
+
+    status: ClassVar[int] = 4
+
+
+class ApiError(PamScriptError):
+    """A system did not do what it was asked, or did not say whether it did.
+
+    code: the HTTP status, None where no usable answer came.
+    retry_after: seconds the system asked to be left alone, None where it did not say.
+    transient: asking the same again may go better. Says nothing about whether the request took
+        effect: only a look at the system can, since a proxy makes a lost answer look like a
+        connection that never was.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one fact of an answer
+        self,
+        system: str,
+        action: str,
+        cause: str,
+        *,
+        code: int | None = None,
+        retry_after: float | None = None,
+        next_step: str = "",
+    ) -> None:
+        super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
+        self.code = code
+        self.retry_after = retry_after
+
+    @property
+    def transient(self) -> bool:
+        """Whether asking again may go better: no answer, throttled, or a server's own trouble."""
+        return (
+            self.code is None
+            or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            or self.code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        )

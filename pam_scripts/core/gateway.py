@@ -1,0 +1,253 @@
+"""The Keeper Gateway's side: its payload in, an exit status and plain lines out.
+
+https://docs.keeper.io/en/keeperpam/privileged-access-manager/password-rotation/post-rotation-scripts/inputs-and-outputs
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from pam_scripts import __version__
+from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError
+from pam_scripts.core.fields import Field, Record, Settings
+from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.roles import Run
+from pam_scripts.core.secret import Secret
+
+# Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
+_GRACE = 10.0
+
+# Fields that every script's record may carry.
+RUN_FIELDS = (
+    Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
+    Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default="120"),
+    Field("ca_bundle", "path of a PEM file on the Gateway's host with the private CA of your servers"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the Gateway asks for: the PAM User record to rotate, and what came with it.
+
+    attached: the records attached to the script, and the related resource; never the PAM User
+    record, never the PAM Configuration.
+    """
+
+    user: Record
+    configuration: Record | None
+    attached: Sequence[Record]
+
+
+class Voice:
+    """Where a run's lines go: stdout for what happened, stderr for what is wrong; never a secret value.
+
+    Lost lines never disturb a run: a log that went away is no reason to stop half-way.
+    """
+
+    def say(self, line: str) -> None:
+        """Report a step."""
+        self._print(line, sys.stdout)
+
+    def warn(self, line: str) -> None:
+        """Report what does not stop the run, but that somebody should see."""
+        self._print(f"warning: {line}", sys.stderr)
+
+    def fail(self, error: PamScriptError) -> None:
+        """Report the one failure a run ends with."""
+        self._print(f"error: {error}", sys.stderr)
+
+    @staticmethod
+    def _print(line: str, stream: TextIO) -> None:
+        line = " ".join(Secret.redact(line).splitlines())
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(f"{line}\n")
+            stream.flush()
+
+
+def main(
+    title: str,
+    contract: Sequence[Field],
+    script: Callable[[Job, Settings, Run], None],
+    fetch: Callable[[Run, str, Sequence[str], str], Job],
+) -> int:
+    """Run a script as the Gateway does (a payload on standard input), or as an engineer (`--check`).
+
+    contract: the PAM User record's fields. fetch: gets the records of a job through Secrets
+    Manager, by the UIDs of the record, of attached records, and of the PAM configuration.
+    Returns the exit status: 0 only when all is done and confirmed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    voice = Voice()
+    arguments = _arguments(title)
+    try:
+        if arguments.check:
+            # Looking takes as long as it takes a person to wait; the record's own deadline is not known yet.
+            job = fetch(_run(voice, 60), arguments.record, arguments.credential, arguments.configuration)
+        else:
+            job = read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
+        settings = Settings(job.user, contract)
+        run = _run(voice, settings.number("deadline_seconds", 10, 3600))
+        run.dry_run = arguments.check or settings.flag("dry_run")
+        _trust(settings)
+        _end_in_order(run, voice)
+        script(job, settings, run)
+    except PamScriptError as error:
+        if isinstance(error, BadInput):
+            error.state = error.state or "nothing changed"
+        voice.fail(error)
+        return error.status
+    except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
+        voice.fail(_defect(error))
+        return NotCertain.status
+    return 0
+
+
+def _arguments(title: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=title.strip().splitlines()[0],
+        epilog="Without options it reads the Keeper Gateway's payload from standard input. "
+        "Exit status: 0 rotated and confirmed; 1 failed, nothing changed or all put back; 2 bad input, nothing "
+        f"touched; {OldKeysAlive.status} rotated, but old keys are still alive; {NotCertain.status} not certain, "
+        "a person must look.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
+    parser.add_argument("--record", metavar="UID", help="the PAM User record to check")
+    parser.add_argument(
+        "--credential",
+        metavar="UID",
+        action="append",
+        default=[],
+        help="a record attached to the script (default: those that the record's own script settings name)",
+    )
+    parser.add_argument(
+        "--configuration",
+        metavar="UID",
+        default="",
+        help="the PAM configuration (default: the only one shared to the application)",
+    )
+    arguments = parser.parse_args()
+    if arguments.check != bool(arguments.record):
+        parser.error("--check and --record UID go together")
+    return arguments
+
+
+def _run(voice: Voice, seconds: float) -> Run:
+    started = utc_now()
+    rotation_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return Run(rotation_id, started, Deadline(seconds), voice.say, voice.warn)
+
+
+def _trust(settings: Settings) -> None:
+    """Add the record's private CA to what the environment says, for every client of this process."""
+    path = settings.text("ca_bundle")
+    if path and not os.path.isfile(path):  # noqa: PTH113 - a path for other libraries to open, as it was entered
+        raise settings.bad("ca_bundle", path, "the path of a PEM file that is there on the Gateway's host")
+    if path:
+        os.environ["REQUESTS_CA_BUNDLE"] = path
+
+
+def _end_in_order(run: Run, voice: Voice) -> None:
+    """See to it that the run ends: in order when it is told to stop, and from outside where a call hangs."""
+
+    def stop(number: int, _frame: object) -> None:
+        run.deadline.stop(f"stopped by {signal.Signals(number).name}")
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), stop)
+
+    def end() -> None:
+        voice.fail(
+            NotCertain(
+                f"a call still hangs {_GRACE:g} s after the run's time of {run.deadline.seconds:g} s",
+                state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
+                next_step="run the rotation again: it starts from whatever it finds",
+            )
+        )
+        os._exit(NotCertain.status)
+
+    timer = threading.Timer(run.deadline.seconds + _GRACE, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _defect(error: Exception) -> NotCertain:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown place"
+    return NotCertain(f"unexpected {type(error).__name__} in {place}: please report it")
+
+
+# -- the payload ----------------------------------------------------------------------------------
+
+_HOW = "run it as a PAM script of a record, or try `--check --record UID`"
+
+
+def read_job(data: bytes) -> Job:
+    """Read the Gateway's payload: one line of Base64 JSON, `records` in it Base64 JSON again.
+
+    PowerShell adds a byte order mark, a carriage return or blanks. Raises BadInput naming the field.
+    """
+    text = data.decode("utf-8", errors="replace").replace("\ufeff", "").replace("\x00", "").strip()
+    if not text:
+        raise BadInput("standard input is empty", next_step=_HOW)
+    payload = _decoded(text, "standard input")
+    if not isinstance(payload, dict):
+        raise BadInput("standard input: the payload is not a JSON object", next_step=_HOW)
+    for name in ("newPassword", "oldPassword"):
+        if isinstance(payload.get(name), str):
+            Secret(payload[name])
+    encoded = payload.get("records")
+    if not encoded or not isinstance(encoded, str):
+        raise BadInput("the payload's field 'records' is missing, or not Base64 text", next_step=_HOW)
+    listed = _decoded(encoded, "the payload's field 'records'")
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise BadInput("the payload's field 'records' is not a list of records", next_step=_HOW)
+    return job_from(
+        [Record.from_flat(item) for item in listed],
+        user_uid=_uid(payload, "userRecordUid"),
+        configuration_uid=_uid(payload, "providerRecordUid"),
+    )
+
+
+def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str) -> Job:
+    """Tell the records of a job apart by their UIDs; raise BadInput where the PAM User record is not among them."""
+    if not user_uid:
+        raise BadInput("the payload's field 'userRecordUid' is missing", next_step=_HOW)
+    user = next((record for record in records if record.uid == user_uid), None)
+    if user is None:
+        raise BadInput(f"the payload's field 'records' lacks the PAM User record {user_uid}", next_step=_HOW)
+    configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
+    return Job(user, configuration, [record for record in records if record not in (user, configuration)])
+
+
+def _decoded(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON it is
+    try:
+        # Blanks and line ends inside are what a console made of one long line.
+        plain = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise BadInput(f"{what} is not Base64", next_step=_HOW) from None
+    try:
+        return json.loads(plain.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise BadInput(f"{what} is not JSON in Base64", next_step=_HOW) from None
+
+
+def _uid(payload: Mapping[str, Any], name: str) -> str:
+    value = payload.get(name)
+    return value.strip() if isinstance(value, str) else ""

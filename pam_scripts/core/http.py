@@ -1,0 +1,138 @@
+"""One HTTP session for every system: verified TLS, every call bounded, nothing taken from the host.
+
+Meant for requests' own use and to be handed to the SDKs, so that all of them keep the same rules.
+Proxy and private CA come from the environment as requests reads them: HTTPS_PROXY, NO_PROXY and
+REQUESTS_CA_BUNDLE.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, NoReturn
+
+import requests
+
+from pam_scripts import __version__
+from pam_scripts.core.errors import ApiError
+from pam_scripts.core.patience import Deadline, utc_now
+
+
+class Session(requests.Session):
+    """A requests session whose calls end with the run's deadline.
+
+    It follows no redirect (a credential would go to a host nobody named), keeps no cookies (a
+    login with a new key must not change who later calls are made as) and reads no .netrc (which
+    would replace an Authorization header).
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+        self.auth = _as_it_is
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.headers["User-Agent"] = f"pam-scripts/{__version__}"
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
+        """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""
+        kwargs["timeout"] = self._deadline.call_timeout()
+        kwargs["allow_redirects"] = False
+        if kwargs.get("verify") is False:
+            kwargs["verify"] = True
+        return super().send(request, **kwargs)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); None where it is missing or unreadable."""
+    value = headers.get("Retry-After") or headers.get("retry-after")
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, (moment - utc_now()).total_seconds())
+
+
+def phrase(code: int) -> str:
+    """Write an HTTP status for people: `403 Forbidden`."""
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def no_answer(system: str, action: str, error: Exception) -> ApiError:
+    """Return the error for a call that brought no answer: its outcome is unknown."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return ApiError(
+            system,
+            action,
+            "the server's certificate is not trusted",
+            next_step="for a private CA set REQUESTS_CA_BUNDLE, or the record's field 'ca_bundle', to its PEM file",
+        )
+    if isinstance(error, requests.exceptions.Timeout):
+        return ApiError(system, action, "no answer in time")
+    return ApiError(system, action, f"no answer ({type(error).__name__})")
+
+
+def call(  # noqa: PLR0913 - each is one fact of a request
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    system: str,
+    action: str,
+    headers: Mapping[str, str],
+    json: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Make one JSON call, and return the answer's object and headers.
+
+    Raises ApiError for any status but 2xx, for no answer, and for one that is not a JSON object
+    (a proxy's web page, a body cut short): those count as no answer at all.
+    """
+    try:
+        response = session.request(method, url, headers=dict(headers), json=json, params=params)
+    except requests.RequestException as error:
+        raise no_answer(system, action, error) from None
+    if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+        _refuse(response, system, action)
+    if not response.content:
+        return {}, response.headers
+    try:
+        answer = response.json()
+    except requests.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ApiError(system, action, "the answer is not the JSON it should be; is a proxy in the way?")
+    return answer, response.headers
+
+
+def _refuse(response: requests.Response, system: str, action: str) -> NoReturn:
+    cause = phrase(response.status_code)
+    next_step = ""
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
+        next_step = "the server leads elsewhere: enter the address it leads to"
+    try:
+        detail = response.json().get("statusMessage")
+    except (requests.JSONDecodeError, AttributeError):
+        detail = None
+    if isinstance(detail, str) and detail:
+        cause += f" ({' '.join(detail.split())[:200]})"
+    raise ApiError(
+        system,
+        action,
+        cause,
+        code=response.status_code,
+        retry_after=retry_after(response.headers),
+        next_step=next_step,
+    )

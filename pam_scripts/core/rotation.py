@@ -1,0 +1,436 @@
+"""THE order of a rotation. Whoever must trust this package reads `rotate`, and is done.
+
+Until the first deletion a failure puts every store back and deletes the new key; from then on it
+only goes forward. At every moment between, the credential in each store logs in: the old keys
+live until all stores hold the new one, and the new one is never deleted while a store may hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pam_scripts.core.errors import (
+    ApiError,
+    BadInput,
+    NotCertain,
+    OldKeysAlive,
+    PamScriptError,
+    Refused,
+    Yielded,
+)
+from pam_scripts.core.patience import anything, iso, patiently, transient, utc_now
+from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
+
+# A lease outlives its run by this much, for requests still under way and clocks that differ.
+LEASE_MARGIN = timedelta(seconds=60)
+
+_LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
+
+
+def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, run: Run) -> None:
+    """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
+    stores: list[Store] = [truth, *mirrors]
+
+    # 1. Look: the issuer's keys, each store's credential, every reason to stop while that is free.
+    keys = patiently(run.deadline, issuer.list_keys)
+    before = [patiently(run.deadline, store.examine) for store in stores]
+    _refuse_what_is_not_ours(keys, issuer, plan)
+    fate = _decide(keys, before, plan)
+    _report(issuer, stores, before, fate, run)
+    if run.dry_run:
+        return _refuse_missing_rights(issuer, run)
+    until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
+    patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
+
+    attempt = _Attempt(issuer, stores, before, label(plan.owner, run.rotation_id), run)
+    try:
+        # 2. Create the key, labelled with this rotation.
+        expires_at = run.started + plan.life
+        key, credential = issuer.create_key(attempt.label, expires_at)
+        run.say(f"Generated new access key with ID: {key.id} (expires {iso(expires_at)})")
+
+        # 3. Verify it by a real login.
+        _verify(issuer, credential, run)
+        run.say(f"Verified: {key.id} logs in to {issuer.system}")
+
+        # 4. Publish to each store, the truth first, and confirm each by reading back.
+        attempt.publication = Publication(credential, run.rotation_id, run.started, expires_at)
+        for store in stores:
+            attempt.touched.append(store)
+            _publish(store, attempt.publication, run)
+            for place in store.places:
+                run.say(f"Stored in {place}")
+
+        # 5. Look again before the point of no return: nobody came before us, the record is still ours.
+        listed = _last_look(issuer, truth, key, keys, run)
+    except Exception as failure:
+        raise _put_back(attempt, failure) from failure
+
+    # 6. Delete the other keys. From here on it only goes forward.
+    run.deadline.enter_reserve()
+    try:
+        doomed = {item.id for item in fate.doomed}
+        alive = _delete(issuer, [item for item in listed if item.id in doomed], run)
+        for item in fate.doomed:
+            if item.id not in alive:
+                run.say(f"Deleted access key: {item.shown}")
+        for store in stores:
+            _retire(store, [rotation for item in fate.kept if (rotation := rotation_of(item))], run)
+
+        # 7. Confirm: each store still holds ours, the list has ours and nothing else.
+        for store in stores:
+            _publish(store, attempt.publication, run, looking_first=True)
+        extra = _extra_keys(issuer, key, fate, run)
+        _finish(truth, _log_entry(issuer, stores, key, expires_at, fate, extra, run), run)
+        _publish(truth, attempt.publication, run, looking_first=True)
+    except Exception as failure:
+        raise _not_certain(failure, issuer, key, fate) from failure
+    if extra:
+        raise _old_keys_alive(issuer, key, extra)
+    run.say("Key rotation completed successfully!")
+    return None
+
+
+# -- labels: how a key says whose it is ---------------------------------------------------------
+
+
+def label(owner: str, rotation_id: str) -> str:
+    """Return the label of a key made by this rotation for this Keeper record."""
+    return f"keeper:{owner}:{rotation_id}"
+
+
+def owner_of(key: Key) -> str:
+    """Return the UID of the Keeper record whose rotation made the key, empty for any other key."""
+    match = _LABEL.fullmatch(key.label)
+    return match["owner"] if match else ""
+
+
+def rotation_of(key: Key) -> str:
+    """Return the id of the rotation that made the key, empty for any other key."""
+    match = _LABEL.fullmatch(key.label)
+    return match["rotation"] if match else ""
+
+
+# -- 1. look ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Fate:
+    """What is to become of the keys that were there before: kept ones live on, doomed ones go."""
+
+    kept: Sequence[Key]
+    doomed: Sequence[Key]
+
+    @property
+    def kept_ids(self) -> set[str]:
+        return {key.id for key in self.kept}
+
+
+def _refuse_what_is_not_ours(keys: Iterable[Key], issuer: Issuer, plan: Plan) -> None:
+    for key in keys:
+        if issuer.own_key_id and key.id == issuer.own_key_id:
+            raise BadInput(
+                f"{issuer.system}: the admin credential is access key {key.id} of {issuer.target} itself, "
+                "which this rotation deletes",
+                state="nothing changed",
+                next_step="attach the credential of a user administrator instead",
+            )
+        if owner_of(key) not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:
+            raise BadInput(
+                f"{issuer.system}: access key {key.id} of {issuer.target} was made for the Keeper record "
+                f"{owner_of(key)}; record {plan.owner} would delete it",
+                state="nothing changed",
+                next_step="let one record rotate this target; to move it here for good set 'take_over' to 'True'",
+            )
+
+
+def _decide(keys: Sequence[Key], before: Sequence[Copy], plan: Plan) -> _Fate:
+    """Choose which previous keys live on: first what the stores hold, then the newest.
+
+    Never one that an interrupted rotation of this record left behind: made by it, held by no store,
+    and newer than what the stores hold, so that nobody was ever told of it.
+    """
+    held = {copy.key_id for copy in before} - {""}
+    published = max((key.created_at for key in keys if key.id in held), default=None)
+
+    def left_behind(key: Key) -> bool:
+        never_told = key.id not in held and (published is None or key.created_at > published)
+        return owner_of(key) == plan.owner and never_told
+
+    candidates = [key for key in keys if not key.expired(utc_now()) and not left_behind(key)]
+    candidates.sort(key=lambda key: (key.id in held, key.created_at), reverse=True)
+    kept = candidates[: plan.keep]
+    return _Fate(kept, [key for key in keys if key not in kept])
+
+
+def _report(issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], fate: _Fate, run: Run) -> None:
+    for store, copy in zip(stores, before, strict=True):
+        run.say(f"{store.name} holds: {copy.key_id or ('a mixed pair' if copy.parts else 'no key yet')}")
+    run.say(f"{issuer.target} has {_count(len(fate.kept) + len(fate.doomed), 'access key')}")
+    for key in fate.kept:
+        run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
+    for key in fate.doomed:
+        run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
+
+
+def _refuse_missing_rights(issuer: Issuer, run: Run) -> None:
+    missing = patiently(run.deadline, issuer.missing_rights)
+    if missing:
+        raise Refused(f"{issuer.system}: {'; '.join(missing)}", state="nothing changed")
+    run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
+
+
+# -- 3. and 4. verify, publish ------------------------------------------------------------------
+
+
+def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
+    """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
+    settled = run.deadline.left() - issuer.settling
+    in_a_row, pause = 0, 0.3
+    while in_a_row < issuer.logins_in_a_row:
+        try:
+            issuer.log_in(credential)
+            in_a_row += 1
+        except ApiError as error:
+            in_a_row = 0
+            pause = max(pause, error.retry_after or 0.0)
+            if run.deadline.left() - pause <= max(settled, 0.0):
+                raise
+            run.deadline.wait(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _publish(store: Store, publication: Publication, run: Run, *, looking_first: bool = False) -> None:
+    """Write until the store, read back, holds the credential. Looks after every try, so no try is blind."""
+    wanted = store.parts(publication.credential)
+
+    def write_and_read_back() -> None:
+        if looking_first and store.read().holds(wanted):
+            return
+        failed = ApiError(store.name, "confirm the new credential", "it reads back as something else")
+        try:
+            store.write(publication)
+        except ApiError as error:
+            failed = error
+        if not store.read().holds(wanted):
+            raise failed
+
+    patiently(run.deadline, write_and_read_back, retry=anything if looking_first else transient)
+
+
+# -- 5. the last look ---------------------------------------------------------------------------
+
+
+def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run: Run) -> list[Key]:
+    """Return the keys as they are now; raise Yielded where another rotation goes first.
+
+    Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
+    the later one always sees the earlier one's key, whatever their clocks say.
+    """
+    patiently(run.deadline, truth.check_claim)
+    listed = patiently(run.deadline, issuer.list_keys)
+    if key.id not in {item.id for item in listed}:
+        raise Yielded(f"{issuer.system}: the new access key {key.id} was deleted by somebody else")
+    earlier = {item.id for item in known}
+    for rival in listed:
+        new = rival.id not in earlier and rival.id != key.id and owner_of(rival)
+        if new and (rival.created_at, rival.id) < (key.created_at, key.id):
+            raise Yielded(
+                f"{issuer.system}: another rotation of {issuer.target} (Keeper record {owner_of(rival)}) "
+                f"made access key {rival.id} first"
+            )
+    return listed
+
+
+# -- before the first deletion: put everything back ---------------------------------------------
+
+
+class _Attempt:
+    """What a rotation has done so far, for the one place that may have to undo it."""
+
+    def __init__(
+        self, issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], its_label: str, run: Run
+    ) -> None:
+        self.issuer = issuer
+        self.stores = stores
+        self.before = before
+        self.label = its_label
+        self.run = run
+        self.publication: Publication | None = None
+        # The truth is always to be put back: it carries the lease from before the key exists.
+        self.touched: list[Store] = [stores[0]]
+
+
+def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
+    """Bring every store back, then delete the new key; return the error that says how far that went.
+
+    The key goes only once no store can hold it: where one cannot be put back or asked, it stays alive.
+    """
+    issuer, run = attempt.issuer, attempt.run
+    run.deadline.enter_reserve()
+    error = failure if isinstance(failure, PamScriptError) else _unexpected(failure)
+    stuck = []
+    for store, before in reversed(list(zip(attempt.stores, attempt.before, strict=True))):
+        if store in attempt.touched:
+            try:
+                patiently(run.deadline, _back(store, before, attempt.publication), retry=anything)
+            except PamScriptError as reason:
+                stuck.append(store)
+                run.warn(f"{store.name} could not be put back: {reason.cause}")
+    if stuck and attempt.publication:
+        names = ", ".join(store.name for store in stuck)
+        return NotCertain(
+            error.cause,
+            state=f"{names} may hold the new access key {attempt.publication.credential.key_id}, which stays "
+            "alive, as do all other keys; every other store holds what it held before",
+            next_step="run the rotation again once they can be reached: it starts from whatever it finds",
+        )
+    try:
+        made = patiently(run.deadline, _labelled(issuer, attempt.label), retry=anything)
+        alive = _delete(issuer, made, run)
+    except PamScriptError as reason:
+        run.warn(f"the new key could not be looked for: {reason.cause}")
+        alive = {attempt.label}
+    if alive:
+        return NotCertain(
+            error.cause,
+            state=f"all stores hold what they held before, but a new access key labelled '{attempt.label}' "
+            f"may be alive ({', '.join(sorted(alive))})",
+            next_step=f"delete it in {issuer.system}, or run the rotation again: it deletes what it finds",
+        )
+    error.state = "nothing changed" if attempt.publication is None else "all put back as it was"
+    if stuck:
+        error.state += f"; {stuck[0].name} still carries this rotation's lease, which ends by itself"
+    return error
+
+
+def _back(store: Store, before: Copy, publication: Publication | None) -> Callable[[], None]:
+    return lambda: store.put_back(before, publication)
+
+
+def _labelled(issuer: Issuer, its_label: str) -> Callable[[], list[Key]]:
+    return lambda: [key for key in issuer.list_keys() if key.label == its_label]
+
+
+def _unexpected(failure: Exception) -> PamScriptError:
+    """Name a defect by type and place; its own text could carry anything."""
+    frame = failure.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown place"
+    return PamScriptError(f"unexpected {type(failure).__name__} in {place}: please report it")
+
+
+# -- 6. delete ----------------------------------------------------------------------------------
+
+
+def _delete(issuer: Issuer, doomed: Sequence[Key], run: Run) -> set[str]:
+    """Delete these keys, trying every one and every way; return the ids of those still listed.
+
+    The list is the judge, not the answers. Where the system was only busy the same way is tried
+    again, after looking; otherwise the next way is.
+    """
+    alive = list(doomed)
+    for way in issuer.ways_to_delete:
+        again = True
+        waits = iter((0.5, 2.0))
+        while alive and again:
+            errors = [error for key in alive if (error := _attempt_to(way, key))]
+            names = {key.id for key in alive}
+            listed = patiently(run.deadline, issuer.list_keys, retry=anything)
+            alive = [key for key in listed if key.id in names]
+            wait = next(waits, None)
+            again = wait is not None and any(error.transient for error in errors)
+            if alive and again and wait is not None:
+                run.deadline.wait(max([wait, *(error.retry_after or 0.0 for error in errors)]))
+            if alive and errors:
+                run.warn(errors[0].cause)
+    return {key.id for key in alive}
+
+
+def _attempt_to(way: Callable[[Key], None], key: Key) -> ApiError | None:
+    try:
+        way(key)
+    except ApiError as error:
+        return error
+    return None
+
+
+def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
+    """Lock dead credentials away; a failure is worth a warning, since they log nobody in."""
+    try:
+        store.retire(kept)
+    except ApiError as error:
+        run.warn(f"older versions stay readable, though they log nobody in: {error}")
+
+
+# -- 7. confirm ---------------------------------------------------------------------------------
+
+
+def _extra_keys(issuer: Issuer, key: Key, fate: _Fate, run: Run) -> list[Key]:
+    """Return every listed key that should not be there; raise where the new one is not."""
+    listed = patiently(run.deadline, issuer.list_keys, retry=anything)
+    if key.id not in {item.id for item in listed}:
+        raise NotCertain(f"{issuer.system}: the new access key {key.id} is no longer listed")
+    return [item for item in listed if item.id != key.id and item.id not in fate.kept_ids]
+
+
+def _finish(truth: Truth, entry: str, run: Run) -> None:
+    try:
+        patiently(run.deadline, lambda: truth.finish(entry), retry=anything)
+    except ApiError as error:
+        run.warn(f"the ops log was not written and the lease ends by itself: {error}")
+
+
+def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation was about
+    issuer: Issuer,
+    stores: Sequence[Store],
+    key: Key,
+    expires_at: datetime,
+    fate: _Fate,
+    extra: Sequence[Key],
+    run: Run,
+) -> str:
+    alive = {item.id for item in extra}
+    deleted = [item.id for item in fate.doomed if item.id not in alive]
+    lines = [
+        f"Date: {iso(run.started)}",
+        f"Rotation: {run.rotation_id}",
+        f"Rotated: {issuer.target} in {issuer.system}, new access key {key.id}",
+        f"Stored in: {', '.join(place for store in stores for place in store.places)}",
+        f"Deleted: {', '.join(deleted) or 'none'}",
+        f"Kept: {', '.join(item.id for item in fate.kept) or 'none'}",
+        f"Still alive: {', '.join(sorted(alive)) or 'none'}",
+        "Reason: rotation started by Keeper",
+        "Consumers reloaded: none named",
+        "Health: the new key logged in before it was stored",
+        f"Next due: before {iso(expires_at)}",
+    ]
+    return "\n".join(lines)
+
+
+def _old_keys_alive(issuer: Issuer, key: Key, extra: Sequence[Key]) -> OldKeysAlive:
+    return OldKeysAlive(
+        f"{issuer.system}: {_count(len(extra), 'other access key')} of {issuer.target} still alive: "
+        f"{', '.join(item.shown for item in extra)}",
+        state=f"the new access key {key.id} is in place in every store",
+        next_step=f"delete them in {issuer.system}, or run the rotation again",
+    )
+
+
+def _not_certain(failure: Exception, issuer: Issuer, key: Key, fate: _Fate) -> PamScriptError:
+    error = failure if isinstance(failure, PamScriptError) else _unexpected(failure)
+    doomed = ", ".join(item.id for item in fate.doomed) or "none"
+    return NotCertain(
+        error.cause,
+        state=f"the new access key {key.id} logs in and was stored everywhere, but the end was not confirmed; "
+        f"keys that may still be alive in {issuer.system}: {doomed}",
+        next_step="look at the keys of the target and at the stores, or run the rotation again",
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

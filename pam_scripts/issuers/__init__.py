@@ -1,0 +1,1 @@
+"""Where keys are born and die: one module for each system that issues them."""

@@ -1,0 +1,350 @@
+"""Seeq: access keys of an application, over the REST API (R60 and later).
+
+Every Seeq server describes its own API under `/api/index.html`; the official Python client
+(PyPI `seeq`) is its written form. What neither says is not relied on here: whether a key is
+deleted by its key id or its item id, and whether a key's login names the directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.fields import Field, Record
+from pam_scripts.core.gateway import Job
+from pam_scripts.core.patience import iso, parse_iso
+from pam_scripts.core.roles import Credential, Key
+from pam_scripts.core.secret import Secret
+
+SYSTEM = "seeq"
+_MEDIA_TYPE = "application/vnd.seeq.v1+json"
+_RIGHT = "User and Group Administration"
+# How people read that capability, and how the API spells it (official client, seeq.base.seeq_names).
+_RIGHT_NAMES = {"userandgroupadministration", "useradministrationcapability"}
+_GRANT = f'the admin user must be an administrator or have the capability "{_RIGHT}"'
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Where Seeq looks a login up: the class and id of an authentication provider."""
+
+    provider_class: str = "Auth"
+    provider_id: str = "Seeq"
+
+
+SEEQ_DIRECTORY = Directory()
+
+
+@dataclass(frozen=True)
+class Login:
+    """What the script itself logs in with. directory: None where the record names none."""
+
+    username: str
+    password: Secret
+    directory: Directory | None = None
+
+
+ADMIN_FIELDS = (
+    Field(
+        "login",
+        "a Seeq user who may make keys: an administrator or user administrator",
+        type="login",
+        required=True,
+    ),
+    Field("password", "that user's password", type="password", required=True),
+    Field("seeq_server_url", "address of the Seeq server, https://host"),
+    Field("auth_provider_class", "class of the user's directory", default=SEEQ_DIRECTORY.provider_class),
+    Field("auth_provider_id", "id of the user's directory", default=SEEQ_DIRECTORY.provider_id),
+)
+
+
+def find_admin(job: Job, server_url: str) -> tuple[str, Login]:
+    """Return the server's address and the login that makes keys there.
+
+    The login is the attached record that has `login` and `password`, else the PAM Configuration's
+    custom fields. The address is the given one, else the one beside the login. Raises BadInput
+    where there is no login, several that cannot be told apart, or no usable address.
+    """
+    candidates = [record for record in job.attached if record.has("login", "password")]
+    if len(candidates) > 1:
+        # Azure's admin record may carry a login too; the one that names a server is Seeq's.
+        candidates = [record for record in candidates if record.has("seeq_server_url")] or candidates
+    if len(candidates) > 1:
+        candidates = [record for record in candidates if not record.has("tenant_id", "client_secret")] or candidates
+    if len(candidates) > 1:
+        titles = ", ".join(record.shown for record in candidates)
+        raise BadInput(
+            f"{len(candidates)} attached records have a login and a password: {titles}",
+            next_step="give the Seeq admin's record, and only that one, a field 'seeq_server_url'",
+        )
+    configuration = job.configuration
+    if candidates:
+        source = candidates[0]
+        login = Login(source.get("login"), source.secret("password"), _directory(source))
+    elif configuration and configuration.has("seeq_admin_login", "seeq_admin_password"):
+        source = configuration
+        login = Login(source.get("seeq_admin_login"), source.secret("seeq_admin_password"), _directory(source))
+    else:
+        raise BadInput(
+            "no Seeq admin credential: no attached record has both 'login' and 'password'",
+            next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
+            "in the PAM configuration",
+        )
+    return _address(server_url or source.get("seeq_server_url", "url"), source), login
+
+
+def _directory(record: Record) -> Directory | None:
+    if not record.has("auth_provider_class") and not record.has("auth_provider_id"):
+        return None
+    return Directory(
+        record.get("auth_provider_class") or SEEQ_DIRECTORY.provider_class,
+        record.get("auth_provider_id") or SEEQ_DIRECTORY.provider_id,
+    )
+
+
+def _address(entered: str, source: Record) -> str:
+    if not entered:
+        raise BadInput(
+            f"no Seeq server: field 'seeq_server_url' is empty in the PAM User record and in {source.shown}",
+            next_step="enter https://HOST",
+        )
+    parts = urlsplit(entered)
+    try:
+        usable = parts.scheme == "https" and parts.hostname and not parts.username and (parts.port or 1)
+    except ValueError:
+        usable = False
+    if not usable or parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.fragment:
+        raise BadInput(
+            f"field 'seeq_server_url' is {entered.partition('@')[2] or entered!r}",
+            next_step="it must be https://HOST, without user name and path",
+        )
+    return f"https://{parts.netloc.lower()}"
+
+
+class Server:
+    """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
+
+    def __init__(self, url: str, login: Login, session: requests.Session, say: Callable[[str], None]) -> None:
+        self.url = url
+        self.username = login.username
+        self._login = login
+        self._session = session
+        self._say = say
+        self._session_headers: Mapping[str, str] = {}
+
+    def log_in(self, username: str, password: Secret, directory: Directory | None, action: str) -> Mapping[str, str]:
+        """POST /auth/login; return the headers that make later calls this user's.
+
+        directory: None names none, as the official client does with an access key.
+        """
+        body = {"username": username, "password": password.reveal()}
+        if directory:
+            body |= {"authProviderClass": directory.provider_class, "authProviderId": directory.provider_id}
+        _, headers = self._send("POST", "/auth/login", action, {}, body)
+        token = headers.get("x-sq-auth")
+        if not token:
+            raise ApiError(SYSTEM, action, "the answer carries no session; is a proxy in the way?")
+        Secret(token)
+        names = ("x-sq-auth", "x-sq-csrf")
+        return {name: value for name in names if (value := headers.get(name))}
+
+    def log_in_with_key(self, username: str, password: Secret, action: str) -> Mapping[str, str]:
+        """Log in with an access key: with Seeq's own directory, and without one where that is refused.
+
+        Seeq's documents name the directory for a key, its official client does not.
+        """
+        try:
+            return self.log_in(username, password, SEEQ_DIRECTORY, action)
+        except ApiError as error:
+            if error.code != HTTPStatus.UNAUTHORIZED:
+                raise
+            return self.log_in(username, password, None, action)
+
+    def get(self, path: str, action: str) -> dict[str, Any]:
+        """GET, as the admin user."""
+        return self._call("GET", path, action)
+
+    def post(self, path: str, action: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST, as the admin user."""
+        return self._call("POST", path, action, body)
+
+    def delete(self, path: str, action: str) -> None:
+        """DELETE, as the admin user."""
+        self._call("DELETE", path, action)
+
+    def _call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        fresh = not self._session_headers
+        if fresh:
+            self._log_in_as_admin()
+        try:
+            return self._send(method, path, action, self._session_headers, body)[0]
+        except ApiError as error:
+            # 401 says that nothing was done: a session that has ended may be made again, once.
+            if error.code != HTTPStatus.UNAUTHORIZED or fresh:
+                raise
+            self._log_in_as_admin()
+            return self._send(method, path, action, self._session_headers, body)[0]
+
+    def _log_in_as_admin(self) -> None:
+        action = f"log in as {self.username}"
+        login = self._login
+        try:
+            if login.directory:
+                headers = self.log_in(login.username, login.password, login.directory, action)
+            else:
+                headers = self.log_in_with_key(login.username, login.password, action)
+        except ApiError as error:
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                error.next_step = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
+            raise
+        first = not self._session_headers
+        self._session_headers = headers
+        if first:
+            self._say(f"Authenticated to Seeq server: {self.url} as {self.username}")
+
+    def _send(
+        self, method: str, path: str, action: str, session: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        headers = {"Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE, **session}
+        return http.call(
+            self._session,
+            method,
+            f"{self.url}/api{path}",
+            system=SYSTEM,
+            action=action,
+            headers=headers,
+            json=body,
+        )
+
+
+class ApplicationKeys:
+    """The access keys of one Seeq application."""
+
+    system = SYSTEM
+    settling = 10.0
+    logins_in_a_row = 1
+
+    def __init__(self, server: Server, application_id: str, say: Callable[[str], None]) -> None:
+        self._server = server
+        self._id = application_id
+        self._path = f"/applications/{quote(application_id, safe='')}"
+        self._name = ""
+        self._say = say
+        self.ways_to_delete: Sequence[Callable[[Key], None]] = (
+            self._delete_by_key_id,
+            self._delete_by_item_id,
+            self._archive,
+        )
+
+    @property
+    def target(self) -> str:
+        """The application as messages name it."""
+        return f"application {self._id}" + (f" ({self._name})" if self._name else "")
+
+    @property
+    def own_key_id(self) -> str:
+        """What the script is logged in with, which may be an access key."""
+        return self._server.username
+
+    def list_keys(self) -> list[Key]:
+        """GET /applications/{id}: the keys that are not archived.
+
+        Raises Refused for an application whose keys cannot work: archived, or one that
+        authenticates through an identity provider.
+        """
+        action = f"read {self.target}"
+        try:
+            application = self._server.get(self._path, action)
+        except ApiError as error:
+            if error.code == HTTPStatus.NOT_FOUND and not self._name:
+                error.state = "nothing changed"
+                error.next_step = "check 'application_id'; the application may be archived, or not this user's to see"
+            elif error.code == HTTPStatus.FORBIDDEN:
+                error.next_step = _GRANT
+            raise
+        listed = application.get("accessKeys") or []
+        if application.get("id") is None or not isinstance(listed, list):
+            raise ApiError(SYSTEM, action, "the answer is not an application; is a proxy in the way?")
+        first, self._name = not self._name, str(application.get("name") or self._id)
+        if first:
+            self._say(f"Retrieved application: {self._name} ({self._id})")
+        if application.get("isArchived"):
+            raise Refused(
+                f"{SYSTEM}: {action}: it is archived",
+                state="nothing changed",
+                next_step="restore it, or stop rotating it",
+            )
+        if application.get("oidcDirectoryId"):
+            raise Refused(
+                f"{SYSTEM}: {action}: it authenticates through an identity provider (OIDC) and can have no access keys",
+                state="nothing changed",
+                next_step="rotate its secret at the identity provider",
+            )
+        return [_key(item, action) for item in listed if not item.get("isArchived")]
+
+    def missing_rights(self) -> list[str]:
+        """GET /users/me: administrators and user administrators may make keys for applications."""
+        user = self._server.get("/users/me", "read the admin user's rights")
+        granted = [str(name) for name in user.get("capabilities") or []]
+        granted += [str(grant.get("capability")) for grant in user.get("capabilityGrants") or []]
+        if user.get("isAdmin") or any(_letters(name) in _RIGHT_NAMES for name in granted):
+            return []
+        return [f"{self._server.username} may not make keys: {_GRANT}"]
+
+    def create_key(self, label: str, expires_at: datetime) -> tuple[Key, Credential]:
+        """POST /applications/{id}/generate-access-key; the answer carries the password, this once."""
+        action = f"create key for {self.target}"
+        try:
+            made = self._server.post(
+                f"{self._path}/generate-access-key", action, {"label": label, "expiry": iso(expires_at)}
+            )
+        except ApiError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                error.next_step = _GRANT
+            raise
+        password = Secret(str(made.get("password") or ""))
+        if not password:
+            raise ApiError(SYSTEM, action, "the answer carries no password")
+        key = _key(made, action)
+        return key, Credential(key.id, password)
+
+    def log_in(self, credential: Credential) -> None:
+        """POST /auth/login with the key: id as username, password as password."""
+        action = f"log in with access key {credential.key_id}"
+        self._server.log_in_with_key(credential.key_id, credential.secret, action)
+
+    def _delete_by_key_id(self, key: Key) -> None:
+        self._server.delete(f"/accesskeys/{quote(key.id, safe='')}", f"delete access key {key.id}")
+
+    def _delete_by_item_id(self, key: Key) -> None:
+        self._server.delete(f"/accesskeys/{quote(key.item_id, safe='')}", f"delete access key {key.id}")
+
+    def _archive(self, key: Key) -> None:
+        self._server.delete(f"/items/{quote(key.item_id, safe='')}", f"archive access key {key.id}")
+
+
+def _key(item: Mapping[str, Any], action: str) -> Key:
+    try:
+        expiry = item.get("expiry")
+        return Key(
+            id=str(item["keyId"]),
+            label=str(item.get("name") or ""),
+            created_at=parse_iso(str(item["createdAt"])),
+            expires_at=parse_iso(str(expiry)) if expiry else None,
+            item_id=str(item.get("id") or ""),
+        )
+    except (KeyError, ValueError) as error:
+        raise ApiError(SYSTEM, action, f"an access key in the answer is not readable ({error})") from None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())

@@ -1,0 +1,1 @@
+"""Where copies of a credential are kept: one module for each system that stores them."""

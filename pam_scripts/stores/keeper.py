@@ -1,0 +1,429 @@
+"""Keeper: the record that is rotated, through Secrets Manager; the truth that mirrors follow.
+
+Fields are found by their label, in the custom fields only: the SDK's own look-up falls back to
+the field's type and would hit another field. Every save starts from a record fetched just before
+and is judged by reading back, since a save's answer may be lost. The lease that keeps two
+rotations apart stands in the record itself and is taken by the record's revision.
+
+https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from keeper_secrets_manager_core import SecretsManager
+from keeper_secrets_manager_core.dto.payload import KSMHttpResponse
+from keeper_secrets_manager_core.storage import InMemoryKeyValueStorage
+from keeper_secrets_manager_core.utils import bytes_to_base64
+
+from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
+from pam_scripts.core.fields import Record, flat_value, normalised
+from pam_scripts.core.gateway import Job, job_from
+from pam_scripts.core.http import Session
+from pam_scripts.core.patience import iso, parse_iso, patiently, utc_now
+from pam_scripts.core.roles import Copy, Credential, Publication, Run
+from pam_scripts.core.secret import Secret
+
+T = TypeVar("T")
+
+SYSTEM = "keeper"
+LEASE = "rotation_lease"
+OPS_LOG = "last_rotation"
+
+# Where a Gateway keeps its Secrets Manager configuration. It is the Gateway's own: read, never written.
+CONFIG_VARIABLES = ("KSM_CONFIG", "GATEWAY_CONFIG")
+CONFIG_FILES = ("/etc/keeper-gateway/gateway-config.json", "~/.keeper/gateway-config.json")
+_CONFIG_KEYS = ("hostname", "clientId", "privateKey", "appKey")
+_CONFIG_OPTIONAL = ("serverPublicKey", "serverPublicKeyId", "appOwnerPublicKey")
+
+
+def read_config() -> dict[str, str]:
+    """Return the Gateway's Secrets Manager configuration from the first place that has one.
+
+    Raises BadInput where no place has one, or the first that does is not usable.
+    """
+    unreadable = ""
+    for name in CONFIG_VARIABLES:
+        if text := os.environ.get(name, "").strip():
+            return _parse_config(text, f"the environment variable {name}")
+    for name in CONFIG_FILES:
+        path = Path(name).expanduser()
+        try:
+            return _parse_config(path.read_text(encoding="utf-8"), str(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            unreadable = f" ({path} is there, but cannot be read: {type(error).__name__})"
+    places = ", ".join([*CONFIG_VARIABLES, *CONFIG_FILES])
+    raise BadInput(
+        f"no Secrets Manager configuration was found{unreadable}",
+        next_step=f"run as the Gateway's user, or provide it in one of: {places}",
+    )
+
+
+def _parse_config(text: str, place: str) -> dict[str, str]:
+    try:
+        plain = text if text.lstrip().startswith("{") else base64.b64decode(text, validate=True).decode()
+        values = json.loads(plain)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise BadInput(f"{place} is not a Secrets Manager configuration: neither JSON nor Base64 of it")
+    missing = [key for key in _CONFIG_KEYS if not values.get(key)]
+    if missing:
+        raise BadInput(
+            f"{place} is not a bound Secrets Manager configuration: it lacks {', '.join(missing)}",
+            next_step="point to the Gateway's own configuration",
+        )
+    Secret(str(values["privateKey"]))
+    Secret(str(values["appKey"]))
+    return {key: str(values[key]) for key in (*_CONFIG_KEYS, *_CONFIG_OPTIONAL) if values.get(key)}
+
+
+class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published without types
+    """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
+
+    def __init__(self, config: Mapping[str, str], session: requests.Session) -> None:
+        super().__init__(config=InMemoryKeyValueStorage(dict(config)))
+        self._session = session
+
+    def post_function(  # the SDK's is static, and called through self
+        self,
+        url: str,
+        transmission_key: Any,  # noqa: ANN401 - the SDK's own types
+        encrypted_payload_and_signature: Any,  # noqa: ANN401
+        _verify: object = True,
+        _proxy: object = None,
+    ) -> Any:  # noqa: ANN401
+        """Post one encrypted request; raise ApiError for every answer the SDK would wait or stumble over."""
+        action = url.rpartition("/")[2].replace("_", " ")
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "PublicKeyId": str(transmission_key.publicKeyId),
+            "TransmissionKey": bytes_to_base64(transmission_key.encryptedKey),
+            "Authorization": f"Signature {bytes_to_base64(encrypted_payload_and_signature.signature)}",
+        }
+        body = encrypted_payload_and_signature.encrypted_payload
+        try:
+            response = self._session.post(url, headers=headers, data=body)
+        except requests.RequestException as error:
+            raise http.no_answer(SYSTEM, action, error) from None
+        if response.status_code != HTTPStatus.OK:
+            _refuse_unless_key(response, action)
+        elif action == "get secret" and not response.content:
+            raise ApiError(SYSTEM, action, "the answer is empty")
+        return KSMHttpResponse(response.status_code, response.content, response)
+
+    def fetch(self, uids: Sequence[str]) -> dict[str, Any]:
+        """Return the records with these UIDs (all that are shared for none), those that can be read, by UID."""
+        answer = _readable("get secret", lambda: self.get_secrets(list(uids) or None, full_response=True))
+        if answer.bad_records or answer.bad_folders:
+            raise ApiError(SYSTEM, "get secret", "a record in the answer cannot be decrypted")
+        return {record.uid: record for record in answer.records}
+
+    def update(self, record: Any) -> None:  # noqa: ANN401
+        """Save a record whose `dict` was changed; refused where its revision is no longer the newest."""
+        record.raw_json = json.dumps(record.dict)
+        _readable("update secret", lambda: self.save(record))
+
+
+def _readable(action: str, ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except PamScriptError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the SDK lets whatever a strange answer causes through
+        raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+
+
+def _refuse_unless_key(response: requests.Response, action: str) -> None:
+    """Raise for an error answer, unless the server asks for another key: the SDK answers that itself."""
+    try:
+        answer = response.json()
+        name = str(answer.get("result_code") or answer.get("error") or "")
+        wait = answer.get("retry_after")
+    except (requests.JSONDecodeError, AttributeError):
+        name, wait = "", None
+    if name == "key":
+        return
+    code = HTTPStatus.TOO_MANY_REQUESTS if name == "throttled" else response.status_code
+    pause = float(wait) if isinstance(wait, int | float) else http.retry_after(response.headers)
+    cause = http.phrase(code) + (f" ({name})" if re.fullmatch(r"\w{1,60}", name) else "")
+    next_step = ""
+    if name in ("access_denied", "invalid_signature", "invalid_client"):
+        next_step = "check that the Gateway's Secrets Manager application and its device are not locked or removed"
+    raise ApiError(SYSTEM, action, cause, code=code, retry_after=pause, next_step=next_step)
+
+
+def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a record as the Gateway's payload has it: label, or type where there is none, to value."""
+    flat: dict[str, Any] = {"uid": record.uid, "title": record.title or ""}
+    for item in [*(record.dict.get("fields") or []), *(record.dict.get("custom") or [])]:
+        name = item.get("label") or item.get("type") or ""
+        flat.setdefault(name, item.get("value"))
+    return flat
+
+
+def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -> Job:
+    """Put together what the Gateway would hand over for a record, from Secrets Manager alone.
+
+    attached: UIDs of attached records; where none is given, those that the record's script settings
+    name. configuration: UID of the PAM configuration; where none is given, the only one that is
+    shared to the application. Raises BadInput where a named record is not shared.
+    """
+    client = Client(read_config(), Session(run.deadline))
+    records = patiently(run.deadline, lambda: client.fetch([]))
+    if uid in records:
+        attached = attached or _script_credentials(records[uid])
+    configurations = [other for other, record in records.items() if _is_configuration(record)]
+    if not configuration and len(configurations) == 1:
+        configuration = configurations[0]
+    wanted = [item for item in (uid, configuration, *attached) if item]
+    missing = [item for item in wanted if item not in records]
+    if missing:
+        raise BadInput(
+            f"{SYSTEM}: not shared to the Gateway's application: {', '.join(missing)}",
+            next_step="share the folder to the application, or check the UID",
+        )
+    flat = [Record.from_flat(flatten(records[item])) for item in wanted]
+    return job_from(flat, user_uid=uid, configuration_uid=configuration)
+
+
+def _is_configuration(record: Any) -> bool:  # noqa: ANN401
+    return bool(re.fullmatch(r"pam\w*Configuration", record.type or ""))
+
+
+def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
+    """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
+    fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
+    scripts = [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]
+    return [uid for value in scripts for uid in value.get("recordRef") or []]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which fields of the record the credential stands in."""
+
+    key_id: str
+    secret: str
+    expires: str = "expires"
+    rotated_at: str = "rotated_at"
+
+
+class RecordStore:
+    """One PAM User record as the truth of a rotation."""
+
+    def __init__(self, client: Client, uid: str, labels: Labels, rotation_id: str) -> None:
+        self._client = client
+        self._uid = uid
+        self._labels = labels
+        self._rotation_id = rotation_id
+        self._title = ""
+
+    @property
+    def name(self) -> str:
+        """The record as messages name it."""
+        return f"Keeper record '{self._title}' ({self._uid})" if self._title else f"Keeper record {self._uid}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The two fields."""
+        return [f"{self.name}: {self._labels.key_id}, {self._labels.secret}"]
+
+    def parts(self, credential: Credential) -> Mapping[str, str]:
+        """Return what stands in the two fields once the record holds this credential."""
+        return {self._labels.key_id: credential.key_id, self._labels.secret: credential.secret.reveal()}
+
+    def examine(self) -> Copy:
+        """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
+        record = self._fetch(missing=BadInput)
+        if not record.is_editable:
+            raise BadInput(
+                f"{self.name} is not editable for the Gateway's application",
+                state="nothing changed",
+                next_step="give the application 'Can Edit' on the shared folder",
+            )
+        for label in (*self._outputs, OPS_LOG):
+            if len(_find(record, label)) > 1:
+                raise BadInput(
+                    f"{self.name}: field '{label}' stands in the record more than once",
+                    state="nothing changed",
+                    next_step="delete the surplus ones",
+                )
+        self._refuse_foreign_lease(record)
+        return self._copy(record)
+
+    def read(self) -> Copy:
+        """Read the record."""
+        return self._copy(self._fetch())
+
+    def write(self, publication: Publication) -> None:
+        """Save the credential, from a record fetched just before, unless it stands there already."""
+        record = self._fetch()
+        self._require_lease(record)
+        if self._copy(record).holds(self.parts(publication.credential)):
+            return
+        labels = self._labels
+        _put(record, labels.key_id, publication.credential.key_id)
+        _put(record, labels.secret, publication.credential.secret.reveal(), "secret")
+        _put(record, labels.expires, iso(publication.expires_at))
+        _put(record, labels.rotated_at, iso(publication.rotated_at))
+        self._save(record)
+
+    def put_back(self, before: Copy, publication: Publication | None) -> None:
+        """Restore the fields where they hold this publication, and give the lease back."""
+        record = self._fetch()
+        ours = publication is not None and self._copy(record).holds_any(self.parts(publication.credential))
+        leased = _lease_holder(record) == self._rotation_id
+        if not ours and not leased:
+            return
+        if ours:
+            for label, field in before.origin.items():
+                _restore(record, label, field)
+        if leased:
+            _restore(record, LEASE, None)
+        self._save(record)
+        left = self._fetch()
+        if _lease_holder(left) == self._rotation_id or (
+            publication is not None and self._copy(left).holds_any(self.parts(publication.credential))
+        ):
+            raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
+
+    def retire(self, kept: Sequence[str]) -> None:
+        """Nothing to do: Keeper's record history is for people with the right to it."""
+
+    def claim(self, rotation_id: str, until: datetime) -> None:
+        """Take the lease by saving it into the record: of two savers the revision lets one through."""
+        record = self._fetch()
+        if _lease_holder(record) == rotation_id:
+            return
+        self._refuse_foreign_lease(record)
+        _put(record, LEASE, f"{rotation_id} until {iso(until)}")
+        self._save(record)
+
+    def check_claim(self) -> None:
+        """Read the record; raise Yielded unless the lease in it is ours."""
+        self._require_lease(self._fetch())
+
+    def finish(self, entry: str) -> None:
+        """Write the ops log and give the lease back, in one save; looks first, so it may be repeated."""
+        record = self._fetch()
+        if _value(record, OPS_LOG) == entry and _lease_holder(record) != self._rotation_id:
+            return
+        self._require_lease(record)
+        _put(record, OPS_LOG, entry, "multiline")
+        _restore(record, LEASE, None)
+        self._save(record)
+
+    # -- within -----------------------------------------------------------------------------------
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        labels = self._labels
+        return (labels.key_id, labels.secret, labels.expires, labels.rotated_at)
+
+    def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
+        record = self._client.fetch([self._uid]).get(self._uid)
+        if record is None:
+            cause = f"record {self._uid} is not shared to the Gateway's application"
+            if missing:
+                raise missing(
+                    f"{SYSTEM}: {cause}",
+                    state="nothing changed",
+                    next_step="share its folder to the application, with 'Can Edit'",
+                )
+            raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
+        self._title = record.title or ""
+        return record
+
+    def _save(self, record: Any) -> None:  # noqa: ANN401
+        try:
+            self._client.update(record)
+        except ApiError as error:
+            # Which error stands for an outdated revision is nowhere written down: the revision itself tells.
+            if error.transient or self._fetch().revision == record.revision:
+                raise
+            raise ApiError(SYSTEM, "update secret", "somebody else saved the record at the same moment") from None
+
+    def _copy(self, record: Any) -> Copy:  # noqa: ANN401
+        labels = (self._labels.key_id, self._labels.secret)
+        parts = {label: value for label in labels if (value := _value(record, label))}
+        Secret(parts.get(self._labels.secret, ""))
+        origin = {label: copy.deepcopy(next(iter(_find(record, label)), None)) for label in self._outputs}
+        whole = len(parts) == len(labels)
+        return Copy(parts, _value(record, self._labels.key_id) if whole else "", origin)
+
+    def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
+        holder, until = _lease(record)
+        if holder and holder != self._rotation_id and until > utc_now():
+            raise Yielded(
+                f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
+                state="nothing changed",
+                next_step="let it finish; if it was killed, rotate again after that time",
+            )
+
+    def _require_lease(self, record: Any) -> None:  # noqa: ANN401
+        holder, _ = _lease(record)
+        if holder != self._rotation_id:
+            raise Yielded(f"{self.name}: {f'rotation {holder} has' if holder else 'somebody has ended'} the lease")
+
+
+def _lease(record: Any) -> tuple[str, datetime]:  # noqa: ANN401
+    """Return who holds the lease and until when; nobody, where it is missing or unreadable."""
+    match = re.fullmatch(r"(\S+) until (\S+)", _value(record, LEASE))
+    try:
+        return (match[1], parse_iso(match[2])) if match else ("", utc_now())
+    except ValueError:
+        return "", utc_now()
+
+
+def _lease_holder(record: Any) -> str:  # noqa: ANN401
+    return _lease(record)[0]
+
+
+def _find(record: Any, label: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    custom = record.dict.get("custom") or []
+    return [item for item in custom if normalised(item.get("label") or "") == normalised(label)]
+
+
+def _value(record: Any, label: str) -> str:  # noqa: ANN401
+    found = _find(record, label)
+    return flat_value(found[0].get("value")) if found else ""
+
+
+def _put(record: Any, label: str, value: str, kind: str = "text") -> None:  # noqa: ANN401
+    """Set a custom field, adding it with its type where it is missing; a secret's field is made a hidden one."""
+    found = _find(record, label)
+    if not found:
+        record.dict["custom"] = [
+            *(record.dict.get("custom") or []),
+            {"type": kind, "label": label, "value": [value]},
+        ]
+        return
+    found[0]["value"] = [value]
+    if kind == "secret":
+        found[0]["type"] = kind
+
+
+def _restore(record: Any, label: str, field: dict[str, Any] | None) -> None:  # noqa: ANN401
+    """Make a custom field what it was: the same field at its place, or none."""
+    custom = record.dict.get("custom") or []
+    at = next((i for i, item in enumerate(custom) if normalised(item.get("label") or "") == normalised(label)), None)
+    if at is None:
+        custom = [*custom, field] if field else custom
+    else:
+        custom = [*custom[:at], *([copy.deepcopy(field)] if field else []), *custom[at + 1 :]]
+    record.dict["custom"] = custom

@@ -1,0 +1,340 @@
+"""Azure Key Vault: a mirror of the credential in two secrets, or in one more that holds both.
+
+https://learn.microsoft.com/rest/api/keyvault/secrets
+
+Key Vault has no way to write two secrets at once: between the two writes, which follow each other
+directly, a reader may see a new id with an old password. The combined secret has no such moment.
+It has no revisions either, so what keeps two rotations apart is the lease in the Keeper record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
+
+from pam_scripts.core import entra, http
+from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.patience import iso
+from pam_scripts.core.roles import Copy, Credential, Publication
+from pam_scripts.core.secret import Secret
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+T = TypeVar("T")
+
+SYSTEM = "key vault"
+
+_VAULT_NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
+_SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of the secrets: the pair, and the one that holds both where that is asked for."""
+
+    key_id: str
+    password: str
+    combined: str = ""
+
+    @classmethod
+    def from_prefix(cls, prefix: str, target_id: str, *, combined: bool) -> Names:
+        """Return the names for one target; raise BadInput where the prefix makes an illegal one."""
+        stem = f"{prefix}-{target_id}-key"
+        names = cls(f"{stem}-id", f"{stem}-password", stem if combined else "")
+        if not re.fullmatch(_SECRET_NAME, names.password):
+            raise BadInput(
+                f"field 'secret_name_prefix' makes the secret name '{names.password}'",
+                next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten the prefix",
+            )
+        return names
+
+    def __iter__(self) -> Any:  # noqa: ANN401 - an iterator of str
+        return iter([name for name in (self.combined, self.key_id, self.password) if name])
+
+
+def vault_url(name: str) -> str:
+    """Return a vault's URL for its name, or for the URL itself; raise BadInput for anything else."""
+    host = name.removeprefix("https://").rstrip("/").lower() if name.startswith("https://") else ""
+    if not host and re.fullmatch(_VAULT_NAME, name):
+        host = f"{name.lower()}.vault.azure.net"
+    label, _, suffix = host.partition(".")
+    if suffix in entra.AUTHORITIES and re.fullmatch(_VAULT_NAME, label):
+        return f"https://{host}"
+    raise BadInput(
+        f"field 'key_vault_name' is {name[:60]!r}",
+        next_step="enter the vault's name (3 to 24 letters, digits and single hyphens) "
+        f"or its full address, https://NAME.{' or '.join(entra.AUTHORITIES)}",
+    )
+
+
+class Mirror:
+    """The secrets of one target in one vault."""
+
+    def __init__(
+        self,
+        url: str,
+        credential: TokenCredential,
+        names: Names,
+        target_tag: Mapping[str, str],
+        session: requests.Session,
+    ) -> None:
+        self._client = SecretClient(
+            url,
+            credential,
+            transport=RequestsTransport(session=session, session_owner=False),
+            # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
+            retry_total=0,
+            permit_redirects=False,
+        )
+        self._names = names
+        self._target_tag = dict(target_tag)
+        self._vault = url.removeprefix("https://").partition(".")[0]
+        self._seen: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The vault as messages name it."""
+        return f"Azure Key Vault {self._vault}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The secrets' names."""
+        return [f"{self.name} as: {name}" for name in self._names]
+
+    def parts(self, credential: Credential) -> Mapping[str, str]:
+        """Return the secrets' values once the vault holds this credential."""
+        both = {"access_key_id": credential.key_id, "access_key_password": credential.secret.reveal()}
+        values = {
+            self._names.combined: json.dumps(both),
+            self._names.key_id: credential.key_id,
+            self._names.password: credential.secret.reveal(),
+        }
+        return {name: values[name] for name in self._names}
+
+    def examine(self) -> Copy:
+        """Read the secrets; raise Refused where a name is taken by a deleted secret."""
+        copy = self.read()
+        for name in self._names:
+            if not copy.origin[name]:
+                self._refuse_soft_deleted(name)
+        self._seen = {secret.properties.version for secret in copy.origin.values() if secret}
+        return copy
+
+    def read(self) -> Copy:
+        """Read the secrets."""
+        found = {name: self._get(name) for name in self._names}
+        parts = {name: secret.value or "" for name, secret in found.items() if secret}
+        Secret(parts.get(self._names.password, ""))
+        rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
+        pair = found[self._names.key_id] if len(parts) == len(found) and len(rotations) == 1 else None
+        return Copy(parts, pair.value or "" if pair else "", found)
+
+    def write(self, publication: Publication) -> None:
+        """Set those secrets that are not set yet, one directly after the other."""
+        wanted = self.parts(publication.credential)
+        present = self.read().parts
+        for name in self._names:
+            if present.get(name) != wanted[name]:
+                self._set(name, wanted[name], publication)
+
+    def put_back(self, before: Copy, publication: Publication | None) -> None:
+        """Set what stood there before again, as a new version, where this publication stands now.
+
+        Where nothing stood there our version is disabled: deleting it would keep the name from
+        being set again. What another writer has set since is brought back rather than what was
+        there before it.
+        """
+        if publication is None:
+            return
+        written = self.parts(publication.credential)
+        for name in self._names:
+            present = self._get(name)
+            if present is None or (present.value or "") != written[name]:
+                continue
+            previous = self._set_since(name, publication) or before.origin[name]
+            if previous:
+                self._set_again(name, previous)
+            else:
+                self._disable(name, present.properties)
+        if self.read().holds_any(written):
+            raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
+
+    def retire(self, kept: Sequence[str]) -> None:
+        """Disable the versions older than ours, which hold keys that are deleted by now.
+
+        Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
+        their rotation: they may be the kept key's.
+        """
+        for name in self._names:
+            ours = self._get(name)
+            for version in self._versions(name):
+                rotation = (version.tags or {}).get("rotation-id")
+                spared = rotation in kept or (kept and not rotation)
+                if version.enabled and ours and self._is_older(version, ours.properties) and not spared:
+                    self._disable(name, version)
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _is_older(self, version: SecretProperties, ours: SecretProperties) -> bool:
+        # Key Vault's times are whole seconds: a version of the same second counts as older only
+        # where it was there before this rotation began.
+        if version.version in self._seen:
+            return version.version != ours.version
+        return bool(version.created_on and ours.created_on and version.created_on < ours.created_on)
+
+    def _set(self, name: str, value: str, publication: Publication) -> None:
+        kinds = {
+            self._names.key_id: "key-id",
+            self._names.password: "key-password",
+            self._names.combined: "key",
+        }
+        tags = {
+            **self._target_tag,
+            "key-type": kinds[name],
+            "expiry": iso(publication.expires_at),
+            "rotated-at": iso(publication.rotated_at),
+            "rotation-id": publication.rotation_id,
+        }
+        self._ask(
+            f"set secret {name}",
+            lambda: self._client.set_secret(
+                name,
+                value,
+                expires_on=publication.expires_at,
+                content_type="application/json" if name == self._names.combined else "text/plain",
+                tags=tags,
+            ),
+        )
+
+    def _set_again(self, name: str, previous: KeyVaultSecret) -> None:
+        properties = previous.properties
+        self._ask(
+            f"put back secret {name}",
+            lambda: self._client.set_secret(
+                name,
+                previous.value or "",
+                expires_on=properties.expires_on,
+                not_before=properties.not_before,
+                content_type=properties.content_type,
+                tags=properties.tags,
+            ),
+        )
+
+    def _set_since(self, name: str, publication: Publication) -> KeyVaultSecret | None:
+        """Return the newest version that another writer has set since this rotation began."""
+        started = publication.rotated_at.replace(microsecond=0)
+        foreign = [
+            version
+            for version in self._versions(name)
+            if version.enabled
+            and version.version not in self._seen
+            and version.created_on
+            and version.created_on >= started
+            and (version.tags or {}).get("rotation-id") != publication.rotation_id
+        ]
+        if not foreign:
+            return None
+        newest = max(foreign, key=lambda version: version.created_on.timestamp() if version.created_on else 0.0)
+        return self._ask(f"read secret {name}", lambda: self._client.get_secret(name, newest.version))
+
+    def _versions(self, name: str) -> list[SecretProperties]:
+        return self._ask(
+            f"list versions of secret {name}",
+            lambda: list(self._client.list_properties_of_secret_versions(name)),
+        )
+
+    def _disable(self, name: str, version: SecretProperties) -> None:
+        self._ask(
+            f"disable a version of secret {name}",
+            lambda: self._client.update_secret_properties(name, version.version, enabled=False),
+        )
+
+    def _get(self, name: str) -> KeyVaultSecret | None:
+        """Return a secret's latest version; None where there is none, or where it is disabled."""
+
+        def get() -> KeyVaultSecret | None:
+            try:
+                return self._client.get_secret(name)
+            except ResourceNotFoundError:
+                return None
+            except HttpResponseError as error:
+                if error.status_code == HTTPStatus.FORBIDDEN and _inner_code(error) == "SecretDisabled":
+                    return None
+                raise
+
+        return self._ask(f"read secret {name}", get)
+
+    def _refuse_soft_deleted(self, name: str) -> None:
+        try:
+            self._ask(f"look for a deleted secret {name}", lambda: self._client.get_deleted_secret(name))
+        except ApiError as error:
+            # Not deleted, or not ours to know: the write will tell, before anything depends on it.
+            if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
+                return
+            raise
+        raise Refused(
+            f"{SYSTEM}: set secret {name} in {self._vault}: a deleted secret keeps the name",
+            state="nothing changed",
+            next_step="recover it, or purge it",
+        )
+
+    def _ask(self, action: str, ask: Callable[[], T]) -> T:
+        action = f"{action} in {self._vault}"
+        try:
+            return ask()
+        except ClientAuthenticationError as error:
+            raise entra.no_token(SYSTEM, action, error) from None
+        except DecodeError as error:
+            raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+        except HttpResponseError as error:
+            raise _refused(action, error) from None
+        except AzureError as error:
+            raise _no_answer(action, error) from None
+        except (TypeError, ValueError, AttributeError, KeyError, LookupError) as error:
+            # What the SDK's own reading of a strange answer (a web page, half a body) ends in.
+            raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+
+
+def _no_answer(action: str, error: AzureError) -> ApiError:
+    inner = error.inner_exception
+    return http.no_answer(SYSTEM, action, inner if isinstance(inner, Exception) else error)
+
+
+def _refused(action: str, error: HttpResponseError) -> ApiError:
+    code = error.status_code
+    if code is None or code < HTTPStatus.MULTIPLE_CHOICES:
+        return ApiError(SYSTEM, action, "the answer is not readable")
+    inner = _inner_code(error)
+    next_step = ""
+    if code == HTTPStatus.FORBIDDEN:
+        next_step = (
+            "grant the role 'Key Vault Secrets Officer' on the vault (or get, list and set in its access policy)"
+        )
+    elif inner == "ObjectIsDeletedButRecoverable":
+        next_step = "a deleted secret keeps the name: recover it, or purge it"
+    headers = getattr(error.response, "headers", None) or {}
+    cause = http.phrase(code) + (f" ({inner})" if inner else "")
+    return ApiError(SYSTEM, action, cause, code=code, retry_after=http.retry_after(headers), next_step=next_step)
+
+
+def _inner_code(error: HttpResponseError) -> str:
+    """Return Key Vault's own name for a refusal, such as ForbiddenByRbac; empty where it gives none."""
+    inner = getattr(error.error, "innererror", None) or {}
+    code = inner.get("code") if isinstance(inner, Mapping) else None
+    return code if isinstance(code, str) and re.fullmatch(r"\w{1,60}", code) else ""

@@ -1,0 +1,742 @@
+"""Seeq's REST API: logins, sessions, users, applications and their access keys.
+
+Paths, parameters and models are those of the official client, PyPI `seeq` (https://pypi.org/project/seeq/)
+release 66; behaviour follows https://support.seeq.com/kb/latest/cloud/applications and
+https://support.seeq.com/kb/latest/cloud/working-with-access-keys. Where neither tells what a server
+does, the service has a setting, so that a client can be tried against each of the possible worlds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import string
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from sandbox.clock import Clock
+
+MEDIA_TYPE = "application/vnd.seeq.v1+json"
+SEEQ_DIRECTORY = ("Auth", "Seeq")
+USER_ADMINISTRATION = "UserAdministrationCapability"
+"""The wire's name for what Seeq's pages call "User and Group Administration"."""
+
+_CAPABILITY_NAMES = {"User and Group Administration": USER_ADMINISTRATION}
+_DEFAULT_PAGE = 40
+_LETTERS_AND_DIGITS = string.ascii_letters + string.digits
+_ISO_8601 = re.compile(
+    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass
+class Key:
+    """One access key: `id` names it as an item, `key_id` is what logs in, with `password`.
+
+    `owner_id` is the application or user it belongs to; `expiry` is None for a user's key, which lives
+    by its owner's last login instead. A deleted key is kept here alone: the wire forgets it.
+    """
+
+    id: str
+    key_id: str
+    label: str
+    owner_id: str
+    created_at: datetime
+    expiry: datetime | None
+    password: str = field(repr=False)
+    description: str | None = None
+    last_used: datetime | None = None
+    is_archived: bool = False
+    is_deleted: bool = False
+
+
+@dataclass
+class _User:
+    id: str
+    username: str
+    password: str | None = field(repr=False)
+    name: str
+    directory: tuple[str, str]
+    created_at: datetime
+    is_admin: bool = False
+    capabilities: tuple[str, ...] = ()
+    validity_minutes: int = -1
+    last_login: datetime | None = None
+    is_enabled: bool = True
+    application_id: str | None = None
+
+    @property
+    def administers_users(self) -> bool:
+        return self.is_admin or USER_ADMINISTRATION in self.capabilities
+
+
+@dataclass
+class _Application:
+    id: str
+    name: str
+    principal: _User
+    oidc_directory_id: str | None
+    created_at: datetime
+    is_archived: bool = False
+
+
+@dataclass
+class _Session:
+    user: _User
+    key: Key | None
+    used_at: datetime
+
+
+class _RefusedError(Exception):
+    """An answer other than success; its text becomes the `statusMessage`."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class _Call:
+    """One request, read and authenticated; `token` and `session` are empty before a login."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: dict[str, Any]
+    token: str = ""
+    session: _Session | None = None
+
+    @property
+    def user(self) -> _User:
+        if self.session is None:
+            raise _RefusedError(401, "No valid authentication token in the header x-sq-auth; log in first.")
+        return self.session.user
+
+    def text(self, name: str) -> str:
+        """Give a field of the body; Seeq takes blanks for nothing."""
+        value = self.body.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _RefusedError(400, f"The field {name} must be text.")
+        return (value or "").strip()
+
+    def flag(self, name: str) -> bool | None:
+        value = self.query.get(name)
+        if value is not None and value.lower() not in ("true", "false"):
+            raise _RefusedError(400, f"The parameter {name} must be true or false.")
+        return None if value is None else value.lower() == "true"
+
+    def number(self, name: str, default: int) -> int:
+        value = self.query.get(name, str(default))
+        if not re.fullmatch(r"\d{1,9}", value, re.ASCII):
+            raise _RefusedError(400, f"The parameter {name} must be a whole number, 0 or more.")
+        return int(value)
+
+
+_Handler = Callable[[_Call], tuple[Any, dict[str, str]]]
+
+
+class Seeq:
+    """One Seeq server. Its settings may be changed at any time, also while it serves.
+
+    key_directory: whether an access key's login may (`either`), must (`required`) or must not
+        (`refused`) name the Seeq directory.
+    key_name_means: what `keyName` in `DELETE /accesskeys/{keyName}` is; with `neither`, keys can only
+        be archived.
+    archived_keys_listed: archived keys stay in listings, with `isArchived`.
+    archived_applications_found: an archived application is answered, with `isArchived`; else 404.
+    applications_readable: users without the right to manage applications may read them; else 404.
+    key_creation_enabled: `Authentication/AccessKey/Creation/Enabled`: users may create keys for
+        themselves. User administrators always may.
+    validity_without_user_login: `Authentication/AccessKey/ValidityWithoutUserLogin`, in minutes.
+    session_duration: `Authentication/DefaultSessionDuration`, minutes without a request.
+    created_order_skew: the least time between the `createdAt` of two keys, so that they are ordered.
+    version: what `GET /system/server-status` tells.
+    """
+
+    def __init__(self, clock: Clock, hosts: tuple[str, ...] = ("seeq.example.com",)) -> None:
+        self.hosts = hosts
+        self.key_directory: Literal["either", "required", "refused"] = "either"
+        self.key_name_means: Literal["keyId", "id", "neither"] = "keyId"
+        self.archived_keys_listed = True
+        self.archived_applications_found = True
+        self.applications_readable = True
+        self.key_creation_enabled = True
+        self.validity_without_user_login = 14 * 24 * 60
+        self.session_duration = 24 * 60
+        self.created_order_skew = timedelta(microseconds=1)
+        self.version = "R66.216.0-v202610231238-CD"
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._users: dict[str, _User] = {}
+        self._applications: dict[str, _Application] = {}
+        self._keys: list[Key] = []
+        self._sessions: dict[str, _Session] = {}
+        self._last_created = datetime.min.replace(tzinfo=timezone.utc)
+        self._directories = {SEEQ_DIRECTORY: _new_id()}
+        self._folders = {name: _new_id() for name in ("mine", "corporate")}
+        self.app = Starlette(
+            routes=[
+                Mount(
+                    "/api",
+                    routes=[
+                        self._route("POST", "/auth/login", self._log_in, anonymous=True),
+                        self._route("DELETE", "/auth/logout", self._log_out),
+                        self._route("GET", "/auth/providers", self._get_providers, anonymous=True),
+                        self._route("GET", "/system/server-status", self._get_status, anonymous=True),
+                        self._route("GET", "/users/me", self._get_me),
+                        self._route("GET", "/users/{id}", self._get_user),
+                        self._route("GET", "/users", self._get_users),
+                        self._route("GET", "/applications/{id}", self._get_application),
+                        self._route("GET", "/applications", self._get_applications),
+                        self._route("POST", "/applications/{id}/generate-access-key", self._generate_key),
+                        self._route("POST", "/accesskeys", self._create_key),
+                        self._route("GET", "/accesskeys", self._get_keys),
+                        self._route("DELETE", "/accesskeys/{keyName}", self._delete_key),
+                        self._route("GET", "/items/{id}", self._get_item),
+                        self._route("DELETE", "/items/{id}", self._archive_item),
+                        self._route("GET", "/folders/{folderId}", self._get_folder),
+                    ],
+                )
+            ],
+            exception_handlers={HTTPException: _not_served},
+        )
+
+    # -- for tests and the demo -----------------------------------------------------------------
+
+    def add_user(  # noqa: PLR0913 - all that tells users apart, by keyword
+        self,
+        username: str,
+        password: str,
+        *,
+        name: str = "",
+        is_admin: bool = False,
+        capabilities: Iterable[str] = (),
+        directory: tuple[str, str] = SEEQ_DIRECTORY,
+        validity_minutes: int = -1,
+    ) -> str:
+        """Add a user who logged in just now, and give the user's id.
+
+        `directory` is (class, id); `capabilities` may be written as on the wire or as on Seeq's pages;
+        `validity_minutes` is the `accessKeyValidityDuration`: -1 is the server's own, 0 none.
+        """
+        with self._lock:
+            now = self._clock.now()
+            user = _User(_new_id(), username, password, name or username, directory, now, is_admin, last_login=now)
+            user.capabilities = tuple(_CAPABILITY_NAMES.get(each, each) for each in capabilities)
+            user.validity_minutes = validity_minutes
+            self._users[user.id] = user
+            self._directories.setdefault(directory, _new_id())
+            return user.id
+
+    def disable_user(self, user_id: str) -> None:
+        """Disable a user: no login any more, neither own nor by key, and sessions end."""
+        with self._lock:
+            self._users[user_id].is_enabled = False
+
+    def add_application(self, name: str, *, oidc_directory_id: str | None = None) -> str:
+        """Add an application with its service principal, and give the application's id."""
+        with self._lock:
+            application_id, now = _new_id(), self._clock.now()
+            principal = _User(_new_id(), application_id, None, name, SEEQ_DIRECTORY, now)
+            principal.application_id = application_id
+            self._users[principal.id] = principal
+            self._applications[application_id] = _Application(application_id, name, principal, oidc_directory_id, now)
+            return application_id
+
+    def archive_application(self, application_id: str) -> None:
+        """Archive an application; its keys no longer log in."""
+        with self._lock:
+            self._applications[application_id].is_archived = True
+
+    def add_key(
+        self,
+        owner_id: str,
+        label: str,
+        *,
+        expires_in_days: float = 90,
+        password: str | None = None,
+        created_days_ago: float = 0,
+    ) -> tuple[str, str]:
+        """Add a key to an application or user, and give its key id and password.
+
+        `expires_in_days` counts from now, may be negative, and means nothing for a user's key.
+        """
+        with self._lock:
+            now = self._clock.now()
+            expiry = now + timedelta(days=expires_in_days) if owner_id in self._applications else None
+            key = self._new_key(owner_id, label, expiry, password)
+            key.created_at -= timedelta(days=created_days_ago)
+            self._keys.sort(key=lambda each: each.created_at)
+            return key.key_id, key.password
+
+    def all_keys(self, owner_id: str) -> list[Key]:
+        """Give copies of every key an owner ever had, the dead included, in order of creation."""
+        with self._lock:
+            return [replace(key) for key in self._keys if key.owner_id == owner_id]
+
+    def live_keys(self, owner_id: str) -> list[Key]:
+        """Give those of `all_keys` that are not deleted, archived or expired.
+
+        The owner does not count: an archived application's or a disabled user's keys are live here,
+        and `logs_in` says no.
+        """
+        return [key for key in self.all_keys(owner_id) if self._is_live(key)]
+
+    def logs_in(self, key_id: str, password: str) -> bool:
+        """Say whether the key logs in now, in the way `key_directory` asks for."""
+        with self._lock:
+            key = self._key_for_login(key_id, password)
+            return key is not None and self._owner_admits(key)
+
+    def passwords(self) -> set[str]:
+        """Give the password of every key ever made."""
+        with self._lock:
+            return {key.password for key in self._keys}
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def _new_key(self, owner_id: str, label: str, expiry: datetime | None, password: str | None = None) -> Key:
+        if owner_id not in self._applications and owner_id not in self._users:
+            raise KeyError(owner_id)
+        created = max(self._clock.now(), self._last_created + self.created_order_skew)
+        self._last_created = created
+        key_id = "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(16))
+        key = Key(_new_id(), key_id, label, owner_id, created, expiry, password or secrets.token_urlsafe(24))
+        self._keys.append(key)
+        return key
+
+    def _is_live(self, key: Key) -> bool:
+        return not (key.is_deleted or key.is_archived or (key.expiry is not None and key.expiry <= self._clock.now()))
+
+    def _principal(self, key: Key) -> _User:
+        application = self._applications.get(key.owner_id)
+        return application.principal if application else self._users[key.owner_id]
+
+    def _is_active(self, user: _User) -> bool:
+        application = self._applications.get(user.application_id or "")
+        return user.is_enabled and not (application and application.is_archived)
+
+    def _key_for_login(self, key_id: str, password: str) -> Key | None:
+        return next(
+            (
+                key
+                for key in self._keys
+                if key.key_id == key_id
+                and secrets.compare_digest(key.password.encode(), password.encode())
+                and self._is_live(key)
+            ),
+            None,
+        )
+
+    def _owner_admits(self, key: Key) -> bool:
+        user = self._principal(key)
+        if not self._is_active(user):
+            return False
+        if user.application_id:
+            return True
+        minutes = user.validity_minutes if user.validity_minutes >= 0 else self.validity_without_user_login
+        age = self._clock.now() - user.last_login if user.last_login else timedelta.max
+        return minutes > 0 and age <= timedelta(minutes=minutes)
+
+    def _listed(self, keys: Iterable[Key]) -> list[Key]:
+        return [key for key in keys if not key.is_deleted and (self.archived_keys_listed or not key.is_archived)]
+
+    def _visible_application(self, call: _Call) -> _Application:
+        application = self._applications.get(call.path["id"].upper())
+        hidden = application is None or (
+            (application.is_archived and not self.archived_applications_found)
+            or not (self.applications_readable or call.user.administers_users)
+        )
+        if application is None or hidden:
+            raise _RefusedError(404, "There is no item with that ID, or it may not be read.")
+        return application
+
+    # -- wire: requests -------------------------------------------------------------------------
+
+    def _route(self, method: str, path: str, handler: _Handler, *, anonymous: bool = False) -> Route:
+        async def endpoint(request: Request) -> Response:
+            content = await request.body()
+            try:
+                body = _read_body(request, content)
+                with self._lock:
+                    call = _Call(request.path_params, request.query_params, body)
+                    if not anonymous:
+                        call.token = request.headers.get("x-sq-auth", "")
+                        call.session = self._open_session(call.token)
+                    answer, headers = handler(call)
+            except _RefusedError as refusal:
+                return _answer({"statusMessage": str(refusal)}, refusal.status)
+            return _answer(answer, headers=headers)
+
+        return Route(path, endpoint, methods=[method])
+
+    def _open_session(self, token: str) -> _Session:
+        session, now = self._sessions.get(token), self._clock.now()
+        if (
+            session is None
+            or now - session.used_at > timedelta(minutes=self.session_duration)
+            or not self._is_active(session.user)
+            or (session.key is not None and (session.key.is_deleted or session.key.is_archived))
+        ):
+            self._sessions.pop(token, None)
+            raise _RefusedError(401, "No valid authentication token in the header x-sq-auth; log in first.")
+        session.used_at = now
+        return session
+
+    def _log_in(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        username, password = call.text("username"), call.body.get("password")
+        if not username or not password or not isinstance(password, str):
+            raise _RefusedError(400, "A login needs a username and a password.")
+        named = bool(call.text("authProviderClass") or call.text("authProviderId"))
+        directory = (
+            call.text("authProviderClass") or SEEQ_DIRECTORY[0],
+            call.text("authProviderId") or SEEQ_DIRECTORY[1],
+        )
+        user, key = self._user_for_login(username, password, directory), None
+        if user is None and directory == SEEQ_DIRECTORY:
+            wanted = {"either": named, "required": True, "refused": False}[self.key_directory]
+            key = self._key_for_login(username, password) if named == wanted else None
+            user = self._principal(key) if key is not None and self._owner_admits(key) else None
+        if user is None:
+            raise _RefusedError(401, "The credentials are not valid.")
+        now = self._clock.now()
+        if key is None:
+            user.last_login = now
+        else:
+            key.last_used = now
+        token = secrets.token_urlsafe(32)
+        self._sessions[token] = _Session(user, key, now)
+        return self._user_output(user), {"x-sq-auth": token}
+
+    def _user_for_login(self, username: str, password: str, directory: tuple[str, str]) -> _User | None:
+        return next(
+            (
+                user
+                for user in self._users.values()
+                if (user.username, user.directory) == (username, directory)
+                and user.password is not None
+                and secrets.compare_digest(user.password.encode(), password.encode())
+                and user.is_enabled
+            ),
+            None,
+        )
+
+    def _log_out(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        self._sessions.pop(call.token, None)
+        return None, {}
+
+    def _get_providers(self, _call: _Call) -> tuple[Any, dict[str, str]]:
+        providers = [
+            {
+                "id": datasource_id,
+                "name": provider_id,
+                "type": "Datasource",
+                "datasourceClass": provider_class,
+                "datasourceId": provider_id,
+                "isArchived": False,
+            }
+            for (provider_class, provider_id), datasource_id in self._directories.items()
+        ]
+        return {"authProviders": providers}, {}
+
+    def _get_status(self, _call: _Call) -> tuple[Any, dict[str, str]]:
+        return {"version": self.version, "timeZone": "UTC 00:00", "isDataLabAvailable": False}, {}
+
+    def _get_me(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        return self._user_output(call.user, capabilities=True), {}
+
+    def _get_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        user = self._users.get(call.path["id"].upper())
+        if user is None:
+            raise _RefusedError(404, "There is no user with that ID.")
+        return self._user_output(user, capabilities=call.flag("includeCapabilities") or False), {}
+
+    def _get_users(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        username = call.query.get("usernameSearch", "").lower()
+        wanted = {
+            "isAdmin": call.flag("isAdmin"),
+            "isEnabled": call.flag("isEnabled"),
+            "isApplicationServicePrincipal": call.flag("isApplicationServicePrincipal"),
+        }
+        found = [self._user_output(user) for user in self._users.values() if username in user.username.lower()]
+        found = [user for user in found if all(value is None or user[name] == value for name, value in wanted.items())]
+        return {**_page(call, "users", "/api/users", found), "totalResults": len(found)}, {}
+
+    def _get_application(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        return self._application_output(self._visible_application(call), call.user), {}
+
+    def _get_applications(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        readable = self.applications_readable or call.user.administers_users
+        found = [
+            self._application_output(application, call.user)
+            for application in self._applications.values()
+            if readable and not application.is_archived
+        ]
+        return _page(call, "applications", "/api/applications", found), {}
+
+    def _generate_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        application = self._visible_application(call)
+        if not call.user.administers_users:
+            raise _RefusedError(403, "Only user administrators may create keys of an application.")
+        if application.oidc_directory_id:
+            raise _RefusedError(400, "The application logs in with OpenID Connect and can have no access keys.")
+        if application.is_archived:
+            raise _RefusedError(400, "The application is archived.")
+        label, expiry = call.text("label"), _instant(call.text("expiry"))
+        if not label:
+            raise _RefusedError(400, "A key needs a label.")
+        if expiry is None or expiry <= self._clock.now():
+            raise _RefusedError(400, "A key needs an expiry: an ISO 8601 time with its zone, in the future.")
+        key = self._new_key(application.id, label, expiry)
+        return {**self._key_output(key), "password": key.password}, {}
+
+    def _create_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        owner_id, name = call.text("userId").upper() or call.user.id, call.text("name")
+        if owner_id != call.user.id and not call.user.administers_users:
+            raise _RefusedError(403, "Only user administrators may create keys for other users.")
+        if not (self.key_creation_enabled or call.user.administers_users):
+            raise _RefusedError(403, "The creation of access keys is disabled on this server.")
+        owner = self._users.get(owner_id)
+        if owner is None:
+            raise _RefusedError(404, "There is no user with that ID.")
+        if owner.application_id:
+            raise _RefusedError(400, "An application's keys are created with the application.")
+        if not name:
+            raise _RefusedError(400, "A key needs a name.")
+        key = self._new_key(owner_id, name, None)
+        key.description = call.text("description") or None
+        return {**self._key_output(key), "password": key.password}, {}
+
+    def _get_keys(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        user_id = call.query.get("userId", "").upper()
+        get_all = bool(call.flag("getAll")) and not user_id
+        if (get_all or user_id not in ("", call.user.id)) and not call.user.administers_users:
+            raise _RefusedError(403, "Only user administrators may see the keys of other users.")
+        if user_id and user_id not in self._users:
+            raise _RefusedError(404, "There is no user with that ID.")
+        if get_all:
+            keys = [key for key in self._keys if key.owner_id not in self._applications]
+        else:
+            keys = [key for key in self._keys if self._principal(key).id == (user_id or call.user.id)]
+        found = [self._key_output(key) for key in self._listed(keys)]
+        return _page(call, "keys", "/api/accesskeys", found), {}
+
+    def _delete_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        name = call.path["keyName"]
+        key = next(
+            (
+                key
+                for key in self._keys
+                if not key.is_deleted
+                and name == {"keyId": key.key_id, "id": key.id, "neither": None}[self.key_name_means]
+            ),
+            None,
+        )
+        if key is None:
+            raise _RefusedError(404, "There is no access key of that name.")
+        self._need_right_to_delete(call.user, key)
+        key.is_deleted = True
+        return {"statusMessage": "The access key was deleted."}, {}
+
+    def _archive_item(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        item = self._item(call.path["id"])
+        if isinstance(item, Key):
+            self._need_right_to_delete(call.user, item)
+            item.is_deleted = bool(call.flag("delete"))
+        elif not call.user.administers_users:
+            raise _RefusedError(403, "Only user administrators may archive an application.")
+        item.is_archived = True
+        return {"statusMessage": "The item was archived."}, {}
+
+    def _get_item(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        item = self._item(call.path["id"])
+        readable = self.applications_readable or call.user.administers_users
+        if isinstance(item, Key):
+            readable = call.user.administers_users or self._principal(item) is call.user
+        if not readable:
+            raise _RefusedError(403, "The item may not be read.")
+        name, kind = (item.label, "AccessKey") if isinstance(item, Key) else (item.name, "Application")
+        properties = {"Name": name, "Archived": str(item.is_archived).lower()}
+        return {
+            "id": item.id,
+            "name": name,
+            "type": kind,
+            "isArchived": item.is_archived,
+            "properties": [
+                {"name": each, "value": value, "href": f"/api/items/{item.id}/properties/{each}"}
+                for each, value in properties.items()
+            ],
+        }, {}
+
+    def _item(self, item_id: str) -> Key | _Application:
+        keys = {key.id: key for key in self._keys if not key.is_deleted}
+        item = keys.get(item_id.upper()) or self._applications.get(item_id.upper())
+        if item is None:
+            raise _RefusedError(404, "There is no item with that ID.")
+        return item
+
+    def _need_right_to_delete(self, user: _User, key: Key) -> None:
+        if not user.administers_users and key.owner_id != user.id:
+            raise _RefusedError(403, "Only user administrators may delete the keys of others.")
+
+    def _get_folder(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        # Nothing is kept in folders here: these two answer because every login of the `spy` library asks.
+        name = call.path["folderId"].lower()
+        if name not in self._folders:
+            raise _RefusedError(404, "There is no folder with that ID.")
+        return {"id": self._folders[name], "name": name.capitalize(), "type": "Folder"}, {}
+
+    # -- wire: answers --------------------------------------------------------------------------
+
+    def _user_output(self, user: _User, *, capabilities: bool = False) -> dict[str, Any]:
+        return {
+            **self._identity(user),
+            "datasourceName": user.directory[1],
+            "isAdmin": user.is_admin,
+            "isEnabled": user.is_enabled,
+            "createdAt": _timestamp(user.created_at),
+            "lastLoginAt": _timestamp(user.last_login),
+            "accessKeyValidityDuration": user.validity_minutes,
+            "capabilities": list(user.capabilities) if capabilities else None,
+            "capabilityGrants": [{"capability": each} for each in user.capabilities] if capabilities else None,
+        }
+
+    def _identity(self, user: _User) -> dict[str, Any]:
+        return {
+            "id": user.id,
+            "name": user.name,
+            "type": "User",
+            "username": user.username,
+            "isArchived": not self._is_active(user) and user.application_id is not None,
+            "isApplicationServicePrincipal": user.application_id is not None,
+        }
+
+    def _application_output(self, application: _Application, reader: _User) -> dict[str, Any]:
+        owner = next((user for user in self._users.values() if user.is_admin), application.principal)
+        keys = [key for key in self._keys if key.owner_id == application.id]
+        created = _timestamp(application.created_at)
+        return {
+            "id": application.id,
+            "applicationId": application.id,
+            "name": application.name,
+            "type": "Application",
+            "isArchived": application.is_archived,
+            "oidcDirectoryId": application.oidc_directory_id,
+            "createdAt": created,
+            "updatedAt": created,
+            "owner": self._identity(owner),
+            "creator": self._identity(owner),
+            "servicePrincipal": self._identity(application.principal),
+            "effectivePermissions": {
+                "read": True,
+                "write": reader.administers_users,
+                "manage": reader.administers_users,
+            },
+            "accessKeys": [self._key_output(key) for key in self._listed(keys)],
+        }
+
+    def _key_output(self, key: Key) -> dict[str, Any]:
+        principal = self._principal(key)
+        return {
+            "id": key.id,
+            "keyId": key.key_id,
+            "name": key.label,
+            "description": key.description,
+            "type": "AccessKey",
+            "userId": principal.id,
+            "isAdmin": principal.is_admin,
+            "isArchived": key.is_archived,
+            "createdAt": _timestamp(key.created_at),
+            "lastUsed": _timestamp(key.last_used),
+            "expiry": _timestamp(key.expiry),
+        }
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4()).upper()
+
+
+def _instant(text: str) -> datetime | None:
+    """Read an ISO 8601 time that names its zone, or give None."""
+    parts = _ISO_8601.fullmatch(text)
+    if not parts:
+        return None
+    date, minute, second, fraction, zone = parts.groups()
+    offset = "+00:00" if zone.upper() == "Z" else zone
+    try:
+        moment = datetime.fromisoformat(
+            f"{date}T{minute}:{second or '00'}.{(fraction or '').ljust(6, '0')[:6]}{offset}"
+        )
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _timestamp(moment: datetime | None) -> str | None:
+    """Write a time as the models say: ISO 8601 with nine places, which not every parser can read."""
+    if moment is None:
+        return None
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+def _page(call: _Call, name: str, path: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    offset, limit = call.number("offset", 0), call.number("limit", _DEFAULT_PAGE)
+
+    def href(start: int) -> str:
+        others = "".join(f"&{k}={v}" for k, v in call.query.items() if k not in ("offset", "limit"))
+        return f"{path}?offset={start}&limit={limit}{others}"
+
+    return {
+        name: rows[offset : offset + limit],
+        "offset": offset,
+        "limit": limit,
+        "next": href(offset + limit) if limit and offset + limit < len(rows) else None,
+        "prev": href(max(0, offset - limit)) if offset else None,
+    }
+
+
+def _read_body(request: Request, content: bytes) -> dict[str, Any]:
+    accepted = request.headers.get("accept", "*/*")
+    if not any(each in accepted for each in (MEDIA_TYPE, "*/*", "application/*")):
+        raise _RefusedError(406, f"The answer is {MEDIA_TYPE}.")
+    if not content:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise _RefusedError(415, f"The body must be {MEDIA_TYPE}.")
+    try:
+        body = json.loads(content)
+    except ValueError:
+        raise _RefusedError(400, "The body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise _RefusedError(400, "The body must be a JSON object.")
+    return body
+
+
+def _answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 - any JSON
+    if body is None:
+        return Response(status_code=204, headers=headers)
+    return Response(json.dumps(_present(body)), status, headers, media_type=MEDIA_TYPE)
+
+
+def _present(body: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Leave out what has no value, as the server does."""
+    if isinstance(body, dict):
+        return {name: _present(value) for name, value in body.items() if value is not None}
+    return [_present(each) for each in body] if isinstance(body, list) else body
+
+
+async def _not_served(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _answer({"statusMessage": "There is no such resource or method."}, status)

@@ -1,0 +1,53 @@
+"""What all tests share: the bundle, the interpreter it runs with, and a plant on loopback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.plant import Plant, running
+from tools import bundle
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def runtime_python() -> str:
+    """Return the interpreter of the virtualenv that has the runtime requirements and nothing else."""
+    path = Path(os.environ.get("RUNTIME_PYTHON", ROOT / ".venv-runtime" / "bin" / "python"))
+    assert path.exists(), f"{path} is missing: `make test` makes it"
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the bundles, as `make bundle` does, and return their directory."""
+    directory = tmp_path_factory.mktemp("dist")
+    bundle.build(ROOT, directory)
+    return directory
+
+
+@pytest.fixture
+def make_plant(tmp_path: Path) -> Iterator[Callable[..., Plant]]:
+    """Return a maker of plants on loopback; all of them stop with the test."""
+    started = []
+
+    def make(**options: object) -> Plant:
+        directory = tmp_path / f"plant{len(started)}"
+        directory.mkdir()
+        context = running(Plant(directory, **options))  # type: ignore[arg-type]  # checked by Plant itself
+        started.append(context)
+        return context.__enter__()
+
+    yield make
+    for context in started:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def plant(make_plant: Callable[..., Plant]) -> Plant:
+    """Return the plant most tests need: mirrored, the admin's record attached."""
+    return make_plant()

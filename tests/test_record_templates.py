@@ -1,0 +1,182 @@
+"""The record templates, read by Keeper Commander's own importers and held against each script's fields."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from keepercommander.importer.csv.csv import KeeperCsvImporter
+from keepercommander.importer.json.json import KeeperJsonImporter
+from keepercommander.record_types import FieldTypes
+
+if TYPE_CHECKING:
+    from pam_scripts.core.fields import Field
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "record_templates"
+STEMS = sorted({path.name.partition(".")[0] for path in TEMPLATES.glob("*_*.*")})
+COMMANDER = {"csv": KeeperCsvImporter, "json": KeeperJsonImporter}
+GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
+WEB_COLUMNS = ["Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder"]
+
+
+def fields(stem: str, name: str) -> tuple[Field, ...]:
+    """Return one of the field lists of the script with this name: FIELDS or ADMIN_FIELDS."""
+    return cast("tuple[Field, ...]", getattr(importlib.import_module(f"pam_scripts.{stem}"), name))
+
+
+def custom(stem: str, name: str) -> list[Field]:
+    """Return the fields of a list that a template must bring itself.
+
+    Login, password and URL are fields of the record type; NOOP and the key type are the Gateway's.
+    """
+    return [
+        field
+        for field in fields(stem, name)
+        if field.type not in {"login", "password"} and field.label not in {"login", "password", "url", *GATEWAY}
+    ]
+
+
+def commander(stem: str, kind: str) -> tuple[Any, Any]:
+    """Return the PAM User record and the admin record as Commander's importer reads them."""
+    pam_user, admin = COMMANDER[kind]().execute(str(TEMPLATES / f"{stem}.commander.{kind}"))
+    return pam_user, admin
+
+
+def web(stem: str) -> list[dict[str, str]]:
+    """Return the rows of the web vault's file: the fixed columns, and each named value by its name."""
+    with (TEMPLATES / f"{stem}.web.csv").open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    return [dict(zip(WEB_COLUMNS, row, strict=False)) | dict(zip(row[7::2], row[8::2], strict=True)) for row in rows]
+
+
+def is_placeholder(value: str) -> bool:
+    """Say whether the scripts take this value for an empty one."""
+    return value.startswith("<") and value.endswith(">")
+
+
+def check_values(values: dict[str, str], expected: list[Field]) -> None:
+    """Defaults stand there as values; what a person or the script must fill in, as a placeholder."""
+    for field in expected:
+        if field.default and not field.output:
+            assert field.default == values[field.label], field.label
+        else:
+            assert is_placeholder(values[field.label]), field.label
+
+
+def test_there_are_templates() -> None:
+    """The tests below run over the sets in the directory, of which there is at least one."""
+    assert "rotate_seeq_application_key" in STEMS
+
+
+@pytest.mark.parametrize("kind", COMMANDER)
+@pytest.mark.parametrize("stem", STEMS)
+def test_commander_makes_a_pam_user_record_with_the_fields_of_the_script(stem: str, kind: str) -> None:
+    """Labels and types are the script's own, none is dropped, none comes twice, Commander knows each type."""
+    record, _ = commander(stem, kind)
+    expected = [(field.label, field.type) for field in custom(stem, "FIELDS")]
+    expected += [(label, "text") for label in GATEWAY]
+
+    assert record.type == "pamUser"
+    assert record.title.startswith("Seeq application key: ")
+    assert sorted(expected) == sorted((field.label, field.type) for field in record.fields)
+    assert {field.type for field in record.fields} <= set(FieldTypes)
+
+
+@pytest.mark.parametrize("kind", COMMANDER)
+@pytest.mark.parametrize("stem", STEMS)
+def test_commander_keeps_defaults_and_placeholders(stem: str, kind: str) -> None:
+    """Every field has a value, as Commander drops empty ones: the default, or a placeholder."""
+    record, _ = commander(stem, kind)
+    values = {field.label: field.value for field in record.fields}
+
+    check_values(values, custom(stem, "FIELDS"))
+    assert GATEWAY == {label: values[label] for label in GATEWAY}
+
+
+@pytest.mark.parametrize("kind", COMMANDER)
+@pytest.mark.parametrize("stem", STEMS)
+def test_commander_makes_the_admin_record(stem: str, kind: str) -> None:
+    """The admin record is a Login with placeholders for login and password, and the script's admin fields."""
+    _, record = commander(stem, kind)
+    expected = custom(stem, "ADMIN_FIELDS")
+
+    assert record.type == "login"
+    assert is_placeholder(record.login)
+    assert is_placeholder(record.password)
+    assert sorted((field.label, field.type) for field in expected) == sorted(
+        (field.label, field.type) for field in record.fields
+    )
+    check_values({field.label: field.value for field in record.fields}, expected)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_both_commander_files_make_the_same_records(stem: str) -> None:
+    """It does not matter which of the two files is imported."""
+    both = [
+        [
+            (
+                *(each.type, each.title, each.login, each.password),
+                *((field.type, field.label, field.value) for field in each.fields),
+            )
+            for each in commander(stem, kind)
+        ]
+        for kind in COMMANDER
+    ]
+
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_web_vaults_file_has_every_text_field_and_no_other(stem: str) -> None:
+    """Typed fields are left out: imported from here they would be plain text, a password in sight."""
+    record, admin = web(stem)
+    expected = [field for field in custom(stem, "FIELDS") if field.type == "text"]
+    expected_of_admin = custom(stem, "ADMIN_FIELDS")
+
+    assert {*WEB_COLUMNS, *GATEWAY, *(field.label for field in expected)} == set(record)
+    assert {*WEB_COLUMNS, *(field.label for field in expected_of_admin)} == set(admin)
+    check_values(record, expected)
+    check_values(admin, expected_of_admin)
+    assert all(field.output for field in custom(stem, "FIELDS") if field.type != "text")
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_web_vaults_file_makes_the_same_records_otherwise(stem: str) -> None:
+    """Title, login, password and the values of text fields are those of the Commander files."""
+    for row, record in zip(web(stem), commander(stem, "json"), strict=True):
+        assert [record.title, record.login, record.password] == [
+            row[column] for column in ("Title", "Login", "Password")
+        ]
+        for field in record.fields:
+            if field.type == "text":
+                assert field.value == row[field.label]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_web_vaults_file_has_the_columns_of_the_import(stem: str) -> None:
+    """The first row names seven fixed columns, then the pairs of name and value of the longest row."""
+    with (TEMPLATES / f"{stem}.web.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+
+    pairs = (max(map(len, rows)) - 7) // 2
+    assert [
+        *WEB_COLUMNS,
+        *(f"{word}{n}" for n in range(1, pairs + 1) for word in ("Name", "Value")),
+    ] == header
+    assert not [name for row in rows for name in row[7::2] if name.startswith("$")]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_json_file_repeats_no_label(stem: str) -> None:
+    """JSON readers keep the last of two equal names without a word, so none may come twice."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert len({name for name, _ in pairs}) == len(pairs)
+        return dict(pairs)
+
+    text = (TEMPLATES / f"{stem}.commander.json").read_text(encoding="utf-8")
+    assert json.loads(text, object_pairs_hook=unique)["records"]
