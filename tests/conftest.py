@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_plant(tmp_path: Path) -> Iterator[Callable[..., Plant]]:
     """Return a maker of plants on loopback; all of them stop with the test."""
-    started = []
+    started: list[contextlib.AbstractContextManager[Plant]] = []
 
     def make(**options: object) -> Plant:
         directory = tmp_path / f"plant{len(started)}"
