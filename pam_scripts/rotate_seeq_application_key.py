@@ -50,7 +50,7 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     )
     server_url, login = seeq.find_admin(job, settings.text("seeq_server_url"))
 
-    session = Session(run.deadline)
+    session = Session(run.deadline, run.ca_bundle)
     record = keeper.RecordStore(
         keeper.Client(keeper.read_config(), session),
         job.user.uid,

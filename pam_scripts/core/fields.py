@@ -1,7 +1,7 @@
 """The fields of a Keeper record: a script's contract, and how its values are read.
 
-Labels are compared without regard to case, blanks and underscores. A value that stands wholly
-in angle brackets is a template's placeholder and counts as empty.
+Labels are compared without regard to case, blanks and underscores. A template's placeholder,
+words in angle brackets, counts as empty.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ def normalised(label: str) -> str:
 
 
 def is_placeholder(value: str) -> bool:
-    """Say whether a value is a template's placeholder, such as `<set by rotation>`."""
-    return value.startswith("<") and value.endswith(">")
+    """Say whether a value is a template's placeholder, such as `<set by rotation>`.
+
+    Every one of ours has a blank in it; a generated password within angle brackets has none.
+    """
+    return value.startswith("<") and value.endswith(">") and " " in value
 
 
 def flat_value(value: object) -> str:
@@ -51,8 +54,8 @@ def flat_value(value: object) -> str:
         value = next((item for item in value if item not in (None, "")), "")
     if value is None or isinstance(value, Mapping):
         return ""
-    text = str(value).strip()
-    return "" if is_placeholder(text) else text
+    text = str(value)
+    return "" if is_placeholder(text.strip()) else text
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,12 @@ class Record:
         return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values)
 
     def get(self, *labels: str) -> str:
-        """Return the first of these fields that has a value, empty if none has."""
-        return next((value for label in labels if (value := self.values.get(normalised(label), ""))), "")
+        """Return the first of these fields that has a value, without blanks around it; empty if none has."""
+        return next((value for label in labels if (value := self.values.get(normalised(label), "").strip())), "")
 
-    def secret(self, *labels: str) -> Secret:
-        """Return the first of these fields that has a value, as a Secret."""
-        return Secret(self.get(*labels))
+    def secret(self, label: str) -> Secret:
+        """Return a field's value to the letter, as a Secret."""
+        return Secret(self.values.get(normalised(label), ""))
 
     def has(self, *labels: str) -> bool:
         """Say whether every one of these fields has a value."""

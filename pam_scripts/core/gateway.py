@@ -9,9 +9,11 @@ import argparse
 import base64
 import contextlib
 import json
+import logging
 import os
 import secrets
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +34,7 @@ _GRACE = 10.0
 RUN_FIELDS = (
     Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
     Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default="120"),
-    Field("ca_bundle", "path of a PEM file on the Gateway's host with the private CA of your servers"),
+    Field("ca_bundle", "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones"),
 )
 
 
@@ -90,6 +92,8 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # What libraries log could carry values, and a run's stderr is for its one line.
+    logging.getLogger().addHandler(logging.NullHandler())
     voice = Voice()
     arguments = _arguments(title)
     try:
@@ -101,12 +105,12 @@ def main(
         settings = Settings(job.user, contract)
         run = _run(voice, settings.number("deadline_seconds", 10, 3600))
         run.dry_run = arguments.check or settings.flag("dry_run")
-        _trust(settings)
+        run.ca_bundle = _ca_bundle(settings)
         _end_in_order(run, voice)
         script(job, settings, run)
     except PamScriptError as error:
-        if isinstance(error, BadInput):
-            error.state = error.state or "nothing changed"
+        # Whoever changes something says what state that left; where nobody did, nothing was.
+        error.state = error.state or "nothing changed"
         voice.fail(error)
         return error.status
     except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
@@ -151,13 +155,16 @@ def _run(voice: Voice, seconds: float) -> Run:
     return Run(rotation_id, started, Deadline(seconds), voice.say, voice.warn)
 
 
-def _trust(settings: Settings) -> None:
-    """Add the record's private CA to what the environment says, for every client of this process."""
+def _ca_bundle(settings: Settings) -> str:
     path = settings.text("ca_bundle")
-    if path and not os.path.isfile(path):  # noqa: PTH113 - a path for other libraries to open, as it was entered
-        raise settings.bad("ca_bundle", path, "the path of a PEM file that is there on the Gateway's host")
-    if path:
-        os.environ["REQUESTS_CA_BUNDLE"] = path
+    try:
+        if path:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ssl.SSLError):
+        raise settings.bad(
+            "ca_bundle", path, "the path of a PEM file on the Gateway's host that its user may read"
+        ) from None
+    return path
 
 
 def _end_in_order(run: Run, voice: Voice) -> None:

@@ -1,8 +1,8 @@
 """One HTTP session for every system: verified TLS, every call bounded, nothing taken from the host.
 
 Meant for requests' own use and to be handed to the SDKs, so that all of them keep the same rules.
-Proxy and private CA come from the environment as requests reads them: HTTPS_PROXY, NO_PROXY and
-REQUESTS_CA_BUNDLE.
+Proxy and trusted CAs come from the environment as requests reads them: HTTPS_PROXY, NO_PROXY and
+REQUESTS_CA_BUNDLE, the last in place of the public CAs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NoReturn
 
 import requests
+from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
 from pam_scripts.core.errors import ApiError
@@ -25,11 +26,13 @@ class Session(requests.Session):
 
     It follows no redirect (a credential would go to a host nobody named), keeps no cookies (a
     login with a new key must not change who later calls are made as) and reads no .netrc (which
-    would replace an Authorization header).
+    would replace an Authorization header). A private CA is trusted beside those that are anyway.
     """
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, ca_bundle: str = "") -> None:
         super().__init__()
+        if ca_bundle:
+            self.mount("https://", _PrivateCA(ca_bundle))
         self._deadline = deadline
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -42,6 +45,23 @@ class Session(requests.Session):
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
         return super().send(request, **kwargs)
+
+
+class _PrivateCA(requests.adapters.HTTPAdapter):
+    """Trust one more PEM file: urllib3 adds what requests asks for to the context it is given."""
+
+    def __init__(self, path: str) -> None:
+        self._context = create_urllib3_context()
+        self._context.load_verify_locations(path)
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+        """Make direct connections with the context."""
+        super().init_poolmanager(*arguments, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        """Make connections through a proxy with the context."""
+        return super().proxy_manager_for(*arguments, ssl_context=self._context, **options)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -152,7 +152,7 @@ class Truth(Store, Protocol):
     """The store that decides: whoever holds its lease may rotate, mirrors follow what it says."""
 
     def claim(self, rotation_id: str, until: datetime) -> None:
-        """Take the lease; raise Yielded where another rotation has it."""
+        """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
     def check_claim(self) -> None:
         """Raise Yielded unless the lease is still this rotation's."""
@@ -178,7 +178,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run of a script: its name, its time, its voice."""
+    """One run of a script: its name, its time, its voice, and whom it trusts beside the public CAs."""
 
     rotation_id: str
     started: datetime
@@ -186,3 +186,4 @@ class Run:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     dry_run: bool = False
+    ca_bundle: str = ""

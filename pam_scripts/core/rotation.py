@@ -8,7 +8,8 @@ live until all stores hold the new one, and the new one is never deleted while a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,16 +35,19 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
     """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
     stores: list[Store] = [truth, *mirrors]
 
-    # 1. Look: the issuer's keys, each store's credential, every reason to stop while that is free.
-    keys = patiently(run.deadline, issuer.list_keys)
-    before = [patiently(run.deadline, store.examine) for store in stores]
-    _refuse_what_is_not_ours(keys, issuer, plan)
-    fate = _decide(keys, before, plan)
-    _report(issuer, stores, before, fate, run)
-    if run.dry_run:
-        return _refuse_missing_rights(issuer, run)
-    until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
-    patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
+    # 1. Look: each store's credential, the issuer's keys, every reason to stop while that is free.
+    #    The truth comes first: its lease is had only if nobody changed it since, so that what is
+    #    seen after it is what no other rotation can have changed.
+    with _changing_nothing():
+        before = [patiently(run.deadline, store.examine) for store in stores]
+        keys = patiently(run.deadline, issuer.list_keys)
+        _refuse_what_is_not_ours(keys, issuer, plan)
+        fate = _decide(keys, before, plan)
+        _report(issuer, stores, before, fate, run)
+        if run.dry_run:
+            return _refuse_missing_rights(issuer, run)
+        until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
+        patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
 
     attempt = _Attempt(issuer, stores, before, label(plan.owner, run.rotation_id), run)
     try:
@@ -54,7 +58,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
 
         # 3. Verify it by a real login.
         _verify(issuer, credential, run)
-        run.say(f"Verified: {key.id} logs in to {issuer.system}")
+        run.say("Verified: the new key logs in")
 
         # 4. Publish to each store, the truth first, and confirm each by reading back.
         attempt.publication = Publication(credential, run.rotation_id, run.started, expires_at)
@@ -129,20 +133,27 @@ class _Fate:
         return {key.id for key in self.kept}
 
 
+@contextmanager
+def _changing_nothing() -> Iterator[None]:
+    try:
+        yield
+    except PamScriptError as error:
+        error.state = error.state or "nothing changed"
+        raise
+
+
 def _refuse_what_is_not_ours(keys: Iterable[Key], issuer: Issuer, plan: Plan) -> None:
     for key in keys:
         if issuer.own_key_id and key.id == issuer.own_key_id:
             raise BadInput(
                 f"{issuer.system}: the admin credential is access key {key.id} of {issuer.target} itself, "
                 "which this rotation deletes",
-                state="nothing changed",
                 next_step="attach the credential of a user administrator instead",
             )
         if owner_of(key) not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:
             raise BadInput(
                 f"{issuer.system}: access key {key.id} of {issuer.target} was made for the Keeper record "
                 f"{owner_of(key)}; record {plan.owner} would delete it",
-                state="nothing changed",
                 next_step="let one record rotate this target; to move it here for good set 'take_over' to 'True'",
             )
 
@@ -169,7 +180,7 @@ def _decide(keys: Sequence[Key], before: Sequence[Copy], plan: Plan) -> _Fate:
 def _report(issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], fate: _Fate, run: Run) -> None:
     for store, copy in zip(stores, before, strict=True):
         run.say(f"{store.name} holds: {copy.key_id or ('a mixed pair' if copy.parts else 'no key yet')}")
-    run.say(f"{issuer.target} has {_count(len(fate.kept) + len(fate.doomed), 'access key')}")
+    run.say(f"Found {_count(len(fate.kept) + len(fate.doomed), 'access key')} of {issuer.target}")
     for key in fate.kept:
         run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
     for key in fate.doomed:
@@ -179,7 +190,7 @@ def _report(issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], fat
 def _refuse_missing_rights(issuer: Issuer, run: Run) -> None:
     missing = patiently(run.deadline, issuer.missing_rights)
     if missing:
-        raise Refused(f"{issuer.system}: {'; '.join(missing)}", state="nothing changed")
+        raise Refused(f"{issuer.system}: {'; '.join(missing)}")
     run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
 
 

@@ -266,7 +266,6 @@ class ApplicationKeys:
             application = self._server.get(self._path, action)
         except ApiError as error:
             if error.code == HTTPStatus.NOT_FOUND and not self._name:
-                error.state = "nothing changed"
                 error.next_step = "check 'application_id'; the application may be archived, or not this user's to see"
             elif error.code == HTTPStatus.FORBIDDEN:
                 error.next_step = _GRANT
@@ -280,13 +279,11 @@ class ApplicationKeys:
         if application.get("isArchived"):
             raise Refused(
                 f"{SYSTEM}: {action}: it is archived",
-                state="nothing changed",
                 next_step="restore it, or stop rotating it",
             )
         if application.get("oidcDirectoryId"):
             raise Refused(
                 f"{SYSTEM}: {action}: it authenticates through an identity provider (OIDC) and can have no access keys",
-                state="nothing changed",
                 next_step="rotate its secret at the identity provider",
             )
         return [_key(item, action) for item in listed if not item.get("isArchived")]

@@ -232,6 +232,7 @@ class RecordStore:
         self._labels = labels
         self._rotation_id = rotation_id
         self._title = ""
+        self._examined: int | None = None
 
     @property
     def name(self) -> str:
@@ -253,17 +254,16 @@ class RecordStore:
         if not record.is_editable:
             raise BadInput(
                 f"{self.name} is not editable for the Gateway's application",
-                state="nothing changed",
                 next_step="give the application 'Can Edit' on the shared folder",
             )
         for label in (*self._outputs, OPS_LOG):
             if len(_find(record, label)) > 1:
                 raise BadInput(
                     f"{self.name}: field '{label}' stands in the record more than once",
-                    state="nothing changed",
                     next_step="delete the surplus ones",
                 )
         self._refuse_foreign_lease(record)
+        self._examined = record.revision
         return self._copy(record)
 
     def read(self) -> Copy:
@@ -306,11 +306,16 @@ class RecordStore:
         """Nothing to do: Keeper's record history is for people with the right to it."""
 
     def claim(self, rotation_id: str, until: datetime) -> None:
-        """Take the lease by saving it into the record: of two savers the revision lets one through."""
+        """Take the lease by saving it into the record: of two savers the revision lets one through.
+
+        Only into the record as it was examined: a rotation that came and went since has changed it.
+        """
         record = self._fetch()
         if _lease_holder(record) == rotation_id:
             return
         self._refuse_foreign_lease(record)
+        if record.revision != self._examined:
+            raise Yielded(f"{self.name}: somebody changed it just now", next_step="rotate again")
         _put(record, LEASE, f"{rotation_id} until {iso(until)}")
         self._save(record)
 
@@ -342,7 +347,6 @@ class RecordStore:
             if missing:
                 raise missing(
                     f"{SYSTEM}: {cause}",
-                    state="nothing changed",
                     next_step="share its folder to the application, with 'Can Edit'",
                 )
             raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
@@ -371,7 +375,6 @@ class RecordStore:
         if holder and holder != self._rotation_id and until > utc_now():
             raise Yielded(
                 f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
-                state="nothing changed",
                 next_step="let it finish; if it was killed, rotate again after that time",
             )
 

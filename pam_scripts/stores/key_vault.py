@@ -290,7 +290,6 @@ class Mirror:
             raise
         raise Refused(
             f"{SYSTEM}: set secret {name} in {self._vault}: a deleted secret keeps the name",
-            state="nothing changed",
             next_step="recover it, or purge it",
         )
 

@@ -1,0 +1,200 @@
+"""What must hold after every run of `rotate_seeq_application_key`, checked in the systems themselves.
+
+Nothing here asks the script: Seeq is asked for its keys and whether they log in, the vaults for what
+they hold, and the request log for what went over the wire.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.gateway import RotationResult
+from sandbox.log import Request
+from sandbox.plant import VAULT, Plant
+from sandbox.services.seeq import Key
+
+LEASE = "rotation_lease"
+OUTPUTS = {
+    "access_key_id": "text",
+    "access_key_password": "secret",
+    "expires": "text",
+    "rotated_at": "text",
+    "last_rotation": "multiline",
+}
+HIDDEN_TYPES = {"secret", "password"}
+
+
+# -- what the systems hold ------------------------------------------------------------------------
+
+
+def live_key_ids(plant: Plant) -> set[str]:
+    """Return the ids of the application's keys that could log in."""
+    return {key.key_id for key in plant.seeq.live_keys(plant.application_id)}
+
+
+def listed_keys(plant: Plant) -> list[Key]:
+    """Return the application's keys that are neither deleted nor archived, expired ones included."""
+    return [key for key in plant.seeq.all_keys(plant.application_id) if not (key.is_deleted or key.is_archived)]
+
+
+def custom_fields(plant: Plant, label: str) -> list[dict[str, Any]]:
+    """Return every custom field of the PAM User record that has exactly this label."""
+    return [item for item in plant.keeper.record(plant.user_uid)["custom"] if item.get("label") == label]
+
+
+def in_keeper(plant: Plant) -> tuple[str, str]:
+    """Return the key id and password in the PAM User record; empty for none and for a template's placeholder."""
+    key_id, password = (plant.keeper.value(plant.user_uid, label) or "" for label in list(OUTPUTS)[:2])
+    return ("", "") if key_id.startswith("<") else (key_id, password)
+
+
+def in_vault(plant: Plant) -> tuple[str, str]:
+    """Return the key id and password that a reader of Key Vault's two secrets gets; empty for none."""
+    key_id, password = (plant.key_vault.value(VAULT, name) or "" for name in (plant.id_name, plant.password_name))
+    return key_id, password
+
+
+def in_combined_secret(plant: Plant) -> tuple[str, str]:
+    """Return the key id and password that a reader of the combined secret gets; empty for none."""
+    value = plant.key_vault.value(VAULT, plant.combined_name)
+    both = json.loads(value) if value else {}
+    return both.get("access_key_id", ""), both.get("access_key_password", "")
+
+
+# -- true -----------------------------------------------------------------------------------------
+
+
+def assert_true_state(plant: Plant, *, kept: Iterable[str] = (), combined: bool = False) -> str:
+    """Check that one new key stands everywhere and logs in; return its id.
+
+    kept: ids of older keys that were to stay alive, which also allows older versions in Key Vault.
+    combined: the combined secret was asked for too.
+    """
+    key_id, password = in_keeper(plant)
+    assert {key_id, *kept} == live_key_ids(plant), "one live key, beside those to keep"
+    assert {key_id, *kept} == {key.key_id for key in listed_keys(plant)}, "no other key is listed, not even a dead one"
+    assert plant.seeq.logs_in(key_id, password), "what Keeper holds logs in"
+    for label, kind in OUTPUTS.items():
+        assert [kind] == [item["type"] for item in custom_fields(plant, label)], f"one field {label} of its type"
+    assert [] == custom_fields(plant, LEASE), "no lease is left"
+    if plant.mirrored:
+        assert (key_id, password) == in_vault(plant), "Key Vault's pair is what Keeper holds"
+        if combined:
+            assert (key_id, password) == in_combined_secret(plant), "so is the combined secret"
+        if not kept:
+            assert_older_versions_disabled(plant)
+    return key_id
+
+
+def assert_older_versions_disabled(plant: Plant) -> None:
+    """Check that of each mirrored secret only the latest version can be read."""
+    for name in plant.key_vault.names(VAULT):
+        if name in (plant.id_name, plant.password_name, plant.combined_name):
+            *older, latest = plant.key_vault.versions(VAULT, name)
+            assert latest.enabled, f"the latest version of {name} can be read"
+            assert [] == [one.version for one in older if one.enabled], f"older versions of {name} cannot"
+
+
+# -- alive ----------------------------------------------------------------------------------------
+
+
+def credentials_alive(plant: Plant) -> list[str]:
+    """Return the places whose credential does not log in, empty if all is well; empty places are well."""
+    places = {"Keeper": in_keeper(plant)}
+    if plant.mirrored:
+        places |= {"Key Vault's pair": in_vault(plant), "Key Vault's combined secret": in_combined_secret(plant)}
+    return [name for name, pair in places.items() if pair != ("", "") and not plant.seeq.logs_in(*pair)]
+
+
+def assert_credentials_alive(plant: Plant) -> None:
+    """Check that what stands in Keeper logs in, and what stands in Key Vault as a pair."""
+    assert [] == credentials_alive(plant)
+
+
+# -- all or nothing -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """What a rotation may change, at one moment: the record, what readers of the vault get, the live keys."""
+
+    record: Mapping[str, Any]
+    secrets: Mapping[str, str | None]
+    live: frozenset[str]
+
+    @classmethod
+    def of(cls, plant: Plant) -> State:
+        """Take it down."""
+        names = (plant.id_name, plant.password_name, plant.combined_name)
+        return cls(
+            plant.keeper.record(plant.user_uid),
+            {name: plant.key_vault.value(VAULT, name) for name in names},
+            frozenset(live_key_ids(plant)),
+        )
+
+
+def assert_as_before(plant: Plant, before: State) -> None:
+    """Check that record, vault and keys are what they were, whether or not anything was written between."""
+    after = State.of(plant)
+    assert before.record == after.record
+    assert before.secrets == after.secrets
+    assert before.live == after.live
+
+
+def writes(log: Iterable[Request]) -> list[str]:
+    """Return the requests that could change anything, logins and the fetching of tokens left out."""
+    return [
+        str(request)
+        for request in log
+        if request.method not in ("GET", "HEAD")
+        and not request.path.endswith(("/auth/login", "/get_secret", "/oauth2/v2.0/token"))
+    ]
+
+
+# -- silent ---------------------------------------------------------------------------------------
+
+
+def assert_silent(plant: Plant, result: RotationResult) -> None:
+    """Check that no secret value ever issued or given shows anywhere that a log or a reader may see."""
+    shown = {
+        "stdout": result.stdout,
+        "stderr": result.stderr,
+        "arguments": result.command,
+        "URLs": "\n".join(request.url for request in plant.wire.log),
+        "tags": json.dumps(_tags(plant)),
+        "open fields": "\n".join(_open_fields(plant)),
+        **{f"file {path}": content.decode("latin-1") for path, content in result.files_left.items()},
+    }
+    values = plant.secrets() | _sessions(plant.wire.log)
+    # The messages name the place alone: a failed test's output is no place for secrets either.
+    assert [] == [place for place, text in shown.items() if any(value in text for value in values)]
+
+
+def _sessions(log: Iterable[Request]) -> set[str]:
+    tokens = {request.headers.get("x-sq-auth", "") for request in log}
+    tokens |= {request.headers.get("authorization", "").partition("Bearer ")[2] for request in log}
+    return tokens - {""}
+
+
+def _tags(plant: Plant) -> list[Any]:
+    names = plant.key_vault.names(VAULT)
+    return [[name, one.tags, one.content_type] for name in names for one in plant.key_vault.versions(VAULT, name)]
+
+
+def _open_fields(plant: Plant) -> list[str]:
+    """Return the unmasked text of every record, and of each version of the record that a rotation wrote."""
+    history = plant.keeper.history(plant.user_uid)
+    first = next((i for i, data in enumerate(history) if LEASE in json.dumps(data)), len(history))
+    # What a person had entered into an unmasked field before is shown by the vault's history, not by us.
+    entered = {text for data in history[:first] for text in _open_texts(data)}
+    written = [text for data in history[first:] for text in _open_texts(data) if text not in entered]
+    uids = (plant.configuration_uid, plant.admin_uid, plant.user_uid)
+    return [*written, *(text for uid in uids for text in _open_texts(plant.keeper.record(uid)))]
+
+
+def _open_texts(data: Mapping[str, Any]) -> list[str]:
+    fields = [item for item in [*data["fields"], *data["custom"]] if item["type"] not in HIDDEN_TYPES]
+    return [str(data["title"]), str(data["notes"]), *(json.dumps(item["value"]) for item in fields)]
