@@ -65,6 +65,7 @@ class ApiError(PamScriptError):
 
     code: the HTTP status, None where no usable answer came.
     retry_after: seconds the system asked to be left alone, None where it did not say.
+    busy: the system declined for now and says so: nothing was done, the same again may go better.
     transient: asking the same again may go better. Says nothing about whether the request took
         effect: only a look at the system can, since a proxy makes a lost answer look like a
         connection that never was.
@@ -79,16 +80,19 @@ class ApiError(PamScriptError):
         code: int | None = None,
         retry_after: float | None = None,
         next_step: str = "",
+        busy: bool = False,
     ) -> None:
         super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
         self.code = code
         self.retry_after = retry_after
+        self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @property
     def transient(self) -> bool:
-        """Whether asking again may go better: no answer, throttled, or a server's own trouble."""
+        """Whether asking again may go better: no answer, busy, or a server's own trouble."""
         return (
-            self.code is None
+            self.busy
+            or self.code is None
             or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            or self.code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+            or self.code == HTTPStatus.REQUEST_TIMEOUT
         )

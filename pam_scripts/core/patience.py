@@ -80,6 +80,11 @@ def transient(error: ApiError) -> bool:
     return error.transient
 
 
+def busy(error: ApiError) -> bool:
+    """Say that the system declined for now: for what must not be repeated where it may have been done."""
+    return error.busy
+
+
 def anything(error: ApiError) -> bool:  # noqa: ARG001 - it has the shape of `transient`
     """Say so for every error: for steps that only go forward, where giving up is the worst answer."""
     return True

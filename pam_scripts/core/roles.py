@@ -86,6 +86,10 @@ class Issuer(Protocol):
         """The system's name, as messages begin."""
 
     @property
+    def noun(self) -> str:
+        """What the system calls its keys: `access key`, `client secret`."""
+
+    @property
     def target(self) -> str:
         """Whose keys these are, as messages name it."""
 

@@ -22,7 +22,7 @@ from pam_scripts.core.errors import (
     Refused,
     Yielded,
 )
-from pam_scripts.core.patience import anything, iso, patiently, transient, utc_now
+from pam_scripts.core.patience import anything, busy, iso, patiently, transient, utc_now
 from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
@@ -53,8 +53,8 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
     try:
         # 2. Create the key, labelled with this rotation.
         expires_at = run.started + plan.life
-        key, credential = issuer.create_key(attempt.label, expires_at)
-        run.say(f"Generated new access key with ID: {key.id} (expires {iso(expires_at)})")
+        key, credential = _create(issuer, attempt.label, expires_at, run)
+        run.say(f"Generated new {issuer.noun} with ID: {key.id} (expires {iso(expires_at)})")
 
         # 3. Verify it by a real login.
         _verify(issuer, credential, run)
@@ -80,7 +80,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
         alive = _delete(issuer, [item for item in listed if item.id in doomed], run)
         for item in fate.doomed:
             if item.id not in alive:
-                run.say(f"Deleted access key: {item.shown}")
+                run.say(f"Deleted {issuer.noun}: {item.shown}")
         for store in stores:
             _retire(store, [rotation for item in fate.kept if (rotation := rotation_of(item))], run)
 
@@ -146,13 +146,13 @@ def _refuse_what_is_not_ours(keys: Iterable[Key], issuer: Issuer, plan: Plan) ->
     for key in keys:
         if issuer.own_key_id and key.id == issuer.own_key_id:
             raise BadInput(
-                f"{issuer.system}: the admin credential is access key {key.id} of {issuer.target} itself, "
+                f"{issuer.system}: the admin credential is {issuer.noun} {key.id} of {issuer.target} itself, "
                 "which this rotation deletes",
                 next_step="attach the credential of a user administrator instead",
             )
         if owner_of(key) not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:
             raise BadInput(
-                f"{issuer.system}: access key {key.id} of {issuer.target} was made for the Keeper record "
+                f"{issuer.system}: {issuer.noun} {key.id} of {issuer.target} was made for the Keeper record "
                 f"{owner_of(key)}; record {plan.owner} would delete it",
                 next_step="let one record rotate this target; to move it here for good set 'take_over' to 'True'",
             )
@@ -180,7 +180,7 @@ def _decide(keys: Sequence[Key], before: Sequence[Copy], plan: Plan) -> _Fate:
 def _report(issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], fate: _Fate, run: Run) -> None:
     for store, copy in zip(stores, before, strict=True):
         run.say(f"{store.name} holds: {copy.key_id or ('a mixed pair' if copy.parts else 'no key yet')}")
-    run.say(f"Found {_count(len(fate.kept) + len(fate.doomed), 'access key')} of {issuer.target}")
+    run.say(f"Found {_count(len(fate.kept) + len(fate.doomed), issuer.noun)} of {issuer.target}")
     for key in fate.kept:
         run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
     for key in fate.doomed:
@@ -194,7 +194,21 @@ def _refuse_missing_rights(issuer: Issuer, run: Run) -> None:
     run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
 
 
-# -- 3. and 4. verify, publish ------------------------------------------------------------------
+# -- 2. to 4. create, verify, publish -----------------------------------------------------------
+
+
+def _create(issuer: Issuer, its_label: str, expires_at: datetime, run: Run) -> tuple[Key, Credential]:
+    """Create the key; again only where the system declined for now, and a look shows that it did nothing."""
+
+    def create_or_look() -> tuple[Key, Credential]:
+        try:
+            return issuer.create_key(its_label, expires_at)
+        except ApiError as error:
+            if error.busy and _labelled(issuer, its_label)():
+                error.busy = False
+            raise
+
+    return patiently(run.deadline, create_or_look, retry=busy)
 
 
 def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
@@ -244,14 +258,14 @@ def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run
     patiently(run.deadline, truth.check_claim)
     listed = patiently(run.deadline, issuer.list_keys)
     if key.id not in {item.id for item in listed}:
-        raise Yielded(f"{issuer.system}: the new access key {key.id} was deleted by somebody else")
+        raise Yielded(f"{issuer.system}: the new {issuer.noun} {key.id} was deleted by somebody else")
     earlier = {item.id for item in known}
     for rival in listed:
         new = rival.id not in earlier and rival.id != key.id and owner_of(rival)
         if new and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
                 f"{issuer.system}: another rotation of {issuer.target} (Keeper record {owner_of(rival)}) "
-                f"made access key {rival.id} first"
+                f"made {issuer.noun} {rival.id} first"
             )
     return listed
 
@@ -295,7 +309,7 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
         names = ", ".join(store.name for store in stuck)
         return NotCertain(
             error.cause,
-            state=f"{names} may hold the new access key {attempt.publication.credential.key_id}, which stays "
+            state=f"{names} may hold the new {issuer.noun} {attempt.publication.credential.key_id}, which stays "
             "alive, as do all other keys; every other store holds what it held before",
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
@@ -308,7 +322,7 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
     if alive:
         return NotCertain(
             error.cause,
-            state=f"all stores hold what they held before, but a new access key labelled '{attempt.label}' "
+            state=f"all stores hold what they held before, but a new {issuer.noun} labelled '{attempt.label}' "
             f"may be alive ({', '.join(sorted(alive))})",
             next_step=f"delete it in {issuer.system}, or run the rotation again: it deletes what it finds",
         )
@@ -385,7 +399,7 @@ def _extra_keys(issuer: Issuer, key: Key, fate: _Fate, run: Run) -> list[Key]:
     """Return every listed key that should not be there; raise where the new one is not."""
     listed = patiently(run.deadline, issuer.list_keys, retry=anything)
     if key.id not in {item.id for item in listed}:
-        raise NotCertain(f"{issuer.system}: the new access key {key.id} is no longer listed")
+        raise NotCertain(f"{issuer.system}: the new {issuer.noun} {key.id} is no longer listed")
     return [item for item in listed if item.id != key.id and item.id not in fate.kept_ids]
 
 
@@ -410,7 +424,7 @@ def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation 
     lines = [
         f"Date: {iso(run.started)}",
         f"Rotation: {run.rotation_id}",
-        f"Rotated: {issuer.target} in {issuer.system}, new access key {key.id}",
+        f"Rotated: {issuer.target} in {issuer.system}, new {issuer.noun} {key.id}",
         f"Stored in: {', '.join(place for store in stores for place in store.places)}",
         f"Deleted: {', '.join(deleted) or 'none'}",
         f"Kept: {', '.join(item.id for item in fate.kept) or 'none'}",
@@ -425,9 +439,9 @@ def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation 
 
 def _old_keys_alive(issuer: Issuer, key: Key, extra: Sequence[Key]) -> OldKeysAlive:
     return OldKeysAlive(
-        f"{issuer.system}: {_count(len(extra), 'other access key')} of {issuer.target} still alive: "
+        f"{issuer.system}: {_count(len(extra), f'other {issuer.noun}')} of {issuer.target} still alive: "
         f"{', '.join(item.shown for item in extra)}",
-        state=f"the new access key {key.id} is in place in every store",
+        state=f"the new {issuer.noun} {key.id} is in place in every store",
         next_step=f"delete them in {issuer.system}, or run the rotation again",
     )
 
@@ -437,7 +451,7 @@ def _not_certain(failure: Exception, issuer: Issuer, key: Key, fate: _Fate) -> P
     doomed = ", ".join(item.id for item in fate.doomed) or "none"
     return NotCertain(
         error.cause,
-        state=f"the new access key {key.id} logs in and was stored everywhere, but the end was not confirmed; "
+        state=f"the new {issuer.noun} {key.id} logs in and was stored everywhere, but the end was not confirmed; "
         f"keys that may still be alive in {issuer.system}: {doomed}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )

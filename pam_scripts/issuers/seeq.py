@@ -230,6 +230,7 @@ class ApplicationKeys:
     """The access keys of one Seeq application."""
 
     system = SYSTEM
+    noun = "access key"
     settling = 10.0
     logins_in_a_row = 1
 
