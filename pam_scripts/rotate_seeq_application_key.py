@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pam_scripts.core import entra, gateway, rotation
+from pam_scripts.core import gateway, rotation
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
-from pam_scripts.core.roles import Plan, Run, Store
+from pam_scripts.core.roles import Plan, Run
 from pam_scripts.issuers import seeq
 from pam_scripts.stores import keeper, key_vault
 
@@ -33,15 +33,20 @@ FIELDS = (
 # The record attached to the script: who makes and deletes the keys.
 ADMIN_FIELDS = seeq.ADMIN_FIELDS
 
+IN_KEEPER = keeper.Labels(key_id="access_key_id", secret="access_key_password")  # noqa: S106 - a label
+IN_KEY_VAULT = key_vault.Layout(
+    id_part="key-id",
+    secret_part="key-password",  # noqa: S106 - the end of a name
+    both_part="key",
+    id_field="access_key_id",
+    secret_field="access_key_password",  # noqa: S106 - a word in JSON
+    target_tag="seeq-application-id",
+)
+
 
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, rotate."""
     application_id = settings.text("application_id", r"[0-9A-Za-z-]{1,64}", "a Seeq ID: letters, digits, hyphens")
-    vault = settings.text("key_vault_name")
-    url = key_vault.vault_url(vault) if vault else ""
-    names = key_vault.Names.from_prefix(
-        settings.text("secret_name_prefix"), application_id, combined=settings.flag("key_vault_combined")
-    )
     plan = Plan(
         owner=job.user.uid,
         life=timedelta(days=settings.number("expiry_days", 1, 3650)),
@@ -49,19 +54,9 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         take_over=settings.flag("take_over"),
     )
     server_url, login = seeq.find_admin(job, settings.text("seeq_server_url"))
-
     session = Session(run.deadline, run.ca_bundle)
-    record = keeper.RecordStore(
-        keeper.Client(keeper.read_config(), session),
-        job.user.uid,
-        keeper.Labels(key_id="access_key_id", secret="access_key_password"),  # noqa: S106 - a label
-        run.rotation_id,
-    )
-    mirrors: list[Store] = []
-    if url:
-        credential = entra.log_in(entra.find_app(job), entra.AUTHORITIES[url.partition(".")[2]], session)
-        tag = {"seeq-application-id": application_id}
-        mirrors.append(key_vault.Mirror(url, credential, names, tag, session))
+    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, application_id, session)
+    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = seeq.ApplicationKeys(seeq.Server(server_url, login, session, run.say), application_id, run.say)
     rotation.rotate(issuer, record, mirrors, plan, run)
 

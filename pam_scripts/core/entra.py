@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, BadInput
+from pam_scripts.core.fields import normalised
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -20,12 +21,24 @@ if TYPE_CHECKING:
 
     from pam_scripts.core.gateway import Job
 
-# Which authority a Key Vault's host name belongs to.
-# https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers
-AUTHORITIES = {
-    "vault.azure.net": "login.microsoftonline.com",
-    "vault.usgovcloudapi.net": "login.microsoftonline.us",
-    "vault.azure.cn": "login.chinacloudapi.cn",
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where one Azure cloud's services are.
+
+    https://learn.microsoft.com/graph/deployments
+    https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers
+    """
+
+    authority: str
+    graph: str
+    vault_suffix: str
+
+
+CLOUDS = {
+    "public": Cloud("login.microsoftonline.com", "graph.microsoft.com", "vault.azure.net"),
+    "usgovernment": Cloud("login.microsoftonline.us", "graph.microsoft.us", "vault.usgovcloudapi.net"),
+    "china": Cloud("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "vault.azure.cn"),
 }
 
 _NEXT_STEPS = {
@@ -64,6 +77,19 @@ def find_app(job: Job) -> AppSecret | None:
             configuration.shown,
         )
     return None
+
+
+def find_cloud(job: Job) -> Cloud:
+    """Return the cloud that `azure_cloud` names in an attached record or the PAM configuration, else the public one."""
+    sources = [*job.attached, *([job.configuration] if job.configuration else [])]
+    for record in sources:
+        if name := record.get("azure_cloud"):
+            if cloud := CLOUDS.get(normalised(name)):
+                return cloud
+            raise BadInput(
+                f"{record.shown}: field 'azure_cloud' is {name[:60]!r}", next_step=f"it must be {' or '.join(CLOUDS)}"
+            )
+    return CLOUDS["public"]
 
 
 def log_in(app: AppSecret | None, authority: str, session: requests.Session) -> TokenCredential:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import requests
 from azure.core.exceptions import (
@@ -29,8 +29,10 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretPropertie
 
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.fields import Settings
+from pam_scripts.core.gateway import Job
 from pam_scripts.core.patience import iso
-from pam_scripts.core.roles import Copy, Credential, Publication
+from pam_scripts.core.roles import Copy, Credential, Publication, Store
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -45,53 +47,73 @@ _SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
 
 
 @dataclass(frozen=True)
-class Names:
-    """The names of the secrets: the pair, and the one that holds both where that is asked for."""
+class Layout:
+    """How one kind of credential is laid out in a vault.
 
-    key_id: str
-    password: str
-    combined: str = ""
+    id_part, secret_part, both_part: what the secrets' names end in, and their `key-type` tag.
+    id_field, secret_field: the words for the two in the combined secret's JSON.
+    target_tag: the tag that names whose credential it is.
+    """
 
-    @classmethod
-    def from_prefix(cls, prefix: str, target_id: str, *, combined: bool) -> Names:
-        """Return the names for one target; raise BadInput where the prefix makes an illegal one."""
-        stem = f"{prefix}-{target_id}-key"
-        names = cls(f"{stem}-id", f"{stem}-password", stem if combined else "")
-        if not re.fullmatch(_SECRET_NAME, names.password):
+    id_part: str
+    secret_part: str
+    both_part: str
+    id_field: str
+    secret_field: str
+    target_tag: str
+
+
+def mirrors(job: Job, settings: Settings, layout: Layout, target_id: str, session: requests.Session) -> list[Store]:
+    """Return the mirror that a record's `key_vault_name` asks for, none where it is empty.
+
+    Raises BadInput for a vault or a prefix that Key Vault could not have.
+    """
+    prefix, combined = settings.text("secret_name_prefix"), settings.flag("key_vault_combined")
+    name = settings.text("key_vault_name")
+    if not name:
+        return []
+    url, authority = _vault(name, entra.find_cloud(job).vault_suffix)
+    stem = f"{prefix}-{target_id}"
+    names = {part: f"{stem}-{part}" for part in (layout.both_part, layout.id_part, layout.secret_part)}
+    for made in names.values():
+        if not re.fullmatch(_SECRET_NAME, made):
             raise BadInput(
-                f"field 'secret_name_prefix' makes the secret name '{names.password}'",
+                f"{job.user.shown}: field 'secret_name_prefix' makes the secret name '{made[:140]}'",
                 next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten the prefix",
             )
-        return names
+    if not combined:
+        del names[layout.both_part]
+    credential = entra.log_in(entra.find_app(job), authority, session)
+    return [Mirror(url, credential, layout, names, target_id, session)]
 
-    def __iter__(self) -> Any:  # noqa: ANN401 - an iterator of str
-        return iter([name for name in (self.combined, self.key_id, self.password) if name])
 
-
-def vault_url(name: str) -> str:
-    """Return a vault's URL for its name, or for the URL itself; raise BadInput for anything else."""
+def _vault(name: str, suffix: str) -> tuple[str, str]:
+    """Return a vault's URL and its cloud's authority, for its name or its URL; raise BadInput for anything else."""
     host = name.removeprefix("https://").rstrip("/").lower() if name.startswith("https://") else ""
     if not host and re.fullmatch(_VAULT_NAME, name):
-        host = f"{name.lower()}.vault.azure.net"
+        host = f"{name.lower()}.{suffix}"
     label, _, suffix = host.partition(".")
-    if suffix in entra.AUTHORITIES and re.fullmatch(_VAULT_NAME, label):
-        return f"https://{host}"
+    cloud = next((cloud for cloud in entra.CLOUDS.values() if cloud.vault_suffix == suffix), None)
+    if cloud and re.fullmatch(_VAULT_NAME, label):
+        return f"https://{host}", cloud.authority
+    suffixes = " or ".join(cloud.vault_suffix for cloud in entra.CLOUDS.values())
     raise BadInput(
         f"field 'key_vault_name' is {name[:60]!r}",
         next_step="enter the vault's name (3 to 24 letters, digits and single hyphens) "
-        f"or its full address, https://NAME.{' or '.join(entra.AUTHORITIES)}",
+        f"or its full address, https://NAME.{suffixes}",
     )
 
 
 class Mirror:
     """The secrets of one target in one vault."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
         self,
         url: str,
         credential: TokenCredential,
-        names: Names,
-        target_tag: Mapping[str, str],
+        layout: Layout,
+        names: Mapping[str, str],
+        target_id: str,
         session: requests.Session,
     ) -> None:
         self._client = SecretClient(
@@ -102,8 +124,10 @@ class Mirror:
             retry_total=0,
             permit_redirects=False,
         )
-        self._names = names
-        self._target_tag = dict(target_tag)
+        self._layout = layout
+        # By part, in the order they are written in: the combined secret, which is whole at once, first.
+        self._names = dict(names)
+        self._target_id = target_id
         self._vault = url.removeprefix("https://").partition(".")[0]
         self._seen: set[str] = set()
 
@@ -115,22 +139,23 @@ class Mirror:
     @property
     def places(self) -> Sequence[str]:
         """The secrets' names."""
-        return [f"{self.name} as: {name}" for name in self._names]
+        return [f"{self.name} as: {name}" for name in self._names.values()]
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secrets' values once the vault holds this credential."""
-        both = {"access_key_id": credential.key_id, "access_key_password": credential.secret.reveal()}
+        layout = self._layout
+        key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
-            self._names.combined: json.dumps(both),
-            self._names.key_id: credential.key_id,
-            self._names.password: credential.secret.reveal(),
+            layout.both_part: json.dumps({layout.id_field: key_id, layout.secret_field: secret}),
+            layout.id_part: key_id,
+            layout.secret_part: secret,
         }
-        return {name: values[name] for name in self._names}
+        return {name: values[part] for part, name in self._names.items()}
 
     def examine(self) -> Copy:
         """Read the secrets; raise Refused where a name is taken by a deleted secret."""
         copy = self.read()
-        for name in self._names:
+        for name in self._names.values():
             if not copy.origin[name]:
                 self._refuse_soft_deleted(name)
         self._seen = {secret.properties.version for secret in copy.origin.values() if secret}
@@ -138,20 +163,20 @@ class Mirror:
 
     def read(self) -> Copy:
         """Read the secrets."""
-        found = {name: self._get(name) for name in self._names}
+        found = {name: self._get(name) for name in self._names.values()}
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
-        Secret(parts.get(self._names.password, ""))
+        Secret(parts.get(self._names[self._layout.secret_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
-        pair = found[self._names.key_id] if len(parts) == len(found) and len(rotations) == 1 else None
+        pair = found[self._names[self._layout.id_part]] if len(parts) == len(found) and len(rotations) == 1 else None
         return Copy(parts, pair.value or "" if pair else "", found)
 
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, one directly after the other."""
         wanted = self.parts(publication.credential)
         present = self.read().parts
-        for name in self._names:
+        for part, name in self._names.items():
             if present.get(name) != wanted[name]:
-                self._set(name, wanted[name], publication)
+                self._set(part, wanted[name], publication)
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Set what stood there before again, as a new version, where this publication stands now.
@@ -163,7 +188,7 @@ class Mirror:
         if publication is None:
             return
         written = self.parts(publication.credential)
-        for name in self._names:
+        for name in self._names.values():
             present = self._get(name)
             if present is None or (present.value or "") != written[name]:
                 continue
@@ -181,7 +206,7 @@ class Mirror:
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
         """
-        for name in self._names:
+        for name in self._names.values():
             ours = self._get(name)
             for version in self._versions(name):
                 rotation = (version.tags or {}).get("rotation-id")
@@ -198,15 +223,11 @@ class Mirror:
             return version.version != ours.version
         return bool(version.created_on and ours.created_on and version.created_on < ours.created_on)
 
-    def _set(self, name: str, value: str, publication: Publication) -> None:
-        kinds = {
-            self._names.key_id: "key-id",
-            self._names.password: "key-password",
-            self._names.combined: "key",
-        }
+    def _set(self, part: str, value: str, publication: Publication) -> None:
+        name = self._names[part]
         tags = {
-            **self._target_tag,
-            "key-type": kinds[name],
+            self._layout.target_tag: self._target_id,
+            "key-type": part,
             "expiry": iso(publication.expires_at),
             "rotated-at": iso(publication.rotated_at),
             "rotation-id": publication.rotation_id,
@@ -217,7 +238,7 @@ class Mirror:
                 name,
                 value,
                 expires_on=publication.expires_at,
-                content_type="application/json" if name == self._names.combined else "text/plain",
+                content_type="application/json" if part == self._layout.both_part else "text/plain",
                 tags=tags,
             ),
         )
