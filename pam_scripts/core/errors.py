@@ -64,6 +64,7 @@ class ApiError(PamScriptError):
     """A system did not do what it was asked, or did not say whether it did.
 
     code: the HTTP status, None where no usable answer came.
+    name: the system's own name for the error, empty where it gave none.
     retry_after: seconds the system asked to be left alone, None where it did not say.
     busy: the system declined for now and says so: nothing was done, the same again may go better.
     transient: asking the same again may go better. Says nothing about whether the request took
@@ -78,12 +79,14 @@ class ApiError(PamScriptError):
         cause: str,
         *,
         code: int | None = None,
+        name: str = "",
         retry_after: float | None = None,
         next_step: str = "",
         busy: bool = False,
     ) -> None:
         super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
         self.code = code
+        self.name = name
         self.retry_after = retry_after
         self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -8,10 +8,10 @@ REQUESTS_CA_BUNDLE, the last in place of the public CAs.
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NoReturn
+from typing import Any
 
 import requests
 from urllib3.util.ssl_ import create_urllib3_context
@@ -19,6 +19,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 from pam_scripts import __version__
 from pam_scripts.core.errors import ApiError
 from pam_scripts.core.patience import Deadline, utc_now
+
+_LONGEST_DETAIL = 200
 
 
 class Session(requests.Session):
@@ -104,6 +106,10 @@ def no_answer(system: str, action: str, error: Exception) -> ApiError:
     return ApiError(system, action, f"no answer ({type(error).__name__})")
 
 
+# Reads a system's own name for an error, and its words, from an error answer.
+Explain = Callable[[Mapping[str, Any]], tuple[str, str]]
+
+
 def call(  # noqa: PLR0913 - each is one fact of a request
     session: requests.Session,
     method: str,
@@ -111,48 +117,48 @@ def call(  # noqa: PLR0913 - each is one fact of a request
     *,
     system: str,
     action: str,
-    headers: Mapping[str, str],
+    explain: Explain,
+    headers: Mapping[str, str] | None = None,
     json: Mapping[str, Any] | None = None,
-    params: Mapping[str, Any] | None = None,
+    form: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Make one JSON call, and return the answer's object and headers.
+    """Make one call, and return the answer's JSON object and headers.
 
     Raises ApiError for any status but 2xx, for no answer, and for one that is not a JSON object
     (a proxy's web page, a body cut short): those count as no answer at all.
     """
     try:
-        response = session.request(method, url, headers=dict(headers), json=json, params=params)
+        response = session.request(method, url, headers=dict(headers or {}), json=json, data=form)
     except requests.RequestException as error:
         raise no_answer(system, action, error) from None
     if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
-        _refuse(response, system, action)
+        raise _refused(response, system, action, explain)
     if not response.content:
         return {}, response.headers
-    try:
-        answer = response.json()
-    except requests.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict):
+    answer = _object(response)
+    if answer is None:
         raise ApiError(system, action, "the answer is not the JSON it should be; is a proxy in the way?")
     return answer, response.headers
 
 
-def _refuse(response: requests.Response, system: str, action: str) -> NoReturn:
-    cause = phrase(response.status_code)
-    next_step = ""
-    if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
-        next_step = "the server leads elsewhere: enter the address it leads to"
-    try:
-        detail = response.json().get("statusMessage")
-    except (requests.JSONDecodeError, AttributeError):
-        detail = None
-    if isinstance(detail, str) and detail:
-        cause += f" ({' '.join(detail.split())[:200]})"
-    raise ApiError(
+def _refused(response: requests.Response, system: str, action: str, explain: Explain) -> ApiError:
+    name, words = explain(_object(response) or {})
+    detail = " ".join(f"{name} {words}".split())[:_LONGEST_DETAIL]
+    redirected = HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST
+    return ApiError(
         system,
         action,
-        cause,
+        phrase(response.status_code) + (f" ({detail})" if detail else ""),
         code=response.status_code,
+        name=name,
         retry_after=retry_after(response.headers),
-        next_step=next_step,
+        next_step="the server leads elsewhere: enter the address it leads to" if redirected else "",
     )
+
+
+def _object(response: requests.Response) -> dict[str, Any] | None:
+    try:
+        answer = response.json()
+    except requests.JSONDecodeError:
+        return None
+    return answer if isinstance(answer, dict) else None

@@ -106,6 +106,10 @@ class Issuer(Protocol):
         """How many logins must succeed in a row before a new key counts as proven."""
 
     @property
+    def lag(self) -> float:
+        """Seconds that a listing may be behind what was done."""
+
+    @property
     def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """The ways to delete a key, best first; whether one worked is judged by listing."""
 

@@ -22,7 +22,7 @@ from pam_scripts.core.errors import (
     Refused,
     Yielded,
 )
-from pam_scripts.core.patience import anything, busy, iso, patiently, transient, utc_now
+from pam_scripts.core.patience import WAITS, anything, busy, iso, patiently, transient, utc_now
 from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
@@ -54,6 +54,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
         # 2. Create the key, labelled with this rotation.
         expires_at = run.started + plan.life
         key, credential = _create(issuer, attempt.label, expires_at, run)
+        attempt.key = key
         run.say(f"Generated new {issuer.noun} with ID: {key.id} (expires {iso(expires_at)})")
 
         # 3. Verify it by a real login.
@@ -87,7 +88,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
         # 7. Confirm: each store still holds ours, the list has ours and nothing else.
         for store in stores:
             _publish(store, attempt.publication, run, looking_first=True)
-        extra = _extra_keys(issuer, key, fate, run)
+        extra = _extra_keys(issuer, {key.id, *fate.kept_ids}, key, alive, run)
         _finish(truth, _log_entry(issuer, stores, key, expires_at, fate, extra, run), run)
         _publish(truth, attempt.publication, run, looking_first=True)
     except Exception as failure:
@@ -219,6 +220,8 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
         try:
             issuer.log_in(credential)
             in_a_row += 1
+            if in_a_row < issuer.logins_in_a_row:
+                run.deadline.wait(pause)
         except ApiError as error:
             in_a_row = 0
             pause = max(pause, error.retry_after or 0.0)
@@ -256,9 +259,7 @@ def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run
     the later one always sees the earlier one's key, whatever their clocks say.
     """
     patiently(run.deadline, truth.check_claim)
-    listed = patiently(run.deadline, issuer.list_keys)
-    if key.id not in {item.id for item in listed}:
-        raise Yielded(f"{issuer.system}: the new {issuer.noun} {key.id} was deleted by somebody else")
+    listed = _list_with(issuer, key, run)
     earlier = {item.id for item in known}
     for rival in listed:
         new = rival.id not in earlier and rival.id != key.id and owner_of(rival)
@@ -268,6 +269,25 @@ def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run
                 f"made {issuer.noun} {rival.id} first"
             )
     return listed
+
+
+def _list_with(issuer: Issuer, key: Key, run: Run) -> list[Key]:
+    """Return the keys once the new one is among them; raise Yielded where it is not, time allowed."""
+
+    def list_once() -> list[Key]:
+        listed = issuer.list_keys()
+        if key.id not in {item.id for item in listed}:
+            raise ApiError(
+                issuer.system, f"list {issuer.noun}s", f"the new {issuer.noun} {key.id} is not listed", name=key.id
+            )
+        return listed
+
+    try:
+        return patiently(run.deadline, list_once)
+    except ApiError as error:
+        if error.name != key.id:
+            raise
+        raise Yielded(f"{issuer.system}: the new {issuer.noun} {key.id} was deleted by somebody else") from None
 
 
 # -- before the first deletion: put everything back ---------------------------------------------
@@ -284,6 +304,7 @@ class _Attempt:
         self.before = before
         self.label = its_label
         self.run = run
+        self.key: Key | None = None
         self.publication: Publication | None = None
         # The truth is always to be put back: it carries the lease from before the key exists.
         self.touched: list[Store] = [stores[0]]
@@ -314,7 +335,11 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
     try:
+        if attempt.key is None:
+            run.deadline.wait(issuer.lag)
         made = patiently(run.deadline, _labelled(issuer, attempt.label), retry=anything)
+        if attempt.key and attempt.key.id not in {key.id for key in made}:
+            made.append(attempt.key)
         alive = _delete(issuer, made, run)
     except PamScriptError as reason:
         run.warn(f"the new key could not be looked for: {reason.cause}")
@@ -360,20 +385,24 @@ def _delete(issuer: Issuer, doomed: Sequence[Key], run: Run) -> set[str]:
     """
     alive = list(doomed)
     for way in issuer.ways_to_delete:
-        again = True
-        waits = iter((0.5, 2.0))
-        while alive and again:
+        waits = iter(WAITS)
+        while alive:
             errors = [error for key in alive if (error := _attempt_to(way, key))]
-            names = {key.id for key in alive}
-            listed = patiently(run.deadline, issuer.list_keys, retry=anything)
-            alive = [key for key in listed if key.id in names]
-            wait = next(waits, None)
-            again = wait is not None and any(error.transient for error in errors)
-            if alive and again and wait is not None:
-                run.deadline.wait(max([wait, *(error.retry_after or 0.0 for error in errors)]))
-            if alive and errors:
-                run.warn(errors[0].cause)
+            alive = _listed_of(issuer, alive, run)
+            for error in errors[:1] if alive else []:
+                run.warn(error.cause)
+            busy_or_behind = any(error.transient for error in errors) or (not errors and issuer.lag > 0)
+            pause = max([next(waits, 0.0), *(error.retry_after or 0.0 for error in errors)])
+            if not alive or not busy_or_behind or not pause or pause >= run.deadline.left():
+                break
+            run.deadline.wait(pause)
+            alive = _listed_of(issuer, alive, run)
     return {key.id for key in alive}
+
+
+def _listed_of(issuer: Issuer, wanted: Sequence[Key], run: Run) -> list[Key]:
+    names = {key.id for key in wanted}
+    return [key for key in patiently(run.deadline, issuer.list_keys, retry=anything) if key.id in names]
 
 
 def _attempt_to(way: Callable[[Key], None], key: Key) -> ApiError | None:
@@ -395,12 +424,21 @@ def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
 # -- 7. confirm ---------------------------------------------------------------------------------
 
 
-def _extra_keys(issuer: Issuer, key: Key, fate: _Fate, run: Run) -> list[Key]:
-    """Return every listed key that should not be there; raise where the new one is not."""
-    listed = patiently(run.deadline, issuer.list_keys, retry=anything)
-    if key.id not in {item.id for item in listed}:
-        raise NotCertain(f"{issuer.system}: the new {issuer.noun} {key.id} is no longer listed")
-    return [item for item in listed if item.id != key.id and item.id not in fate.kept_ids]
+def _extra_keys(issuer: Issuer, spared: set[str], key: Key, alive: set[str], run: Run) -> list[Key]:
+    """Return every listed key that should not be there; raise where the new one is not.
+
+    alive: those that are known to have withstood deletion; any other is given a moment, for a
+    listing that lags, or a rotation that is just stepping back.
+    """
+    for pause in (*WAITS, None):
+        listed = patiently(run.deadline, issuer.list_keys, retry=anything)
+        if key.id not in {item.id for item in listed} and not issuer.lag:
+            raise NotCertain(f"{issuer.system}: the new {issuer.noun} {key.id} is no longer listed")
+        extra = [item for item in listed if item.id not in spared]
+        if {item.id for item in extra} <= alive or pause is None or pause >= run.deadline.left():
+            break
+        run.deadline.wait(pause)
+    return extra
 
 
 def _finish(truth: Truth, entry: str, run: Run) -> None:

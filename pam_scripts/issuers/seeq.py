@@ -221,6 +221,7 @@ class Server:
             f"{self.url}/api{path}",
             system=SYSTEM,
             action=action,
+            explain=_explain,
             headers=headers,
             json=body,
         )
@@ -233,6 +234,7 @@ class ApplicationKeys:
     noun = "access key"
     settling = 10.0
     logins_in_a_row = 1
+    lag = 0.0
 
     def __init__(self, server: Server, application_id: str, say: Callable[[str], None]) -> None:
         self._server = server
@@ -342,6 +344,11 @@ def _key(item: Mapping[str, Any], action: str) -> Key:
         )
     except (KeyError, ValueError) as error:
         raise ApiError(SYSTEM, action, f"an access key in the answer is not readable ({error})") from None
+
+
+def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+    words = answer.get("statusMessage")
+    return "", words if isinstance(words, str) else ""
 
 
 def _letters(name: str) -> str:
