@@ -12,7 +12,8 @@ class Request:
 
     number: its place in the log, from 1. status: the answer's HTTP status, 0 while there is
     none and where the answer was withheld. started, ended: monotonic seconds.
-    connection: tells apart the TCP connections that requests arrived on.
+    connection: tells apart the TCP connections that requests arrived on. client: the name that the
+    client gave the proxy, empty where it gave none or came direct.
     """
 
     number: int
@@ -23,6 +24,7 @@ class Request:
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     connection: int = 0
+    client: str = ""
     status: int = 0
     fault: str = ""
     started: float = field(default_factory=time.monotonic, repr=False)

@@ -8,10 +8,12 @@ every other, so that nothing under test can reach the outside by mistake.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -67,6 +69,8 @@ class Wire:
         self._authority = trustme.CA()
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._connections = {"tls": 0, "connect": 0}
+        # Who is behind a connection that the proxy made, by the connection's own port.
+        self._clients: dict[int, str] = {}
         self.ca_file = directory / "sandbox-ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca_file))
         self._listen = [_listener(), _listener()]
@@ -90,10 +94,11 @@ class Wire:
         self.loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(timeout=10)
 
-    def environment(self) -> dict[str, str]:
-        """All that a client needs to come here."""
+    def environment(self, client: str = "") -> dict[str, str]:
+        """All that a client needs to come here; `client` is a name for it, which the log will show."""
+        account = f"{client}:any@" if client else ""
         return {
-            "HTTPS_PROXY": f"http://127.0.0.1:{self.proxy_port}",
+            "HTTPS_PROXY": f"http://{account}127.0.0.1:{self.proxy_port}",
             "REQUESTS_CA_BUNDLE": str(self.ca_file),
         }
 
@@ -175,6 +180,7 @@ class Wire:
             headers=headers,
             body=body,
             connection=scope["state"]["connection"],
+            client=self._clients.get(scope["client"][1], ""),
         )
         self.log.append(request)
         if self.gate is not None:
@@ -226,8 +232,8 @@ class Wire:
     async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Cancelled is how the connections still open end when the sandbox stops.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            request_line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].decode("latin-1")
-            method, _, rest = request_line.partition(" ")
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            method, _, rest = head.partition("\r\n")[0].partition(" ")
             host, _, port = rest.split(" ")[0].rpartition(":")
             # The TCP handshake with the proxy and the CONNECT exchange are two round trips of a real client;
             # the first is free on loopback, so both are waited for here.
@@ -239,6 +245,7 @@ class Wire:
             else:
                 self._connections["connect"] += 1
                 inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.tls_port)
+                self._clients[inner_writer.get_extra_info("sockname")[1]] = _account(head)
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(
                     self._pump(reader, inner_writer), self._pump(inner_reader, writer), return_exceptions=True
@@ -263,6 +270,12 @@ def _listener() -> socket.socket:
     sock.listen(256)
     sock.setblocking(False)
     return sock
+
+
+def _account(head: str) -> str:
+    """Return the user name that a client gave the proxy in the head of its request, empty for none."""
+    given = re.search(r"(?im)^proxy-authorization: *basic +(\S+)", head)
+    return base64.b64decode(given[1]).decode().partition(":")[0] if given else ""
 
 
 async def _until_gone(transport: asyncio.Transport) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.plant import Plant, running
+from tests.invariants import Script
 from tools import bundle
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,12 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dist")
     bundle.build(ROOT, directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def script(dist: Path, runtime_python: str) -> Script:
+    """Return the main script as it is attached; a module about another script has a fixture of its own."""
+    return Script(dist / "rotate_seeq_application_key.py", runtime_python)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import normalised
+from pam_scripts.core.fields import Field, normalised
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -56,25 +56,35 @@ class AppSecret:
     tenant_id: str
     client_id: str
     secret: Secret
-    source: str
+    record_uid: str
 
 
-def find_app(job: Job) -> AppSecret | None:
+ADMIN_FIELDS = (
+    Field("tenant_id", "the Entra tenant", required=True),
+    Field("application_client_id", "client id of the application that the script logs in as", required=True),
+    Field("client_secret", "that application's client secret", type="secret", required=True),
+    Field("azure_cloud", f"{', '.join(list(CLOUDS)[:-1])} or {list(CLOUDS)[-1]}", default="public"),
+)
+
+
+def find_app(job: Job, *, its_own: bool = False) -> AppSecret | None:
     """Return the Azure application a job comes with; None means the host's own identity.
 
     The first that has all three fields: an attached record, then the PAM Azure Configuration.
+    its_own: the PAM User record itself may be the one, between the two: an application that
+    rotates its own secret.
     """
     labels = ("tenant_id", "application_client_id", "client_secret")
-    for record in job.attached:
+    for record in [*job.attached, *([job.user] if its_own else [])]:
         if record.has(*labels):
-            return AppSecret(record.get(labels[0]), record.get(labels[1]), record.secret(labels[2]), record.shown)
+            return AppSecret(record.get(labels[0]), record.get(labels[1]), record.secret(labels[2]), record.uid)
     configuration = job.configuration
     if configuration and configuration.has("tenant_id", "client_id", "client_secret"):
         return AppSecret(
             configuration.get("tenant_id"),
             configuration.get("client_id"),
             configuration.secret("client_secret"),
-            configuration.shown,
+            configuration.uid,
         )
     return None
 
@@ -124,15 +134,18 @@ def log_in(app: AppSecret | None, authority: str, session: requests.Session) -> 
 
 def no_token(system: str, action: str, error: ClientAuthenticationError) -> ApiError:
     """Return the error for a refused token; of Entra's long message only the code is certain to carry no value."""
-    match = re.search(r"AADSTS\d+", error.message or "")
+    words = error.message or ""
+    match = re.search(r"AADSTS\d+", words)
     name = match[0] if match else ""
-    code = error.status_code or (HTTPStatus.UNAUTHORIZED if name else None)
+    # azure-identity's own refusal to take its secret to the tenant that the service asked for.
+    foreign = "acquire tokens for tenant" in words
+    next_step = "check 'tenant_id': the service belongs to another tenant" if foreign else _NEXT_STEPS.get(name, "")
     return ApiError(
         system,
         action,
         f"no token from Entra ({name or type(error).__name__})",
-        code=code,
-        next_step=_NEXT_STEPS.get(
-            name, "check the Azure credential: attached record, PAM configuration, or managed identity"
-        ),
+        code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign else None),
+        name=name,
+        next_step=next_step
+        or "check the Azure credential: attached record, PAM configuration, or managed identity",
     )

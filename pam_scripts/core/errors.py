@@ -66,6 +66,7 @@ class ApiError(PamScriptError):
     code: the HTTP status, None where no usable answer came.
     name: the system's own name for the error, empty where it gave none.
     retry_after: seconds the system asked to be left alone, None where it did not say.
+    hopeless: asking again is no use, whatever the answer was.
     busy: the system declined for now and says so: nothing was done, the same again may go better.
     transient: asking the same again may go better. Says nothing about whether the request took
         effect: only a look at the system can, since a proxy makes a lost answer look like a
@@ -83,19 +84,19 @@ class ApiError(PamScriptError):
         retry_after: float | None = None,
         next_step: str = "",
         busy: bool = False,
+        hopeless: bool = False,
     ) -> None:
         super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
         self.code = code
         self.name = name
         self.retry_after = retry_after
+        self.hopeless = hopeless
         self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @property
     def transient(self) -> bool:
         """Whether asking again may go better: no answer, busy, or a server's own trouble."""
-        return (
-            self.busy
-            or self.code is None
-            or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
-            or self.code == HTTPStatus.REQUEST_TIMEOUT
-        )
+        if self.hopeless:
+            return False
+        trouble = self.code is None or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return trouble or self.busy or self.code == HTTPStatus.REQUEST_TIMEOUT

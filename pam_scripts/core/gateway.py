@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import codecs
 import contextlib
 import json
 import logging
@@ -18,23 +19,28 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TextIO
 
 from pam_scripts import __version__
 from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.patience import Deadline, utc_now
-from pam_scripts.core.roles import Run
+from pam_scripts.core.roles import Plan, Run
 from pam_scripts.core.secret import Secret
 
 # Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
 _GRACE = 10.0
 
-# Fields that every script's record may carry.
+# Fields that every script's record may carry, and those of every script that replaces keys.
 RUN_FIELDS = (
     Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
     Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default="120"),
     Field("ca_bundle", "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones"),
+)
+PLAN_FIELDS = (
+    Field("keep_previous_keys", "how many of the newest old keys stay alive", default="0"),
+    Field("take_over", "'True': also delete keys that another Keeper record's rotation made", default="False"),
 )
 
 
@@ -200,6 +206,16 @@ def _defect(error: Exception) -> NotCertain:
     return NotCertain(f"unexpected {type(error).__name__} in {place}: please report it")
 
 
+def read_plan(job: Job, settings: Settings, life: timedelta | None) -> Plan:
+    """Return what the rotation is to do, from the fields of PLAN_FIELDS."""
+    return Plan(
+        owner=job.user.uid,
+        life=life,
+        keep=settings.number("keep_previous_keys", 0, 100),
+        take_over=settings.flag("take_over"),
+    )
+
+
 # -- the payload ----------------------------------------------------------------------------------
 
 _HOW = "run it as a PAM script of a record, or try `--check --record UID`"
@@ -208,9 +224,11 @@ _HOW = "run it as a PAM script of a record, or try `--check --record UID`"
 def read_job(data: bytes) -> Job:
     """Read the Gateway's payload: one line of Base64 JSON, `records` in it Base64 JSON again.
 
-    PowerShell adds a byte order mark, a carriage return or blanks. Raises BadInput naming the field.
+    PowerShell adds a byte order mark, a carriage return or blanks, or writes UTF-16. Raises BadInput naming the field.
     """
-    text = data.decode("utf-8", errors="replace").replace("\ufeff", "").replace("\x00", "").strip()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if wide else "utf-8", errors="replace")
+    text = text.replace("\ufeff", "").replace("\x00", "").strip()
     if not text:
         raise BadInput("standard input is empty", next_step=_HOW)
     payload = _decoded(text, "standard input")

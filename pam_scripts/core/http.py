@@ -8,7 +8,9 @@ REQUESTS_CA_BUNDLE, the last in place of the public CAs.
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Callable, Mapping
+from datetime import timezone
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -72,16 +74,14 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); None where it is missing or unreadable."""
-    value = headers.get("Retry-After") or headers.get("retry-after")
-    if not value:
-        return None
-    if value.strip().isdigit():
+    value = (headers.get("Retry-After") or headers.get("retry-after") or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
-    return max(0.0, (moment - utc_now()).total_seconds())
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - utc_now()).total_seconds())
 
 
 def phrase(code: int) -> str:
@@ -99,6 +99,7 @@ def no_answer(system: str, action: str, error: Exception) -> ApiError:
             system,
             action,
             "the server's certificate is not trusted",
+            hopeless=True,
             next_step="for a private CA set REQUESTS_CA_BUNDLE, or the record's field 'ca_bundle', to its PEM file",
         )
     if isinstance(error, requests.exceptions.Timeout):

@@ -50,7 +50,7 @@ class Publication:
     credential: Credential
     rotation_id: str
     rotated_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,14 @@ class Issuer(Protocol):
     def missing_rights(self) -> list[str]:
         """Return what must be granted before a rotation can work, as far as the system can tell."""
 
-    def create_key(self, label: str, expires_at: datetime) -> tuple[Key, Credential]:
+    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make a key. An ApiError leaves open whether there is one now: look for its label."""
 
     def log_in(self, credential: Credential) -> None:
         """Log in with a credential, for real; raise ApiError where it is refused."""
+
+    def act_as(self, credential: Credential) -> None:
+        """Make later calls with the new key, where those so far were made with one that is to be deleted."""
 
 
 class Store(Protocol):
@@ -174,12 +177,13 @@ class Plan:
     """What one rotation is to do.
 
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
+    life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
     another record's rotation made.
     """
 
     owner: str
-    life: timedelta
+    life: timedelta | None
     keep: int = 0
     take_over: bool = False
 

@@ -52,10 +52,12 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
     attempt = _Attempt(issuer, stores, before, label(plan.owner, run.rotation_id), run)
     try:
         # 2. Create the key, labelled with this rotation.
-        expires_at = run.started + plan.life
+        expires_at = run.started + plan.life if plan.life else None
         key, credential = _create(issuer, attempt.label, expires_at, run)
         attempt.key = key
-        run.say(f"Generated new {issuer.noun} with ID: {key.id} (expires {iso(expires_at)})")
+        run.say(
+            f"Generated new {issuer.noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else "")
+        )
 
         # 3. Verify it by a real login.
         _verify(issuer, credential, run)
@@ -71,6 +73,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
 
         # 5. Look again before the point of no return: nobody came before us, the record is still ours.
         listed = _last_look(issuer, truth, key, keys, run)
+        issuer.act_as(credential)
     except Exception as failure:
         raise _put_back(attempt, failure) from failure
 
@@ -198,7 +201,7 @@ def _refuse_missing_rights(issuer: Issuer, run: Run) -> None:
 # -- 2. to 4. create, verify, publish -----------------------------------------------------------
 
 
-def _create(issuer: Issuer, its_label: str, expires_at: datetime, run: Run) -> tuple[Key, Credential]:
+def _create(issuer: Issuer, its_label: str, expires_at: datetime | None, run: Run) -> tuple[Key, Credential]:
     """Create the key; again only where the system declined for now, and a look shows that it did nothing."""
 
     def create_or_look() -> tuple[Key, Credential]:
@@ -416,7 +419,7 @@ def _attempt_to(way: Callable[[Key], None], key: Key) -> ApiError | None:
 def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
     """Lock dead credentials away; a failure is worth a warning, since they log nobody in."""
     try:
-        store.retire(kept)
+        patiently(run.deadline, lambda: store.retire(kept))
     except ApiError as error:
         run.warn(f"older versions stay readable, though they log nobody in: {error}")
 
@@ -452,7 +455,7 @@ def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation 
     issuer: Issuer,
     stores: Sequence[Store],
     key: Key,
-    expires_at: datetime,
+    expires_at: datetime | None,
     fate: _Fate,
     extra: Sequence[Key],
     run: Run,
@@ -470,7 +473,7 @@ def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation 
         "Reason: rotation started by Keeper",
         "Consumers reloaded: none named",
         "Health: the new key logged in before it was stored",
-        f"Next due: before {iso(expires_at)}",
+        f"Next due: before {iso(expires_at)}" if expires_at else "Next due: as scheduled; the key itself has no end",
     ]
     return "\n".join(lines)
 

@@ -24,13 +24,14 @@ from typing import Any, TypeVar
 
 import requests
 from keeper_secrets_manager_core import SecretsManager
+from keeper_secrets_manager_core.crypto import CryptoUtils
 from keeper_secrets_manager_core.dto.payload import KSMHttpResponse
 from keeper_secrets_manager_core.storage import InMemoryKeyValueStorage
 from keeper_secrets_manager_core.utils import bytes_to_base64
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
-from pam_scripts.core.fields import Record, flat_value, normalised
+from pam_scripts.core.fields import Field, Record, flat_value, normalised
 from pam_scripts.core.gateway import Job, job_from
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import iso, parse_iso, patiently, utc_now
@@ -42,6 +43,13 @@ T = TypeVar("T")
 SYSTEM = "keeper"
 LEASE = "rotation_lease"
 OPS_LOG = "last_rotation"
+
+# What every rotation writes beside the credential.
+OUTPUT_FIELDS = (
+    Field("expires", "when the key ends, ISO 8601 in UTC", output=True),
+    Field("rotated_at", "when the key was made, ISO 8601 in UTC", output=True),
+    Field(OPS_LOG, "the ops-log entry", type="multiline", output=True),
+)
 
 # Where a Gateway keeps its Secrets Manager configuration. It is the Gateway's own: read, never written.
 CONFIG_VARIABLES = ("KSM_CONFIG", "GATEWAY_CONFIG")
@@ -97,6 +105,10 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
     """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
 
     def __init__(self, config: Mapping[str, str], session: requests.Session) -> None:
+        try:
+            CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
+        except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
+            raise BadInput("the Secrets Manager configuration is damaged: its 'privateKey' is not a key") from None
         super().__init__(config=InMemoryKeyValueStorage(dict(config)))
         self._session = session
 
@@ -279,7 +291,8 @@ class RecordStore:
         labels = self._labels
         _put(record, labels.key_id, publication.credential.key_id)
         _put(record, labels.secret, publication.credential.secret.reveal(), "secret")
-        _put(record, labels.expires, iso(publication.expires_at))
+        if publication.expires_at:
+            _put(record, labels.expires, iso(publication.expires_at))
         _put(record, labels.rotated_at, iso(publication.rotated_at))
         self._save(record)
 

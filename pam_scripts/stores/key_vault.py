@@ -29,7 +29,7 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretPropertie
 
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
-from pam_scripts.core.fields import Settings
+from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.patience import iso
 from pam_scripts.core.roles import Copy, Credential, Publication, Store
@@ -50,20 +50,36 @@ _SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
 class Layout:
     """How one kind of credential is laid out in a vault.
 
-    id_part, secret_part, both_part: what the secrets' names end in, and their `key-type` tag.
-    id_field, secret_field: the words for the two in the combined secret's JSON.
+    id_part, value_part, both_part: what the secrets' names end in, and their `key-type` tag.
+    id_field, value_field: the words for the two in the combined secret's JSON.
     target_tag: the tag that names whose credential it is.
     """
 
     id_part: str
-    secret_part: str
+    value_part: str
     both_part: str
     id_field: str
-    secret_field: str
+    value_field: str
     target_tag: str
 
 
-def mirrors(job: Job, settings: Settings, layout: Layout, target_id: str, session: requests.Session) -> list[Store]:
+def fields(prefix: str, names: str) -> tuple[Field, ...]:
+    """Return the fields that ask for a mirror. prefix: the default one; names: what the secrets are called."""
+    return (
+        Field("key_vault_name", "name of the Azure Key Vault, or its full https address; empty: no mirror"),
+        Field("secret_name_prefix", f"secrets are {names}", default=prefix),
+        Field("key_vault_combined", "'True': also one secret with both, as JSON", default="False"),
+    )
+
+
+def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
+    job: Job,
+    settings: Settings,
+    layout: Layout,
+    target_id: str,
+    app: entra.AppSecret | None,
+    session: requests.Session,
+) -> list[Store]:
     """Return the mirror that a record's `key_vault_name` asks for, none where it is empty.
 
     Raises BadInput for a vault or a prefix that Key Vault could not have.
@@ -74,7 +90,7 @@ def mirrors(job: Job, settings: Settings, layout: Layout, target_id: str, sessio
         return []
     url, authority = _vault(name, entra.find_cloud(job).vault_suffix)
     stem = f"{prefix}-{target_id}"
-    names = {part: f"{stem}-{part}" for part in (layout.both_part, layout.id_part, layout.secret_part)}
+    names = {part: f"{stem}-{part}" for part in (layout.both_part, layout.id_part, layout.value_part)}
     for made in names.values():
         if not re.fullmatch(_SECRET_NAME, made):
             raise BadInput(
@@ -83,7 +99,7 @@ def mirrors(job: Job, settings: Settings, layout: Layout, target_id: str, sessio
             )
     if not combined:
         del names[layout.both_part]
-    credential = entra.log_in(entra.find_app(job), authority, session)
+    credential = entra.log_in(app, authority, session)
     return [Mirror(url, credential, layout, names, target_id, session)]
 
 
@@ -146,9 +162,9 @@ class Mirror:
         layout = self._layout
         key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
-            layout.both_part: json.dumps({layout.id_field: key_id, layout.secret_field: secret}),
+            layout.both_part: json.dumps({layout.id_field: key_id, layout.value_field: secret}),
             layout.id_part: key_id,
-            layout.secret_part: secret,
+            layout.value_part: secret,
         }
         return {name: values[part] for part, name in self._names.items()}
 
@@ -165,7 +181,7 @@ class Mirror:
         """Read the secrets."""
         found = {name: self._get(name) for name in self._names.values()}
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
-        Secret(parts.get(self._names[self._layout.secret_part], ""))
+        Secret(parts.get(self._names[self._layout.value_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
         pair = found[self._names[self._layout.id_part]] if len(parts) == len(found) and len(rotations) == 1 else None
         return Copy(parts, pair.value or "" if pair else "", found)
@@ -228,7 +244,7 @@ class Mirror:
         tags = {
             self._layout.target_tag: self._target_id,
             "key-type": part,
-            "expiry": iso(publication.expires_at),
+            **({"expiry": iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
             "rotation-id": publication.rotation_id,
         }

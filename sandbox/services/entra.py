@@ -4,7 +4,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 
 What a secret is, and when it is let in, stands in `Secret`; whatever else comes to change an
 application's secrets (Microsoft Graph's addPassword and removePassword) does it through
-`Entra.add_secret` and `Entra.remove_secret`. The `common` and `organizations` tenants are not
+`Entra.adopt_secret` and `Entra.remove_secret`. The `common` and `organizations` tenants are not
 here: a login with a client secret names its own tenant.
 """
 
@@ -123,6 +123,7 @@ class App:
     object_id: of the registration, as Graph's `/applications/{id}` takes it.
     client_id: what it logs in with (`appId`).
     service_principal_id: the `oid` of its tokens, and what roles are assigned to.
+    graph_roles: what it may do at Microsoft Graph, as its Graph tokens say from their issue on.
     """
 
     name: str
@@ -131,6 +132,7 @@ class App:
     object_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     service_principal_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
+    graph_roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class Entra:
         that are still refused.
         """
         now = self.clock.now()
-        value = value or _new_value()
+        value = value or new_value()
         secret = Secret(
             secret_id=str(uuid.uuid4()),
             value=value,
@@ -236,10 +238,14 @@ class Entra:
             visible_from=now + timedelta(seconds=visible_in),
             answers=deque([False] * refuses_first),
         )
+        self.adopt_secret(client_id, secret)
+        return secret.secret_id, value
+
+    def adopt_secret(self, client_id: str, secret: Secret) -> None:
+        """Give an application a secret that was made elsewhere."""
         with self._lock:
             self._apps[client_id].secrets[secret.secret_id] = secret
-            self._issued.add(value)
-        return secret.secret_id, value
+            self._issued.add(secret.value)
 
     def remove_secret(self, client_id: str, secret_id: str) -> None:
         """Remove a client secret; KeyError if the application has none with that id."""
@@ -273,7 +279,7 @@ class Entra:
         """Give the claims of a token that was issued here and is valid now, else None.
 
         Among them: `tid`, `appid` (the client id), `oid` (the service principal), `aud`, `iss`,
-        `exp` (epoch seconds).
+        `exp` (epoch seconds), and `roles` in a Graph token of an application that has any.
         """
         signed, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(signed).encode()):
@@ -433,7 +439,7 @@ class Entra:
 
     def _issue(self, tenant: _Tenant, app: App, resource: str) -> str:
         now = self.clock.now()
-        claims = {
+        claims: dict[str, Any] = {
             "aud": resource,
             "iss": f"https://{tenant.cloud.issuer}/{tenant.tenant_id}/",
             "iat": int(now.timestamp()),
@@ -450,6 +456,9 @@ class Entra:
             "uti": secrets.token_urlsafe(16),
             "ver": "1.0",
         }
+        # A right is a role at one resource; a token without any says nothing of roles.
+        if app.graph_roles and resource.rstrip("/") == f"https://{tenant.cloud.graph}":
+            claims["roles"] = sorted(app.graph_roles)
         # The real ones are signed RS256; clients must not look inside, and only this sandbox checks.
         signed = ".".join(_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "HS256"}, claims))
         return f"{signed}.{self._sign(signed)}"
@@ -498,8 +507,8 @@ def _missing(parameter: str) -> _Refusal:
     return _Refusal(400, "invalid_request", 900144, text)
 
 
-def _new_value() -> str:
-    """Make a value of the shape that Microsoft's scanners know: 40 characters, `8Q~` from the fourth on."""
+def new_value() -> str:
+    """Make a secret's value of the shape that Microsoft's scanners know: 40 characters, `8Q~` from the fourth on."""
     characters = "".join(secrets.choice(_VALUE_ALPHABET) for _ in range(37))
     return f"{characters[:3]}8Q~{characters[3:]}"
 

@@ -1,36 +1,23 @@
-"""Seeq: access keys of an application, over the REST API (R60 and later).
-
-Every Seeq server describes its own API under `/api/index.html`; the official Python client
-(PyPI `seeq`) is its written form. What neither says is not relied on here: whether a key is
-deleted by its key id or its item id, and whether a key's login names the directory.
-"""
+"""The Seeq server: where it is, who logs in, and the wire."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import Field, Record
 from pam_scripts.core.gateway import Job
-from pam_scripts.core.patience import iso, parse_iso
-from pam_scripts.core.roles import Credential, Key
 from pam_scripts.core.secret import Secret
 
 SYSTEM = "seeq"
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
-_RIGHT = "User and Group Administration"
-# How people read that capability, and how the API spells it (official client, seeq.base.seeq_names).
-_RIGHT_NAMES = {"userandgroupadministration", "useradministrationcapability"}
-_GRANT = f'the admin user must be an administrator or have the capability "{_RIGHT}"'
 
 
 @dataclass(frozen=True)
@@ -46,11 +33,12 @@ SEEQ_DIRECTORY = Directory()
 
 @dataclass(frozen=True)
 class Login:
-    """What the script itself logs in with. directory: None where the record names none."""
+    """What the script itself logs in with. directory: None where the record names none; record_uid: that record."""
 
     username: str
     password: Secret
     directory: Directory | None = None
+    record_uid: str = ""
 
 
 ADMIN_FIELDS = (
@@ -67,12 +55,13 @@ ADMIN_FIELDS = (
 )
 
 
-def find_admin(job: Job, server_url: str) -> tuple[str, Login]:
+def find_admin(job: Job, server_url: str, *, its_own: bool = False) -> tuple[str, Login]:
     """Return the server's address and the login that makes keys there.
 
     The login is the attached record that has `login` and `password`, else the PAM Configuration's
-    custom fields. The address is the given one, else the one beside the login. Raises BadInput
-    where there is no login, several that cannot be told apart, or no usable address.
+    custom fields; its_own: else the PAM User record's own present access key. The address is the
+    given one, else the one beside the login. Raises BadInput where there is no login, several that
+    cannot be told apart, or no usable address.
     """
     candidates = [record for record in job.attached if record.has("login", "password")]
     if len(candidates) > 1:
@@ -89,10 +78,13 @@ def find_admin(job: Job, server_url: str) -> tuple[str, Login]:
     configuration = job.configuration
     if candidates:
         source = candidates[0]
-        login = Login(source.get("login"), source.secret("password"), _directory(source))
+        login = Login(source.get("login"), source.secret("password"), _directory(source), source.uid)
     elif configuration and configuration.has("seeq_admin_login", "seeq_admin_password"):
         source = configuration
         login = Login(source.get("seeq_admin_login"), source.secret("seeq_admin_password"), _directory(source))
+    elif its_own and job.user.has("access_key_id", "access_key_password"):
+        source = job.user
+        login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid)
     else:
         raise BadInput(
             "no Seeq admin credential: no attached record has both 'login' and 'password'",
@@ -124,7 +116,7 @@ def _address(entered: str, source: Record) -> str:
         usable = False
     if not usable or parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.fragment:
         raise BadInput(
-            f"field 'seeq_server_url' is {entered.partition('@')[2] or entered!r}",
+            f"field 'seeq_server_url' is {entered.rpartition('@')[2]!r}",
             next_step="it must be https://HOST, without user name and path",
         )
     return f"https://{parts.netloc.lower()}"
@@ -168,6 +160,11 @@ class Server:
             if error.code != HTTPStatus.UNAUTHORIZED:
                 raise
             return self.log_in(username, password, None, action)
+
+    def change_login(self, login: Login) -> None:
+        """Act as somebody else from here on; nothing changes where that login is refused."""
+        headers = self.log_in_with_key(login.username, login.password, f"log in with access key {login.username}")
+        self.username, self._login, self._session_headers = login.username, login, headers
 
     def get(self, path: str, action: str) -> dict[str, Any]:
         """GET, as the admin user."""
@@ -227,129 +224,6 @@ class Server:
         )
 
 
-class ApplicationKeys:
-    """The access keys of one Seeq application."""
-
-    system = SYSTEM
-    noun = "access key"
-    settling = 10.0
-    logins_in_a_row = 1
-    lag = 0.0
-
-    def __init__(self, server: Server, application_id: str, say: Callable[[str], None]) -> None:
-        self._server = server
-        self._id = application_id
-        self._path = f"/applications/{quote(application_id, safe='')}"
-        self._name = ""
-        self._say = say
-        self.ways_to_delete: Sequence[Callable[[Key], None]] = (
-            self._delete_by_key_id,
-            self._delete_by_item_id,
-            self._archive,
-        )
-
-    @property
-    def target(self) -> str:
-        """The application as messages name it."""
-        return f"application {self._id}" + (f" ({self._name})" if self._name else "")
-
-    @property
-    def own_key_id(self) -> str:
-        """What the script is logged in with, which may be an access key."""
-        return self._server.username
-
-    def list_keys(self) -> list[Key]:
-        """GET /applications/{id}: the keys that are not archived.
-
-        Raises Refused for an application whose keys cannot work: archived, or one that
-        authenticates through an identity provider.
-        """
-        action = f"read {self.target}"
-        try:
-            application = self._server.get(self._path, action)
-        except ApiError as error:
-            if error.code == HTTPStatus.NOT_FOUND and not self._name:
-                error.next_step = "check 'application_id'; the application may be archived, or not this user's to see"
-            elif error.code == HTTPStatus.FORBIDDEN:
-                error.next_step = _GRANT
-            raise
-        listed = application.get("accessKeys") or []
-        if application.get("id") is None or not isinstance(listed, list):
-            raise ApiError(SYSTEM, action, "the answer is not an application; is a proxy in the way?")
-        first, self._name = not self._name, str(application.get("name") or self._id)
-        if first:
-            self._say(f"Retrieved application: {self._name} ({self._id})")
-        if application.get("isArchived"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it is archived",
-                next_step="restore it, or stop rotating it",
-            )
-        if application.get("oidcDirectoryId"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it authenticates through an identity provider (OIDC) and can have no access keys",
-                next_step="rotate its secret at the identity provider",
-            )
-        return [_key(item, action) for item in listed if not item.get("isArchived")]
-
-    def missing_rights(self) -> list[str]:
-        """GET /users/me: administrators and user administrators may make keys for applications."""
-        user = self._server.get("/users/me", "read the admin user's rights")
-        granted = [str(name) for name in user.get("capabilities") or []]
-        granted += [str(grant.get("capability")) for grant in user.get("capabilityGrants") or []]
-        if user.get("isAdmin") or any(_letters(name) in _RIGHT_NAMES for name in granted):
-            return []
-        return [f"{self._server.username} may not make keys: {_GRANT}"]
-
-    def create_key(self, label: str, expires_at: datetime) -> tuple[Key, Credential]:
-        """POST /applications/{id}/generate-access-key; the answer carries the password, this once."""
-        action = f"create key for {self.target}"
-        try:
-            made = self._server.post(
-                f"{self._path}/generate-access-key", action, {"label": label, "expiry": iso(expires_at)}
-            )
-        except ApiError as error:
-            if error.code == HTTPStatus.FORBIDDEN:
-                error.next_step = _GRANT
-            raise
-        password = Secret(str(made.get("password") or ""))
-        if not password:
-            raise ApiError(SYSTEM, action, "the answer carries no password")
-        key = _key(made, action)
-        return key, Credential(key.id, password)
-
-    def log_in(self, credential: Credential) -> None:
-        """POST /auth/login with the key: id as username, password as password."""
-        action = f"log in with access key {credential.key_id}"
-        self._server.log_in_with_key(credential.key_id, credential.secret, action)
-
-    def _delete_by_key_id(self, key: Key) -> None:
-        self._server.delete(f"/accesskeys/{quote(key.id, safe='')}", f"delete access key {key.id}")
-
-    def _delete_by_item_id(self, key: Key) -> None:
-        self._server.delete(f"/accesskeys/{quote(key.item_id, safe='')}", f"delete access key {key.id}")
-
-    def _archive(self, key: Key) -> None:
-        self._server.delete(f"/items/{quote(key.item_id, safe='')}", f"archive access key {key.id}")
-
-
-def _key(item: Mapping[str, Any], action: str) -> Key:
-    try:
-        expiry = item.get("expiry")
-        return Key(
-            id=str(item["keyId"]),
-            label=str(item.get("name") or ""),
-            created_at=parse_iso(str(item["createdAt"])),
-            expires_at=parse_iso(str(expiry)) if expiry else None,
-            item_id=str(item.get("id") or ""),
-        )
-    except (KeyError, ValueError) as error:
-        raise ApiError(SYSTEM, action, f"an access key in the answer is not readable ({error})") from None
-
-
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     words = answer.get("statusMessage")
     return "", words if isinstance(words, str) else ""
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())

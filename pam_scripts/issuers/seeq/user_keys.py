@@ -1,0 +1,174 @@
+"""The access keys of a user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.core.patience import iso, parse_iso, utc_now
+from pam_scripts.core.roles import Credential, Key
+from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key
+from pam_scripts.issuers.seeq.server import SYSTEM, Login, Server
+
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class User:
+    """The user whose keys are rotated, as Seeq has them.
+
+    validity: minutes after the user's last login in which their keys work; None where the server does
+    not say. last_login: None where it does not say.
+    """
+
+    id: str
+    username: str
+    validity: float | None
+    last_login: datetime | None
+
+
+class UserKeys(Keys):
+    """Those access keys of one Seeq user that carry our label.
+
+    A user's keys serve several scripts; those with other labels are not ours to see, unless
+    `every_label` says so. These keys have no end of their own: they work for some time after the
+    user's last login.
+
+    https://support.seeq.com/kb/latest/cloud/working-with-access-keys
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one fact of the target
+        self,
+        server: Server,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+        *,
+        username: str,
+        user_id: str,
+        owner: str,
+        key_label: str,
+        every_label: bool,
+        days_between: int,
+        own_login: bool,
+    ) -> None:
+        super().__init__(server, say)
+        self._warn = warn
+        self._username = username
+        self._user_id = user_id
+        self._owner = owner
+        self._key_label = key_label
+        self._every_label = every_label
+        self._days_between = days_between
+        self._own_login = own_login
+        self._user: User | None = None
+
+    @property
+    def target(self) -> str:
+        """The user as messages name it."""
+        return f"user {self._user.username if self._user else self._username or self._user_id or 'me'}"
+
+    @property
+    def own_key_id(self) -> str:
+        """The key that the script is logged in with, unless it is the record's own and will be replaced there."""
+        return "" if self._own_login else self._server.username
+
+    def list_keys(self) -> list[Key]:
+        """GET /accesskeys: the user's keys that carry our label and are not archived."""
+        if self._user is None:
+            self._user = self._find_user()
+            self._say(f"Retrieved user: {self._user.username} ({self._user.id})")
+            self._refuse_dead_keys(self._user)
+        action = f"list access keys of {self.target}"
+        items = self._pages(f"/accesskeys?userId={quote(self._user.id, safe='')}", "keys", action)
+        return [read_key(item, action) for item in items if not item.get("isArchived") and self._is_ours(item)]
+
+    def missing_rights(self) -> list[str]:
+        """Say so where the login may not make keys for this user, as far as the server tells."""
+        if self._may_administer_users():
+            return []
+        if self._user and self._server.get("/users/me", "read the login's own user").get("id") != self._user.id:
+            return [f"{self._server.username} may not make keys for {self.target}: {GRANT}"]
+        return []
+
+    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
+        """POST /accesskeys; the answer carries the password, this once."""
+        body = {"name": label, "description": self._key_label, "userId": self._user.id if self._user else ""}
+        return self._create("/accesskeys", f"create key for {self.target}", body)
+
+    def act_as(self, credential: Credential) -> None:
+        """Log in with the new key where the one logged in with is about to be deleted."""
+        if self._own_login:
+            self._server.change_login(Login(credential.key_id, credential.secret))
+
+    def _is_ours(self, item: Mapping[str, Any]) -> bool:
+        name, words = str(item.get("name") or ""), str(item.get("description") or "")
+        made_for_us = name.startswith(f"keeper:{self._owner}:")
+        return self._every_label or made_for_us or self._key_label in (name, words)
+
+    def _find_user(self) -> User:
+        me = self._server.get("/users/me", "read the login's own user")
+        wanted = (self._username or "").lower()
+        if self._user_id and self._user_id.upper() != str(me.get("id")).upper():
+            return _user(self._server.get(f"/users/{quote(self._user_id, safe='')}", f"read user {self._user_id}"))
+        if self._user_id or not wanted or wanted == str(me.get("username") or "").lower():
+            return _user(me)
+        action = f"look for user {self._username}"
+        found = self._pages(f"/users?usernameSearch={quote(self._username, safe='')}", "users", action)
+        exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
+        if len(exact) == 1:
+            return _user(self._server.get(f"/users/{quote(str(exact[0]['id']), safe='')}", action))
+        directories = ", ".join(str(user.get("datasourceName")) for user in exact)
+        raise Refused(
+            f"{SYSTEM}: {action}: " + (f"there is one in each of {directories}" if exact else "there is none"),
+            next_step="enter the user's Seeq ID as 'user_id'" if exact else "check 'username'",
+        )
+
+    def _refuse_dead_keys(self, user: User) -> None:
+        """Say before anything is made when keys of this user cannot work, or not until the next rotation."""
+        if user.validity is None:
+            return
+        setting = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
+        if user.validity <= 0:
+            raise Refused(f"{SYSTEM}: access keys of {self.target} are disabled", next_step=f"raise {setting}")
+        minutes = f"{user.validity:g} minutes after the user's last login"
+        if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
+            raise Refused(
+                f"{SYSTEM}: access keys of {self.target} work for {minutes}, which was {iso(user.last_login)}",
+                next_step=f"have the user log in, or raise {setting}",
+            )
+        if user.validity < self._days_between * 24 * 60:
+            self._warn(
+                f"access keys of {self.target} work for {minutes} only: the new key dies before the next rotation "
+                f"in {self._days_between} days, unless the user logs in; raise {setting}"
+            )
+
+    def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._server.get(f"{path}&offset={len(found)}&limit={_PAGE}", action)
+            items = page.get(name)
+            if not isinstance(items, list):
+                raise ApiError(SYSTEM, action, "the answer is not a list; is a proxy in the way?")
+            found += items
+            if len(items) < _PAGE:
+                return found
+
+
+def _user(answer: Mapping[str, Any]) -> User:
+    effective = answer.get("effectiveAccessKeyValidityDuration") or {}
+    validity = answer.get("accessKeyValidityDuration")
+    if isinstance(effective.get("value"), int | float):
+        unit = {"s": 1 / 60, "min": 1, "h": 60, "day": 1440, "wk": 10080}.get(str(effective.get("uom") or "min"))
+        validity = effective["value"] * unit if unit else None
+    last = answer.get("lastLoginAt")
+    try:
+        last_login = parse_iso(str(last)) if last else None
+    except ValueError:
+        last_login = None
+    # -1 stands for the server's own setting, which only administrators may read.
+    minutes = float(validity) if isinstance(validity, int | float) and validity >= 0 else None
+    return User(str(answer.get("id")), str(answer.get("username")), minutes, last_login)

@@ -1,0 +1,343 @@
+"""A fork server: real processes that start in milliseconds, so that thousands of runs can be tried.
+
+Most of a short run's time goes into importing third-party packages. Here one interpreter (the
+runtime's, not the tests') imports them once, and forks itself for every run. What comes out is a
+process like any other: its own standard streams, environment, directories and process id, to be
+killed and to be waited for. Linux only; the server needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import array
+import ast
+import atexit
+import builtins
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sandbox.gateway import RotationResult
+
+# What the scripts import, as far as it is installed: a name more or less costs time, nothing else.
+HEAVY = (
+    "argparse",
+    "email.utils",
+    "requests",
+    "urllib3.contrib.socks",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "keeper_secrets_manager_core",
+    "azure.core.pipeline.transport._requests_basic",
+    "azure.core.rest._requests_basic",
+    "azure.identity",
+    "azure.keyvault.secrets",
+    "msal_extensions",
+)
+
+_LONGEST_JOB = 1 << 20
+
+
+# -- the side of the tests ------------------------------------------------------------------------
+
+
+class Run:
+    """One run that was started; made by `Warm.start`."""
+
+    def __init__(self, connection: socket.socket, command: str, room: Path, outputs: Sequence[int]) -> None:
+        self._connection = connection
+        self._command = command
+        self._room = room
+        self._outputs = outputs
+        self._started = time.monotonic()
+        self._answers = connection.makefile("rb")
+        self.pid = int(self._answers.readline())
+
+    def wait(self, timeout: float = 150) -> RotationResult:
+        """Wait for the end and return what came of it; past the timeout (seconds) the run is killed."""
+        from sandbox.gateway import RotationResult  # noqa: PLC0415 - the server has no such package
+
+        self._connection.settimeout(timeout)
+        try:
+            status = self._answers.readline()
+        except TimeoutError:
+            self.kill()
+            self._connection.settimeout(None)
+            self._answers = self._connection.makefile("rb")
+            status = self._answers.readline()
+        seconds = time.monotonic() - self._started
+        self._connection.close()
+        stdout, stderr = (_whole(output) for output in self._outputs)
+        left = {
+            path.relative_to(self._room).as_posix(): path.read_bytes()
+            for path in sorted(self._room.rglob("*"))
+            if path.is_file()
+        }
+        shutil.rmtree(self._room, ignore_errors=True)
+        returncode = os.waitstatus_to_exitcode(int(status))
+        return RotationResult(self._command, returncode == 0, stdout, stderr, returncode, seconds, left)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process does nothing any more."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return state in (b"Z", b"X")
+
+    def kill(self) -> None:
+        """End the run at once, as a power cut would."""
+        self._signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the run to end, as a service that stops does."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+class Warm:
+    """A fork server under one interpreter, for as long as the `with` statement lasts.
+
+    `start` may be called from any number of threads.
+    """
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+
+    def __enter__(self) -> Warm:  # noqa: PYI034 - `typing.Self` is for newer Pythons, and nobody inherits from this
+        self._directory = Path(tempfile.mkdtemp(prefix="warm-"))
+        self._address = str(self._directory / "socket")
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+        self._server = subprocess.Popen(  # noqa: S603 - the interpreter is the caller's, the file is this one
+            [self._python, "-I", __file__, self._address],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._server.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        if not self._server.stdout.readline():
+            raise RuntimeError(f"{self._python} could not start the fork server")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.terminate()
+        self._server.wait()
+        if self._server.stdout is not None:
+            self._server.stdout.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def start(
+        self,
+        script: Path,
+        stdin: bytes,
+        *,
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        direct_port: int | None = None,
+    ) -> Run:
+        """Start a script as `sandbox.gateway.Gateway.start` does, and return at once.
+
+        environment: as there. direct_port: go direct, with every host name leading to this port.
+        """
+        room = Path(tempfile.mkdtemp(prefix="run-", dir=self._directory))
+        for name in ("work", "home", "tmp"):
+            (room / name).mkdir()
+        files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+        os.write(files[0], stdin)
+        os.lseek(files[0], 0, os.SEEK_SET)
+        job = {
+            "script": str(script),
+            "arguments": list(arguments),
+            "directory": str(room / "work"),
+            "direct_port": direct_port,
+            "environment": {
+                "PATH": os.environ.get("PATH", os.defpath),
+                "HOME": str(room / "home"),
+                "TMPDIR": str(room / "tmp"),
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": "",
+                **environment,
+            },
+        }
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(self._address)
+        line = json.dumps(job).encode() + b"\n"
+        connection.sendmsg([line[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
+        connection.sendall(line[1:])
+        os.close(files[0])
+        return Run(connection, shlex.join([self._python, str(script), *arguments]), room, files[1:])
+
+
+def _whole(file: int) -> str:
+    os.lseek(file, 0, os.SEEK_SET)
+    with os.fdopen(file, "rb") as opened:
+        return opened.read().decode(errors="replace")
+
+
+# -- the server -----------------------------------------------------------------------------------
+
+
+class _Prepared:
+    """What a script compiles, compiled before the fork: once per version of the file."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._codes: dict[tuple[Any, str], CodeType] = {}
+        self._compile = builtins.compile
+        builtins.compile = self.compile  # the same call, for the two that are looked up
+
+    def compile(self, source: Any, filename: Any, mode: str, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - as the built-in
+        """Return what was compiled before, or compile."""
+        known = self._codes.get((source, str(filename))) if isinstance(source, (str, bytes)) else None
+        return known or self._compile(source, filename, mode, *rest, **options)
+
+    def load(self, script: str) -> CodeType:
+        """Return a script's code, with the code of every module that a bundle holds at hand."""
+        changed = Path(script).stat().st_mtime_ns
+        source = Path(script).read_bytes()
+        if self._files.get(script) != changed:
+            self._files[script] = changed
+            self._codes[source, script] = self._compile(source, script, "exec", dont_inherit=True)
+            for _, line, text in _held_modules(source).values():
+                padded = "\n" * (line - 1) + text
+                self._codes[padded, script] = self._compile(padded, script, "exec", dont_inherit=True)
+        return self._codes[source, script]
+
+
+def _held_modules(source: bytes) -> dict[str, tuple[bool, int, str]]:
+    """Return the modules that a bundle (see tools/bundle.py) holds as text; none for any other script."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MODULES":
+            held: dict[str, tuple[bool, int, str]] = ast.literal_eval(node.value)
+            return held
+    return {}
+
+
+def _serve(address: str) -> None:
+    for name in HEAVY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    prepared = _Prepared()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(address)
+    listener.listen(256)
+    # The end of a run wakes the loop through this pair: a handler alone would not.
+    woken, waker = socket.socketpair()
+    for end in (woken, waker):
+        end.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    selector.register(woken, selectors.EVENT_READ)
+    waiting: dict[int, socket.socket] = {}
+    # What stands in memory now is shared with every run; the collector would copy it page by page.
+    gc.collect()
+    gc.freeze()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is woken:
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
+                for pid, status in _ended():
+                    with contextlib.suppress(OSError), waiting.pop(pid) as connection:
+                        connection.sendall(b"%d\n" % status)
+                continue
+            connection, _ = listener.accept()
+            job, files = _receive(connection)
+            code = prepared.load(job["script"])
+            pid = os.fork()
+            if not pid:
+                _become(job, code, files)
+            for file in files:
+                os.close(file)
+            waiting[pid] = connection
+            connection.sendall(b"%d\n" % pid)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        yield pid, status
+
+
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    files = array.array("i")
+    first, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(3 * files.itemsize))
+    for _, _, data in ancillary:
+        files.frombytes(data)
+    with connection.makefile("rb") as rest:
+        return json.loads(first + rest.readline(_LONGEST_JOB)), list(files)
+
+
+def _become(job: Mapping[str, Any], code: CodeType, files: Sequence[int]) -> None:
+    """Turn the forked process into the run; never returns."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.closerange(3, 256)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    os.chdir(job["directory"])
+    tempfile.tempdir = None
+    sys.argv[:] = [job["script"], *job["arguments"]]
+    sys.path.insert(0, str(Path(job["script"]).parent))
+    if job["direct_port"]:
+        runpy.run_path(str(Path(__file__).with_name("direct.py")))["lead_to"](job["direct_port"])
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__file__ = job["script"]
+    status: object = 0
+    try:
+        exec(code, main.__dict__)  # noqa: S102 - running what it is given is the point
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001 - what an interpreter does with it
+        traceback.print_exc()
+        status = 1
+    _exit(status)
+
+
+def _exit(status: object) -> None:
+    """End as an interpreter does, but for taking the whole of memory apart first."""
+    if isinstance(status, str):
+        sys.stderr.write(f"{status}\n")
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads, as an interpreter's end does
+    atexit._run_exitfuncs()  # noqa: SLF001 - the same
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status & 0xFF if isinstance(status, int) else int(status is not None))
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -1,0 +1,160 @@
+"""How a record's fields are found and read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Field, Record, Settings, flat_value, is_placeholder, normalised
+
+CONTRACT = (
+    Field("application_id", "the ID of the application", required=True),
+    Field("expiry_days", "life of the key", default="90"),
+    Field("dry_run", "look only", default="False"),
+    Field("note", "anything"),
+    Field("access_key_id", "id of the key", output=True),
+)
+
+
+def settings(**values: object) -> Settings:
+    """Return the settings of a record with these fields."""
+    return Settings(Record.from_flat({"uid": "U", "title": "Key", **values}), CONTRACT)
+
+
+@pytest.mark.parametrize("label", ["tenant_id", "tenantId", "Tenant Id", "TENANT__ID", " tenant\tid "])
+def test_labels_compare_without_case_blanks_and_underscores(label: str) -> None:
+    """Whoever types a label need not know how the contract spells it."""
+    assert "tenantid" == normalised(label)
+
+
+@pytest.mark.parametrize("label", ["tenant-id", "tenantid2", "the tenant id"])
+def test_other_labels_stay_other_labels(label: str) -> None:
+    """A label that merely resembles another is not taken for it."""
+    assert normalised("tenant_id") != normalised(label)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("text", "text"),
+        ("", ""),
+        (None, ""),
+        ([], ""),
+        (["", None, "second"], "second"),
+        (["first", "second"], "first"),
+        (["<set by rotation>", "second"], ""),
+        ("<set by rotation>", ""),
+        ("  <set by rotation>\n", ""),
+        ("<q7Xp0sR>", "<q7Xp0sR>"),
+        ("a <b c> d", "a <b c> d"),
+        (" kept as it is ", " kept as it is "),
+        (7, "7"),
+        (True, "True"),
+        ({"hostName": "x"}, ""),
+        ([{"region": "DE"}], ""),
+    ],
+)
+def test_a_fields_value_becomes_text(value: object, expected: str) -> None:
+    """The first of several counts; nothing, structures and a template's placeholder are empty."""
+    assert expected == flat_value(value)
+
+
+def test_a_password_in_angle_brackets_is_no_placeholder() -> None:
+    """Placeholders are words with blanks between them."""
+    assert is_placeholder("<set by rotation>")
+    assert not is_placeholder("<Zx8-k2q_T>")
+    assert not is_placeholder("<open by mistake")
+
+
+def test_of_labels_that_compare_equal_the_first_counts() -> None:
+    """A second spelling of a label does not change what the first one says."""
+    record = Record.from_flat({"uid": "U", "title": "T", "Key Id": "first", "key_id": "second"})
+
+    assert "first" == record.get("keyId")
+
+
+def test_the_first_label_with_a_value_is_read() -> None:
+    """Several labels may be asked for; empty and missing ones are passed over."""
+    record = Record.from_flat({"uid": "U", "title": "T", "seeq_server_url": "", "url": " https://x "})
+
+    assert "https://x" == record.get("seeq_server_url", "url")
+    assert "" == record.get("missing")
+    assert not record.has("url", "missing")
+    assert record.has("URL")
+
+
+def test_a_secret_is_read_to_the_letter() -> None:
+    """Blanks around a password belong to it."""
+    record = Record.from_flat({"uid": "U", "title": "T", "password": " pass word "})
+
+    assert " pass word " == record.secret("password").reveal()
+
+
+def test_a_record_shows_no_values() -> None:
+    """Its repr, and its name in messages, have uid and title only."""
+    record = Record.from_flat({"uid": "U", "title": "T", "password": "hush-hush"})
+
+    assert "hush-hush" not in repr(record)
+    assert "record 'T' (U)" == record.shown
+
+
+@pytest.mark.parametrize("flat", [{}, {"uid": None, "title": None}, {"uid": 5, "title": ["x"]}, {"UID": "u"}])
+def test_a_record_may_lack_uid_and_title(flat: dict[str, Any]) -> None:
+    """Strange records in a payload are read without an error, and match no UID by accident."""
+    record = Record.from_flat(flat)
+
+    assert "U" != record.uid
+    assert isinstance(record.title, str)
+
+
+def test_an_empty_input_means_its_default() -> None:
+    """Missing, empty and placeholder are one."""
+    for value in ({}, {"expiry_days": ""}, {"expiry_days": "<days it lives>"}):
+        assert 90 == settings(**value).number("expiry_days", 1, 365)
+    assert "" == settings().text("note")
+
+
+@pytest.mark.parametrize("value", ["True", "true", "YES", "on", "1"])
+def test_words_for_yes(value: str) -> None:
+    """What people write for true is true."""
+    assert settings(dry_run=value).flag("dry_run")
+
+
+@pytest.mark.parametrize("value", ["False", "no", "OFF", "0", ""])
+def test_words_for_no(value: str) -> None:
+    """What people write for false is false, and so is the default."""
+    assert not settings(dry_run=value).flag("dry_run")
+
+
+@pytest.mark.parametrize(("value", "number"), [("1", 1), ("365", 365), (" 42 ", 42), ("007", 7), (30, 30)])
+def test_numbers_within_their_bounds(value: object, number: int) -> None:
+    """Both bounds belong to what is allowed; a number may come as a number."""
+    assert number == settings(expiry_days=value).number("expiry_days", 1, 365)
+
+
+@pytest.mark.parametrize("value", ["0", "366", "-1", "1.0", "1e1", "one", "9" * 400])
+def test_numbers_out_of_bounds_name_field_record_and_bounds(value: str) -> None:
+    """The error says which record, which field, what stood there in short, and what may."""
+    with pytest.raises(BadInput) as caught:
+        settings(expiry_days=value).number("expiry_days", 1, 365)
+
+    message = str(caught.value)
+    assert message.startswith("record 'Key' (U): field 'expiry_days' is ")
+    assert message.endswith("it must be a whole number from 1 to 365")
+    assert len(message) < 200
+
+
+def test_a_required_field_says_what_to_enter() -> None:
+    """An empty required field is named with its meaning."""
+    with pytest.raises(BadInput, match="field 'application_id' is empty; enter the ID of the application"):
+        settings().text("application_id")
+
+
+def test_a_pattern_is_asked_of_the_whole_value() -> None:
+    """A good beginning is not enough, nor is a line of several."""
+    for value in ("abc def", "abc\nrm"):
+        with pytest.raises(BadInput, match="it must be letters"):
+            settings(note=value).text("note", r"[a-z]+", "letters")
+    assert "abc" == settings(note="abc").text("note", r"[a-z]+", "letters")

@@ -1,0 +1,710 @@
+"""THE order of a rotation, with an issuer and stores in memory that fail on command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from pam_scripts.core import patience, rotation
+from pam_scripts.core.errors import (
+    ApiError,
+    BadInput,
+    NotCertain,
+    OldKeysAlive,
+    OutOfTime,
+    PamScriptError,
+    Refused,
+    Yielded,
+)
+from pam_scripts.core.patience import Deadline
+from pam_scripts.core.roles import Copy, Credential, Key, Plan, Publication, Run
+from pam_scripts.core.rotation import label, owner_of, rotate, rotation_of
+from pam_scripts.core.secret import Secret
+
+OWNER = "OwnRecord"
+NOW = datetime.now(timezone.utc)
+PLAN = Plan(owner=OWNER, life=timedelta(days=90))
+
+
+def key(name: str, age: float = 1, its_label: str = "by hand", ends_in: float = 30) -> Key:
+    """Return a key so many days old, which ends in so many days."""
+    return Key(name, its_label, NOW - timedelta(days=age), NOW + timedelta(days=ends_in), f"item-{name}")
+
+
+class System:
+    """What issuer and stores have in common: a list of what was done, and calls that fail on command.
+
+    trouble: by the name of a call, the errors that its next calls raise; None lets one through.
+    """
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+        self.trouble: dict[str, list[PamScriptError | None]] = {}
+
+    def called(self, name: str, what: str = "") -> None:
+        """Note the call down, or fail it."""
+        waiting = self.trouble.get(name)
+        error = waiting.pop(0) if waiting else None
+        if error:
+            raise error
+        self.done.append(what or name)
+
+
+class Office(System):
+    """An issuer in memory."""
+
+    system = "office"
+    noun = "access key"
+    target = "application A"
+    own_key_id = ""
+    settling = 0.2
+    logins_in_a_row = 1
+    lag = 0.0
+
+    def __init__(self, done: list[str], keys: Sequence[Key]) -> None:
+        super().__init__(done)
+        self.keys = list(keys)
+        self.missing: list[str] = []
+        self.deaf: set[str] = set()
+        self.while_listing: Callable[[], None] = lambda: None
+
+    @property
+    def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """Two ways, of which only the second takes keys whose name begins with `hard`."""
+        return [self.delete, self.archive]
+
+    def list_keys(self) -> list[Key]:
+        """Return all keys."""
+        self.called("list")
+        self.while_listing()
+        return list(self.keys)
+
+    def missing_rights(self) -> list[str]:
+        """Return what a test says is missing."""
+        return self.missing
+
+    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
+        """Make the key `new`."""
+        self.called("create")
+        made = Key("new", label, datetime.now(timezone.utc), expires_at)
+        self.keys.append(made)
+        return made, Credential("new", Secret("value of new"))
+
+    def log_in(self, credential: Credential) -> None:
+        """Let in who is on the list."""
+        self.called("log in")
+        assert credential.key_id in {item.id for item in self.keys}
+
+    def act_as(self, credential: Credential) -> None:
+        """Go on with the new key."""
+        self.called("act as", f"act as {credential.key_id}")
+
+    def delete(self, gone: Key) -> None:
+        """Delete a key by its id."""
+        self.called("delete", f"delete {gone.id}")
+        if gone.id.startswith("hard"):
+            raise ApiError("office", f"delete {gone.id}", "404 Not Found", code=404)
+        self._remove(gone)
+
+    def archive(self, gone: Key) -> None:
+        """Delete a key by the name the office has for it."""
+        self.called("archive", f"archive {gone.item_id}")
+        self._remove(gone)
+
+    def _remove(self, gone: Key) -> None:
+        if gone.id not in self.deaf:
+            self.keys = [item for item in self.keys if item.id != gone.id]
+
+
+class Shelf(System):
+    """A store in memory, which can also be the truth."""
+
+    def __init__(self, done: list[str], name: str, held: str = "old") -> None:
+        super().__init__(done)
+        self.name = name
+        self.held: dict[str, str] = {"id": held, "secret": f"value of {held}"} if held else {}
+        self.lease = ""
+        self.log = ""
+        self.retired: list[Sequence[str]] = []
+
+    @property
+    def places(self) -> Sequence[str]:
+        """One place."""
+        return [f"{self.name}: both"]
+
+    def parts(self, credential: Credential) -> Mapping[str, str]:
+        """Return id and value."""
+        return {"id": credential.key_id, "secret": credential.secret.reveal()}
+
+    def examine(self) -> Copy:
+        """Read."""
+        self.called(f"examine {self.name}")
+        return self._copy()
+
+    def read(self) -> Copy:
+        """Read."""
+        self.called("read", f"read {self.name}")
+        return self._copy()
+
+    def write(self, publication: Publication) -> None:
+        """Write."""
+        self.called("write", f"write {self.name}")
+        self.held = dict(self.parts(publication.credential))
+
+    def put_back(self, before: Copy, publication: Publication | None) -> None:
+        """Bring back what was there, and end the lease."""
+        self.called("put back", f"put back {self.name}")
+        if publication:
+            self.held = dict(before.parts)
+        self.lease = ""
+
+    def retire(self, kept: Sequence[str]) -> None:
+        """Note down what is to be kept."""
+        self.called("retire", f"retire {self.name}")
+        self.retired.append(kept)
+
+    def claim(self, rotation_id: str, _until: datetime) -> None:
+        """Take the lease."""
+        self.called("claim")
+        self.lease = rotation_id
+
+    def check_claim(self) -> None:
+        """Look at the lease."""
+        self.called("check claim")
+
+    def finish(self, entry: str) -> None:
+        """Write the ops log and end the lease."""
+        self.called("finish")
+        self.log, self.lease = entry, ""
+
+    def _copy(self) -> Copy:
+        return Copy(dict(self.held), self.held.get("id", ""))
+
+
+class House:
+    """An issuer, the truth, one mirror, and what a run said."""
+
+    def __init__(self, keys: Sequence[Key] = (key("old"),), held: str = "old") -> None:
+        self.done: list[str] = []
+        self.office = Office(self.done, keys)
+        self.truth = Shelf(self.done, "truth", held)
+        self.mirror = Shelf(self.done, "mirror", held)
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def rotate(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> None:  # noqa: ANN401 - fields of Plan
+        """Rotate once."""
+        run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
+        rotate(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run)
+
+    @property
+    def alive(self) -> list[str]:
+        """The ids of the keys there are, in order."""
+        return sorted(item.id for item in self.office.keys)
+
+    @property
+    def holding(self) -> tuple[str, str]:
+        """The ids that truth and mirror hold."""
+        return self.truth.held.get("id", ""), self.mirror.held.get("id", "")
+
+
+def trouble(code: int | None = 403, system: str = "system") -> ApiError:
+    """Return an error such as a system answers."""
+    return ApiError(system, "do it", "refused", code=code)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the waits out, but not their number."""
+    for module in (patience, rotation):
+        monkeypatch.setattr(module, "WAITS", (0.001, 0.001, 0.001, 0.001))
+
+
+# -- labels ---------------------------------------------------------------------------------------
+
+
+def test_a_label_says_whose_key_it_is_and_of_which_rotation() -> None:
+    """What is written into a label can be read out of it."""
+    made = key("k", its_label=label("RecordUid_-9", "20261122T055000Z-0a1b2c3d"))
+
+    assert ("RecordUid_-9", "20261122T055000Z-0a1b2c3d") == (owner_of(made), rotation_of(made))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "made by hand", "keeper:", "keeper:x", "keeper::x", "my keeper:a:b", "keeper:a b:c"]
+)
+def test_any_other_label_is_nobodys(text: str) -> None:
+    """A label that people chose is not taken for ours."""
+    assert ("", "") == (owner_of(key("k", its_label=text)), rotation_of(key("k", its_label=text)))
+
+
+# -- the order ------------------------------------------------------------------------------------
+
+
+def test_the_order() -> None:
+    """Look, claim, create, prove, publish and read back, look again, delete, confirm."""
+    house = House()
+    house.rotate()
+
+    assert [
+        "examine truth",
+        "examine mirror",
+        "list",
+        "claim",
+        "create",
+        "log in",
+        "write truth",
+        "read truth",
+        "write mirror",
+        "read mirror",
+        "check claim",
+        "list",
+        "act as new",
+        "delete old",
+        "list",
+        "retire truth",
+        "retire mirror",
+        "read truth",
+        "read mirror",
+        "list",
+        "finish",
+        "read truth",
+    ] == house.done
+    assert (["new"], ("new", "new"), "", []) == (house.alive, house.holding, house.truth.lease, house.warned)
+    assert "Key rotation completed successfully!" == house.said[-1]
+
+
+def test_a_dry_run_only_looks() -> None:
+    """Nothing but the first looks is done, and the keys to delete are told."""
+    house = House([key("old"), key("older", age=9)])
+    house.rotate(dry_run=True)
+
+    assert ["examine truth", "examine mirror", "list"] == house.done
+    assert {"  to delete: old", "  to delete: older"} == {
+        line.partition(" (")[0] for line in house.said if "to delete" in line
+    }
+
+
+def test_a_dry_run_tells_missing_rights() -> None:
+    """What the issuer says is missing ends a dry run as a refusal."""
+    house = House()
+    house.office.missing = ["you may not make keys: ask for the right"]
+
+    with pytest.raises(Refused, match="office: you may not make keys: ask for the right; nothing changed"):
+        house.rotate(dry_run=True)
+
+
+def test_a_key_without_an_end_is_told_as_such() -> None:
+    """Where the issuer gives keys no end, neither the output nor the ops log names one."""
+    house = House()
+    house.rotate(life=None)
+
+    assert "Generated new access key with ID: new" in house.said
+    assert "Next due: as scheduled; the key itself has no end" in house.truth.log.splitlines()
+
+
+def test_the_ops_log_entry_is_complete() -> None:
+    """Day, rotation, target, places, what was deleted, kept and left, and what is due."""
+    house = House([key("old"), key("older", age=9), key("oldest", age=19)])
+    house.rotate(keep=1)
+
+    entry = dict(line.split(": ", 1) for line in house.truth.log.splitlines())
+    assert "R-1" == entry["Rotation"]
+    assert "application A in office, new access key new" == entry["Rotated"]
+    assert "truth: both, mirror: both" == entry["Stored in"]
+    assert ("older, oldest", "old", "none") == (entry["Deleted"], entry["Kept"], entry["Still alive"])
+    assert "value of" not in house.truth.log
+
+
+# -- which keys go --------------------------------------------------------------------------------
+
+OURS = label(OWNER, "R-0")
+
+
+@pytest.mark.parametrize(
+    ("keys", "held", "keep", "left"),
+    [
+        pytest.param([key("old")], "old", 0, ["new"], id="none-kept"),
+        pytest.param([key("old"), key("b", 5), key("c", 9)], "old", 1, ["new", "old"], id="newest-kept"),
+        pytest.param([key("old"), key("b", 5), key("c", 9)], "old", 2, ["b", "new", "old"], id="two-kept"),
+        pytest.param([key("old"), key("b", 5)], "old", 9, ["b", "new", "old"], id="more-than-there-are"),
+        pytest.param([key("a", 1), key("old", 5)], "old", 1, ["new", "old"], id="held-before-newest"),
+        pytest.param([key("old", 5, ends_in=-1), key("b", 9)], "old", 1, ["b", "new"], id="expired-never"),
+        pytest.param([key("a", 1, OURS), key("old", 5, OURS)], "old", 2, ["new", "old"], id="left-behind-never"),
+        pytest.param([key("a", 1, OURS)], "", 1, ["new"], id="left-behind-by-the-first-rotation"),
+        pytest.param([key("old", 1, OURS), key("b", 5, OURS)], "old", 2, ["b", "new", "old"], id="our-earlier-ones"),
+        pytest.param([], "", 1, ["new"], id="no-key-yet"),
+    ],
+)
+def test_which_keys_stay(keys: list[Key], held: str, keep: int, left: list[str]) -> None:
+    """First what the stores hold, then the newest; never an expired one, never one that nobody was told of."""
+    house = House(keys, held)
+    house.rotate(keep=keep)
+
+    assert left == house.alive
+
+
+def test_versions_of_kept_rotations_are_spared() -> None:
+    """The stores are told which rotations' older versions still open something."""
+    house = House([key("old", its_label=OURS)])
+    house.rotate(keep=1)
+
+    assert [["R-0"]] == house.truth.retired == house.mirror.retired
+
+
+def test_a_live_key_of_another_record_is_refused() -> None:
+    """Both records are named before anything is done, unless the key has expired or is to be taken over."""
+    foreign = label("OtherRecord", "R-0")
+    house = House([key("old"), key("theirs", its_label=foreign)])
+
+    with pytest.raises(BadInput, match=r"theirs .*OtherRecord; record OwnRecord .*nothing changed.*'take_over'"):
+        house.rotate()
+    assert {"examine truth", "examine mirror", "list"} == set(house.done)
+
+    house.rotate(take_over=True)
+    assert ["new"] == house.alive
+
+    expired = House([key("old"), key("theirs", its_label=foreign, ends_in=-1)])
+    expired.rotate()
+    assert ["new"] == expired.alive
+
+
+def test_the_key_that_the_script_uses_is_not_deleted() -> None:
+    """A rotation that would saw off its own branch does not begin."""
+    house = House()
+    house.office.own_key_id = "old"
+
+    with pytest.raises(BadInput, match="the admin credential is access key old"):
+        house.rotate()
+    assert ["old"] == house.alive
+
+
+# -- proving the new key --------------------------------------------------------------------------
+
+
+def test_a_key_that_needs_a_moment_is_waited_for() -> None:
+    """A first login that is refused is tried again while the system settles."""
+    house = House()
+    house.office.settling = 5.0
+    house.office.trouble["log in"] = [trouble(401)]
+    house.rotate()
+
+    assert ("new", "new") == house.holding
+
+
+def test_a_key_that_flaps_must_succeed_in_a_row() -> None:
+    """One refusal between successes starts the count again."""
+    house = House()
+    house.office.settling = 5.0
+    house.office.logins_in_a_row = 2
+    house.office.trouble["log in"] = [None, trouble(401)]
+    house.rotate()
+
+    assert 3 == house.done.count("log in")
+    assert house.done.index("write truth") > max(n for n, what in enumerate(house.done) if what == "log in")
+
+
+def test_a_key_that_never_logs_in_is_deleted_and_no_store_is_touched() -> None:
+    """The old state stands, and the line says so."""
+    house = House()
+    house.office.trouble["log in"] = [trouble(401)] * 9
+
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+    assert (["old"], ("old", "old"), "") == (house.alive, house.holding, house.truth.lease)
+    assert [] == [what for what in house.done if what.startswith("write")]
+
+
+# -- all or nothing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [("truth", "write"), ("mirror", "write"), ("truth", "check claim"), ("office", "create"), ("office", "act as")],
+)
+def test_a_failure_before_the_first_deletion_puts_everything_back(where: str, call: str) -> None:
+    """Every store holds what it held, the old key lives, the new one does not, the lease is gone."""
+    house = House()
+    system: System = getattr(house, where)
+    system.trouble[call] = [trouble()] * 9
+
+    with pytest.raises(ApiError, match=r"nothing changed|all put back as it was") as caught:
+        house.rotate()
+    assert 1 == caught.value.status
+    assert (["old"], ("old", "old"), "") == (house.alive, house.holding, house.truth.lease)
+
+
+def test_stores_are_put_back_before_the_new_key_is_deleted() -> None:
+    """The last store first, the truth last, and only then the key, since a store may hold it until then."""
+    house = House()
+    house.truth.trouble["check claim"] = [trouble()]
+
+    with pytest.raises(ApiError, match="all put back"):
+        house.rotate()
+    tail = [what for what in house.done if what.startswith(("put back", "delete"))]
+    assert ["put back mirror", "put back truth", "delete new"] == tail
+
+
+def test_a_write_whose_answer_is_lost_is_judged_by_reading() -> None:
+    """An error after the effect is no failure: the store, read back, holds the credential."""
+    house = House()
+    write = house.mirror.write
+
+    def lossy(publication: Publication) -> None:
+        write(publication)
+        raise trouble(None)
+
+    house.mirror.write = lossy  # type: ignore[method-assign]  # the same store, with a bad connection
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+    assert 1 == house.done.count("write mirror")
+
+
+def test_a_store_that_reads_back_something_else_is_a_failure() -> None:
+    """A write that says it worked and did not is found out, tried again, and put back."""
+    house = House()
+    house.mirror.write = lambda publication: house.done.append(f"forget {publication.rotation_id}")  # type: ignore[method-assign]  # it forgets
+
+    with pytest.raises(ApiError, match="mirror: confirm the new credential: it reads back as something else"):
+        house.rotate()
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
+    """Both keys live, the store is named: exit 4."""
+    house = House()
+    house.truth.trouble["check claim"] = [trouble()]
+    house.mirror.trouble["put back"] = [trouble(500)] * 99
+
+    with pytest.raises(NotCertain, match=r"mirror may hold the new access key new, which stays alive") as caught:
+        house.rotate()
+    assert 4 == caught.value.status
+    assert ["new", "old"] == house.alive
+    assert ("old", "new") == house.holding
+
+
+def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:
+    """Stores are as before, and a person learns what to delete: exit 4."""
+    house = House()
+    house.truth.trouble["check claim"] = [trouble()]
+    house.office.deaf = {"new"}
+
+    with pytest.raises(NotCertain, match=re.escape(label(OWNER, "R-1"))):
+        house.rotate()
+    assert ("old", "old") == house.holding
+
+
+def test_a_creation_whose_answer_is_lost_is_looked_for_and_undone() -> None:
+    """A key that was made though nobody was told is found by its label and deleted; it is not made twice."""
+    house = House()
+    create = house.office.create_key
+
+    def lossy(label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
+        create(label, expires_at)
+        raise trouble(None)
+
+    house.office.create_key = lossy  # type: ignore[method-assign]  # the same office, with a bad connection
+
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+    assert 1 == house.done.count("create")
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_defect_is_put_back_too_and_tells_no_values() -> None:
+    """An exception that nobody foresaw is named by type and place only."""
+    house = House()
+
+    def broken(publication: Publication) -> None:
+        raise RuntimeError(publication.credential.secret.reveal())
+
+    house.mirror.write = broken  # type: ignore[method-assign]  # a defect
+
+    with pytest.raises(PamScriptError, match="unexpected RuntimeError in broken, line") as caught:
+        house.rotate()
+    assert "value of new" not in str(caught.value)
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_past_the_deadline_everything_is_put_back() -> None:
+    """A run that is out of time before the first deletion ends as orderly as any other."""
+    house = House()
+    house.truth.trouble["check claim"] = [OutOfTime("the run's time is used up")]
+
+    with pytest.raises(OutOfTime, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+# -- two at once ----------------------------------------------------------------------------------
+
+
+def add_rival(house: House, age_seconds: float) -> None:
+    """Have another rotation's key appear on the list right after ours."""
+    rival = key("rival", age=age_seconds / 86400, its_label=label(OWNER, "R-2"))
+
+    def appear() -> None:
+        made = {item.id for item in house.office.keys}
+        if "new" in made and "rival" not in made:
+            house.office.keys.append(rival)
+
+    house.office.while_listing = appear
+
+
+def test_the_rotation_whose_key_came_later_yields() -> None:
+    """It says who came first, and leaves everything as it was but the other's key."""
+    house = House()
+    add_rival(house, age_seconds=30)
+
+    with pytest.raises(Yielded, match=r"another rotation of application A .*OwnRecord.* made access key rival first"):
+        house.rotate()
+    assert (["old", "rival"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_the_rotation_whose_key_came_first_goes_on_and_tells_of_the_other() -> None:
+    """The later key is the other rotation's to delete; until then it is reported: exit 3."""
+    house = House()
+    add_rival(house, age_seconds=-30)
+
+    with pytest.raises(OldKeysAlive, match="rival"):
+        house.rotate()
+    assert (["new", "rival"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_a_new_key_that_somebody_deleted_means_to_yield() -> None:
+    """Without its key a rotation steps back."""
+    house = House()
+
+    def clean() -> None:
+        house.office.keys = [item for item in house.office.keys if item.id != "new"]
+
+    house.office.while_listing = clean
+
+    with pytest.raises(Yielded, match="was deleted by somebody else"):
+        house.rotate()
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_without_the_lease_nothing_is_done() -> None:
+    """Where another rotation is at work, this one has changed nothing."""
+    house = House()
+    house.truth.trouble["claim"] = [Yielded("another rotation is at work")]
+
+    with pytest.raises(Yielded, match="nothing changed"):
+        house.rotate()
+    assert "create" not in house.done
+
+
+# -- deleting -------------------------------------------------------------------------------------
+
+
+def test_every_deletion_is_tried_and_the_list_is_the_judge() -> None:
+    """One that fails does not keep the others alive; an error after the effect counts as done."""
+    house = House([key("old"), key("a", 3), key("b", 5)])
+    delete = house.office.delete
+
+    def lossy(gone: Key) -> None:
+        delete(gone)
+        raise trouble(None)
+
+    house.office.delete = lossy  # type: ignore[method-assign]  # the same office, with a bad connection
+    house.rotate()
+
+    assert ["new"] == house.alive
+    assert {"delete a", "delete b", "delete old"} == {what for what in house.done if what.startswith("delete")}
+
+
+def test_a_key_that_the_first_way_does_not_take_is_deleted_by_the_next() -> None:
+    """Another name for the key, or another call, is tried before giving up."""
+    house = House([key("old"), key("hard-one", 3)])
+    house.rotate()
+
+    assert ["new"] == house.alive
+    assert "archive item-hard-one" in house.done
+    assert "archive item-old" not in house.done
+
+
+def test_a_busy_system_is_asked_again_in_the_same_way() -> None:
+    """A deletion that is declined for now is repeated after a wait, the key being still listed."""
+    house = House()
+    house.office.trouble["delete"] = [trouble(503), trouble(429)]
+    house.rotate()
+
+    assert ["new"] == house.alive
+    assert [] == [what for what in house.done if what.startswith("archive")]
+
+
+def test_keys_that_cannot_be_deleted_are_named() -> None:
+    """Everything else is true, and a person learns what is left: exit 3."""
+    house = House([key("old"), key("stubborn", 3)])
+    house.office.deaf = {"stubborn"}
+
+    with pytest.raises(OldKeysAlive, match=r"1 other access key of application A still alive: stubborn") as caught:
+        house.rotate()
+    assert 3 == caught.value.status
+    assert (["new", "stubborn"], ("new", "new")) == (house.alive, house.holding)
+    assert "Still alive: stubborn" in house.truth.log
+
+
+# -- after the first deletion ---------------------------------------------------------------------
+
+
+def test_a_store_that_lost_the_credential_gets_it_again() -> None:
+    """What somebody overwrote while keys were deleted is put right before the end."""
+    house = House()
+    retire = house.mirror.retire
+
+    def overwritten(kept: Sequence[str]) -> None:
+        retire(kept)
+        house.mirror.held = {"id": "old", "secret": "value of old"}
+
+    house.mirror.retire = overwritten  # type: ignore[method-assign]  # somebody else writes meanwhile
+    house.rotate()
+
+    assert ("new", "new") == house.holding
+
+
+def test_what_fails_after_the_first_deletion_is_tried_again() -> None:
+    """From there on it only goes forward, over refusals too."""
+    house = House()
+    house.mirror.trouble["read"] = [None, trouble(403), trouble(500)]
+    house.truth.trouble["finish"] = [trouble(403), trouble(500)]
+    house.rotate()
+
+    assert (["new"], ("new", "new"), "") == (house.alive, house.holding, house.truth.lease)
+
+
+def test_an_end_that_cannot_be_confirmed_is_told() -> None:
+    """Where the issuer does not answer any more, the line says what stands and where to look: exit 4."""
+    house = House()
+    house.office.trouble["list"] = [None, None, *[trouble(500)] * 99]
+
+    with pytest.raises(NotCertain, match=r"access key new logs in and was stored everywhere.* still be alive.*: old"):
+        house.rotate()
+    assert ("new", "new") == house.holding
+
+
+def test_versions_that_cannot_be_locked_away_are_a_warning() -> None:
+    """They hold dead credentials, so the rotation is done."""
+    house = House()
+    house.mirror.trouble["retire"] = [trouble(403)] * 99
+    house.rotate()
+
+    assert ["new"] == house.alive
+    assert any("older versions stay readable" in line for line in house.warned)
+
+
+def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
+    """The credential is in place; the lease ends by itself."""
+    house = House()
+    house.truth.trouble["finish"] = [trouble(403)] * 99
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+    assert any("the ops log was not written" in line for line in house.warned)

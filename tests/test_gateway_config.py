@@ -1,0 +1,204 @@
+"""The Gateway's own Secrets Manager configuration: found in every place it may be in, and never written."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pam_scripts.core.errors import BadInput
+from pam_scripts.stores.keeper import CONFIG_FILES, read_config
+from sandbox.plant import Plant
+from tests.invariants import Script, assert_silent, assert_true_state, writes
+
+Write = Callable[[Plant], str]
+
+
+def as_json(plant: Plant) -> str:
+    """Write the configuration as JSON."""
+    return json.dumps(plant.keeper.config(), indent=4)
+
+
+def as_base64(plant: Plant) -> str:
+    """Write the configuration as Base64 of JSON."""
+    return plant.keeper.config_base64()
+
+
+def home_with(directory: Path, text: str) -> Path:
+    """Put a configuration where a Gateway that is no service has it, below this home directory."""
+    path = directory / ".keeper" / "gateway-config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o400)
+    return path
+
+
+@pytest.mark.parametrize("write", [as_json, as_base64])
+@pytest.mark.parametrize("variable", ["KSM_CONFIG", "GATEWAY_CONFIG"])
+def test_the_environment_may_have_it(variable: str, write: Write, script: Script, plant: Plant) -> None:
+    """Either variable serves, as JSON and as Base64 of it."""
+    plant.set_field("dry_run", "True")
+
+    result = script.run(plant, environment={"KSM_CONFIG": None, variable: write(plant)})
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert_silent(plant, result)
+
+
+@pytest.mark.parametrize("write", [as_json, as_base64])
+def test_a_file_in_the_home_directory_is_read_and_never_written(
+    write: Write, script: Script, plant: Plant, tmp_path: Path
+) -> None:
+    """After a whole rotation its bytes, times and mode are what they were, and nothing lies beside it."""
+    path = home_with(tmp_path, write(plant))
+    before = path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ctime_ns, path.stat().st_mode
+
+    result = script.run(plant, environment={"KSM_CONFIG": None, "HOME": str(tmp_path)})
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert before == (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ctime_ns, path.stat().st_mode)
+    assert [path] == list((tmp_path / ".keeper").iterdir())
+    assert {} == result.files_left
+    assert_true_state(plant)
+    assert_silent(plant, result)
+
+
+def test_without_any_the_line_names_every_place(script: Script, plant: Plant) -> None:
+    """Exit 2, with both variables and both files in the one line, and no request."""
+    if Path(CONFIG_FILES[0]).exists():
+        pytest.skip("this host is a Gateway's")
+
+    result = script.run(plant, environment={"KSM_CONFIG": None})
+
+    assert 2 == result.returncode
+    assert 1 == len(result.stderr.splitlines())
+    for place in ("KSM_CONFIG", "GATEWAY_CONFIG", *CONFIG_FILES):
+        assert place in result.stderr
+    assert "nothing changed" in result.stderr
+    assert [] == plant.wire.log
+
+
+def bad_base64(_plant: Plant) -> str:
+    """Write what is neither JSON nor Base64."""
+    return "not a configuration!"
+
+
+def a_list(_plant: Plant) -> str:
+    """Write JSON of another kind, in Base64."""
+    return base64.b64encode(b"[1, 2]").decode()
+
+
+def unbound(plant: Plant) -> str:
+    """Write a configuration that was never used: a one-time token and no keys."""
+    return json.dumps({"hostname": plant.keeper.config()["hostname"], "clientKey": "one-time-token"})
+
+
+@pytest.mark.parametrize(
+    ("write", "part"),
+    [
+        (bad_base64, "KSM_CONFIG is not a Secrets Manager configuration"),
+        (a_list, "KSM_CONFIG is not a Secrets Manager configuration"),
+        (unbound, "KSM_CONFIG is not a bound Secrets Manager configuration: it lacks clientId, privateKey, appKey"),
+    ],
+)
+def test_one_that_cannot_be_used_is_named(write: Write, part: str, script: Script, plant: Plant) -> None:
+    """A variable that is set to something else is not passed over in silence."""
+    result = script.run(plant, environment={"KSM_CONFIG": write(plant)})
+
+    assert 2 == result.returncode
+    assert 1 == len(result.stderr.splitlines())
+    assert part in result.stderr
+    assert [] == plant.wire.log
+
+
+@pytest.mark.parametrize("name", ["privateKey", "appKey", "serverPublicKey"])
+def test_a_damaged_key_in_it_is_told_without_the_key(name: str, script: Script, plant: Plant) -> None:
+    """A configuration whose keys cannot be used ends in one line, and no write."""
+    plant.set_field("deadline_seconds", "10")
+    config = {**plant.keeper.config(), name: "AAAA" + plant.keeper.config()[name][:20]}
+
+    result = script.run(plant, environment={"KSM_CONFIG": json.dumps(config)})
+
+    assert result.returncode in (1, 2), result.stderr
+    assert 1 == len(result.stderr.splitlines()), result.stderr
+    assert config[name] not in result.stdout + result.stderr
+    assert [] == writes(plant.wire.log)
+    assert_silent(plant, result)
+
+
+def test_a_file_that_may_not_be_read_is_named(script: Script, plant: Plant, tmp_path: Path) -> None:
+    """A file that is there and cannot be read is told apart from none: exit 2 with its path."""
+    path = tmp_path / ".keeper" / "gateway-config.json"
+    path.mkdir(parents=True)  # root may read any file, but nobody reads a directory
+
+    result = script.run(plant, environment={"KSM_CONFIG": None, "HOME": str(tmp_path)})
+
+    assert 2 == result.returncode
+    assert f"{path} is there, but cannot be read" in result.stderr
+    assert "run as the Gateway's user" in result.stderr
+
+
+# -- the order of the places, in the test's own process -------------------------------------------
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Take every place away, and stand two files of the test's own in for the real ones."""
+    paths = tmp_path / "etc.json", tmp_path / "home.json"
+    monkeypatch.setattr("pam_scripts.stores.keeper.CONFIG_FILES", tuple(map(str, paths)))
+    for variable in ("KSM_CONFIG", "GATEWAY_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    return paths
+
+
+def config_of(name: str) -> str:
+    """Write a bound configuration that can be told from others by its host."""
+    return json.dumps({"hostname": name, "clientId": "c", "privateKey": "p", "appKey": "a", "unknown": "x"})
+
+
+def test_the_real_files_are_those_of_the_gateway() -> None:
+    """The service's file comes before the one in the home directory."""
+    assert ("/etc/keeper-gateway/gateway-config.json", "~/.keeper/gateway-config.json") == CONFIG_FILES
+
+
+def test_the_services_file_is_read_and_never_written(places: tuple[Path, Path]) -> None:
+    """The first file serves where no variable is set; its bytes and times stay."""
+    etc, _ = places
+    etc.write_text(config_of("etc"), encoding="utf-8")
+    before = etc.read_bytes(), etc.stat().st_mtime_ns, etc.stat().st_ctime_ns
+
+    assert {"hostname": "etc", "clientId": "c", "privateKey": "p", "appKey": "a"} == read_config()
+    assert before == (etc.read_bytes(), etc.stat().st_mtime_ns, etc.stat().st_ctime_ns)
+
+
+def test_the_first_place_that_has_one_counts(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """KSM_CONFIG, then GATEWAY_CONFIG, then the service's file, then the one in the home directory."""
+    found = []
+    for path, name in zip(reversed(places), ("home", "etc"), strict=True):
+        path.write_text(config_of(name), encoding="utf-8")
+        found.append(read_config()["hostname"])
+    for variable in ("GATEWAY_CONFIG", "KSM_CONFIG"):
+        monkeypatch.setenv(variable, config_of(variable))
+        found.append(read_config()["hostname"])
+
+    assert ["home", "etc", "GATEWAY_CONFIG", "KSM_CONFIG"] == found
+
+
+def test_an_empty_variable_counts_as_none(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing, or to blanks, is passed over."""
+    monkeypatch.setenv("KSM_CONFIG", "")
+    monkeypatch.setenv("GATEWAY_CONFIG", "  ")
+    places[1].write_text(config_of("home"), encoding="utf-8")
+
+    assert "home" == read_config()["hostname"]
+
+
+def test_a_file_without_a_configuration_is_named(places: tuple[Path, Path]) -> None:
+    """A file that holds something else is told by its path."""
+    places[0].write_text("{}", encoding="utf-8")
+
+    with pytest.raises(BadInput, match=r"etc\.json is not a bound Secrets Manager configuration"):
+        read_config()
