@@ -7,13 +7,20 @@ DEV := .venv/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
-.PHONY: demo test lint bundle clean
+.PHONY: demo test faults faults-all lint bundle clean
 
 demo: $(DEV) $(RUNTIME) bundle
 	@$(RUN) -m sandbox $(SCRIPT)
 
 test: $(DEV) $(RUNTIME)
 	$(RUN) -m pytest --numprocesses=auto $(ARGS)
+
+# Every request of a rotation met by every fault; prints what held. `faults-all` leaves nothing out, and takes long.
+faults: $(DEV) $(RUNTIME)
+	$(RUN) -m pytest --numprocesses=auto tests/faults $(ARGS)
+
+faults-all: $(DEV) $(RUNTIME)
+	FAULTS=all $(RUN) -m pytest --numprocesses=auto --timeout=7200 tests/faults $(ARGS)
 
 lint: $(DEV)
 	$(RUN) -m ruff check .

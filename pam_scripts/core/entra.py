@@ -146,6 +146,5 @@ def no_token(system: str, action: str, error: ClientAuthenticationError) -> ApiE
         f"no token from Entra ({name or type(error).__name__})",
         code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign else None),
         name=name,
-        next_step=next_step
-        or "check the Azure credential: attached record, PAM configuration, or managed identity",
+        next_step=next_step or "check the Azure credential: attached record, PAM configuration, or managed identity",
     )

@@ -383,29 +383,27 @@ def _unexpected(failure: Exception) -> PamScriptError:
 def _delete(issuer: Issuer, doomed: Sequence[Key], run: Run) -> set[str]:
     """Delete these keys, trying every one and every way; return the ids of those still listed.
 
-    The list is the judge, not the answers. Where the system was only busy the same way is tried
-    again, after looking; otherwise the next way is.
+    The list is the judge, not the answers. Where the system was only busy, or lags, the same way is
+    tried again, after looking; otherwise the next way is.
     """
-    alive = list(doomed)
+    alive = pending = list(doomed)
     for way in issuer.ways_to_delete:
-        waits = iter(WAITS)
-        while alive:
-            errors = [error for key in alive if (error := _attempt_to(way, key))]
-            alive = _listed_of(issuer, alive, run)
-            for error in errors[:1] if alive else []:
-                run.warn(error.cause)
-            busy_or_behind = any(error.transient for error in errors) or (not errors and issuer.lag > 0)
-            pause = max([next(waits, 0.0), *(error.retry_after or 0.0 for error in errors)])
-            if not alive or not busy_or_behind or not pause or pause >= run.deadline.left():
+        for pause in (*WAITS, 0.0):
+            if not pending:
+                return set()
+            errors = {key.id: error for key in pending if (error := _attempt_to(way, key))}
+            listed = {key.id for key in patiently(run.deadline, issuer.list_keys, retry=anything)}
+            alive = [key for key in doomed if key.id in listed]
+            # Where listings lag, a refused deletion of a key that is not listed proves nothing.
+            pending = [key for key in pending if key.id in listed or (issuer.lag and key.id in errors)]
+            again = issuer.lag > 0 or any(error.transient for error in errors.values())
+            wait = max([pause, *(error.retry_after or 0.0 for error in errors.values())])
+            if not pending or not again or not pause or wait >= run.deadline.left():
+                for error in list(errors.values())[:1] if pending else []:
+                    run.warn(error.cause)
                 break
-            run.deadline.wait(pause)
-            alive = _listed_of(issuer, alive, run)
+            run.deadline.wait(wait)
     return {key.id for key in alive}
-
-
-def _listed_of(issuer: Issuer, wanted: Sequence[Key], run: Run) -> list[Key]:
-    names = {key.id for key in wanted}
-    return [key for key in patiently(run.deadline, issuer.list_keys, retry=anything) if key.id in names]
 
 
 def _attempt_to(way: Callable[[Key], None], key: Key) -> ApiError | None:
