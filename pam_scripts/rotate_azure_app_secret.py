@@ -19,7 +19,8 @@ FIELDS = (
     Field("expiry_days", "life of the new secret, in days", default="365"),
     *gateway.PLAN_FIELDS,
     Field("settling_seconds", "seconds that Entra may take to accept a new secret everywhere", default="90"),
-    *gateway.RUN_FIELDS,
+    # Time for Entra to settle, and for putting back when it does not.
+    *gateway.run_fields(deadline=240),
     Field("client_secret_id", "id of the client secret", output=True),
     Field("client_secret", "the client secret", type="secret", output=True),
     *keeper.OUTPUT_FIELDS,

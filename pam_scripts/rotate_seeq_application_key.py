@@ -22,7 +22,7 @@ FIELDS = (
     *key_vault.fields("seeq-app", "PREFIX-APPLICATION_ID-key-id and -key-password"),
     Field("expiry_days", "life of the new key, in days", default="90"),
     *gateway.PLAN_FIELDS,
-    *gateway.RUN_FIELDS,
+    *gateway.run_fields(),
     Field("access_key_id", "id of the key: a client's user name", output=True),
     Field("access_key_password", "the key's secret: a client's password", type="secret", output=True),
     *keeper.OUTPUT_FIELDS,

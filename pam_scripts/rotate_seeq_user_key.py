@@ -28,7 +28,7 @@ FIELDS = (
         "seeq-user", "PREFIX-USER-key-id and -key-password, USER being user_id, or username with hyphens"
     ),
     *gateway.PLAN_FIELDS,
-    *gateway.RUN_FIELDS,
+    *gateway.run_fields(),
     Field("access_key_id", "id of the key: a client's user name", output=True),
     Field("access_key_password", "the key's secret: a client's password", type="secret", output=True),
     # No `expires`: these keys have no end of their own.

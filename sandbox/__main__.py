@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -19,11 +21,25 @@ from rich.markup import escape
 from rich.table import Table
 
 from sandbox.gateway import RotationResult
-from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 
 ROOT = Path(__file__).parents[1]
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
-SHOWN_FIELDS = ("access_key_id", "access_key_password", "expires", "rotated_at", "last_rotation")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What one script's demo differs in.
+
+    plant: makes the plant; prepare: puts something in its way. issued: the title over the issuer's
+    keys. ask: log in with a key, as a consumer would, and return the HTTP status; issuer: at whom.
+    """
+
+    plant: Callable[[], AbstractContextManager[AnyPlant]]
+    prepare: Callable[[AnyPlant], object]
+    issued: str
+    issuer: str
+    ask: Callable[[AnyPlant, str, str], int]
 
 
 def main() -> int:
@@ -35,15 +51,15 @@ def main() -> int:
         parser.error(f"{script} is missing: `make bundle` builds it")
     # A pipe gets whole lines; only a terminal has a width to keep to.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    return DEMOS[script.stem](script, console)
+    return show(DEMOS[script.stem], script, console)
 
 
-def seeq_application_key(script: Path, console: Console) -> int:
-    """Rotate a Seeq application's key, mirrored in Key Vault; log in with the new one, not with an old one."""
-    with plant_on_loopback() as plant:
-        plant.seeq.add_key(plant.application_id, "left over from a project", expires_in_days=200, created_days_ago=160)
+def show(demo: Demo, script: Path, console: Console) -> int:
+    """Rotate a key that is mirrored in Key Vault; log in with the new one, not with the old one."""
+    with demo.plant() as plant:
+        demo.prepare(plant)
         console.rule("[bold]Before")
-        _show_state(plant, console)
+        _show_state(demo, plant, console)
 
         console.rule("[bold]The Gateway runs the script")
         result = plant.gateway.run(
@@ -52,27 +68,32 @@ def seeq_application_key(script: Path, console: Console) -> int:
         _show_run(result, plant, console)
 
         console.rule("[bold]After")
-        _show_state(plant, console)
+        _show_state(demo, plant, console)
 
         console.rule("[bold]A consumer")
-        old = _log_in(plant, plant.old_key_id, plant.old_password)
-        new = _log_in(plant, *_read_key_vault(plant))
-        console.print(f"with the credential read from Key Vault, Seeq answers {_verdict(new, wanted=200)}")
-        console.print(f"with the old one, Seeq answers {_verdict(old, wanted=401)}")
+        os.environ.update(plant.wire.environment())
+        old = demo.ask(plant, plant.old_key_id, plant.old_password)
+        new = demo.ask(plant, *_read_key_vault(plant))
+        console.print(f"with the credential read from Key Vault, {demo.issuer} answers {_verdict(new, wanted=200)}")
+        console.print(f"with the old one, {demo.issuer} answers {_verdict(old, wanted=401)}")
         return 0 if result.success and (new, old) == (200, 401) else 1
 
 
-def _show_state(plant: Plant, console: Console) -> None:
-    keys = Table("key id", "label", "created", "expires", title="Seeq: the application's access keys")
-    for key in plant.seeq.live_keys(plant.application_id):
-        keys.add_row(key.key_id, key.label, f"{key.created_at:%Y-%m-%d %H:%M}", f"{key.expiry:%Y-%m-%d}")
+# -- what is shown --------------------------------------------------------------------------------
+
+
+def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
+    keys = Table("key id", "label", "created", "expires", title=demo.issued)
+    for key in plant.issued():
+        if key.live:
+            ends = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never by itself"
+            keys.add_row(key.key_id, key.label, f"{key.created_at:%Y-%m-%d %H:%M}", ends)
     console.print(keys)
 
     record = Table("field", "value", title=f"Keeper: {plant.keeper.record(plant.user_uid)['title']}")
-    for label in SHOWN_FIELDS:
+    for label, kind in plant.outputs.items():
         value = plant.keeper.value(plant.user_uid, label) or ""
-        hidden = label == "access_key_password" and value
-        record.add_row(label, "••••••••" if hidden else escape(value))
+        record.add_row(label, "••••••••" if kind == "secret" and value else escape(value))
     console.print(record)
 
     secrets = Table("secret", "version", "enabled", "rotation", "value", title=f"Azure Key Vault: {VAULT}")
@@ -84,7 +105,7 @@ def _show_state(plant: Plant, console: Console) -> None:
     console.print(secrets)
 
 
-def _show_run(result: RotationResult, plant: Plant, console: Console) -> None:
+def _show_run(result: RotationResult, plant: AnyPlant, console: Console) -> None:
     console.print(f"$ echo BASE64 | {escape(result.command)}", style="dim")
     for line in result.stdout.splitlines():
         console.print(escape(line))
@@ -97,16 +118,23 @@ def _show_run(result: RotationResult, plant: Plant, console: Console) -> None:
     )
 
 
-def _read_key_vault(plant: Plant) -> tuple[str, str]:
+def _verdict(status: int, *, wanted: int) -> str:
+    colour = "green" if status == wanted else "red"
+    meaning = "logged in" if status == requests.codes.ok else "refused"
+    return f"[{colour}]{status}, {meaning}[/{colour}]"
+
+
+# -- the consumer ---------------------------------------------------------------------------------
+
+
+def _read_key_vault(plant: AnyPlant) -> tuple[str, str]:
     """Read the pair as a consumer would: with the official SDK, from wherever the environment leads."""
-    os.environ.update(plant.wire.environment())
     credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
     client = SecretClient(plant.vault_url, credential)
     return client.get_secret(plant.id_name).value or "", client.get_secret(plant.password_name).value or ""
 
 
-def _log_in(plant: Plant, key_id: str, password: str) -> int:
-    os.environ.update(plant.wire.environment())
+def _ask_seeq(_plant: AnyPlant, key_id: str, password: str) -> int:
     return requests.post(
         f"https://{SEEQ_HOST}/api/auth/login",
         json={"username": key_id, "password": password, "authProviderClass": "Auth", "authProviderId": "Seeq"},
@@ -115,13 +143,66 @@ def _log_in(plant: Plant, key_id: str, password: str) -> int:
     ).status_code
 
 
-def _verdict(status: int, *, wanted: int) -> str:
-    colour = "green" if status == wanted else "red"
-    meaning = "logged in" if status == requests.codes.ok else "refused"
-    return f"[{colour}]{status}, {meaning}[/{colour}]"
+def _ask_entra(plant: AnyPlant, _secret_id: str, value: str) -> int:
+    assert isinstance(plant, AzureAppPlant)  # noqa: S101 - for the type checker: its demo makes no other
+    return requests.post(
+        f"https://{plant.cloud.authorities[0]}/{plant.tenant_id}/oauth2/v2.0/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": plant.target.client_id,
+            "client_secret": value,
+            "scope": f"https://{plant.cloud.graph}/.default",
+        },
+        timeout=10,
+    ).status_code
 
 
-DEMOS: dict[str, Callable[[Path, Console], int]] = {"rotate_seeq_application_key": seeq_application_key}
+# -- the plants -----------------------------------------------------------------------------------
+
+
+def _leave_over_application_key(plant: AnyPlant) -> None:
+    assert isinstance(plant, Plant)  # noqa: S101 - for the type checker
+    plant.seeq.add_key(plant.owner_id, "left over from a project", expires_in_days=200, created_days_ago=160)
+
+
+def _leave_over_user_keys(plant: AnyPlant) -> None:
+    """One key more to replace, and one of another label, which another script uses."""
+    assert isinstance(plant, SeeqUserPlant)  # noqa: S101 - for the type checker
+    plant.seeq.add_key(plant.owner_id, "Keeper", created_days_ago=160)
+    plant.seeq.add_key(plant.owner_id, "the user's own spreadsheet", created_days_ago=10)
+
+
+def _be_slow(plant: AnyPlant) -> None:
+    """Have a new secret refused for a while, and then let in here and there only, as Entra does."""
+    assert isinstance(plant, AzureAppPlant)  # noqa: S101 - for the type checker
+    plant.entra.add_secret(plant.target.client_id, display_name="left over from a project")
+    plant.graph.propagation_seconds = 2
+    plant.graph.flapping = (True, False)
+
+
+DEMOS = {
+    "rotate_seeq_application_key": Demo(
+        lambda: on_loopback(Plant),
+        _leave_over_application_key,
+        "Seeq: the application's access keys",
+        "Seeq",
+        _ask_seeq,
+    ),
+    "rotate_seeq_user_key": Demo(
+        lambda: on_loopback(SeeqUserPlant),
+        _leave_over_user_keys,
+        "Seeq: the user's access keys",
+        "Seeq",
+        _ask_seeq,
+    ),
+    "rotate_azure_app_secret": Demo(
+        lambda: on_loopback(AzureAppPlant),
+        _be_slow,
+        "Entra: the application's client secrets",
+        "Entra",
+        _ask_entra,
+    ),
+}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What must hold after every run of `rotate_seeq_application_key`, checked in the systems themselves.
+"""What must hold after every run of a script that rotates a key, checked in the systems themselves.
 
-Nothing here asks the script: Seeq is asked for its keys and whether they log in, the vaults for what
-they hold, and the request log for what went over the wire.
+Nothing here asks the script: the issuer is asked for its keys and whether they log in, the vault for
+what it holds, and the request log for what went over the wire.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ from typing import Any
 
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
-from sandbox.plant import VAULT, Plant
-from sandbox.services.seeq import Key
+from sandbox.plant import VAULT, AnyPlant, Issued, Plant
 
 LEASE = "rotation_lease"
-OUTPUTS = {
-    "access_key_id": "text",
-    "access_key_password": "secret",
-    "expires": "text",
-    "rotated_at": "text",
-    "last_rotation": "multiline",
-}
+OUTPUTS = Plant.outputs
 HIDDEN_TYPES = {"secret", "password"}
 
 
@@ -40,7 +33,7 @@ class Script:
 
     def run(
         self,
-        plant: Plant,
+        plant: AnyPlant,
         stdin: bytes | None = None,
         *,
         arguments: Sequence[str] = (),
@@ -66,45 +59,46 @@ class Script:
 # -- what the systems hold ------------------------------------------------------------------------
 
 
-def live_key_ids(plant: Plant) -> set[str]:
-    """Return the ids of the application's keys that could log in."""
-    return {key.key_id for key in plant.seeq.live_keys(plant.application_id)}
+def live_key_ids(plant: AnyPlant) -> set[str]:
+    """Return the ids of the target's keys that could log in."""
+    return {key.key_id for key in plant.issued() if key.live}
 
 
-def listed_keys(plant: Plant) -> list[Key]:
-    """Return the application's keys that are neither deleted nor archived, expired ones included."""
-    return [key for key in plant.seeq.all_keys(plant.application_id) if not (key.is_deleted or key.is_archived)]
+def listed_keys(plant: AnyPlant) -> list[Issued]:
+    """Return the target's keys that are neither deleted nor archived, expired ones included."""
+    return [key for key in plant.issued() if key.listed]
 
 
-def custom_fields(plant: Plant, label: str) -> list[dict[str, Any]]:
+def custom_fields(plant: AnyPlant, label: str) -> list[dict[str, Any]]:
     """Return every custom field of the PAM User record that has exactly this label."""
     return [item for item in plant.keeper.record(plant.user_uid)["custom"] if item.get("label") == label]
 
 
-def in_keeper(plant: Plant) -> tuple[str, str]:
-    """Return the key id and password in the PAM User record; empty for none and for a template's placeholder."""
-    key_id, password = (plant.keeper.value(plant.user_uid, label) or "" for label in list(OUTPUTS)[:2])
+def in_keeper(plant: AnyPlant) -> tuple[str, str]:
+    """Return the key's id and value in the PAM User record; empty for none and for a template's placeholder."""
+    key_id, password = (plant.keeper.value(plant.user_uid, label) or "" for label in list(plant.outputs)[:2])
     return ("", "") if key_id.startswith("<") else (key_id, password)
 
 
-def in_vault(plant: Plant) -> tuple[str, str]:
-    """Return the key id and password that a reader of Key Vault's two secrets gets; empty for none."""
+def in_vault(plant: AnyPlant) -> tuple[str, str]:
+    """Return the key's id and value that a reader of Key Vault's two secrets gets; empty for none."""
     key_id, password = (plant.key_vault.value(VAULT, name) or "" for name in (plant.id_name, plant.password_name))
     return key_id, password
 
 
-def in_combined_secret(plant: Plant) -> tuple[str, str]:
-    """Return the key id and password that a reader of the combined secret gets; empty for none."""
+def in_combined_secret(plant: AnyPlant) -> tuple[str, str]:
+    """Return the key's id and value that a reader of the combined secret gets; empty for none."""
     value = plant.key_vault.value(VAULT, plant.combined_name)
     both = json.loads(value) if value else {}
-    return both.get("access_key_id", ""), both.get("access_key_password", "")
+    key_id, password = (both.get(label, "") for label in list(plant.outputs)[:2])
+    return key_id, password
 
 
 # -- true -----------------------------------------------------------------------------------------
 
 
 def assert_true_state(
-    plant: Plant, *, kept: Iterable[str] = (), combined: bool = False, older_disabled: bool = True
+    plant: AnyPlant, *, kept: Iterable[str] = (), combined: bool = False, older_disabled: bool = True
 ) -> str:
     """Check that one new key stands everywhere and logs in; return its id.
 
@@ -115,8 +109,8 @@ def assert_true_state(
     key_id, password = in_keeper(plant)
     assert {key_id, *kept} == live_key_ids(plant), "one live key, beside those to keep"
     assert {key_id, *kept} == {key.key_id for key in listed_keys(plant)}, "no other key is listed, not even a dead one"
-    assert plant.seeq.logs_in(key_id, password), "what Keeper holds logs in"
-    for label, kind in OUTPUTS.items():
+    assert plant.logs_in(key_id, password), "what Keeper holds logs in"
+    for label, kind in plant.outputs.items():
         assert [kind] == [item["type"] for item in custom_fields(plant, label)], f"one field {label} of its type"
     assert [] == custom_fields(plant, LEASE), "no lease is left"
     if plant.mirrored:
@@ -128,7 +122,7 @@ def assert_true_state(
     return key_id
 
 
-def assert_older_versions_disabled(plant: Plant) -> None:
+def assert_older_versions_disabled(plant: AnyPlant) -> None:
     """Check that of each mirrored secret only the latest version can be read."""
     for name in plant.key_vault.names(VAULT):
         if name in (plant.id_name, plant.password_name, plant.combined_name):
@@ -140,15 +134,15 @@ def assert_older_versions_disabled(plant: Plant) -> None:
 # -- alive ----------------------------------------------------------------------------------------
 
 
-def credentials_alive(plant: Plant) -> list[str]:
+def credentials_alive(plant: AnyPlant) -> list[str]:
     """Return the places whose credential does not log in, empty if all is well; empty places are well."""
     places = {"Keeper": in_keeper(plant)}
     if plant.mirrored:
         places |= {"Key Vault's pair": in_vault(plant), "Key Vault's combined secret": in_combined_secret(plant)}
-    return [name for name, pair in places.items() if pair != ("", "") and not plant.seeq.logs_in(*pair)]
+    return [name for name, pair in places.items() if pair != ("", "") and not plant.logs_in(*pair)]
 
 
-def assert_credentials_alive(plant: Plant) -> None:
+def assert_credentials_alive(plant: AnyPlant) -> None:
     """Check that what stands in Keeper logs in, and what stands in Key Vault as a pair."""
     assert [] == credentials_alive(plant)
 
@@ -165,7 +159,7 @@ class State:
     live: frozenset[str]
 
     @classmethod
-    def of(cls, plant: Plant) -> State:
+    def of(cls, plant: AnyPlant) -> State:
         """Take it down."""
         names = (plant.id_name, plant.password_name, plant.combined_name)
         return cls(
@@ -175,7 +169,7 @@ class State:
         )
 
 
-def assert_as_before(plant: Plant, before: State) -> None:
+def assert_as_before(plant: AnyPlant, before: State) -> None:
     """Check that record, vault and keys are what they were, whether or not anything was written between."""
     after = State.of(plant)
     assert before.record == after.record
@@ -196,7 +190,7 @@ def writes(log: Iterable[Request]) -> list[str]:
 # -- silent ---------------------------------------------------------------------------------------
 
 
-def assert_silent(plant: Plant, result: RotationResult) -> None:
+def assert_silent(plant: AnyPlant, result: RotationResult) -> None:
     """Check that no secret value ever issued or given shows anywhere that a log or a reader may see."""
     shown = {
         "stdout": result.stdout,
@@ -218,19 +212,19 @@ def _sessions(log: Iterable[Request]) -> set[str]:
     return tokens - {""}
 
 
-def _tags(plant: Plant) -> list[Any]:
+def _tags(plant: AnyPlant) -> list[Any]:
     names = plant.key_vault.names(VAULT)
     return [[name, one.tags, one.content_type] for name in names for one in plant.key_vault.versions(VAULT, name)]
 
 
-def _open_fields(plant: Plant) -> list[str]:
+def _open_fields(plant: AnyPlant) -> list[str]:
     """Return the unmasked text of every record, and of each version of the record that a rotation wrote."""
     history = plant.keeper.history(plant.user_uid)
     first = next((i for i, data in enumerate(history) if LEASE in json.dumps(data)), len(history))
     # What a person had entered into an unmasked field before is shown by the vault's history, not by us.
     entered = {text for data in history[:first] for text in _open_texts(data)}
     written = [text for data in history[first:] for text in _open_texts(data) if text not in entered]
-    uids = (plant.configuration_uid, plant.admin_uid, plant.user_uid)
+    uids = (plant.configuration_uid, *plant.attached, plant.user_uid)
     return [*written, *(text for uid in uids for text in _open_texts(plant.keeper.record(uid)))]
 
 

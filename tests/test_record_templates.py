@@ -13,11 +13,19 @@ from keepercommander.importer.csv.csv import KeeperCsvImporter
 from keepercommander.importer.json.json import KeeperJsonImporter
 from keepercommander.record_types import FieldTypes
 
+from pam_scripts.core.fields import is_placeholder
+
 if TYPE_CHECKING:
     from pam_scripts.core.fields import Field
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "record_templates"
 STEMS = sorted({path.name.partition(".")[0] for path in TEMPLATES.glob("*_*.*")})
+# By script: the titles of its PAM User record and of its admin record.
+TITLES = {
+    "rotate_azure_app_secret": ("Azure app secret: NAME", "Azure admin application"),
+    "rotate_seeq_application_key": ("Seeq application key: NAME", "Seeq admin"),
+    "rotate_seeq_user_key": ("Seeq user key: NAME", "Seeq admin"),
+}
 COMMANDER = {"csv": KeeperCsvImporter, "json": KeeperJsonImporter}
 GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 WEB_COLUMNS = ["Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder"]
@@ -53,9 +61,11 @@ def web(stem: str) -> list[dict[str, str]]:
     return [dict(zip(WEB_COLUMNS, row, strict=False)) | dict(zip(row[7::2], row[8::2], strict=True)) for row in rows]
 
 
-def is_placeholder(value: str) -> bool:
-    """Say whether the scripts take this value for an empty one."""
-    return value.startswith("<") and value.endswith(">")
+def check_admin_login(stem: str, login: str | None, password: str | None) -> None:
+    """Of login and password those are to be filled in that the script's admin fields have; the others are empty."""
+    wanted = {field.label for field in fields(stem, "ADMIN_FIELDS")}
+    for label, value in (("login", login or ""), ("password", password or "")):
+        assert is_placeholder(value) if label in wanted else not value, label
 
 
 def check_values(values: dict[str, str], expected: list[Field]) -> None:
@@ -68,8 +78,8 @@ def check_values(values: dict[str, str], expected: list[Field]) -> None:
 
 
 def test_there_are_templates() -> None:
-    """The tests below run over the sets in the directory, of which there is at least one."""
-    assert "rotate_seeq_application_key" in STEMS
+    """The tests below run over the sets in the directory: one for each script that has titles here, and no other."""
+    assert sorted(TITLES) == STEMS
 
 
 @pytest.mark.parametrize("kind", COMMANDER)
@@ -81,7 +91,9 @@ def test_commander_makes_a_pam_user_record_with_the_fields_of_the_script(stem: s
     expected += [(label, "text") for label in GATEWAY]
 
     assert record.type == "pamUser"
-    assert record.title.startswith("Seeq application key: ")
+    assert TITLES[stem][0] == record.title
+    assert is_placeholder(record.login)
+    assert not record.password
     assert sorted(expected) == sorted((field.label, field.type) for field in record.fields)
     assert {field.type for field in record.fields} <= set(FieldTypes)
 
@@ -100,13 +112,13 @@ def test_commander_keeps_defaults_and_placeholders(stem: str, kind: str) -> None
 @pytest.mark.parametrize("kind", COMMANDER)
 @pytest.mark.parametrize("stem", STEMS)
 def test_commander_makes_the_admin_record(stem: str, kind: str) -> None:
-    """The admin record is a Login with placeholders for login and password, and the script's admin fields."""
+    """The admin record is a Login with the script's own admin fields, of their types, and no other."""
     _, record = commander(stem, kind)
     expected = custom(stem, "ADMIN_FIELDS")
 
     assert record.type == "login"
-    assert is_placeholder(record.login)
-    assert is_placeholder(record.password)
+    assert TITLES[stem][1] == record.title
+    check_admin_login(stem, record.login, record.password)
     assert sorted((field.label, field.type) for field in expected) == sorted(
         (field.label, field.type) for field in record.fields
     )
@@ -119,7 +131,7 @@ def test_both_commander_files_make_the_same_records(stem: str) -> None:
     both = [
         [
             (
-                *(each.type, each.title, each.login, each.password),
+                *(each.type, each.title, each.login or "", each.password or ""),
                 *((field.type, field.label, field.value) for field in each.fields),
             )
             for each in commander(stem, kind)
@@ -135,20 +147,31 @@ def test_the_web_vaults_file_has_every_text_field_and_no_other(stem: str) -> Non
     """Typed fields are left out: imported from here they would be plain text, a password in sight."""
     record, admin = web(stem)
     expected = [field for field in custom(stem, "FIELDS") if field.type == "text"]
-    expected_of_admin = custom(stem, "ADMIN_FIELDS")
+    expected_of_admin = [field for field in custom(stem, "ADMIN_FIELDS") if field.type == "text"]
 
     assert {*WEB_COLUMNS, *GATEWAY, *(field.label for field in expected)} == set(record)
     assert {*WEB_COLUMNS, *(field.label for field in expected_of_admin)} == set(admin)
     check_values(record, expected)
     check_values(admin, expected_of_admin)
+    check_admin_login(stem, admin["Login"], admin["Password"])
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_what_the_web_vaults_file_leaves_out_comes_from_the_rotation_or_is_asked_for(stem: str) -> None:
+    """A typed field is one that the rotation adds, or the README tells the reader to add it by hand."""
+    text = (TEMPLATES / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## With the web vault")[2].partition("\n## ")[0]
+    by_hand = [field.label for field in custom(stem, "ADMIN_FIELDS") if field.type != "text"]
+
     assert all(field.output for field in custom(stem, "FIELDS") if field.type != "text")
+    assert [] == [label for label in by_hand if f"| {TITLES[stem][1]} | `{label}` |" not in section]
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_the_web_vaults_file_makes_the_same_records_otherwise(stem: str) -> None:
     """Title, login, password and the values of text fields are those of the Commander files."""
     for row, record in zip(web(stem), commander(stem, "json"), strict=True):
-        assert [record.title, record.login, record.password] == [
+        assert [record.title, record.login or "", record.password or ""] == [
             row[column] for column in ("Title", "Login", "Password")
         ]
         for field in record.fields:

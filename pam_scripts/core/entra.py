@@ -11,15 +11,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import Field, normalised
+from pam_scripts.core.fields import Field, Record, normalised
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
-    import requests
     from azure.core.credentials import TokenCredential
     from azure.core.exceptions import ClientAuthenticationError
 
     from pam_scripts.core.gateway import Job
+    from pam_scripts.core.http import Session
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,29 @@ def find_app(job: Job, *, its_own: bool = False) -> AppSecret | None:
     labels = ("tenant_id", "application_client_id", "client_secret")
     for record in [*job.attached, *([job.user] if its_own else [])]:
         if record.has(*labels):
-            return AppSecret(record.get(labels[0]), record.get(labels[1]), record.secret(labels[2]), record.uid)
+            return _app(record, *labels)
     configuration = job.configuration
     if configuration and configuration.has("tenant_id", "client_id", "client_secret"):
-        return AppSecret(
-            configuration.get("tenant_id"),
-            configuration.get("client_id"),
-            configuration.secret("client_secret"),
-            configuration.uid,
-        )
+        return _app(configuration, "tenant_id", "client_id", "client_secret")
     return None
 
 
+def _app(record: Record, tenant: str, client: str, secret: str) -> AppSecret:
+    for label in (tenant, client):
+        if not re.fullmatch(r"[0-9A-Za-z.-]{1,253}", record.get(label)):
+            raise BadInput(
+                f"{record.shown}: field '{label}' is {record.get(label)[:60]!r}",
+                next_step="it must be an id as the Azure portal shows it, without blanks",
+            )
+    return AppSecret(record.get(tenant), record.get(client), record.secret(secret), record.uid)
+
+
 def find_cloud(job: Job) -> Cloud:
-    """Return the cloud that `azure_cloud` names in an attached record or the PAM configuration, else the public one."""
-    sources = [*job.attached, *([job.configuration] if job.configuration else [])]
+    """Return the cloud that `azure_cloud` names in an attached record or the PAM configuration, else the public one.
+
+    The PAM User record comes last: it is its own admin record where an application rotates itself.
+    """
+    sources = [*job.attached, *([job.configuration] if job.configuration else []), job.user]
     for record in sources:
         if name := record.get("azure_cloud"):
             if cloud := CLOUDS.get(normalised(name)):
@@ -102,7 +110,7 @@ def find_cloud(job: Job) -> Cloud:
     return CLOUDS["public"]
 
 
-def log_in(app: AppSecret | None, authority: str, session: requests.Session) -> TokenCredential:
+def log_in(app: AppSecret | None, authority: str, session: Session) -> TokenCredential:
     """Return what tokens come from: the given application, else the host's own identity.
 
     Without an application: environment, workload identity and managed identity, in the order of
@@ -132,8 +140,12 @@ def log_in(app: AppSecret | None, authority: str, session: requests.Session) -> 
     )
 
 
-def no_token(system: str, action: str, error: ClientAuthenticationError) -> ApiError:
-    """Return the error for a refused token; of Entra's long message only the code is certain to carry no value."""
+def no_token(session: Session, system: str, action: str, error: ClientAuthenticationError) -> ApiError:
+    """Return the error for a refused token; of Entra's long message only the code is certain to carry no value.
+
+    Raises OutOfTime where that is the reason: azure-identity turns whatever stops it into a refusal.
+    """
+    session.deadline.check()
     words = error.message or ""
     match = re.search(r"AADSTS\d+", words)
     name = match[0] if match else ""

@@ -32,12 +32,17 @@ from pam_scripts.core.secret import Secret
 # Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
 _GRACE = 10.0
 
-# Fields that every script's record may carry, and those of every script that replaces keys.
-RUN_FIELDS = (
-    Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
-    Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default="120"),
-    Field("ca_bundle", "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones"),
-)
+
+def run_fields(deadline: int = 120) -> tuple[Field, ...]:
+    """Return the fields that every script's record may carry. deadline: seconds that a run takes at most by default."""
+    return (
+        Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
+        Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default=f"{deadline}"),
+        Field("ca_bundle", "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones"),
+    )
+
+
+# Fields of every script that replaces keys.
 PLAN_FIELDS = (
     Field("keep_previous_keys", "how many of the newest old keys stay alive", default="0"),
     Field("take_over", "'True': also delete keys that another Keeper record's rotation made", default="False"),

@@ -37,14 +37,14 @@ class Session(requests.Session):
         super().__init__()
         if ca_bundle:
             self.mount("https://", _PrivateCA(ca_bundle))
-        self._deadline = deadline
+        self.deadline = deadline
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = f"pam-scripts/{__version__}"
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
         """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""
-        kwargs["timeout"] = self._deadline.call_timeout()
+        kwargs["timeout"] = self.deadline.call_timeout()
         kwargs["allow_redirects"] = False
         if kwargs.get("verify") is False:
             kwargs["verify"] = True

@@ -49,7 +49,7 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
         until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
         patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
 
-    attempt = _Attempt(issuer, stores, before, label(plan.owner, run.rotation_id), run)
+    attempt = _Attempt(issuer, stores, before, keys, label(plan.owner, run.rotation_id), run)
     try:
         # 2. Create the key, labelled with this rotation.
         expires_at = run.started + plan.life if plan.life else None
@@ -93,7 +93,6 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
             _publish(store, attempt.publication, run, looking_first=True)
         extra = _extra_keys(issuer, {key.id, *fate.kept_ids}, key, alive, run)
         _finish(truth, _log_entry(issuer, stores, key, expires_at, fate, extra, run), run)
-        _publish(truth, attempt.publication, run, looking_first=True)
     except Exception as failure:
         raise _not_certain(failure, issuer, key, fate) from failure
     if extra:
@@ -299,12 +298,19 @@ def _list_with(issuer: Issuer, key: Key, run: Run) -> list[Key]:
 class _Attempt:
     """What a rotation has done so far, for the one place that may have to undo it."""
 
-    def __init__(
-        self, issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], its_label: str, run: Run
+    def __init__(  # noqa: PLR0913, PLR0917 - each is one thing that undoing needs
+        self,
+        issuer: Issuer,
+        stores: Sequence[Store],
+        before: Sequence[Copy],
+        keys: Sequence[Key],
+        its_label: str,
+        run: Run,
     ) -> None:
         self.issuer = issuer
         self.stores = stores
         self.before = before
+        self.keys = keys
         self.label = its_label
         self.run = run
         self.key: Key | None = None
@@ -321,6 +327,13 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
     issuer, run = attempt.issuer, attempt.run
     run.deadline.enter_reserve()
     error = failure if isinstance(failure, PamScriptError) else _unexpected(failure)
+    if attempt.publication and (dead := _died_since(attempt)):
+        return NotCertain(
+            error.cause,
+            state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
+            f"the new {issuer.noun} {attempt.publication.credential.key_id} stays alive, wherever it was stored",
+            next_step="run the rotation again: it starts from whatever it finds",
+        )
     stuck = []
     for store, before in reversed(list(zip(attempt.stores, attempt.before, strict=True))):
         if store in attempt.touched:
@@ -358,6 +371,16 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
     if stuck:
         error.state += f"; {stuck[0].name} still carries this rotation's lease, which ends by itself"
     return error
+
+
+def _died_since(attempt: _Attempt) -> list[str]:
+    """Return the keys that stores held when they were examined, and that are deleted by now: not to be put back."""
+    try:
+        listed = {key.id for key in patiently(attempt.run.deadline, attempt.issuer.list_keys)}
+    except PamScriptError:
+        return []
+    held = {copy.key_id for copy in attempt.before}
+    return [key.id for key in attempt.keys if key.id in held and key.id not in listed]
 
 
 def _back(store: Store, before: Copy, publication: Publication | None) -> Callable[[], None]:

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import requests
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
@@ -35,7 +34,7 @@ _SELECTED = "id,appId,displayName,passwordCredentials"
 class Graph:
     """The wire: calls to Microsoft Graph as the admin application."""
 
-    def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: requests.Session) -> None:
+    def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: http.Session) -> None:
         self.cloud = cloud
         self._credential = credential
         self._session = session
@@ -73,7 +72,7 @@ class Graph:
         try:
             token = self._credential.get_token(f"https://{self.cloud.graph}/.default").token
         except ClientAuthenticationError as error:
-            raise entra.no_token(SYSTEM, action, error) from None
+            raise entra.no_token(self._session, SYSTEM, action, error) from None
         except AzureError as error:
             inner = error.inner_exception
             raise http.no_answer(SYSTEM, action, inner if isinstance(inner, Exception) else error) from None
@@ -210,8 +209,8 @@ class AppSecrets:
             raise BadInput(
                 f"{SYSTEM}: {self.target} is the very application that the script is logged in as, "
                 "and nobody would enter its new secret where that login comes from",
-                next_step="attach the PAM User record itself as the credential, with 'tenant_id' and "
-                "'application_client_id', or log in as another application",
+                next_step="enter 'tenant_id' and 'application_client_id' in the PAM User record itself and attach no "
+                "other Azure credential, or log in as another application",
             )
 
     def _owners(self) -> set[str]:

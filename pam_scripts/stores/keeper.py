@@ -245,6 +245,7 @@ class RecordStore:
         self._rotation_id = rotation_id
         self._title = ""
         self._examined: int | None = None
+        self._finishing = False
 
     @property
     def name(self) -> str:
@@ -337,14 +338,21 @@ class RecordStore:
         self._require_lease(self._fetch())
 
     def finish(self, entry: str) -> None:
-        """Write the ops log and give the lease back, in one save; looks first, so it may be repeated."""
+        """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
+
+        Once the lease is given back another rotation may begin at once: from then on nothing in the
+        record is ours to judge but that our lease is gone.
+        """
         record = self._fetch()
-        if _value(record, OPS_LOG) == entry and _lease_holder(record) != self._rotation_id:
+        if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
         _put(record, OPS_LOG, entry, "multiline")
         _restore(record, LEASE, None)
+        self._finishing = True
         self._save(record)
+        if _lease_holder(self._fetch()) == self._rotation_id:
+            raise ApiError(SYSTEM, "write the ops log", "it reads back unchanged")
 
     # -- within -----------------------------------------------------------------------------------
 

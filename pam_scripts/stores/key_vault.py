@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
-import requests
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -78,7 +77,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     layout: Layout,
     target_id: str,
     app: entra.AppSecret | None,
-    session: requests.Session,
+    session: http.Session,
 ) -> list[Store]:
     """Return the mirror that a record's `key_vault_name` asks for, none where it is empty.
 
@@ -130,7 +129,7 @@ class Mirror:
         layout: Layout,
         names: Mapping[str, str],
         target_id: str,
-        session: requests.Session,
+        session: http.Session,
     ) -> None:
         self._client = SecretClient(
             url,
@@ -140,6 +139,8 @@ class Mirror:
             retry_total=0,
             permit_redirects=False,
         )
+        self._url = url
+        self._session = session
         self._layout = layout
         # By part, in the order they are written in: the combined secret, which is whole at once, first.
         self._names = dict(names)
@@ -183,8 +184,9 @@ class Mirror:
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._layout.value_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
-        pair = found[self._names[self._layout.id_part]] if len(parts) == len(found) and len(rotations) == 1 else None
-        return Copy(parts, pair.value or "" if pair else "", found)
+        key_id, value = (found[self._names[part]] for part in (self._layout.id_part, self._layout.value_part))
+        whole = key_id and value and len(rotations) == 1
+        return Copy(parts, key_id.value or "" if key_id and whole else "", found)
 
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, one directly after the other."""
@@ -204,16 +206,15 @@ class Mirror:
         if publication is None:
             return
         written = self.parts(publication.credential)
-        for name in self._names.values():
-            present = self._get(name)
-            if present is None or (present.value or "") != written[name]:
-                continue
-            previous = self._set_since(name, publication) or before.origin[name]
-            if previous:
-                self._set_again(name, previous)
+        # Everything is read before anything is set: a pair is mixed only between its two sets.
+        ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
+        previous = {name: self._set_since(name, publication) or before.origin[name] for name in ours}
+        for name, present in ours.items():
+            if former := previous[name]:
+                self._set_again(name, former)
             else:
                 self._disable(name, present.properties)
-        if self.read().holds_any(written):
+        if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def retire(self, kept: Sequence[str]) -> None:
@@ -335,7 +336,9 @@ class Mirror:
         try:
             return ask()
         except ClientAuthenticationError as error:
-            raise entra.no_token(SYSTEM, action, error) from None
+            if str(getattr(getattr(error.response, "request", None), "url", "")).startswith(self._url):
+                raise _refused(action, error) from None
+            raise entra.no_token(self._session, SYSTEM, action, error) from None
         except DecodeError as error:
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
         except HttpResponseError as error:
@@ -362,6 +365,8 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
         next_step = (
             "grant the role 'Key Vault Secrets Officer' on the vault (or get, list and set in its access policy)"
         )
+    elif code == HTTPStatus.UNAUTHORIZED:
+        next_step = "the vault does not take the token: check that the Azure credential is of the vault's tenant"
     elif inner == "ObjectIsDeletedButRecoverable":
         next_step = "a deleted secret keeps the name: recover it, or purge it"
     headers = getattr(error.response, "headers", None) or {}

@@ -225,15 +225,17 @@ class Seeq:
         capabilities: Iterable[str] = (),
         directory: tuple[str, str] = SEEQ_DIRECTORY,
         validity_minutes: int = -1,
+        logged_in_days_ago: float = 0,
     ) -> str:
-        """Add a user who logged in just now, and give the user's id.
+        """Add a user who logged in just now, or some days ago, and give the user's id.
 
         `directory` is (class, id); `capabilities` may be written as on the wire or as on Seeq's pages;
         `validity_minutes` is the `accessKeyValidityDuration`: -1 is the server's own, 0 none.
         """
         with self._lock:
             now = self._clock.now()
-            user = _User(_new_id(), username, password, name or username, directory, now, is_admin, last_login=now)
+            user = _User(_new_id(), username, password, name or username, directory, now, is_admin)
+            user.last_login = now - timedelta(days=logged_in_days_ago)
             user.capabilities = tuple(_CAPABILITY_NAMES.get(each, each) for each in capabilities)
             user.validity_minutes = validity_minutes
             self._users[user.id] = user
@@ -260,7 +262,7 @@ class Seeq:
         with self._lock:
             self._applications[application_id].is_archived = True
 
-    def add_key(
+    def add_key(  # noqa: PLR0913 - all that tells keys apart, by keyword
         self,
         owner_id: str,
         label: str,
@@ -268,6 +270,7 @@ class Seeq:
         expires_in_days: float = 90,
         password: str | None = None,
         created_days_ago: float = 0,
+        description: str | None = None,
     ) -> tuple[str, str]:
         """Add a key to an application or user, and give its key id and password.
 
@@ -278,6 +281,7 @@ class Seeq:
             expiry = now + timedelta(days=expires_in_days) if owner_id in self._applications else None
             key = self._new_key(owner_id, label, expiry, password)
             key.created_at -= timedelta(days=created_days_ago)
+            key.description = description
             self._keys.sort(key=lambda each: each.created_at)
             return key.key_id, key.password
 
@@ -346,9 +350,13 @@ class Seeq:
             return False
         if user.application_id:
             return True
-        minutes = user.validity_minutes if user.validity_minutes >= 0 else self.validity_without_user_login
+        minutes = self._validity(user)
         age = self._clock.now() - user.last_login if user.last_login else timedelta.max
         return minutes > 0 and age <= timedelta(minutes=minutes)
+
+    def _validity(self, user: _User) -> int:
+        """Give the minutes after a user's last login in which the user's keys work; 0 for never."""
+        return user.validity_minutes if user.validity_minutes >= 0 else self.validity_without_user_login
 
     def _listed(self, keys: Iterable[Key]) -> list[Key]:
         return [key for key in keys if not key.is_deleted and (self.archived_keys_listed or not key.is_archived)]
@@ -609,6 +617,7 @@ class Seeq:
             "createdAt": _timestamp(user.created_at),
             "lastLoginAt": _timestamp(user.last_login),
             "accessKeyValidityDuration": user.validity_minutes,
+            "effectiveAccessKeyValidityDuration": {"value": self._validity(user), "uom": "min", "isUncertain": False},
             "capabilities": list(user.capabilities) if capabilities else None,
             "capabilityGrants": [{"capability": each} for each in user.capabilities] if capabilities else None,
         }

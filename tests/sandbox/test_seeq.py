@@ -521,6 +521,34 @@ def test_a_users_own_validity_overrides_the_servers(seeq: Seeq, clock: Clock) ->
     assert seeq.logs_in(*longer)
 
 
+def test_official_client_reads_how_long_a_users_keys_work(wire: Wire, seeq: Seeq) -> None:
+    """The effective validity is the user's own, or else the server's, in minutes, beside the last login."""
+    own = seeq.add_user("own", "own-password", validity_minutes=600, logged_in_days_ago=3)
+    servers = seeq.add_user("servers", "servers-password")
+    seeq.validity_without_user_login = 60
+    users: Any = sdk.UsersApi(official(wire, "uga"))
+
+    read = [users.get_user(id=user_id) for user_id in (own, servers)]
+
+    effective = [user.effective_access_key_validity_duration for user in read]
+    assert [(600, "min"), (60, "min")] == [(duration.value, duration.uom) for duration in effective]
+    assert [600, -1] == [user.access_key_validity_duration for user in read]
+    last = datetime.fromisoformat(f"{read[0].last_login_at[:19]}+00:00")
+    assert timedelta(days=3) == timedelta(days=round((datetime.now(timezone.utc) - last) / timedelta(days=1), 2))
+
+
+def test_a_key_that_a_test_adds_has_its_description(wire: Wire, seeq: Seeq) -> None:
+    """What `add_key` was given as description is listed beside the name, and nothing where there was none."""
+    owner = seeq.add_user("owner", "owner-password")
+    seeq.add_key(owner, "described", description="for reports")
+    seeq.add_key(owner, "bare")
+    api: Any = sdk.AccessKeysApi(official(wire, "uga"))
+
+    listed = api.get_keys(user_id=owner).keys
+
+    assert [("described", "for reports"), ("bare", None)] == [(key.name, key.description) for key in listed]
+
+
 def test_where_creation_is_disabled_only_administrators_make_keys(seeq: Seeq) -> None:
     """With key creation off an ordinary user's own key is 403, and an administrator's is made."""
     seeq.key_creation_enabled = False

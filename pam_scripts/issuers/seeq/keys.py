@@ -51,12 +51,14 @@ class Keys:
         granted += [str(grant.get("capability")) for grant in user.get("capabilityGrants") or []]
         return bool(user.get("isAdmin")) or any(_letters(name) in _RIGHT_NAMES for name in granted)
 
-    def _create(self, path: str, action: str, body: Mapping[str, Any]) -> tuple[Key, Credential]:
+    def _create(
+        self, path: str, action: str, body: Mapping[str, Any], forbidden: str = GRANT
+    ) -> tuple[Key, Credential]:
         try:
             made = self._server.post(path, action, body)
         except ApiError as error:
             if error.code == HTTPStatus.FORBIDDEN:
-                error.next_step = GRANT
+                error.next_step = forbidden
             raise
         password = Secret(str(made.get("password") or ""))
         if not password:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key
 from pam_scripts.issuers.seeq.server import SYSTEM, Login, Server
 
 _PAGE = 100
+# Only administrators may read whether it is; they are also those whom it does not stop.
+_NOT_ALLOWED = (
+    f"the server may have users' own access keys disabled (Authentication/AccessKey/Creation/Enabled); {GRANT}"
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class UserKeys(Keys):
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
         """POST /accesskeys; the answer carries the password, this once."""
         body = {"name": label, "description": self._key_label, "userId": self._user.id if self._user else ""}
-        return self._create("/accesskeys", f"create key for {self.target}", body)
+        return self._create("/accesskeys", f"create key for {self.target}", body, _NOT_ALLOWED)
 
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
@@ -106,8 +111,10 @@ class UserKeys(Keys):
 
     def _is_ours(self, item: Mapping[str, Any]) -> bool:
         name, words = str(item.get("name") or ""), str(item.get("description") or "")
-        made_for_us = name.startswith(f"keeper:{self._owner}:")
-        return self._every_label or made_for_us or self._key_label in (name, words)
+        if self._every_label or name.startswith(f"keeper:{self._owner}:"):
+            return True
+        # What another record's rotation has made is that record's, whatever its label.
+        return self._key_label in (name, words) and not name.startswith("keeper:")
 
     def _find_user(self) -> User:
         me = self._server.get("/users/me", "read the login's own user")
@@ -149,7 +156,12 @@ class UserKeys(Keys):
     def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            page = self._server.get(f"{path}&offset={len(found)}&limit={_PAGE}", action)
+            try:
+                page = self._server.get(f"{path}&offset={len(found)}&limit={_PAGE}", action)
+            except ApiError as error:
+                if error.code == HTTPStatus.FORBIDDEN:
+                    error.next_step = GRANT
+                raise
             items = page.get(name)
             if not isinstance(items, list):
                 raise ApiError(SYSTEM, action, "the answer is not a list; is a proxy in the way?")

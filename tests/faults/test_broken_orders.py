@@ -1,0 +1,148 @@
+"""The test of the test: a rotation that is wrong on purpose is caught."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sandbox.faults import Fault
+from sandbox.warm import Warm
+from tests.conftest import ROOT
+from tests.faults.kinds import at
+from tests.faults.schedules import Schedule, play
+from tests.faults.subjects import MAIN
+from tests.faults.trial import Bench, Convergence, Outcome, Trial
+from tools import bundle
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One thing made wrong: what is replaced by what in which file, and the promise that this breaks.
+
+    kind: the fault that shows it, "" where a run without any fault does.
+    """
+
+    file: str
+    replacements: tuple[tuple[str, str], ...]
+    invariant: str
+    kind: str = ""
+
+
+_ROTATION = "core/rotation.py"
+_PUBLISHING = "        for store in stores:\n            attempt.touched.append(store)\n"
+_READ_BACK = "        if not store.read().holds(wanted):\n            raise failed\n"
+_ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
+
+BREAKAGES = {
+    "deletes before it publishes": Breakage(
+        _ROTATION,
+        ((_PUBLISHING, f"        _delete(issuer, keys, run)\n{_PUBLISHING}"),),
+        "Alive",
+    ),
+    "does not confirm what it publishes": Breakage(_ROTATION, ((_READ_BACK, ""),), "Alive", "no effect, no answer"),
+    "deletes the new key before it puts back": Breakage(
+        _ROTATION,
+        (
+            (
+                _ENTER_RESERVE,
+                f"    _delete(issuer, _labelled(issuer, attempt.label)(), run)\n{_ENTER_RESERVE}",
+            ),
+        ),
+        "Alive",
+        "403",
+    ),
+    "does not put back": Breakage(
+        _ROTATION,
+        (("        if store in attempt.touched:\n", "        if False:\n"),),
+        "All or nothing",
+        "stopped by SIGTERM",
+    ),
+    "does not discard the new key": Breakage(
+        _ROTATION, (("        alive = _delete(issuer, made, run)\n", "        alive = set()\n"),), "Nothing lost", "403"
+    ),
+    "says that all is well when old keys live": Breakage(
+        _ROTATION,
+        (
+            ("    if extra:\n        raise _old_keys_alive", "    if False:\n        raise _old_keys_alive"),
+            ("    return {key.id for key in alive}\n", "    return set()\n"),
+            ("    for way in issuer.ways_to_delete:\n", "    for way in ():\n"),
+        ),
+        "True",
+    ),
+    "prints the value": Breakage(
+        _ROTATION,
+        (('        run.say("Verified: the new key logs in")\n', "        print(credential.secret.reveal())\n"),),
+        "Silent",
+    ),
+    "never lets go of its lease": Breakage(
+        "stores/keeper.py",
+        (("holder != self._rotation_id and until > utc_now()", "holder != self._rotation_id"),),
+        "Converges",
+        "killed before the answer",
+    ),
+    "waits without end": Breakage(
+        "core/http.py",
+        (('kwargs["timeout"] = self._deadline.call_timeout()\n', 'kwargs["timeout"] = 60\n'),),
+        "Ends",
+        "hang",
+    ),
+}
+
+
+def _broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
+    """Build the bundles from a copy of the package in which something was made wrong."""
+    shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts")
+    shutil.copyfile(ROOT / "requirements.txt", directory / "requirements.txt")
+    file = directory / "pam_scripts" / breakage.file
+    text = file.read_text()
+    for right, wrong in breakage.replacements:
+        assert 1 == text.count(right), f"{breakage.file} has once: {right}"
+        text = text.replace(right, wrong)
+    file.write_text(text)
+    bundle.build(directory, directory / "dist")
+    return Bench(warm, directory / "dist", Convergence())
+
+
+def _none(_trial: Trial) -> list[tuple[int, Fault]]:
+    return []
+
+
+def _caught(trials: Iterable[Callable[[], Outcome]], invariant: str) -> bool:
+    return any(violation.invariant == invariant for trial in trials for violation in trial().violations)
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, bench: Bench, name: str) -> None:
+    """What is made wrong on purpose shows as a violation of the promise that it breaks."""
+    breakage = BREAKAGES[name]
+    broken = _broken(tmp_path, breakage, warm)
+    last = len(bench.count_requests(MAIN)) if breakage.kind else 1
+    # From the middle outwards: what matters happens there, and one catch is enough.
+    numbers = sorted(range(1, last + 1), key=lambda number: abs(number - last * 0.55))
+    faults = [partial(at, number, breakage.kind) if breakage.kind else _none for number in numbers]
+    trials = [partial(broken.meet, MAIN, name, fault, direct=True) for fault in faults]
+    assert _caught(trials, breakage.invariant), f"{name}: not caught"
+
+
+def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Path, warm: Warm) -> None:
+    """Where nothing keeps two rotations apart, a schedule shows it."""
+    breakage = Breakage(
+        "stores/keeper.py",
+        (
+            (
+                "        self._refuse_foreign_lease(record)\n        if record.revision",
+                "        return\n        if record.revision",
+            ),
+            ("        holder, _ = _lease(record)\n        if holder != self._rotation_id:\n", "        if False:\n"),
+        ),
+        "",
+    )
+    broken = _broken(tmp_path, breakage, warm)
+    last = len(broken.count_requests(MAIN))
+    schedules = [Schedule((i, j)) for i in range(last // 4, last) for j in (last // 3, last // 2, last)]
+    assert any(play(broken, MAIN, schedule).outcome.violations for schedule in schedules), "not caught"

@@ -1,0 +1,50 @@
+"""Every request of a rotation meets every kind of fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+
+from tests.faults.conftest import EXHAUSTIVE, Tally
+from tests.faults.kinds import EXTRA, KILLS, KINDS, LOST, at
+from tests.faults.subjects import SUBJECTS, Subject
+from tests.faults.trial import Bench, Outcome
+
+
+def _matrix(bench: Bench, subject: Subject, kind: str, *, direct: bool) -> Sequence[Callable[[], Outcome]]:
+    way = "direct" if direct else "through the proxy"
+    return [
+        partial(
+            bench.meet,
+            subject,
+            f"{kind} at request {number} ({request}), {way}",
+            partial(at, number, kind),
+            direct=direct,
+        )
+        for number, request in enumerate(bench.count_requests(subject), 1)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else [kind for kind in KINDS if kind not in EXTRA])
+def test_a_rotation_survives_each_fault_at_each_request_through_the_proxy(
+    bench: Bench, tally: Tally, kind: str
+) -> None:
+    """A fault at any one request leaves every promise kept, and running again ends in the true state."""
+    name = "seeq application"
+    tally(f"{name}: matrix, proxy", _matrix(bench, SUBJECTS[name], kind, direct=False))
+
+
+@pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else LOST)
+def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(bench: Bench, tally: Tally, kind: str) -> None:
+    """The same holds where connections go direct and break in other ways."""
+    name = "seeq application"
+    tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True))
+
+
+@pytest.mark.parametrize("name", [name for name in SUBJECTS if name != "seeq application"])
+@pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else ("effect, no answer", KILLS[0]))
+def test_other_plants_survive_too(bench: Bench, tally: Tally, kind: str, name: str) -> None:
+    """Without the combined secret, and where nothing was ever rotated, the same holds."""
+    tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True))

@@ -1,0 +1,70 @@
+"""Two rotations of one record at once, in every order of their requests with up to two switches, and at random."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+
+from tests.faults.conftest import EXHAUSTIVE, Tally
+from tests.faults.schedules import TO_THE_END, Schedule, play
+from tests.faults.subjects import MAIN
+from tests.faults.trial import Bench, Outcome
+
+_PARTS = 6
+_RANDOM = 3000 if EXHAUSTIVE else 60
+
+pytestmark = pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 120)
+
+
+def _outcome(bench: Bench, schedule: Schedule, drawn: str = "") -> Outcome:
+    outcome = play(bench, MAIN, schedule).outcome
+    outcome.name += drawn
+    return outcome
+
+
+def _leased(requests: Sequence[str]) -> tuple[int, int]:
+    """Return the numbers of the requests that take the lease and give it back: the first and the last save."""
+    saves = [number for number, request in enumerate(requests, 1) if request.endswith("/update_secret")]
+    return saves[0], saves[-1]
+
+
+def _up_to_two_switches(requests: Sequence[str]) -> list[Schedule]:
+    """Return every schedule in which the first run is left once and the second at most once before its end.
+
+    While the first run holds the lease the second one stops at its first request: how many it would
+    have been given makes no difference, and one number stands for all.
+    """
+    last, (claimed, given_back) = len(requests), _leased(requests)
+    free = [*range(claimed), *range(given_back, last + 1)]
+    apart = [(i, j) for i in free for j in range(1, last + 1)]
+    leased = [(i, TO_THE_END) for i in range(claimed, given_back)]
+    return [Schedule(turns) for turns in apart + leased]
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
+    bench: Bench, tally: Tally, seed: int, part: int
+) -> None:
+    """Whenever one of two rotations is interrupted by the other, one wins, the other says so, and all is true."""
+    schedules = _up_to_two_switches(bench.count_requests(MAIN))[part::_PARTS]
+    drawn = ""
+    if not EXHAUSTIVE:
+        schedules = random.Random(seed).sample(schedules, 20)  # noqa: S311 - a draw that can be drawn again
+        drawn = f", FAULTS_SEED={seed}"
+    tally("two at once, up to two switches", [partial(_outcome, bench, schedule, drawn) for schedule in schedules])
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_two_rotations_end_true_in_random_orders(bench: Bench, tally: Tally, seed: int, part: int) -> None:
+    """The same holds with any number of switches."""
+    draw = random.Random(seed + part)  # noqa: S311 - a draw that can be drawn again
+    last = len(bench.count_requests(MAIN))
+    trials: list[Callable[[], Outcome]] = []
+    for _ in range(_RANDOM // _PARTS):
+        longest = draw.choice((2, 5, 12))
+        turns = [draw.randint(0, longest) for _ in range(2 * last)]
+        trials.append(partial(_outcome, bench, Schedule(turns), f", FAULTS_SEED={seed}"))
+    tally("two at once, at random", trials)

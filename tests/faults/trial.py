@@ -1,0 +1,300 @@
+"""One trial: a fresh plant, a run that meets its faults, and a verdict on all that must hold.
+
+The verdict is taken from the services, never from the script, and the credentials in the stores
+are tried at every boundary between two requests, while the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandbox.faults import Fault, Rule
+from sandbox.gateway import RotationResult
+from sandbox.log import Request
+from sandbox.plant import Plant, running
+from sandbox.warm import Run, Warm
+from tests import invariants
+from tests.faults.subjects import DEADLINE_SECONDS, Subject, View
+
+INVARIANTS = ("Alive", "True", "All or nothing", "Nothing lost", "Converges", "Two at once", "Silent", "Ends")
+
+# What two busy cores may add to a run of ten seconds.
+_SLACK_SECONDS = 3.0
+
+_EXIT_STATUSES = {0, 1, 2, 3, 4}
+_KILLED = -9
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that did not hold."""
+
+    invariant: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.what}"
+
+
+@dataclass
+class Outcome:
+    """What came of one trial. name: what was done, enough to do it again."""
+
+    name: str
+    exits: list[int] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    seconds: float = 0.0
+    output: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        listed = "".join(f"\n    {violation}" for violation in self.violations)
+        printed = "".join(f"\n    | {line}" for line in self.output.splitlines())
+        return f"{self.name} -> exit {self.exits}{listed}{printed}"
+
+
+class Trial:
+    """A fresh plant, and the run or runs in it."""
+
+    def __init__(self, subject: Subject, plant: Plant, warm: Warm, file: Path) -> None:
+        self.subject = subject
+        self.plant = plant
+        self.runs: list[Run] = []
+        self._warm = warm
+        self._file = file
+
+    def start(self, client: str = "", *, direct: bool = False, stdin: bytes | None = None) -> Run:
+        """Start a run as the Gateway would. client: the run's name in the request log."""
+        environment = {**self.plant.environment(), **self.plant.wire.environment(client)}
+        if direct:
+            del environment["HTTPS_PROXY"]
+        run = self._warm.start(
+            self._file,
+            self.plant.payload() + b"\n" if stdin is None else stdin,
+            environment=environment,
+            direct_port=self.plant.wire.tls_port if direct else None,
+        )
+        self.runs.append(run)
+        return run
+
+    async def the_run(self) -> Run:
+        """Return the one run, from within a fault; its first request may come before `start` has returned."""
+        while not self.runs:  # noqa: ASYNC110 - the other thread has no loop to be awaited in
+            await asyncio.sleep(0.001)
+        return self.runs[0]
+
+
+class Witness:
+    """Tries every place's credential whenever it is told to look.
+
+    A place of two halves may be mixed at one boundary only, the one between its two writes; longer
+    where a fault has hit one of the writes, or what came after.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._mixed: dict[str, int] = {}
+        self._since: dict[str, int] = {}
+        self._writer = ""
+        self.violations: list[Violation] = []
+
+    async def gate(self, request: Request) -> None:
+        """Look before a request takes effect."""
+        self.look(request)
+
+    def look(self, request: Request | None = None) -> None:
+        """Look now; `request` is the one about to be carried out, None at the end."""
+        view, log = self._trial.subject.view(self._trial.plant), self._trial.plant.wire.log
+        for place in view.copies:
+            kind = view.kind(place)
+            if kind != "mixed":
+                self._mixed[place] = 0
+            elif place in self._trial.subject.pairs and (request is None or request.client == self._writer):
+                if not self._mixed.get(place):
+                    # From the write that made it so: the last one before this request.
+                    self._since[place] = len(log) - 1 - (request is not None)
+                self._mixed[place] = self._mixed.get(place, 0) + 1
+            too_long = self._mixed[place] > 1 and not any(one.fault for one in log[self._since[place] :])
+            if kind == "dead" or too_long or (kind == "mixed" and place not in self._trial.subject.pairs):
+                where = f"before request {request.number}, {request}" if request else "at the end"
+                self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
+        if request and request.method in ("PUT", "PATCH"):
+            self._writer = request.client
+
+
+def said(error: AssertionError) -> str:
+    """Return what an assertion says, or its own line where it says nothing."""
+    return str(error).partition("\n")[0] or str(traceback.extract_tb(error.__traceback__)[-1].line)
+
+
+# -- the verdict on one run -----------------------------------------------------------------------
+
+
+def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) -> list[Violation]:
+    """Return what does not hold after a run. faults: how many were in its way, at most."""
+    subject, plant = trial.subject, trial.plant
+    after = subject.view(plant)
+    found: list[Violation] = []
+
+    def hold(invariant: str, fact: object, what: str) -> None:
+        if not fact:
+            found.append(Violation(invariant, what))
+
+    def succeed(invariant: str, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except AssertionError as error:
+            found.append(Violation(invariant, said(error)))
+
+    code = result.returncode
+    deleted = set(before.live) - set(after.live)
+    stuck = "could not be put back" in result.stderr and faults > 1
+    succeed("Silent", lambda: invariants.assert_silent(plant, result))
+    hold("Ends", result.seconds < DEADLINE_SECONDS + _SLACK_SECONDS, f"it took {result.seconds:.1f} s")
+    if code == _KILLED:
+        return found
+    hold("Ends", code in _EXIT_STATUSES, f"exit status {code}")
+    hold("Ends", "Traceback" not in result.stderr, "a traceback")
+    hold("Ends", not re.search(r"unexpected \w+ in ", result.stderr), f"a defect: {result.stderr.strip()[-200:]}")
+    hold("Ends", code == 0 or "error: " in result.stderr, "no word about what failed")
+    if code == 0:
+        succeed("True", lambda: subject.check_rotated(plant, not faults))
+    elif not deleted and not stuck:
+        differing = [place for place in after.copies if before.copies[place] != after.copies[place]]
+        hold("All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}")
+        if code in (1, 2):
+            leased = "still carries this rotation's lease" in result.stderr
+            hold("All or nothing", leased or before.rest == after.rest, f"exit {code}, but not as before")
+            hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
+    elif deleted:
+        hold("All or nothing", code in (3, 4), f"exit {code} says that nothing changed, but a key was deleted")
+    mixed = [place for place in after.copies if after.kind(place) == "mixed"]
+    hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
+    # A key that nobody held before is none of this run's doing.
+    unheld_before = set(before.live) - {key_id for key_id, _ in before.copies.values()}
+    held = {key_id for key_id, _ in after.copies.values()}
+    for key_id in set(after.live) - held - unheld_before:
+        named = key_id in result.stderr or (after.labels[key_id] and after.labels[key_id] in result.stderr)
+        hold("Nothing lost", named, f"key {key_id} ('{after.labels[key_id]}') is alive, held by no store, not named")
+    return found
+
+
+# -- convergence ----------------------------------------------------------------------------------
+
+
+class Convergence:
+    """Runs again after a failure; once for each state that differs in anything a rotation could see."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], list[Violation]] = {}
+        self._lock = threading.Lock()
+
+    def check(self, trial: Trial) -> list[Violation]:
+        """Return what does not hold when the script is run again, without a fault, from the state as it is."""
+        shape = (trial.subject.script, trial.subject.view(trial.plant).shape)
+        with self._lock:
+            known = self._known.get(shape)
+        if known is None:
+            known = self._run_again(trial)
+            with self._lock:
+                self._known[shape] = known
+        return known
+
+    @property
+    def states(self) -> int:
+        """How many states were run again from."""
+        return len(self._known)
+
+    def _run_again(self, trial: Trial) -> list[Violation]:
+        plant, subject = trial.plant, trial.subject
+        plant.wire.rules, plant.wire.gate = [], None
+        found = []
+        if plant.keeper.value(plant.user_uid, invariants.LEASE):
+            before = subject.view(plant)
+            result = trial.start().wait()
+            if (result.returncode, before) != (1, subject.view(plant)):
+                found.append(Violation("Two at once", f"a lease is held, yet exit {result.returncode} or a change"))
+            end_lease(plant)
+        result = trial.start().wait()
+        try:
+            assert 0 == result.returncode, f"exit {result.returncode}: {result.stderr.strip()[-300:]}"
+            subject.check_rotated(plant, True)
+        except AssertionError as error:
+            found.append(Violation("Converges", said(error)))
+        return found
+
+
+def end_lease(plant: Plant) -> None:
+    """Have the lease in the record run out, as time would."""
+    held = plant.keeper.value(plant.user_uid, invariants.LEASE) or ""
+    plant.set_field(invariants.LEASE, re.sub(r"until \S+", "until 2026-01-01T00:00:00Z", held))
+
+
+# -- a whole trial --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What trials need beside a subject: the fork server, the bundles, and what was already run again."""
+
+    warm: Warm
+    dist: Path
+    convergence: Convergence
+
+    def file(self, subject: Subject) -> Path:
+        """Return the subject's attachable file."""
+        return self.dist / f"{subject.script}.py"
+
+    def count_requests(self, subject: Subject) -> list[str]:
+        """Return the requests of a run that meets no fault, which must itself be without fault."""
+        outcome, log = self._one(subject, "no fault", lambda _trial: [], direct=True, again=False)
+        assert not outcome.violations, str(outcome)
+        assert [0] == outcome.exits, str(outcome)
+        return [str(request) for request in log]
+
+    def meet(
+        self,
+        subject: Subject,
+        name: str,
+        faults: Callable[[Trial], Sequence[tuple[int, Fault]]],
+        *,
+        direct: bool = False,
+    ) -> Outcome:
+        """Run once with faults at requests by their number in the run's log, judge, and run again without."""
+        return self._one(subject, name, faults, direct=direct, again=True)[0]
+
+    def _one(
+        self,
+        subject: Subject,
+        name: str,
+        faults: Callable[[Trial], Sequence[tuple[int, Fault]]],
+        *,
+        direct: bool,
+        again: bool,
+    ) -> tuple[Outcome, list[Request]]:
+        outcome, started = Outcome(name), time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="trial-") as directory, running(subject.make(Path(directory))) as plant:
+            trial = Trial(subject, plant, self.warm, self.file(subject))
+            rules = [Rule(fault, number=number) for number, fault in faults(trial)]
+            plant.wire.rules = list(rules)
+            witness = Witness(trial)
+            plant.wire.gate = witness.gate
+            before = subject.view(plant)
+            result = trial.start(direct=direct).wait()
+            log = list(plant.wire.log)
+            witness.look()
+            outcome.exits.append(result.returncode)
+            outcome.violations += witness.violations
+            outcome.violations += judge(trial, before, result, faults=len(rules))
+            outcome.output = result.stderr
+            if again:
+                outcome.violations += self.convergence.check(trial)
+        outcome.seconds = time.monotonic() - started
+        return outcome, log
