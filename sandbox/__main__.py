@@ -160,22 +160,20 @@ def _ask_entra(plant: AnyPlant, _secret_id: str, value: str) -> int:
 # -- the plants -----------------------------------------------------------------------------------
 
 
-def _leave_over_application_key(plant: AnyPlant) -> None:
-    assert isinstance(plant, Plant)  # noqa: S101 - for the type checker
-    plant.seeq.add_key(plant.owner_id, "left over from a project", expires_in_days=200, created_days_ago=160)
+def _leave_a_key_over(plant: AnyPlant) -> None:
+    plant.add_key("left over from a project", expires_in_days=200, created_days_ago=160)
 
 
-def _leave_over_user_keys(plant: AnyPlant) -> None:
-    """One key more to replace, and one of another label, which another script uses."""
-    assert isinstance(plant, SeeqUserPlant)  # noqa: S101 - for the type checker
-    plant.seeq.add_key(plant.owner_id, "Keeper", created_days_ago=160)
-    plant.seeq.add_key(plant.owner_id, "the user's own spreadsheet", created_days_ago=10)
+def _use_keys_elsewhere_too(plant: AnyPlant) -> None:
+    """Beside the one that is left over, have a key of another label, which is none of the script's business."""
+    _leave_a_key_over(plant)
+    assert isinstance(plant, SeeqUserPlant)  # noqa: S101 - for the type checker: its demo makes no other
+    plant.seeq.add_key(plant.user_id, "the user's own spreadsheet", created_days_ago=10)
 
 
 def _be_slow(plant: AnyPlant) -> None:
     """Have a new secret refused for a while, and then let in here and there only, as Entra does."""
-    assert isinstance(plant, AzureAppPlant)  # noqa: S101 - for the type checker
-    plant.entra.add_secret(plant.target.client_id, display_name="left over from a project")
+    _leave_a_key_over(plant)
     plant.graph.propagation_seconds = 2
     plant.graph.flapping = (True, False)
 
@@ -183,14 +181,14 @@ def _be_slow(plant: AnyPlant) -> None:
 DEMOS = {
     "rotate_seeq_application_key": Demo(
         lambda: on_loopback(Plant),
-        _leave_over_application_key,
+        _leave_a_key_over,
         "Seeq: the application's access keys",
         "Seeq",
         _ask_seeq,
     ),
     "rotate_seeq_user_key": Demo(
         lambda: on_loopback(SeeqUserPlant),
-        _leave_over_user_keys,
+        _use_keys_elsewhere_too,
         "Seeq: the user's access keys",
         "Seeq",
         _ask_seeq,

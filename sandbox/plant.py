@@ -10,9 +10,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
@@ -96,6 +97,10 @@ class AnyPlant(Services, abc.ABC):
         self.key_vault.grant(VAULT, self.azure_app.client_id)
 
     # -- what a test sets up ----------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
+        """Add one more key of the target, which the script takes for its own; return its id and value."""
 
     def add_azure_app(self, name: str) -> tuple[App, str]:
         """Register an application in the plant's tenant, and return it with a secret that lasts."""
@@ -201,6 +206,17 @@ class _SeeqPlant(AnyPlant):
 
     owner_id: str
     admin_uid: str
+    _description: ClassVar[str | None] = None
+
+    def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
+        """Add one more key; a user's has no end, and the default label as its description."""
+        return self.seeq.add_key(
+            self.owner_id,
+            label,
+            created_days_ago=created_days_ago,
+            expires_in_days=expires_in_days,
+            description=self._description,
+        )
 
     def issued(self) -> list[Issued]:
         """Return every key that the owner ever had."""
@@ -287,6 +303,7 @@ class SeeqUserPlant(_SeeqPlant):
 
     outputs = MappingProxyType({label: kind for label, kind in Plant.outputs.items() if label != "expires"})
     username = "jane.doe@example.com"
+    _description = "Keeper"
 
     def __init__(
         self, directory: Path, *, mirrored: bool = True, admin: str = "attached", first_time: bool = False
@@ -294,7 +311,10 @@ class SeeqUserPlant(_SeeqPlant):
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
         self.user_password = "Tr0ub4dor&3 of Jane"
         self.seeq.add_user("user.admin", self.admin_password, capabilities=["User and Group Administration"])
-        self.owner_id = self.user_id = self.seeq.add_user(self.username, self.user_password, name="Jane Doe")
+        # Keys that outlive the thirty days which the script takes for granted between two rotations.
+        self.owner_id = self.user_id = self.seeq.add_user(
+            self.username, self.user_password, name="Jane Doe", validity_minutes=90 * 24 * 60
+        )
         self.old_key_id, self.old_password = self.seeq.add_key(self.user_id, "Keeper", created_days_ago=30)
         self._mirror("seeq-user-jane-doe-example-com")
         self._add_admin(admin, "user.admin", "Seeq user administrator")
@@ -352,7 +372,7 @@ class AzureAppPlant(AnyPlant):
         super().__init__(directory, mirrored=mirrored, first_time=first_time, cloud=cloud)
         self.target = self.entra.add_application(self.tenant_id, "Reports")
         self.application_object_id = self.target.object_id
-        self.old_key_id, self.old_password = self.entra.add_secret(self.target.client_id, display_name="made by hand")
+        self.old_key_id, self.old_password = self.add_key("made by hand", created_days_ago=30)
         if admin == "itself":
             self.azure_app, self.azure_secret = self.target, self.old_password
             self.key_vault.grant(VAULT, self.target.client_id)
@@ -360,6 +380,15 @@ class AzureAppPlant(AnyPlant):
         self.graph.add_owner(self.target.object_id, self.azure_app.client_id)
         self._mirror(f"azure-app-{self.application_object_id}")
         self._add_credential(admin, "" if cloud == "public" else cloud)
+
+    def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
+        """Add one more secret."""
+        now = self.clock.now()
+        created = now - timedelta(days=created_days_ago)
+        ends = now + timedelta(days=expires_in_days)
+        made = entra.Secret(str(uuid.uuid4()), entra.new_value(), label, created, ends, visible_from=created)
+        self.entra.adopt_secret(self.target.client_id, made)
+        return made.secret_id, made.value
 
     def issued(self) -> list[Issued]:
         """Return the application's secrets; Entra forgets those that are removed."""

@@ -56,6 +56,56 @@ class Script:
         )
 
 
+def assert_rotates(script: Script, plant: AnyPlant, **options: Any) -> RotationResult:  # noqa: ANN401 - for Script.run
+    """Rotate; check that the Gateway takes it for a success, without a warning and with nothing secret shown."""
+    result = script.run(plant, **options)
+    assert (0, "") == (result.returncode, result.stderr)
+    assert_silent(plant, result)
+    return result
+
+
+def assert_refuses(
+    script: Script,
+    plant: AnyPlant,
+    status: int,
+    *parts: str,
+    written: bool = False,
+    **options: Any,  # noqa: ANN401 - for Script.run
+) -> RotationResult:
+    """Rotate; check for this exit status, one error line with all the parts, and that all is as before.
+
+    written: the refusal comes after the first write, which must then be put back.
+    """
+    before = State.of(plant)
+    result = script.run(plant, **options)
+    assert status == result.returncode, result.stderr
+    lines = result.stderr.splitlines()
+    assert 1 == len(lines), result.stderr
+    assert lines[0].startswith("error: ")
+    assert [] == [part for part in parts if part not in lines[0]], lines[0]
+    assert any(state in lines[0] for state in ("nothing changed", "all put back as it was")), lines[0]
+    assert_as_before(plant, before)
+    assert_silent(plant, result)
+    assert written == bool(writes(plant.wire.log)), writes(plant.wire.log)
+    return result
+
+
+def assert_looks(script: Script, plant: AnyPlant, how: str) -> RotationResult:
+    """Look at everything, by `dry-run` in the record or by `check`; check that nothing is written or shown."""
+    arguments = []
+    if how == "check":
+        attached = (word for uid in plant.attached for word in ("--credential", uid))
+        arguments = ["--check", "--record", plant.user_uid, *attached]
+    else:
+        plant.set_field("dry_run", "True")
+    before = State.of(plant)
+    result = script.run(plant, b"" if arguments else None, arguments=arguments)
+    assert [] == writes(plant.wire.log)
+    assert_as_before(plant, before)
+    assert_silent(plant, result)
+    return result
+
+
 # -- what the systems hold ------------------------------------------------------------------------
 
 

@@ -147,6 +147,8 @@ class Mirror:
         self._target_id = target_id
         self._vault = url.removeprefix("https://").partition(".")[0]
         self._seen: set[str] = set()
+        self._tried = False
+        self._made: dict[str, SecretProperties] = {}
 
     @property
     def name(self) -> str:
@@ -189,9 +191,10 @@ class Mirror:
         return Copy(parts, key_id.value or "" if key_id and whole else "", found)
 
     def write(self, publication: Publication) -> None:
-        """Set those secrets that are not set yet, one directly after the other."""
+        """Set those secrets that are not set yet, one directly after the other; looks before it repeats itself."""
         wanted = self.parts(publication.credential)
-        present = self.read().parts
+        present = self.read().parts if self._tried else {}
+        self._tried = True
         for part, name in self._names.items():
             if present.get(name) != wanted[name]:
                 self._set(part, wanted[name], publication)
@@ -224,11 +227,12 @@ class Mirror:
         their rotation: they may be the kept key's.
         """
         for name in self._names.values():
-            ours = self._get(name)
-            for version in self._versions(name):
+            latest = None if name in self._made else self._get(name)
+            ours = latest.properties if latest else self._made.get(name)
+            for version in self._versions(name) if ours else []:
                 rotation = (version.tags or {}).get("rotation-id")
                 spared = rotation in kept or (kept and not rotation)
-                if version.enabled and ours and self._is_older(version, ours.properties) and not spared:
+                if version.enabled and ours and self._is_older(version, ours) and not spared:
                     self._disable(name, version)
 
     # -- within -----------------------------------------------------------------------------------
@@ -249,14 +253,16 @@ class Mirror:
             "rotated-at": iso(publication.rotated_at),
             "rotation-id": publication.rotation_id,
         }
-        self._ask(
+        self._made[name] = self._ask(
             f"set secret {name}",
-            lambda: self._client.set_secret(
-                name,
-                value,
-                expires_on=publication.expires_at,
-                content_type="application/json" if part == self._layout.both_part else "text/plain",
-                tags=tags,
+            lambda: (
+                self._client.set_secret(
+                    name,
+                    value,
+                    expires_on=publication.expires_at,
+                    content_type="application/json" if part == self._layout.both_part else "text/plain",
+                    tags=tags,
+                ).properties
             ),
         )
 

@@ -273,7 +273,6 @@ def test_the_order() -> None:
         "read mirror",
         "list",
         "finish",
-        "read truth",
     ] == house.done
     assert (["new"], ("new", "new"), "", []) == (house.alive, house.holding, house.truth.lease, house.warned)
     assert "Key rotation completed successfully!" == house.said[-1]

@@ -87,7 +87,7 @@ BREAKAGES = {
     ),
     "waits without end": Breakage(
         "core/http.py",
-        (('kwargs["timeout"] = self._deadline.call_timeout()\n', 'kwargs["timeout"] = 60\n'),),
+        (('kwargs["timeout"] = self.deadline.call_timeout()\n', 'kwargs["timeout"] = 60\n'),),
         "Ends",
         "hang",
     ),

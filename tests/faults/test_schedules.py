@@ -68,3 +68,20 @@ def test_two_rotations_end_true_in_random_orders(bench: Bench, tally: Tally, see
         turns = [draw.randint(0, longest) for _ in range(2 * last)]
         trials.append(partial(_outcome, bench, Schedule(turns), f", FAULTS_SEED={seed}"))
     tally("two at once, at random", trials)
+
+
+def test_without_a_revision_check_the_next_rotation_mends_it(bench: Bench, seed: int) -> None:
+    """Where Keeper takes outdated saves, a run that is held up at one may do harm, but none that stays.
+
+    Every run ends in order and silently, and the next rotation ends in the true state.
+    """
+    requests = bench.count_requests(MAIN)
+    held_up_at, last = _leased(requests)[0] - 1, len(requests)
+    # The other run goes on from having taken the lease to anywhere.
+    lengths = random.Random(seed).sample(range(held_up_at, last + 1), 8)  # noqa: S311 - a draw that can be drawn again
+    for length in lengths:
+        outcome = play(bench, MAIN, Schedule((held_up_at, length)), checks_revisions=False).outcome
+        mended = ("Converges", "Silent", "Ends")
+        found = [violation for violation in outcome.violations if violation.invariant in mended]
+        assert [] == found, f"{outcome}, FAULTS_SEED={seed}"
+        assert set(outcome.exits) <= {0, 1, 4}, f"{outcome}, FAULTS_SEED={seed}"

@@ -1,0 +1,389 @@
+"""What holds for every script that rotates a key, run as the Gateway does: the same tests for each of them.
+
+What is particular to one issuer stands in that script's own module; so does the long table of payloads,
+which all of them read alike, in the main script's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import faults
+from sandbox.faults import Rule
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from tests.invariants import (
+    LEASE,
+    Script,
+    State,
+    assert_as_before,
+    assert_looks,
+    assert_refuses,
+    assert_rotates,
+    assert_silent,
+    assert_true_state,
+    in_keeper,
+    in_vault,
+    writes,
+)
+
+ANOTHER_RECORDS = "keeper:AnotherRecordsUid12345:20260101T000000Z-00000000"
+# A user's keys of other labels, another record's among them, are looked at only where this is asked for.
+EVERY_KEY = ("delete_other_labels", "True")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One script and the plant it runs in. hosts: whom it asks beside Keeper and Key Vault."""
+
+    script: str
+    plant: type[AnyPlant]
+    hosts: frozenset[str]
+
+    def make(self, **options: object) -> AbstractContextManager[AnyPlant]:
+        """Make a plant and have it listen."""
+        return on_loopback(self.plant, **options)
+
+
+AZURE = frozenset(("login.microsoftonline.com", "graph.microsoft.com"))
+CASES = {
+    "seeq-application": Case("rotate_seeq_application_key", Plant, frozenset((SEEQ_HOST,))),
+    "seeq-user": Case("rotate_seeq_user_key", SeeqUserPlant, frozenset((SEEQ_HOST,))),
+    "azure-app": Case("rotate_azure_app_secret", AzureAppPlant, AZURE),
+}
+# What the application key's own module has too, and what takes long.
+SISTERS = [name for name in CASES if name != "seeq-application"]
+
+MakePlant = Callable[..., AnyPlant]
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Return one script after the other."""
+    return CASES[request.param]
+
+
+@pytest.fixture
+def script(case: Case, dist: Path, runtime_python: str) -> Script:
+    """Return the case's script as it is attached."""
+    return Script(dist / f"{case.script}.py", runtime_python)
+
+
+@pytest.fixture
+def make_plant(case: Case) -> Iterator[MakePlant]:
+    """Return a maker of the case's plants; all of them stop with the test."""
+    with ExitStack() as started:
+        yield lambda **options: started.enter_context(case.make(**options))
+
+
+@pytest.fixture
+def plant(make_plant: MakePlant) -> AnyPlant:
+    """Return the plant most tests need: mirrored, the admin's record attached."""
+    return make_plant()
+
+
+# -- what a rotation does -------------------------------------------------------------------------
+
+
+def test_one_new_key_stands_everywhere_and_the_old_one_is_gone(case: Case, script: Script, plant: AnyPlant) -> None:
+    """After exit 0 there is one key, in Keeper and in Key Vault, it logs in, and the old one does not."""
+    result = assert_rotates(script, plant)
+
+    assert plant.old_key_id != assert_true_state(plant)
+    assert not plant.logs_in(plant.old_key_id, plant.old_password)
+    assert {} == result.files_left
+    assert "Key rotation completed successfully!" == result.stdout.splitlines()[-1]
+    asked = {request.host for request in plant.wire.log} | {"login.microsoftonline.com"}
+    vault = plant.vault_url.removeprefix("https://")
+    assert {*case.hosts, "keepersecurity.com", vault, "login.microsoftonline.com"} == asked
+    assert [] == plant.wire.refused
+
+
+def test_each_host_is_connected_to_once(script: Script, plant: AnyPlant) -> None:
+    """All requests to one host share one connection, whichever library makes them."""
+    assert_rotates(script, plant)
+
+    by_host: dict[str, set[int]] = {}
+    for request in plant.wire.log:
+        by_host.setdefault(request.host, set()).add(request.connection)
+    assert dict.fromkeys(by_host, 1) == {host: len(connections) for host, connections in by_host.items()}
+
+
+def test_the_new_key_logs_in_before_any_store_holds_it_and_the_old_one_goes_last(
+    script: Script, plant: AnyPlant
+) -> None:
+    """Whoever reads a store at any moment of a rotation gets a credential that logs in."""
+    seen: list[str] = []
+
+    async def look(request: Any) -> None:  # noqa: ANN401 - the wire's own request
+        # Key Vault's two secrets cannot be set at once: between the two writes the pair is mixed.
+        between = request.method == "PUT" and request.path.endswith(plant.password_name)
+        pairs = {"Keeper": in_keeper(plant), **({} if between else {"Key Vault": in_vault(plant)})}
+        seen.extend(f"{place} before {request}" for place, pair in pairs.items() if not plant.logs_in(*pair))
+
+    # The combined secret, where there is one, comes first; here the id is set before the value.
+    plant.wire.gate = look
+    assert_rotates(script, plant)
+
+    assert [] == seen
+
+
+@pytest.mark.parametrize("case", [CASES[name] for name in SISTERS], ids=SISTERS)
+def test_ten_rotations_in_a_row_leave_one_live_key_each_time(case: Case, script: Script, plant: AnyPlant) -> None:
+    """Each of ten runs ends in the true state, with another key than the last."""
+    seen = [plant.old_key_id]
+    for _ in range(10):
+        assert_rotates(script, plant)
+        seen.append(assert_true_state(plant))
+
+    assert 11 == len(set(seen)), case
+
+
+def test_the_first_rotation_ever_fills_empty_fields_and_an_empty_vault(script: Script, make_plant: MakePlant) -> None:
+    """With nothing in the outputs and no secret in the vault, the result is the same true state."""
+    plant = make_plant(first_time=True)
+
+    result = assert_rotates(script, plant)
+
+    assert_true_state(plant)
+    assert 2 == result.stdout.count("holds: no key yet")
+
+
+def test_a_templates_placeholders_count_as_empty(script: Script, make_plant: MakePlant) -> None:
+    """A record just imported from a template rotates with its defaults, and its outputs are filled in."""
+    plant = make_plant(first_time=True, mirrored=False)
+    for label in plant.outputs:
+        plant.set_field(label, "<set by rotation>")
+    for label in ("key_vault_name", "secret_name_prefix", "keep_previous_keys", "ca_bundle"):
+        plant.set_field(label, "<what a person enters here>")
+
+    # As the web vault's import has them: every field a text field, those of several lines too.
+    def as_text(data: dict[str, Any]) -> None:
+        for item in data["custom"]:
+            item["type"] = "multiline" if item["label"] == "last_rotation" else "text"
+
+    plant.keeper.edit(plant.user_uid, as_text)
+
+    assert_rotates(script, plant)
+
+    assert_true_state(plant)
+
+
+def test_without_a_vault_name_no_vault_is_asked(case: Case, script: Script, make_plant: MakePlant) -> None:
+    """An empty `key_vault_name` rotates at the issuer and in Keeper alone."""
+    plant = make_plant(mirrored=False)
+
+    assert_rotates(script, plant)
+
+    assert_true_state(plant)
+    assert {*case.hosts, "keepersecurity.com"} == {request.host for request in plant.wire.log}
+
+
+def test_the_combined_secret_holds_both_as_json(script: Script, plant: AnyPlant) -> None:
+    """With `key_vault_combined` a third secret has the key's id and value under the record's own labels."""
+    plant.set_field("key_vault_combined", "True")
+
+    assert_rotates(script, plant)
+    assert_rotates(script, plant)
+
+    assert_true_state(plant, combined=True)
+    latest = plant.key_vault.versions(VAULT, plant.combined_name)[-1]
+    assert set(list(plant.outputs)[:2]) == set(json.loads(latest.value))
+    assert "application/json" == latest.content_type
+
+
+def test_the_vaults_tags_say_whose_key_it_is_and_which_rotation_set_it(script: Script, plant: AnyPlant) -> None:
+    """Id and value carry the same rotation, the moment that the record names, and no more than what is true of it."""
+    assert_rotates(script, plant)
+
+    moment = plant.keeper.value(plant.user_uid, "rotated_at")
+    expires = plant.keeper.value(plant.user_uid, "expires")
+    latest = [plant.key_vault.versions(VAULT, name)[-1] for name in (plant.id_name, plant.password_name)]
+    tags = [one.tags or {} for one in latest]
+    new = next(key for key in plant.issued() if key.live)
+    assert [new.label.rpartition(":")[2]] * 2 == [each["rotation-id"] for each in tags]
+    assert [moment] * 2 == [each["rotated-at"] for each in tags]
+    assert [expires] * 2 == [each.get("expiry") for each in tags]
+    assert [new.expires_at] * 2 == [one.expires_on for one in latest]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_as_many_old_keys_as_asked_for_stay_alive(keep: int, script: Script, plant: AnyPlant) -> None:
+    """After three rotations the newest old keys log in, as do those who read their versions in Key Vault."""
+    plant.set_field("keep_previous_keys", str(keep))
+    pairs = [(plant.old_key_id, plant.old_password)]
+    for _ in range(3):
+        assert_rotates(script, plant)
+        pairs.append(in_keeper(plant))
+
+    *_, newest = pairs
+    kept = pairs[-1 - keep : -1]
+    assert newest[0] == assert_true_state(plant, kept=[key_id for key_id, _ in kept])
+    assert [True] * keep == [plant.logs_in(*pair) for pair in kept]
+    for part, name in enumerate((plant.id_name, plant.password_name)):
+        readable = {one.value for one in plant.key_vault.versions(VAULT, name) if one.enabled and one.tags}
+        assert {pair[part] for pair in (*kept, newest)} == readable
+
+
+def test_what_an_interrupted_rotation_left_behind_is_not_kept(script: Script, plant: AnyPlant) -> None:
+    """A key of this record that no store was ever told of goes, even where previous keys are to stay."""
+    orphan, _ = plant.add_key(f"keeper:{plant.user_uid}:20260101T000000Z-0badc0de")
+    plant.set_field("keep_previous_keys", "2")
+
+    assert_rotates(script, plant)
+
+    assert orphan not in {key.key_id for key in plant.issued() if key.listed}
+    assert_true_state(plant, kept=[plant.old_key_id])
+
+
+def test_many_keys_all_go(script: Script, plant: AnyPlant) -> None:
+    """Twelve keys, every third of them expired where that can be, are all deleted in one run."""
+    for number in range(12):
+        plant.add_key(f"old {number}", created_days_ago=60 + number, expires_in_days=-1 if number % 3 == 0 else 30)
+
+    assert_rotates(script, plant)
+
+    assert_true_state(plant)
+
+
+# -- whose key it is ------------------------------------------------------------------------------
+
+
+def test_a_live_key_of_another_record_is_refused(script: Script, plant: AnyPlant) -> None:
+    """Two records that rotate one target would delete each other's keys: both are named, and the way out."""
+    plant.set_field(*EVERY_KEY)
+    key_id, _ = plant.add_key(ANOTHER_RECORDS)
+
+    assert_refuses(script, plant, 2, key_id, "AnotherRecordsUid12345", plant.user_uid, "'take_over'")
+
+
+def test_take_over_deletes_the_key_of_another_record(script: Script, plant: AnyPlant) -> None:
+    """With `take_over` a key that another Keeper record's rotation made is deleted like any other."""
+    plant.set_field(*EVERY_KEY)
+    plant.add_key(ANOTHER_RECORDS)
+    plant.set_field("take_over", "True")
+
+    assert_rotates(script, plant)
+
+    assert_true_state(plant)
+
+
+def test_another_rotations_lease_is_respected(script: Script, plant: AnyPlant) -> None:
+    """Who holds the record, until when, and what to do after that is told; nothing is touched."""
+    until = (plant.clock.now() + timedelta(seconds=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    plant.set_field(LEASE, f"20261122T000000Z-0badc0de until {until}")
+
+    assert_refuses(script, plant, 1, "another rotation (20261122T000000Z-0badc0de)", until, "let it finish")
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["dry-run", "check"])
+def test_what_is_there_and_what_would_go_is_told(how: str, script: Script, plant: AnyPlant) -> None:
+    """Exit 0 with each store's credential, each key to delete, and the sentence that nothing was changed."""
+    other, _ = plant.add_key("left over", created_days_ago=100)
+
+    result = assert_looks(script, plant, how)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert f"Azure Key Vault {VAULT} holds: {plant.old_key_id}\n" in result.stdout
+    assert f"({plant.user_uid}) holds: {plant.old_key_id}\n" in result.stdout
+    for key_id in (plant.old_key_id, other):
+        assert f"  to delete: {key_id}" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Dry run: nothing was changed")
+
+
+@pytest.mark.parametrize("how", ["dry-run", "check"])
+def test_a_record_that_may_not_be_saved_is_told(how: str, script: Script, plant: AnyPlant) -> None:
+    """A record without 'Can Edit' is found out: exit 2, as a rotation would end."""
+    plant.keeper.set_editable(plant.user_uid, editable=False)
+
+    result = assert_looks(script, plant, how)
+
+    assert 2 == result.returncode
+    assert "'Can Edit'" in result.stderr
+
+
+# -- bad input ------------------------------------------------------------------------------------
+
+SETTINGS = [
+    *[("key_vault_name", value, "enter the vault's name") for value in ("kv", "my_vault", "https://vault.example.com")],
+    *[("secret_name_prefix", value, "1 to 127 letters") for value in ("with blank", "under_score", "x" * 100)],
+    *[(label, "perhaps", "'True' or 'False'") for label in ("key_vault_combined", "dry_run", "take_over")],
+    *[("keep_previous_keys", value, "a whole number from 0 to 100") for value in ("-1", "101", "all")],
+    *[("deadline_seconds", value, "a whole number from 10 to 3600") for value in ("9", "3601", "2 min")],
+    ("ca_bundle", "/no/such/file.pem", "the path of a PEM file"),
+]
+
+
+@pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
+def test_a_setting_that_cannot_be_is_refused(
+    label: str, value: str, way_out: str, script: Script, plant: AnyPlant
+) -> None:
+    """The line names the field and what it takes, before anything is asked of any system."""
+    plant.set_field(label, value)
+
+    assert_refuses(script, plant, 2, f"'{label}'", way_out)
+
+    assert [] == plant.wire.log
+
+
+@pytest.mark.parametrize("place", [0, 1, 4], ids=["the-id", "the-value", "the-ops-log"])
+def test_an_output_field_that_is_there_twice_is_refused(place: int, script: Script, plant: AnyPlant) -> None:
+    """Which of two fields a client reads is anybody's guess: the label is named, to delete one of them."""
+    label = [*plant.outputs][min(place, len(plant.outputs) - 1)]
+    field = {"type": plant.outputs[label], "label": label, "value": ["once"]}
+    twin = {**field, "label": label.replace("_", " ").title()}
+    drop_and_add = [field, twin]
+
+    def change(data: dict[str, Any]) -> None:
+        data["custom"] = [item for item in data["custom"] if item["label"] != label] + drop_and_add
+
+    plant.keeper.edit(plant.user_uid, change)
+
+    assert_refuses(script, plant, 2, f"field '{label}' stands in the record more than once", "delete the surplus")
+
+
+# -- one fault at every request -------------------------------------------------------------------
+
+PARTS = 4
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("case", [CASES[name] for name in SISTERS], ids=SISTERS)
+@pytest.mark.timeout(300)
+def test_one_503_at_any_request_ends_in_the_new_state_or_in_the_old(part: int, case: Case, script: Script) -> None:
+    """Whichever request is refused once: exit 0 and the true state, or exit 1 and everything as before."""
+    with case.make() as plant:
+        assert_rotates(script, plant)
+        requests = len(plant.wire.log)
+        assert writes(plant.wire.log), "the happy path was found"
+
+    for number in range(1 + part, requests + 1, PARTS):
+        with case.make() as plant:
+            plant.set_field("deadline_seconds", "30")
+            before = State.of(plant)
+            rule = Rule(faults.status(503), number=number)
+            plant.wire.rules.append(rule)
+
+            result = script.run(plant)
+
+            where = f"request {number}, {plant.wire.log[number - 1]}: {result.stderr}"
+            assert 1 == rule.hits, where
+            assert result.returncode in (0, 1), where
+            if result.returncode == 0:
+                # A version that could not be disabled holds a dead credential; the run says so and is done.
+                assert_true_state(plant, older_disabled="older versions stay readable" not in result.stderr)
+            else:
+                assert_as_before(plant, before)
+                assert plant.logs_in(*in_keeper(plant)), where
+                assert plant.logs_in(*in_vault(plant)), where
+            assert_silent(plant, result)
