@@ -45,7 +45,9 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     plan = gateway.read_plan(job, settings, timedelta(days=settings.number("expiry_days", 1, 3650)))
     server_url, login = find_admin(job, settings.text("seeq_server_url"))
     session = Session(run.deadline, run.ca_bundle)
-    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, application_id, entra.find_app(job), session)
+    mirrors = key_vault.mirrors(
+        job, settings, IN_KEY_VAULT, key_vault.Target(application_id), entra.find_app(job), session
+    )
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = ApplicationKeys(Server(server_url, login, session, run.say), application_id, run.say)
     rotation.rotate(issuer, record, mirrors, plan, run)

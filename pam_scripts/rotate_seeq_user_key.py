@@ -58,7 +58,13 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     session = Session(run.deadline, run.ca_bundle)
     # A user name has characters that a secret's name may not have.
     target_id = user_id or re.sub(r"[^0-9A-Za-z]+", "-", username).strip("-")
-    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, target_id, entra.find_app(job), session)
+    if not target_id:
+        raise BadInput(
+            f"{job.user.shown}: the user name {username!r} has no letter or digit that a Key Vault name could take",
+            next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
+        )
+    target = key_vault.Target(target_id, user_id or username)
+    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, target, entra.find_app(job), session)
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = UserKeys(
         Server(server_url, login, session, run.say),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.plant import Plant, running
+from sandbox.warm import Warm
 from tests.invariants import Script
 from tools import bundle
 
@@ -33,9 +35,34 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def script(dist: Path, runtime_python: str) -> Script:
-    """Return the main script as it is attached; a module about another script has a fixture of its own."""
-    return Script(dist / "rotate_seeq_application_key.py", runtime_python)
+def warm(runtime_python: str) -> Iterator[Warm]:
+    """Return a fork server under the interpreter that scripts run with."""
+    with Warm(runtime_python) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def make_script(dist: Path, runtime_python: str, warm: Warm) -> Callable[..., Script]:
+    """Return a maker of scripts as they are attached: under an odd name, run in a fork, or cold as in life."""
+
+    def make(stem: str, *, cold: bool = False) -> Script:
+        odd = dist / f"pam {stem} \u00e9 7.tmp"
+        shutil.copyfile(dist / f"{stem}.py", odd)
+        return Script(odd, runtime_python, None if cold else warm)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def script(make_script: Callable[..., Script]) -> Script:
+    """Return the main script; a module about another script has a fixture of its own."""
+    return make_script("rotate_seeq_application_key")
+
+
+@pytest.fixture(scope="session")
+def cold_script(make_script: Callable[..., Script]) -> Script:
+    """Return the main script, started as the Gateway starts it: a new interpreter for every run."""
+    return make_script("rotate_seeq_application_key", cold=True)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Issued, Plant
+from sandbox.warm import Warm
 
 LEASE = "rotation_lease"
 OUTPUTS = Plant.outputs
@@ -26,10 +27,14 @@ HIDDEN_TYPES = {"secret", "password"}
 
 @dataclass(frozen=True)
 class Script:
-    """An attachable file, and the interpreter that the Gateway runs it with."""
+    """An attachable file, and the interpreter that the Gateway runs it with.
+
+    warm: a fork server under that interpreter; where there is none, every run starts cold, as in life.
+    """
 
     file: Path
     python: str
+    warm: Warm | None = None
 
     def run(
         self,
@@ -45,14 +50,13 @@ class Script:
         stdin: the payload of the plant's record where none is given. environment: what differs from
         the plant's own; None takes a variable away.
         """
-        given = {**plant.environment(), **(environment or {})}
+        wanted = {**plant.environment(), **(environment or {})}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        payload = plant.payload() if stdin is None else stdin
+        if self.warm:
+            return self.warm.start(self.file, payload + line_end, environment=given, arguments=arguments).wait()
         return plant.gateway.run(
-            self.file,
-            plant.payload() if stdin is None else stdin,
-            environment={name: value for name, value in given.items() if value is not None},
-            python=self.python,
-            arguments=arguments,
-            line_end=line_end,
+            self.file, payload, environment=given, python=self.python, arguments=arguments, line_end=line_end
         )
 
 

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -24,19 +23,18 @@ from tests.invariants import (
     assert_true_state,
     custom_fields,
     in_keeper,
-    writes,
 )
 
 MakePlant = Callable[..., AzureAppPlant]
 
-OWNED = "Application.ReadWrite.OwnedBy"
-ALL = "Application.ReadWrite.All"
+OWNED: Final = "Application.ReadWrite.OwnedBy"
+ALL: Final = "Application.ReadWrite.All"
 
 
 @pytest.fixture(scope="session")
-def script(dist: Path, runtime_python: str) -> Script:
+def script(make_script: Callable[..., Script]) -> Script:
     """Return the script as it is attached."""
-    return Script(dist / "rotate_azure_app_secret.py", runtime_python)
+    return make_script("rotate_azure_app_secret")
 
 
 @pytest.fixture
@@ -180,9 +178,6 @@ def test_no_credential_anywhere_is_told(script: Script, make_plant: MakePlant) -
     )
 
 
-KEEPERS_SAMPLE = ("application_object_id", "client_secret_id", "client_secret", "expires", "NOOP", "Private Key Type")
-
-
 @pytest.mark.parametrize("named", ["object_id", "client_id"])
 @pytest.mark.parametrize("hidden", ["secret", "text"])
 @pytest.mark.parametrize("first_time", [False, True])
@@ -200,7 +195,6 @@ def test_a_record_made_for_keepers_sample_script_rotates_as_it_is(
         # Keeper's own guides spell it so.
         "Private Key Type": "rsa-ssh",
     }
-    assert set(KEEPERS_SAMPLE) == set(values)
 
     def as_published(data: dict[str, Any]) -> None:
         kinds = {"client_secret": hidden}
@@ -263,7 +257,7 @@ def test_a_secret_that_nobody_would_enter_where_it_is_used_is_refused(
     assert_refuses(script, plant, 2, "the very application that the script is logged in as", "as another application")
 
 
-def test_the_hosts_own_identity_is_not_rotated_either(script: Script, make_plant: MakePlant) -> None:
+def test_the_hosts_own_identity_is_not_rotated(script: Script, make_plant: MakePlant) -> None:
     """Nobody would enter the new secret into the host's environment."""
     plant = make_plant(admin="environment")
     plant.graph.grant(plant.target.client_id, ALL)
@@ -512,7 +506,7 @@ def unknown_tenant(plant: AzureAppPlant) -> None:
         (wrong_secret, ("AADSTS7000215", "'client_secret'", "not its id")),
         (expired_secret, ("AADSTS7000222", "expired")),
         (unknown_application, ("AADSTS700016", "'application_client_id'")),
-        (unknown_tenant, ("AADSTS90002", "'tenant_id'")),
+        (unknown_tenant, ("check 'tenant_id'",)),
     ],
 )
 def test_an_admin_that_entra_refuses_is_told(
@@ -618,4 +612,3 @@ def test_a_related_resource_is_not_taken_for_the_admin(script: Script, plant: Az
     assert_rotates(script, plant, stdin=stdin)
 
     assert_true_state(plant)
-    assert writes(plant.wire.log)

@@ -71,8 +71,8 @@ def find_app(job: Job, *, its_own: bool = False) -> AppSecret | None:
     """Return the Azure application a job comes with; None means the host's own identity.
 
     The first that has all three fields: an attached record, then the PAM Azure Configuration.
-    its_own: the PAM User record itself may be the one, between the two: an application that
-    rotates its own secret.
+    its_own: the PAM User record itself may be the one, between the two: an application that rotates
+    its own secret.
     """
     labels = ("tenant_id", "application_client_id", "client_secret")
     for record in [*job.attached, *([job.user] if its_own else [])]:
@@ -151,12 +151,16 @@ def no_token(session: Session, system: str, action: str, error: ClientAuthentica
     name = match[0] if match else ""
     # azure-identity's own refusal to take its secret to the tenant that the service asked for.
     foreign = "acquire tokens for tenant" in words
-    next_step = "check 'tenant_id': the service belongs to another tenant" if foreign else _NEXT_STEPS.get(name, "")
+    # MSAL's way to say that the authority knows no such tenant.
+    unknown = "Unable to get authority configuration" in words
+    next_step = _NEXT_STEPS.get(name, "")
+    if foreign or unknown:
+        next_step = "check 'tenant_id'" + (": the service belongs to another tenant" if foreign else "")
     return ApiError(
         system,
         action,
         f"no token from Entra ({name or type(error).__name__})",
-        code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign else None),
+        code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
         name=name,
         next_step=next_step or "check the Azure credential: attached record, PAM configuration, or managed identity",
     )

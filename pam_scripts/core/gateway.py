@@ -263,7 +263,8 @@ def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str
     if user is None:
         raise BadInput(f"the payload's field 'records' lacks the PAM User record {user_uid}", next_step=_HOW)
     configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
-    return Job(user, configuration, [record for record in records if record not in (user, configuration)])
+    known = [uid for uid in (user_uid, configuration_uid) if uid]
+    return Job(user, configuration, [record for record in records if record.uid not in known])
 
 
 def _decoded(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON it is

@@ -28,6 +28,9 @@ from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publicat
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
 
+# Seconds between a login with the new key and the next.
+_FIRST_PAUSE = 0.3
+
 _LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
 
 
@@ -216,21 +219,21 @@ def _create(issuer: Issuer, its_label: str, expires_at: datetime | None, run: Ru
 
 def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
     """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
-    settled = run.deadline.left() - issuer.settling
-    in_a_row, pause = 0, 0.3
-    while in_a_row < issuer.logins_in_a_row:
+    settled = max(run.deadline.left() - issuer.settling, 0.0)
+    in_a_row, pause = 0, _FIRST_PAUSE
+    while True:
         try:
             issuer.log_in(credential)
-            in_a_row += 1
-            if in_a_row < issuer.logins_in_a_row:
-                run.deadline.wait(pause)
+            in_a_row, pause = in_a_row + 1, _FIRST_PAUSE
+            if in_a_row >= issuer.logins_in_a_row:
+                return
         except ApiError as error:
-            in_a_row = 0
-            pause = max(pause, error.retry_after or 0.0)
-            if run.deadline.left() - pause <= max(settled, 0.0):
+            spare = run.deadline.left() - settled
+            if error.hopeless or spare <= 0 or (error.retry_after or 0.0) > spare:
                 raise
-            run.deadline.wait(pause)
-            pause = min(pause * 2, 5.0)
+            in_a_row, pause = 0, min(pause * 2, 5.0)
+            pause = min(max(pause, error.retry_after or 0.0), spare)
+        run.deadline.wait(pause)
 
 
 def _publish(store: Store, publication: Publication, run: Run, *, looking_first: bool = False) -> None:

@@ -205,7 +205,9 @@ class AppSecrets:
         return application
 
     def _refuse_to_lock_out(self) -> None:
-        if self._client_id == self._admin_client_id and not self._rotates_itself:
+        claims = self._graph.claims()
+        admin = self._admin_client_id or str(claims.get("appid") or claims.get("azp") or "")
+        if self._client_id.lower() == admin.lower() and not self._rotates_itself:
             raise BadInput(
                 f"{SYSTEM}: {self.target} is the very application that the script is logged in as, "
                 "and nobody would enter its new secret where that login comes from",

@@ -62,6 +62,14 @@ class Layout:
     target_tag: str
 
 
+@dataclass(frozen=True)
+class Target:
+    """Whose credential a mirror is of: the word for it in secrets' names, and in their tag where that differs."""
+
+    id: str
+    tag: str = ""
+
+
 def fields(prefix: str, names: str) -> tuple[Field, ...]:
     """Return the fields that ask for a mirror. prefix: the default one; names: what the secrets are called."""
     return (
@@ -75,7 +83,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     job: Job,
     settings: Settings,
     layout: Layout,
-    target_id: str,
+    target: Target,
     app: entra.AppSecret | None,
     session: http.Session,
 ) -> list[Store]:
@@ -88,7 +96,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     if not name:
         return []
     url, authority = _vault(name, entra.find_cloud(job).vault_suffix)
-    stem = f"{prefix}-{target_id}"
+    stem = f"{prefix}-{target.id}"
     names = {part: f"{stem}-{part}" for part in (layout.both_part, layout.id_part, layout.value_part)}
     for made in names.values():
         if not re.fullmatch(_SECRET_NAME, made):
@@ -99,7 +107,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     if not combined:
         del names[layout.both_part]
     credential = entra.log_in(app, authority, session)
-    return [Mirror(url, credential, layout, names, target_id, session)]
+    return [Mirror(url, credential, layout, names, target.tag or target.id, session)]
 
 
 def _vault(name: str, suffix: str) -> tuple[str, str]:
@@ -128,7 +136,7 @@ class Mirror:
         credential: TokenCredential,
         layout: Layout,
         names: Mapping[str, str],
-        target_id: str,
+        target: str,
         session: http.Session,
     ) -> None:
         self._client = SecretClient(
@@ -144,7 +152,7 @@ class Mirror:
         self._layout = layout
         # By part, in the order they are written in: the combined secret, which is whole at once, first.
         self._names = dict(names)
-        self._target_id = target_id
+        self._target = target
         self._vault = url.removeprefix("https://").partition(".")[0]
         self._seen: set[str] = set()
         self._tried = False
@@ -172,8 +180,15 @@ class Mirror:
         return {name: values[part] for part, name in self._names.items()}
 
     def examine(self) -> Copy:
-        """Read the secrets; raise Refused where a name is taken by a deleted secret."""
+        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
         copy = self.read()
+        for name, secret in copy.origin.items():
+            other = (secret.properties.tags or {}).get(self._layout.target_tag) if secret else None
+            if other not in (None, self._target):
+                raise Refused(
+                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._target}",
+                    next_step="give one of the two records another 'secret_name_prefix'",
+                )
         for name in self._names.values():
             if not copy.origin[name]:
                 self._refuse_soft_deleted(name)
@@ -232,22 +247,15 @@ class Mirror:
             for version in self._versions(name) if ours else []:
                 rotation = (version.tags or {}).get("rotation-id")
                 spared = rotation in kept or (kept and not rotation)
-                if version.enabled and ours and self._is_older(version, ours) and not spared:
+                if version.enabled and ours and _is_older(version, ours) and not spared:
                     self._disable(name, version)
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _is_older(self, version: SecretProperties, ours: SecretProperties) -> bool:
-        # Key Vault's times are whole seconds: a version of the same second counts as older only
-        # where it was there before this rotation began.
-        if version.version in self._seen:
-            return version.version != ours.version
-        return bool(version.created_on and ours.created_on and version.created_on < ours.created_on)
-
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
         tags = {
-            self._layout.target_tag: self._target_id,
+            self._layout.target_tag: self._target,
             "key-type": part,
             **({"expiry": iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
@@ -354,6 +362,14 @@ class Mirror:
         except (TypeError, ValueError, AttributeError, KeyError, LookupError) as error:
             # What the SDK's own reading of a strange answer (a web page, half a body) ends in.
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+
+
+def _is_older(version: SecretProperties, ours: SecretProperties) -> bool:
+    # Key Vault's times are whole seconds. One of the same second that came after ours is put right when
+    # the store is read again: ours is then set anew.
+    if not version.created_on or not ours.created_on:
+        return False
+    return version.version != ours.version and version.created_on <= ours.created_on
 
 
 def _no_answer(action: str, error: AzureError) -> ApiError:

@@ -159,6 +159,7 @@ class Seeq:
     applications_readable: users without the right to manage applications may read them; else 404.
     key_creation_enabled: `Authentication/AccessKey/Creation/Enabled`: users may create keys for
         themselves. User administrators always may.
+    keys_of_others_readable: users who may not make keys for others may list theirs; else 403.
     validity_without_user_login: `Authentication/AccessKey/ValidityWithoutUserLogin`, in minutes.
     session_duration: `Authentication/DefaultSessionDuration`, minutes without a request.
     created_order_skew: the least time between the `createdAt` of two keys, so that they are ordered.
@@ -173,6 +174,7 @@ class Seeq:
         self.archived_applications_found = True
         self.applications_readable = True
         self.key_creation_enabled = True
+        self.keys_of_others_readable = False
         self.validity_without_user_login = 14 * 24 * 60
         self.session_duration = 24 * 60
         self.created_order_skew = timedelta(microseconds=1)
@@ -530,7 +532,8 @@ class Seeq:
     def _get_keys(self, call: _Call) -> tuple[Any, dict[str, str]]:
         user_id = call.query.get("userId", "").upper()
         get_all = bool(call.flag("getAll")) and not user_id
-        if (get_all or user_id not in ("", call.user.id)) and not call.user.administers_users:
+        others = get_all or user_id not in ("", call.user.id)
+        if others and not (call.user.administers_users or self.keys_of_others_readable):
             raise _RefusedError(403, "Only user administrators may see the keys of other users.")
         if user_id and user_id not in self._users:
             raise _RefusedError(404, "There is no user with that ID.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,6 @@ _SIDE_BY_SIDE = 10
 _SHOWN = 12
 
 Tally = Callable[[str, Iterable[Callable[[], Outcome]]], list[Outcome]]
-
-
-@pytest.fixture(scope="session")
-def warm(runtime_python: str) -> Iterator[Warm]:
-    """Return a fork server under the interpreter that scripts run with."""
-    with Warm(runtime_python) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

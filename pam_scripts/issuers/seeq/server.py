@@ -33,12 +33,16 @@ SEEQ_DIRECTORY = Directory()
 
 @dataclass(frozen=True)
 class Login:
-    """What the script itself logs in with. directory: None where the record names none; record_uid: that record."""
+    """What the script itself logs in with.
+
+    directory: None where the record names none. record_uid: that record. remedy: what to do where it is refused.
+    """
 
     username: str
     password: Secret
     directory: Directory | None = None
     record_uid: str = ""
+    remedy: str = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
 
 
 ADMIN_FIELDS = (
@@ -84,7 +88,8 @@ def find_admin(job: Job, server_url: str, *, its_own: bool = False) -> tuple[str
         login = Login(source.get("seeq_admin_login"), source.secret("seeq_admin_password"), _directory(source))
     elif its_own and job.user.has("access_key_id", "access_key_password"):
         source = job.user
-        login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid)
+        remedy = "the record's own access key is not accepted: attach a record with a login that may make keys"
+        login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid, remedy)
     else:
         raise BadInput(
             "no Seeq admin credential: no attached record has both 'login' and 'password'",
@@ -201,7 +206,7 @@ class Server:
                 headers = self.log_in_with_key(login.username, login.password, action)
         except ApiError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
-                error.next_step = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
+                error.next_step = login.remedy
             raise
         first = not self._session_headers
         self._session_headers = headers

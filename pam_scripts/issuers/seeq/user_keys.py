@@ -34,6 +34,7 @@ class User:
     username: str
     validity: float | None
     last_login: datetime | None
+    is_enabled: bool = True
 
 
 class UserKeys(Keys):
@@ -120,22 +121,32 @@ class UserKeys(Keys):
         me = self._server.get("/users/me", "read the login's own user")
         wanted = (self._username or "").lower()
         if self._user_id and self._user_id.upper() != str(me.get("id")).upper():
-            return _user(self._server.get(f"/users/{quote(self._user_id, safe='')}", f"read user {self._user_id}"))
+            return self._read_user(self._user_id)
         if self._user_id or not wanted or wanted == str(me.get("username") or "").lower():
             return _user(me)
         action = f"look for user {self._username}"
         found = self._pages(f"/users?usernameSearch={quote(self._username, safe='')}", "users", action)
         exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
         if len(exact) == 1:
-            return _user(self._server.get(f"/users/{quote(str(exact[0]['id']), safe='')}", action))
+            return self._read_user(str(exact[0]["id"]))
         directories = ", ".join(str(user.get("datasourceName")) for user in exact)
         raise Refused(
             f"{SYSTEM}: {action}: " + (f"there is one in each of {directories}" if exact else "there is none"),
             next_step="enter the user's Seeq ID as 'user_id'" if exact else "check 'username'",
         )
 
+    def _read_user(self, user_id: str) -> User:
+        try:
+            return _user(self._server.get(f"/users/{quote(user_id, safe='')}", f"read user {user_id}"))
+        except ApiError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                error.next_step = "check 'user_id'"
+            raise
+
     def _refuse_dead_keys(self, user: User) -> None:
         """Say before anything is made when keys of this user cannot work, or not until the next rotation."""
+        if not user.is_enabled:
+            raise Refused(f"{SYSTEM}: {self.target} is disabled", next_step="enable the user, or stop rotating the key")
         if user.validity is None:
             return
         setting = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
@@ -166,7 +177,7 @@ class UserKeys(Keys):
             if not isinstance(items, list):
                 raise ApiError(SYSTEM, action, "the answer is not a list; is a proxy in the way?")
             found += items
-            if len(items) < _PAGE:
+            if not items or not page.get("next"):
                 return found
 
 
@@ -183,4 +194,6 @@ def _user(answer: Mapping[str, Any]) -> User:
         last_login = None
     # -1 stands for the server's own setting, which only administrators may read.
     minutes = float(validity) if isinstance(validity, int | float) and validity >= 0 else None
-    return User(str(answer.get("id")), str(answer.get("username")), minutes, last_login)
+    return User(
+        str(answer.get("id")), str(answer.get("username")), minutes, last_login, answer.get("isEnabled") is not False
+    )
