@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
-from sandbox.plant import Plant, running
+from sandbox.plant import AnyPlant, running
 from sandbox.warm import Run
 from tests import invariants
 from tests.faults.subjects import Subject, View
@@ -125,7 +125,7 @@ def play(bench: Bench, subject: Subject, schedule: Schedule, *, checks_revisions
     return Played(outcome, (lengths[0], lengths[1]))
 
 
-def _end_of(client: str, run: Run, plant: Plant, conductor: Conductor) -> RotationResult:
+def _end_of(client: str, run: Run, plant: AnyPlant, conductor: Conductor) -> RotationResult:
     result = run.wait()
     plant.wire.loop.call_soon_threadsafe(conductor.ended, client)
     return result

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.plant import VAULT, Plant
+from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from tests import invariants
-
-# Short enough that a request which hangs costs little: a single call may take an eighth of it.
-DEADLINE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -52,82 +49,89 @@ class Subject:
 
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
+    deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
+    take an eighth of it.
     """
 
     script: str
-    make: Callable[[Path], Plant]
-    view: Callable[[Plant], View]
-    check_rotated: Callable[[Plant, bool], None]
+    make: Callable[[Path], AnyPlant]
+    view: Callable[[AnyPlant], View]
+    check_rotated: Callable[[AnyPlant, bool], None]
     pairs: frozenset[str] = frozenset()
+    deadline: int = 10
 
-
-# -- rotate_seeq_application_key ------------------------------------------------------------------
 
 _PAIR = "Key Vault's pair"
 
 
-def _seeq_plant(*, combined: bool, first_time: bool) -> Callable[[Path], Plant]:
-    def make(directory: Path) -> Plant:
-        plant = Plant(directory, first_time=first_time)
-        plant.set_field("deadline_seconds", str(DEADLINE_SECONDS))
+def _plant(kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool) -> Callable[[Path], AnyPlant]:
+    def make(directory: Path) -> AnyPlant:
+        plant = kind(directory, mirrored=True, first_time=first_time)
+        plant.set_field("deadline_seconds", str(deadline))
         if combined:
             plant.set_field("key_vault_combined", "True")
         if combined and not first_time:
-            both = {"access_key_id": plant.old_key_id, "access_key_password": plant.old_password}
+            id_field, value_field = list(plant.outputs)[:2]
+            both = {id_field: plant.old_key_id, value_field: plant.old_password}
             plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both))
         return plant
 
     return make
 
 
-def _seeq_view(plant: Plant) -> View:
-    keys = plant.seeq.all_keys(plant.application_id)
-    live = plant.seeq.live_keys(plant.application_id)
+def _view(plant: AnyPlant) -> View:
+    issued = sorted(plant.issued(), key=lambda key: key.created_at)
+    live = [key for key in issued if key.live and key.listed]
     record = plant.keeper.record(plant.user_uid)
     values = {item["label"]: (item["value"] or [""])[0] for item in record["custom"]}
+    id_field, value_field = list(plant.outputs)[:2]
     names = (plant.id_name, plant.password_name, plant.combined_name)
-    key_id, password, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
+    key_id, value, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
     both = json.loads(combined or "{}")
     enabled = [[one.enabled for one in plant.key_vault.versions(VAULT, name)] for name in names]
     copies = {
-        "Keeper": (values.get("access_key_id", ""), values.get("access_key_password", "")),
-        _PAIR: (key_id, password),
-        "Key Vault's combined secret": (both.get("access_key_id", ""), both.get("access_key_password", "")),
+        "Keeper": (values.get(id_field, ""), values.get(value_field, "")),
+        _PAIR: (key_id, value),
+        "Key Vault's combined secret": (both.get(id_field, ""), both.get(value_field, "")),
     }
-    fields = [label for label, value in values.items() if value]
+    fields = [label for label, held in values.items() if held]
     shape = repr((copies, [key.key_id for key in live], enabled, sorted(values), fields))
-    for number, key in enumerate(keys):
-        shape = shape.replace(key.key_id, f"id{number}").replace(key.password, f"value{number}")
+    known = {plant.old_key_id: plant.old_password, **{key.key_id: key.value for key in issued}}
+    for number, (known_id, known_value) in enumerate(known.items()):
+        shape = shape.replace(known_id, f"id{number}").replace(known_value, f"value{number}")
     return View(
         copies=copies,
-        live={key.key_id: key.password for key in live},
+        live={key.key_id: key.value for key in live},
         labels={key.key_id: key.label for key in live},
-        rest=(record, key_id, password, combined),
+        rest=(record, key_id, value, combined),
         shape=shape,
     )
 
 
-def _seeq_rotated(*, combined: bool) -> Callable[[Plant, bool], None]:
-    def check(plant: Plant, spotless: bool) -> None:
+def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
+    def check(plant: AnyPlant, spotless: bool) -> None:
         new = invariants.assert_true_state(plant, combined=combined, older_disabled=spotless)
         assert new != plant.old_key_id, "the key is a new one"
 
     return check
 
 
-def _seeq(*, combined: bool, first_time: bool = False) -> Subject:
-    return Subject(
-        "rotate_seeq_application_key",
-        _seeq_plant(combined=combined, first_time=first_time),
-        _seeq_view,
-        _seeq_rotated(combined=combined),
-        frozenset((_PAIR,)),
-    )
+def _subject(
+    script: str, kind: type[AnyPlant], *, combined: bool = True, first_time: bool = False, deadline: int = 10
+) -> Subject:
+    make = _plant(kind, deadline, combined=combined, first_time=first_time)
+    return Subject(script, make, _view, _rotated(combined=combined), frozenset((_PAIR,)), deadline)
 
+
+_MAIN_SCRIPT = "rotate_seeq_application_key"
 
 SUBJECTS = {
-    "seeq application": _seeq(combined=True),
-    "seeq application, pair only": _seeq(combined=False),
-    "seeq application, first time": _seeq(combined=True, first_time=True),
+    "seeq application": _subject(_MAIN_SCRIPT, Plant),
+    "seeq application, pair only": _subject(_MAIN_SCRIPT, Plant, combined=False),
+    "seeq application, first time": _subject(_MAIN_SCRIPT, Plant, first_time=True),
+    # Entra's listings lag: putting back waits for them, and needs the time to.
+    "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
+    "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
 }
 MAIN = SUBJECTS["seeq application"]
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.conftest import EXHAUSTIVE, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
-from tests.faults.subjects import MAIN
+from tests.faults.subjects import MAIN, SISTERS, Subject
 from tests.faults.trial import Bench, Outcome
 
 _PARTS = 6
@@ -19,8 +19,8 @@ _RANDOM = 3000 if EXHAUSTIVE else 60
 pytestmark = pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 120)
 
 
-def _outcome(bench: Bench, schedule: Schedule, drawn: str = "") -> Outcome:
-    outcome = play(bench, MAIN, schedule).outcome
+def _outcome(bench: Bench, schedule: Schedule, drawn: str = "", subject: Subject = MAIN) -> Outcome:
+    outcome = play(bench, subject, schedule).outcome
     outcome.name += drawn
     return outcome
 
@@ -55,6 +55,16 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
         schedules = random.Random(seed).sample(schedules, 20)  # noqa: S311 - a draw that can be drawn again
         drawn = f", FAULTS_SEED={seed}"
     tally("two at once, up to two switches", [partial(_outcome, bench, schedule, drawn) for schedule in schedules])
+
+
+@pytest.mark.parametrize("name", SISTERS)
+def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, name: str) -> None:
+    """The same holds for every script, since the order is the same."""
+    schedules = _up_to_two_switches(bench.count_requests(SISTERS[name]))
+    if not EXHAUSTIVE:
+        schedules = random.Random(seed).sample(schedules, 12)  # noqa: S311 - a draw that can be drawn again
+    trials = [partial(_outcome, bench, each, f", FAULTS_SEED={seed}", SISTERS[name]) for each in schedules]
+    tally(f"{name}: two at once", trials)
 
 
 @pytest.mark.parametrize("part", range(_PARTS))

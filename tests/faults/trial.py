@@ -19,10 +19,10 @@ from pathlib import Path
 from sandbox.faults import Fault, Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
-from sandbox.plant import Plant, running
+from sandbox.plant import AnyPlant, running
 from sandbox.warm import Run, Warm
 from tests import invariants
-from tests.faults.subjects import DEADLINE_SECONDS, Subject, View
+from tests.faults.subjects import Subject, View
 
 INVARIANTS = ("Alive", "True", "All or nothing", "Nothing lost", "Converges", "Two at once", "Silent", "Ends")
 
@@ -63,7 +63,7 @@ class Outcome:
 class Trial:
     """A fresh plant, and the run or runs in it."""
 
-    def __init__(self, subject: Subject, plant: Plant, warm: Warm, file: Path) -> None:
+    def __init__(self, subject: Subject, plant: AnyPlant, warm: Warm, file: Path) -> None:
         self.subject = subject
         self.plant = plant
         self.runs: list[Run] = []
@@ -157,7 +157,7 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
     deleted = set(before.live) - set(after.live)
     stuck = "could not be put back" in result.stderr and faults > 1
     succeed("Silent", lambda: invariants.assert_silent(plant, result))
-    hold("Ends", result.seconds < DEADLINE_SECONDS + _SLACK_SECONDS, f"it took {result.seconds:.1f} s")
+    hold("Ends", result.seconds < subject.deadline + _SLACK_SECONDS, f"it took {result.seconds:.1f} s")
     if code == _KILLED:
         return found
     hold("Ends", code in _EXIT_STATUSES, f"exit status {code}")
@@ -231,7 +231,7 @@ class Convergence:
         return found
 
 
-def end_lease(plant: Plant) -> None:
+def end_lease(plant: AnyPlant) -> None:
     """Have the lease in the record run out, as time would."""
     held = plant.keeper.value(plant.user_uid, invariants.LEASE) or ""
     plant.set_field(invariants.LEASE, re.sub(r"until \S+", "until 2026-01-01T00:00:00Z", held))
