@@ -19,7 +19,7 @@ EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 """`FAULTS=all`: leave out nothing, however long it takes."""
 
 # Mostly waiting: more at a time than there are cores.
-_SIDE_BY_SIDE = 10
+_SIDE_BY_SIDE = 4
 _SHOWN = 12
 
 Tally = Callable[[str, Iterable[Callable[[], Outcome]]], list[Outcome]]

@@ -215,6 +215,7 @@ class Convergence:
     def _run_again(self, trial: Trial) -> list[Violation]:
         plant, subject = trial.plant, trial.subject
         plant.wire.rules, plant.wire.gate = [], None
+        give_time(plant)
         found = []
         if plant.keeper.value(plant.user_uid, invariants.LEASE):
             before = subject.view(plant)
@@ -229,6 +230,11 @@ class Convergence:
         except AssertionError as error:
             found.append(Violation("Converges", said(error)))
         return found
+
+
+def give_time(plant: AnyPlant) -> None:
+    """Let a run that meets no fault take as long as a busy machine makes it."""
+    plant.set_field("deadline_seconds", "120")
 
 
 def end_lease(plant: AnyPlant) -> None:
@@ -283,6 +289,8 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="trial-") as directory, running(subject.make(Path(directory))) as plant:
             trial = Trial(subject, plant, self.warm, self.file(subject))
             rules = [Rule(fault, number=number) for number, fault in faults(trial)]
+            if not rules:
+                give_time(plant)
             plant.wire.rules = list(rules)
             witness = Witness(trial)
             plant.wire.gate = witness.gate
