@@ -100,3 +100,12 @@ class ApiError(PamScriptError):
             return False
         trouble = self.code is None or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
         return trouble or self.busy or self.code == HTTPStatus.REQUEST_TIMEOUT
+
+
+def defect(failure: Exception) -> str:
+    """Name an exception nobody foresaw by its type and place; its own text could carry anything."""
+    frame = failure.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown place"
+    return f"unexpected {type(failure).__name__} in {place}: please report it"

@@ -23,7 +23,7 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from pam_scripts import __version__
-from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError
+from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.roles import Plan, Run
@@ -125,7 +125,7 @@ def main(
         voice.fail(error)
         return error.status
     except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
-        voice.fail(_defect(error))
+        voice.fail(NotCertain(defect(error)))
         return NotCertain.status
     return 0
 
@@ -201,14 +201,6 @@ def _end_in_order(run: Run, voice: Voice) -> None:
     timer = threading.Timer(run.deadline.seconds + _GRACE, end)
     timer.daemon = True
     timer.start()
-
-
-def _defect(error: Exception) -> NotCertain:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown place"
-    return NotCertain(f"unexpected {type(error).__name__} in {place}: please report it")
 
 
 def read_plan(job: Job, settings: Settings, life: timedelta | None) -> Plan:

@@ -21,6 +21,7 @@ from pam_scripts.core.errors import (
     PamScriptError,
     Refused,
     Yielded,
+    defect,
 )
 from pam_scripts.core.patience import WAITS, anything, busy, iso, patiently, transient, utc_now
 from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
@@ -329,7 +330,7 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
     """
     issuer, run = attempt.issuer, attempt.run
     run.deadline.enter_reserve()
-    error = failure if isinstance(failure, PamScriptError) else _unexpected(failure)
+    error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
     if attempt.publication and (dead := _died_since(attempt)):
         return NotCertain(
             error.cause,
@@ -392,15 +393,6 @@ def _back(store: Store, before: Copy, publication: Publication | None) -> Callab
 
 def _labelled(issuer: Issuer, its_label: str) -> Callable[[], list[Key]]:
     return lambda: [key for key in issuer.list_keys() if key.label == its_label]
-
-
-def _unexpected(failure: Exception) -> PamScriptError:
-    """Name a defect by type and place; its own text could carry anything."""
-    frame = failure.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown place"
-    return PamScriptError(f"unexpected {type(failure).__name__} in {place}: please report it")
 
 
 # -- 6. delete ----------------------------------------------------------------------------------
@@ -512,7 +504,7 @@ def _old_keys_alive(issuer: Issuer, key: Key, extra: Sequence[Key]) -> OldKeysAl
 
 
 def _not_certain(failure: Exception, issuer: Issuer, key: Key, fate: _Fate) -> PamScriptError:
-    error = failure if isinstance(failure, PamScriptError) else _unexpected(failure)
+    error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
     doomed = ", ".join(item.id for item in fate.doomed) or "none"
     return NotCertain(
         error.cause,
