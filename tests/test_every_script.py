@@ -15,22 +15,16 @@ from typing import Any
 
 import pytest
 
-from sandbox import faults
-from sandbox.faults import Rule
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from tests.invariants import (
     LEASE,
     Script,
-    State,
-    assert_as_before,
     assert_looks,
     assert_refuses,
     assert_rotates,
-    assert_silent,
     assert_true_state,
     in_keeper,
     in_vault,
-    writes,
 )
 
 ANOTHER_RECORDS = "keeper:AnotherRecordsUid12345:20260101T000000Z-00000000"
@@ -347,40 +341,3 @@ def test_an_output_field_that_is_there_twice_is_refused(place: int, script: Scri
     plant.keeper.edit(plant.user_uid, change)
 
     assert_refuses(script, plant, 2, f"field '{label}' stands in the record more than once", "delete the surplus")
-
-
-# -- one fault at every request -------------------------------------------------------------------
-
-PARTS = 4
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("case", [CASES[name] for name in SISTERS], ids=SISTERS)
-@pytest.mark.timeout(300)
-def test_one_503_at_any_request_ends_in_the_new_state_or_in_the_old(part: int, case: Case, script: Script) -> None:
-    """Whichever request is refused once: exit 0 and the true state, or exit 1 and everything as before."""
-    with case.make() as plant:
-        assert_rotates(script, plant)
-        requests = len(plant.wire.log)
-        assert writes(plant.wire.log), "the happy path was found"
-
-    for number in range(1 + part, requests + 1, PARTS):
-        with case.make() as plant:
-            plant.set_field("deadline_seconds", "30")
-            before = State.of(plant)
-            rule = Rule(faults.status(503), number=number)
-            plant.wire.rules.append(rule)
-
-            result = script.run(plant)
-
-            where = f"request {number}, {plant.wire.log[number - 1]}: {result.stderr}"
-            assert 1 == rule.hits, where
-            assert result.returncode in (0, 1), where
-            if result.returncode == 0:
-                # A version that could not be disabled holds a dead credential; the run says so and is done.
-                assert_true_state(plant, older_disabled="older versions stay readable" not in result.stderr)
-            else:
-                assert_as_before(plant, before)
-                assert plant.logs_in(*in_keeper(plant)), where
-                assert plant.logs_in(*in_vault(plant)), where
-            assert_silent(plant, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from urllib3.connection import HTTPSConnection
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, OutOfTime
@@ -147,6 +149,17 @@ def test_certificates_are_checked_whatever_is_asked_for(session: Session, monkey
         session.get(f"{URL}/echo")
 
 
+@pytest.mark.parametrize("private_ca", [True, False], ids=["private-ca", "public-cas"])
+def test_a_body_leaves_with_its_head_through_a_proxy_too(wire: Wire, private_ca: bool) -> None:
+    """Nagle's algorithm is off: with it every call that has a body waits 40 ms for an acknowledgement."""
+    session = Session(Deadline(60), str(wire.ca_file) if private_ca else "")
+    with session.get(f"{URL}/echo", stream=True) as response:
+        assert isinstance(response.raw.connection, HTTPSConnection)
+        sock = response.raw.connection.sock
+        assert wire.proxy_port == sock.getpeername()[1]
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize("proxied", [True, False], ids=["through-the-proxy", "direct"])
 def test_a_private_ca_is_trusted_beside_the_others(
     proxied: bool, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,7 +171,7 @@ def test_a_private_ca_is_trusted_beside_the_others(
     url = f"{URL}/echo"
     if not proxied:
         monkeypatch.delenv("HTTPS_PROXY")
-        resolve = __import__("socket").getaddrinfo
+        resolve = socket.getaddrinfo
         monkeypatch.setattr("socket.getaddrinfo", lambda _host, *rest, **more: resolve("127.0.0.1", *rest, **more))
         url = f"https://{HOST}:{wire.tls_port}/echo"
 

@@ -58,7 +58,7 @@ class Subject:
     view: Callable[[AnyPlant], View]
     check_rotated: Callable[[AnyPlant, bool], None]
     pairs: frozenset[str] = frozenset()
-    deadline: int = 10
+    deadline: int = 20
 
 
 _PAIR = "Key Vault's pair"
@@ -117,7 +117,7 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
 
 
 def _subject(
-    script: str, kind: type[AnyPlant], *, combined: bool = True, first_time: bool = False, deadline: int = 10
+    script: str, kind: type[AnyPlant], *, combined: bool = True, first_time: bool = False, deadline: int = 20
 ) -> Subject:
     make = _plant(kind, deadline, combined=combined, first_time=first_time)
     return Subject(script, make, _view, _rotated(combined=combined), frozenset((_PAIR,)), deadline)

@@ -44,7 +44,7 @@ def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(bench: B
 
 
 @pytest.mark.parametrize("name", [name for name in SUBJECTS if name != "seeq application"])
-@pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else KILLS[:1])
+@pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else ["503 with Retry-After", *KILLS[:1]])
 def test_other_plants_survive_too(bench: Bench, tally: Tally, kind: str, name: str) -> None:
     """The other scripts, a pair without the combined secret, a first rotation: the same holds."""
     tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True))

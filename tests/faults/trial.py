@@ -29,6 +29,9 @@ INVARIANTS = ("Alive", "True", "All or nothing", "Nothing lost", "Converges", "T
 # What two busy cores may add to a run of ten seconds.
 _SLACK_SECONDS = 3.0
 
+# A rotation of two stores cannot do with less.
+_FEWEST_REQUESTS = 20
+
 _EXIT_STATUSES = {0, 1, 2, 3, 4}
 _KILLED = -9
 
@@ -263,6 +266,7 @@ class Bench:
         outcome, log = self._one(subject, "no fault", lambda _trial: [], direct=True, again=False)
         assert not outcome.violations, str(outcome)
         assert [0] == outcome.exits, str(outcome)
+        assert len(log) > _FEWEST_REQUESTS, "the happy path was found"
         return [str(request) for request in log]
 
     def meet(
