@@ -14,7 +14,7 @@ demo: $(DEV) $(RUNTIME) bundle
 
 # More tests at a time than there are cores: they mostly wait for each other's processes.
 test: $(DEV) $(RUNTIME)
-	$(RUN) -m pytest --numprocesses=4 --dist=worksteal $(ARGS)
+	$(RUN) -m pytest --numprocesses=6 --dist=worksteal $(ARGS)
 
 # Every request of a rotation met by every fault; prints what held. `faults-all` leaves nothing out, and takes long.
 faults: $(DEV) $(RUNTIME)

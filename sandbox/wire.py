@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import trustme
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.log import Request
 
@@ -41,7 +42,7 @@ Gate = Callable[[Request], Awaitable[None]]
 ERROR_PAGE = b"<html><head><title>Gateway</title></head><body>Please sign in to the network.</body></html>"
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
     """Uvicorn's protocol, which also tells the application its transport, so that it can cut it."""
 
     _numbers = itertools.count(1)
@@ -66,13 +67,11 @@ class Wire:
         self.round_trip = 0.0
         self.refused: list[str] = []
         self._apps: dict[str, App] = {}
-        self._authority = trustme.CA()
-        self._contexts: dict[str, ssl.SSLContext] = {}
         self._connections = {"tls": 0, "connect": 0}
         # Who is behind a connection that the proxy made, by the connection's own port.
         self._clients: dict[int, str] = {}
         self.ca_file = directory / "sandbox-ca.pem"
-        self._authority.cert_pem.write_to_path(str(self.ca_file))
+        _authority().cert_pem.write_to_path(str(self.ca_file))
         self._listen = [_listener(), _listener()]
         self.tls_port, self.proxy_port = (sock.getsockname()[1] for sock in self._listen)
         self._ready = threading.Event()
@@ -150,21 +149,13 @@ class Wire:
             self._connections["tls"] += 1
             if name is None or self.app_for(name) is None:
                 return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-            tls.context = self._certified(name)
+            tls.context = _certified(name)
             return None
 
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sni_callback = choose
         # A context needs some certificate of its own before it listens; no client ever sees this one.
-        self._authority.issue_cert("sandbox.invalid").configure_cert(context)
+        context = _certificate("sandbox.invalid")
+        context.sni_callback = choose
         return context
-
-    def _certified(self, name: str) -> ssl.SSLContext:
-        if name not in self._contexts:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._authority.issue_cert(name).configure_cert(context)
-            self._contexts[name] = context
-        return self._contexts[name]
 
     # -- one request ----------------------------------------------------------------------------
 
@@ -260,6 +251,21 @@ class Wire:
                 loop.call_later(self.round_trip / 2, writer.write, data)
         finally:
             loop.call_later(self.round_trip / 2, writer.close)
+
+
+@functools.cache
+def _authority() -> trustme.CA:
+    """Return the CA of this process: every sandbox in it shares one, as making keys takes time."""
+    return trustme.CA()
+
+
+def _certificate(name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _authority().issue_cert(name).configure_cert(context)
+    return context
+
+
+_certified = functools.cache(_certificate)
 
 
 def _listener() -> socket.socket:

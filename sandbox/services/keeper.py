@@ -174,7 +174,8 @@ class Keeper:
     def record(self, uid: str) -> Data:
         """Copy the record's current data: title, type, fields, custom, notes."""
         with self._lock:
-            return copy.deepcopy(self._records[uid].data)
+            data: Data = json.loads(json.dumps(self._records[uid].data))  # many times as fast as copying it
+        return data
 
     def value(self, uid: str, label: str) -> str | None:
         """Read the first value of the custom field with exactly this label; None if missing or empty."""
