@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pam_scripts.consumers import container_apps
 from pam_scripts.core import entra, gateway, rotation
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
 from pam_scripts.core.roles import Run
 from pam_scripts.issuers.entra import AppSecrets, Graph
-from pam_scripts.stores import keeper, key_vault
+from pam_scripts.stores import aws_secrets_manager, keeper, key_vault
 
 # The PAM User record. The first and the outputs are those of Keeper's own sample script.
 FIELDS = (
     Field("application_object_id", "the application's object id, or its client id", required=True),
     *key_vault.fields("azure-app", "PREFIX-APPLICATION_OBJECT_ID-secret-id and -secret"),
     Field("expiry_days", "life of the new secret, in days", default="365"),
+    *aws_secrets_manager.FIELDS,
+    *container_apps.FIELDS,
     *gateway.PLAN_FIELDS,
     Field("settling_seconds", "seconds that Entra may take to accept a new secret everywhere", default="90"),
     # Time for Entra to settle, and for putting back when it does not.
@@ -39,6 +42,8 @@ IN_KEY_VAULT = key_vault.Layout(
     target_tag="entra-application-id",
 )
 
+IN_AWS = aws_secrets_manager.Layout("client_secret_id", "client_secret")
+
 
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, rotate."""
@@ -47,7 +52,10 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     settling = settings.number("settling_seconds", 0, 600)
     cloud, app = entra.find_cloud(job), entra.find_app(job, its_own=True)
     session = Session(run.deadline, run.ca_bundle)
-    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, key_vault.Target(application_id), app, session)
+    mirrors = [
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, key_vault.Target(application_id), app, session),
+        *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
+    ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = AppSecrets(
         Graph(cloud, entra.log_in(app, cloud.authority, session), session),
@@ -58,12 +66,12 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         settling=settling,
         say=run.say,
     )
-    rotation.rotate(issuer, record, mirrors, plan, run)
+    rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 
 def main() -> int:
     """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
-    return gateway.main(__doc__ or "", FIELDS, script, keeper.fetch_job)
+    return gateway.main("rotate_azure_app_secret", __doc__ or "", FIELDS, script, keeper.fetch_job)
 
 
 if __name__ == "__main__":

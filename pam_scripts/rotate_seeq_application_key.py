@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pam_scripts.consumers import container_apps
 from pam_scripts.core import entra, gateway, rotation
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
@@ -11,7 +12,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.roles import Run
 from pam_scripts.issuers.seeq.keys import ApplicationKeys
 from pam_scripts.issuers.seeq.server import ADMIN_FIELDS, Server, find_admin
-from pam_scripts.stores import keeper, key_vault
+from pam_scripts.stores import aws_secrets_manager, keeper, key_vault
 
 __all__ = ["ADMIN_FIELDS", "FIELDS", "main"]
 
@@ -21,6 +22,8 @@ FIELDS = (
     Field("application_id", "the Seeq ID of the application", required=True),
     *key_vault.fields("seeq-app", "PREFIX-APPLICATION_ID-key-id and -key-password"),
     Field("expiry_days", "life of the new key, in days", default="90"),
+    *aws_secrets_manager.FIELDS,
+    *container_apps.FIELDS,
     *gateway.PLAN_FIELDS,
     *gateway.run_fields(),
     Field("access_key_id", "id of the key: a client's user name", output=True),
@@ -38,6 +41,8 @@ IN_KEY_VAULT = key_vault.Layout(
     target_tag="seeq-application-id",
 )
 
+IN_AWS = aws_secrets_manager.Layout("access_key_id", "access_key_password")
+
 
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, rotate."""
@@ -45,17 +50,19 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     plan = gateway.read_plan(job, settings, timedelta(days=settings.number("expiry_days", 1, 3650)))
     server_url, login = find_admin(job, settings.text("seeq_server_url"))
     session = Session(run.deadline, run.ca_bundle)
-    mirrors = key_vault.mirrors(
-        job, settings, IN_KEY_VAULT, key_vault.Target(application_id), entra.find_app(job), session
-    )
+    app = entra.find_app(job)
+    mirrors = [
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, key_vault.Target(application_id), app, session),
+        *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
+    ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = ApplicationKeys(Server(server_url, login, session, run.say), application_id, run.say)
-    rotation.rotate(issuer, record, mirrors, plan, run)
+    rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 
 def main() -> int:
     """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
-    return gateway.main(__doc__ or "", FIELDS, script, keeper.fetch_job)
+    return gateway.main("rotate_seeq_application_key", __doc__ or "", FIELDS, script, keeper.fetch_job)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pam_scripts.consumers import container_apps
 from pam_scripts.core import entra, gateway, rotation
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Field, Settings
@@ -12,7 +13,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.roles import Run
 from pam_scripts.issuers.seeq.server import ADMIN_FIELDS, Server, find_admin
 from pam_scripts.issuers.seeq.user_keys import UserKeys
-from pam_scripts.stores import keeper, key_vault
+from pam_scripts.stores import aws_secrets_manager, keeper, key_vault
 
 __all__ = ["ADMIN_FIELDS", "FIELDS", "main"]
 
@@ -27,6 +28,8 @@ FIELDS = (
     *key_vault.fields(
         "seeq-user", "PREFIX-USER-key-id and -key-password, USER being user_id, or username with hyphens"
     ),
+    *aws_secrets_manager.FIELDS,
+    *container_apps.FIELDS,
     *gateway.PLAN_FIELDS,
     *gateway.run_fields(),
     Field("access_key_id", "id of the key: a client's user name", output=True),
@@ -44,6 +47,8 @@ IN_KEY_VAULT = key_vault.Layout(
     value_field="access_key_password",
     target_tag="seeq-user-id",
 )
+
+IN_AWS = aws_secrets_manager.Layout("access_key_id", "access_key_password")
 
 
 def script(job: Job, settings: Settings, run: Run) -> None:
@@ -64,7 +69,11 @@ def script(job: Job, settings: Settings, run: Run) -> None:
             next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
         )
     target = key_vault.Target(target_id, user_id or username)
-    mirrors = key_vault.mirrors(job, settings, IN_KEY_VAULT, target, entra.find_app(job), session)
+    app = entra.find_app(job)
+    mirrors = [
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
+        *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
+    ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = UserKeys(
         Server(server_url, login, session, run.say),
@@ -78,12 +87,12 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         days_between=days_between,
         own_login=login.record_uid == job.user.uid,
     )
-    rotation.rotate(issuer, record, mirrors, plan, run)
+    rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 
 def main() -> int:
     """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
-    return gateway.main(__doc__ or "", FIELDS, script, keeper.fetch_job)
+    return gateway.main("rotate_seeq_user_key", __doc__ or "", FIELDS, script, keeper.fetch_job)
 
 
 if __name__ == "__main__":

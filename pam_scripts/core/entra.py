@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import Field, Record, normalised
 from pam_scripts.core.secret import Secret
@@ -27,18 +28,24 @@ class Cloud:
     """Where one Azure cloud's services are.
 
     https://learn.microsoft.com/graph/deployments
+    https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
     https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers
     """
 
     authority: str
     graph: str
     vault_suffix: str
+    manager: str
 
 
 CLOUDS = {
-    "public": Cloud("login.microsoftonline.com", "graph.microsoft.com", "vault.azure.net"),
-    "usgovernment": Cloud("login.microsoftonline.us", "graph.microsoft.us", "vault.usgovcloudapi.net"),
-    "china": Cloud("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "vault.azure.cn"),
+    "public": Cloud("login.microsoftonline.com", "graph.microsoft.com", "vault.azure.net", "management.azure.com"),
+    "usgovernment": Cloud(
+        "login.microsoftonline.us", "graph.microsoft.us", "vault.usgovcloudapi.net", "management.usgovcloudapi.net"
+    ),
+    "china": Cloud(
+        "login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn", "vault.azure.cn", "management.chinacloudapi.cn"
+    ),
 }
 
 _NEXT_STEPS = {
@@ -138,6 +145,21 @@ def log_in(app: AppSecret | None, authority: str, session: Session) -> TokenCred
         exclude_broker_credential=True,
         **common,
     )
+
+
+def token(credential: TokenCredential, resource: str, session: Session, system: str, action: str) -> str:
+    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good."""
+    from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see log_in
+
+    try:
+        made = credential.get_token(f"https://{resource}/.default").token
+    except ClientAuthenticationError as error:
+        raise no_token(session, system, action, error) from None
+    except AzureError as error:
+        inner = error.inner_exception
+        raise http.no_answer(system, action, inner if isinstance(inner, Exception) else error) from None
+    Secret(made)
+    return made
 
 
 def no_token(session: Session, system: str, action: str, error: ClientAuthenticationError) -> ApiError:

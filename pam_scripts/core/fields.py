@@ -124,6 +124,13 @@ class Settings:
             return value in _TRUE
         raise self.bad(label, value, "'True' or 'False'")
 
+    def choice(self, label: str, *words: str) -> str:
+        """Return the field's value as one of these words."""
+        value = self.text(label).lower()
+        if value in words:
+            return value
+        raise self.bad(label, value, " or ".join(f"'{word}'" for word in words))
+
     def number(self, label: str, lowest: int, highest: int) -> int:
         """Return the field's value as a whole number within bounds."""
         value = self.text(label)

@@ -14,17 +14,19 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TextIO
 
 from pam_scripts import __version__
 from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.fields import Field, Record, Settings
+from pam_scripts.core.ops_log import Entry
 from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.roles import Plan, Run
 from pam_scripts.core.secret import Secret
@@ -32,13 +34,25 @@ from pam_scripts.core.secret import Secret
 # Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
 _GRACE = 10.0
 
+# What fetching the records may take with `--check`: the record's own deadline is not known yet.
+_LOOKING_SECONDS = 60.0
+
 
 def run_fields(deadline: int = 120) -> tuple[Field, ...]:
     """Return the fields that every script's record may carry. deadline: seconds that a run takes at most by default."""
     return (
         Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
-        Field("deadline_seconds", "seconds that the whole run may take, from 10 to 3600", default=f"{deadline}"),
+        Field(
+            "deadline_seconds",
+            "seconds that the whole run may take, from 10 to 3600; the default grows by twice `health_seconds` where "
+            "consumers are named",
+            default=f"{deadline}",
+        ),
         Field("ca_bundle", "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones"),
+        Field("health_seconds", "seconds that consumers may take to be well again after a reload", default="180"),
+        Field("environment", "where this credential is used, for the ops log: `dev`, `stage`, `production`"),
+        Field("rotation_reason", "why it is rotated, for the ops log", default="routine rotation"),
+        Field("log_format", "`json`: the last line on stdout sums the run up for a SIEM", default="text"),
     )
 
 
@@ -54,12 +68,14 @@ class Job:
     """What the Gateway asks for: the PAM User record to rotate, and what came with it.
 
     attached: the records attached to the script, and the related resource; never the PAM User
-    record, never the PAM Configuration.
+    record, never the PAM Configuration. new_password: what Keeper made for the record; empty where
+    it made none.
     """
 
     user: Record
     configuration: Record | None
     attached: Sequence[Record]
+    new_password: Secret = field(default_factory=lambda: Secret(""))
 
 
 class Voice:
@@ -89,6 +105,7 @@ class Voice:
 
 
 def main(
+    name: str,
     title: str,
     contract: Sequence[Field],
     script: Callable[[Job, Settings, Run], None],
@@ -96,7 +113,7 @@ def main(
 ) -> int:
     """Run a script as the Gateway does (a payload on standard input), or as an engineer (`--check`).
 
-    contract: the PAM User record's fields. fetch: gets the records of a job through Secrets
+    name: the script's own. contract: the PAM User record's fields. fetch: gets the records of a job through Secrets
     Manager, by the UIDs of the record, of attached records, and of the PAM configuration.
     Returns the exit status: 0 only when all is done and confirmed.
     """
@@ -107,27 +124,30 @@ def main(
     logging.getLogger().addHandler(logging.NullHandler())
     voice = Voice()
     arguments = _arguments(title)
+    run, json_line, status = _run(name, voice), arguments.json_lines, 0
     try:
         if arguments.check:
-            # Looking takes as long as it takes a person to wait; the record's own deadline is not known yet.
-            job = fetch(_run(voice, 60), arguments.record, arguments.credential, arguments.configuration)
+            job = fetch(run, arguments.record, arguments.credential, arguments.configuration)
         else:
             job = read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
         settings = Settings(job.user, contract)
-        run = _run(voice, settings.number("deadline_seconds", 10, 3600))
+        json_line = settings.choice("log_format", "text", "json") == "json" or json_line
+        run.entry.environment, run.entry.reason = settings.text("environment"), settings.text("rotation_reason")
+        run.deadline = Deadline(_seconds(job, settings))
         run.dry_run = arguments.check or settings.flag("dry_run")
         run.ca_bundle = _ca_bundle(settings)
         _end_in_order(run, voice)
         script(job, settings, run)
-    except PamScriptError as error:
+    except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
+        error = failure if isinstance(failure, PamScriptError) else NotCertain(defect(failure))
         # Whoever changes something says what state that left; where nobody did, nothing was.
-        error.state = error.state or "nothing changed"
+        if failure is error:
+            error.state = error.state or "nothing changed"
         voice.fail(error)
-        return error.status
-    except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
-        voice.fail(NotCertain(defect(error)))
-        return NotCertain.status
-    return 0
+        run.entry.error, status = str(error), error.status
+    if json_line:
+        voice.say(run.entry.line(status))
+    return status
 
 
 def _arguments(title: str) -> argparse.Namespace:
@@ -139,6 +159,7 @@ def _arguments(title: str) -> argparse.Namespace:
         "a person must look.",
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--json-lines", action="store_true", help="sum the run up in JSON, on the last line of stdout")
     parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
     parser.add_argument("--record", metavar="UID", help="the PAM User record to check")
     parser.add_argument(
@@ -160,10 +181,23 @@ def _arguments(title: str) -> argparse.Namespace:
     return arguments
 
 
-def _run(voice: Voice, seconds: float) -> Run:
+def _run(name: str, voice: Voice) -> Run:
     started = utc_now()
     rotation_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    return Run(rotation_id, started, Deadline(seconds), voice.say, voice.warn)
+    entry = Entry(script=name, rotated_by=f"pam-scripts {__version__} on {socket.gethostname()}")
+    return Run(rotation_id, started, Deadline(_LOOKING_SECONDS), voice.say, voice.warn, entry=entry)
+
+
+def _seconds(job: Job, settings: Settings) -> float:
+    """Return what the run may take: where consumers are waited for, and nothing else is set, so much longer."""
+    seconds = settings.number("deadline_seconds", 10, 3600)
+    waits = job.user.get("container_apps", "health_urls") and not job.user.get("deadline_seconds")
+    return seconds + (2 * health_seconds(settings) if waits else 0)
+
+
+def health_seconds(settings: Settings) -> int:
+    """Return how long consumers may take to be well again."""
+    return settings.number("health_seconds", 5, 1800)
 
 
 def _ca_bundle(settings: Settings) -> str:
@@ -210,6 +244,7 @@ def read_plan(job: Job, settings: Settings, life: timedelta | None) -> Plan:
         life=life,
         keep=settings.number("keep_previous_keys", 0, 100),
         take_over=settings.flag("take_over"),
+        health_seconds=health_seconds(settings),
     )
 
 
@@ -244,10 +279,11 @@ def read_job(data: bytes) -> Job:
         [Record.from_flat(item) for item in listed],
         user_uid=_uid(payload, "userRecordUid"),
         configuration_uid=_uid(payload, "providerRecordUid"),
+        new_password=payload.get("newPassword"),
     )
 
 
-def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str) -> Job:
+def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str, new_password: object = None) -> Job:
     """Tell the records of a job apart by their UIDs; raise BadInput where the PAM User record is not among them."""
     if not user_uid:
         raise BadInput("the payload's field 'userRecordUid' is missing", next_step=_HOW)
@@ -256,7 +292,8 @@ def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str
         raise BadInput(f"the payload's field 'records' lacks the PAM User record {user_uid}", next_step=_HOW)
     configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
     known = [uid for uid in (user_uid, configuration_uid) if uid]
-    return Job(user, configuration, [record for record in records if record.uid not in known])
+    attached = [record for record in records if record.uid not in known]
+    return Job(user, configuration, attached, Secret(new_password if isinstance(new_password, str) else ""))
 
 
 def _decoded(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON it is

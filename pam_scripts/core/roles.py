@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from pam_scripts.core.ops_log import Entry
 from pam_scripts.core.patience import Deadline
 from pam_scripts.core.secret import Secret
 
@@ -58,11 +59,13 @@ class Copy:
     """What one store holds at one moment.
 
     parts: the store's own places for the credential, and the value in each that has one.
+    shown: what messages say of it where the credential has no id.
     origin: whatever the store itself needs to put this state back.
     """
 
     parts: Mapping[str, str] = field(repr=False)
     key_id: str = ""
+    shown: str = ""
     origin: Any = field(default=None, repr=False)
 
     def holds(self, parts: Mapping[str, str]) -> bool:
@@ -92,6 +95,14 @@ class Issuer(Protocol):
     @property
     def target(self) -> str:
         """Whose keys these are, as messages name it."""
+
+    @property
+    def proof(self) -> str:
+        """What a login proves, as messages say it: `the new key logs in`; empty where nobody can log in."""
+
+    @property
+    def reversible(self) -> bool:
+        """Whether a new key can be undone. Where it cannot, a rotation only goes forward."""
 
     @property
     def own_key_id(self) -> str:
@@ -169,7 +180,27 @@ class Truth(Store, Protocol):
         """Raise Yielded unless the lease is still this rotation's."""
 
     def finish(self, entry: str) -> None:
-        """Write the entry into the ops log and give the lease back."""
+        """Write the entry into the ops log and give the lease back; raise Yielded where another rotation has it."""
+
+
+class Consumer(Protocol):
+    """Who reads the credential from a store, and goes on with the old one until told otherwise."""
+
+    @property
+    def name(self) -> str:
+        """The consumer as messages name it."""
+
+    def examine(self) -> None:
+        """Look for all that would make a reload fail."""
+
+    def missing_rights(self) -> list[str]:
+        """Return what must be granted before it can be reloaded, as far as its system can tell."""
+
+    def reload(self) -> None:
+        """Make it read the credential anew; returns once that is under way. May be repeated."""
+
+    def trouble(self) -> str:
+        """Say what keeps it from being well; empty once it is back. Raise ApiError where it cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -179,18 +210,19 @@ class Plan:
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
     life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
-    another record's rotation made.
+    another record's rotation made. health_seconds: how long consumers may take to be well again.
     """
 
     owner: str
     life: timedelta | None
     keep: int = 0
     take_over: bool = False
+    health_seconds: float = 180.0
 
 
 @dataclass
 class Run:
-    """One run of a script: its name, its time, its voice, and whom it trusts beside the public CAs."""
+    """One run of a script: its name, its time, its voice, its log, and whom it trusts beside the public CAs."""
 
     rotation_id: str
     started: datetime
@@ -199,3 +231,7 @@ class Run:
     warn: Callable[[str], None]
     dry_run: bool = False
     ca_bundle: str = ""
+    entry: Entry = field(default_factory=Entry)
+
+    def __post_init__(self) -> None:
+        self.entry.rotation_id, self.entry.started = self.rotation_id, self.started

@@ -24,10 +24,13 @@ from pam_scripts.core.errors import (
     defect,
 )
 from pam_scripts.core.patience import WAITS, anything, busy, iso, patiently, transient, utc_now
-from pam_scripts.core.roles import Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
+from pam_scripts.core.roles import Consumer, Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
+
+# Seconds between one look at consumers that are not well yet and the next.
+HEALTH_PAUSE = 2.0
 
 # Seconds between a login with the new key and the next.
 _FIRST_PAUSE = 0.3
@@ -35,53 +38,57 @@ _FIRST_PAUSE = 0.3
 _LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
 
 
-def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, run: Run) -> None:
+def rotate(  # noqa: PLR0913, PLR0917 - one for each role
+    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, run: Run, consumers: Sequence[Consumer] = ()
+) -> None:
     """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
     stores: list[Store] = [truth, *mirrors]
 
     # 1. Look: each store's credential, the issuer's keys, every reason to stop while that is free.
     #    The truth comes first: its lease is had only if nobody changed it since, so that what is
     #    seen after it is what no other rotation can have changed.
-    with _changing_nothing():
+    with _changing_nothing(issuer):
         before = [patiently(run.deadline, store.examine) for store in stores]
+        for consumer in consumers:
+            patiently(run.deadline, consumer.examine)
         keys = patiently(run.deadline, issuer.list_keys)
         _refuse_what_is_not_ours(keys, issuer, plan)
         fate = _decide(keys, before, plan)
         _report(issuer, stores, before, fate, run)
         if run.dry_run:
-            return _refuse_missing_rights(issuer, run)
+            return _refuse_missing_rights(issuer, consumers, run)
         until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
         patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
 
-    attempt = _Attempt(issuer, stores, before, keys, label(plan.owner, run.rotation_id), run)
+    attempt = _Attempt(issuer, stores, before, keys, label(plan.owner, run.rotation_id), plan, run)
     try:
         # 2. Create the key, labelled with this rotation.
         expires_at = run.started + plan.life if plan.life else None
         key, credential = _create(issuer, attempt.label, expires_at, run)
         attempt.key = key
+        run.entry.key = key.id
+        run.entry.next_due = f"before {iso(expires_at)}" if expires_at else "as scheduled; the key itself has no end"
         run.say(
             f"Generated new {issuer.noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else "")
         )
 
         # 3. Verify it by a real login.
         _verify(issuer, credential, run)
-        run.say("Verified: the new key logs in")
 
         # 4. Publish to each store, the truth first, and confirm each by reading back.
         attempt.publication = Publication(credential, run.rotation_id, run.started, expires_at)
-        for store in stores:
-            attempt.touched.append(store)
-            _publish(store, attempt.publication, run)
-            for place in store.places:
-                run.say(f"Stored in {place}")
+        _publish_everywhere(attempt, attempt.publication)
 
-        # 5. Look again before the point of no return: nobody came before us, the record is still ours.
+        # 5. Have the consumers read it, and wait until all of them are well again.
+        _reload(attempt, consumers, plan.health_seconds)
+
+        # 6. Look again before the point of no return: nobody came before us, the record is still ours.
         listed = _last_look(issuer, truth, key, keys, run)
         issuer.act_as(credential)
     except Exception as failure:
-        raise _put_back(attempt, failure) from failure
+        raise _give_up(attempt, failure) from failure
 
-    # 6. Delete the other keys. From here on it only goes forward.
+    # 7. Delete the other keys. From here on it only goes forward.
     run.deadline.enter_reserve()
     try:
         doomed = {item.id for item in fate.doomed}
@@ -92,15 +99,17 @@ def rotate(issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, r
         for store in stores:
             _retire(store, [rotation for item in fate.kept if (rotation := rotation_of(item))], run)
 
-        # 7. Confirm: each store still holds ours, the list has ours and nothing else.
+        # 8. Confirm: each store still holds ours, the list has ours and nothing else.
         for store in stores:
             _publish(store, attempt.publication, run, looking_first=True)
         extra = _extra_keys(issuer, {key.id, *fate.kept_ids}, key, alive, run)
-        _finish(truth, _log_entry(issuer, stores, key, expires_at, fate, extra, run), run)
     except Exception as failure:
-        raise _not_certain(failure, issuer, key, fate) from failure
-    if extra:
-        raise _old_keys_alive(issuer, key, extra)
+        raise _end_in_doubt(attempt, failure, fate) from failure
+    _note(run, issuer, fate, extra)
+    error = _old_keys_alive(issuer, key, extra) if extra else None
+    _finish(truth, run, error)
+    if error:
+        raise error
     run.say("Key rotation completed successfully!")
     return None
 
@@ -141,12 +150,16 @@ class _Fate:
 
 
 @contextmanager
-def _changing_nothing() -> Iterator[None]:
+def _changing_nothing(issuer: Issuer) -> Iterator[None]:
     try:
         yield
     except PamScriptError as error:
-        error.state = error.state or "nothing changed"
-        raise
+        if issuer.reversible or isinstance(error, BadInput):
+            error.state = error.state or "nothing changed"
+            raise
+        raise NotCertain(
+            error.cause, state=f"no store has the {issuer.noun} of {issuer.target} yet", next_step=error.next_step
+        ) from error
 
 
 def _refuse_what_is_not_ours(keys: Iterable[Key], issuer: Issuer, plan: Plan) -> None:
@@ -186,18 +199,26 @@ def _decide(keys: Sequence[Key], before: Sequence[Copy], plan: Plan) -> _Fate:
 
 def _report(issuer: Issuer, stores: Sequence[Store], before: Sequence[Copy], fate: _Fate, run: Run) -> None:
     for store, copy in zip(stores, before, strict=True):
-        run.say(f"{store.name} holds: {copy.key_id or ('a mixed pair' if copy.parts else 'no key yet')}")
-    run.say(f"Found {_count(len(fate.kept) + len(fate.doomed), issuer.noun)} of {issuer.target}")
+        held = (
+            copy.key_id
+            or copy.shown
+            or ("a mixed pair" if copy.parts else f"no {'key' if issuer.proof else 'value'} yet")
+        )
+        run.say(f"{store.name} holds: {held}")
+    if issuer.proof:
+        run.say(f"Found {_count(len(fate.kept) + len(fate.doomed), issuer.noun)} of {issuer.target}")
     for key in fate.kept:
         run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
     for key in fate.doomed:
         run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
 
 
-def _refuse_missing_rights(issuer: Issuer, run: Run) -> None:
-    missing = patiently(run.deadline, issuer.missing_rights)
+def _refuse_missing_rights(issuer: Issuer, consumers: Iterable[Consumer], run: Run) -> None:
+    missing = [f"{issuer.system}: {right}" for right in patiently(run.deadline, issuer.missing_rights)]
+    for consumer in consumers:
+        missing += [f"{consumer.name}: {right}" for right in patiently(run.deadline, consumer.missing_rights)]
     if missing:
-        raise Refused(f"{issuer.system}: {'; '.join(missing)}")
+        raise Refused("; ".join(missing))
     run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
 
 
@@ -227,7 +248,7 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
             issuer.log_in(credential)
             in_a_row, pause = in_a_row + 1, _FIRST_PAUSE
             if in_a_row >= issuer.logins_in_a_row:
-                return
+                break
         except ApiError as error:
             spare = run.deadline.left() - settled
             if error.hopeless or spare <= 0 or (error.retry_after or 0.0) > spare:
@@ -235,9 +256,36 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
             in_a_row, pause = 0, min(pause * 2, 5.0)
             pause = min(max(pause, error.retry_after or 0.0), spare)
         run.deadline.wait(pause)
+    if issuer.proof:
+        run.say(f"Verified: {issuer.proof}")
 
 
-def _publish(store: Store, publication: Publication, run: Run, *, looking_first: bool = False) -> None:
+def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
+    """Publish to one store after the other; where there is no way back, to all that will have it."""
+    issuer, run = attempt.issuer, attempt.run
+    failures: list[PamScriptError] = []
+    for store in attempt.stores:
+        attempt.touched.append(store)
+        try:
+            _publish(store, publication, run, determined=not issuer.reversible)
+        except PamScriptError as failure:
+            if issuer.reversible:
+                raise
+            failures.append(failure)
+            continue
+        attempt.published.append(store)
+        run.entry.stored_in += store.places
+        for place in store.places:
+            run.say(f"Stored in {place}")
+    if failures:
+        for another in failures[1:]:
+            run.warn(str(another))
+        raise failures[0]
+
+
+def _publish(
+    store: Store, publication: Publication, run: Run, *, looking_first: bool = False, determined: bool = False
+) -> None:
     """Write until the store, read back, holds the credential. Looks after every try, so no try is blind."""
     wanted = store.parts(publication.credential)
 
@@ -252,10 +300,49 @@ def _publish(store: Store, publication: Publication, run: Run, *, looking_first:
         if not store.read().holds(wanted):
             raise failed
 
-    patiently(run.deadline, write_and_read_back, retry=anything if looking_first else transient)
+    patiently(run.deadline, write_and_read_back, retry=anything if looking_first or determined else transient)
 
 
-# -- 5. the last look ---------------------------------------------------------------------------
+# -- 5. the consumers ---------------------------------------------------------------------------
+
+
+def _reload(attempt: _Attempt, consumers: Sequence[Consumer], seconds: float) -> None:
+    """Have every consumer read the credential anew, all at once, then wait until all are well, `seconds` at most."""
+    run = attempt.run
+    for consumer in consumers:
+        attempt.reloaded.append(consumer)
+        patiently(run.deadline, consumer.reload)
+        run.entry.reloaded.append(consumer.name)
+        run.say(f"Reloading {consumer.name}")
+    ill = _wait_for_health(consumers, seconds, run)
+    run.entry.health = "no" if ill else "yes" if consumers else ""
+    if ill:
+        raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
+
+
+def _wait_for_health(consumers: Sequence[Consumer], seconds: float, run: Run) -> dict[str, str]:
+    """Wait until all are well, or the time is up; return the names of those that are not, and what is wrong."""
+    give_up = run.deadline.left() - seconds
+    ill, waiting = {}, list(consumers)
+    while True:
+        for consumer in tuple(waiting):
+            try:
+                trouble = consumer.trouble()
+            except ApiError as error:
+                if not error.transient:
+                    raise
+                trouble = error.cause
+            ill[consumer.name] = trouble
+            if not trouble:
+                waiting.remove(consumer)
+                del ill[consumer.name]
+                run.say(f"Healthy: {consumer.name}")
+        if not waiting or run.deadline.left() - HEALTH_PAUSE <= max(give_up, 0.0):
+            return ill
+        run.deadline.wait(HEALTH_PAUSE)
+
+
+# -- 6. the last look ---------------------------------------------------------------------------
 
 
 def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run: Run) -> list[Key]:
@@ -309,6 +396,7 @@ class _Attempt:
         before: Sequence[Copy],
         keys: Sequence[Key],
         its_label: str,
+        plan: Plan,
         run: Run,
     ) -> None:
         self.issuer = issuer
@@ -316,21 +404,51 @@ class _Attempt:
         self.before = before
         self.keys = keys
         self.label = its_label
+        self.plan = plan
         self.run = run
         self.key: Key | None = None
         self.publication: Publication | None = None
-        # The truth is always to be put back: it carries the lease from before the key exists.
-        self.touched: list[Store] = [stores[0]]
+        self.touched: list[Store] = []
+        self.published: list[Store] = []
+        self.reloaded: list[Consumer] = []
+        run.entry.noun = issuer.noun
+        run.entry.target = f"{issuer.target} in {issuer.system}" if issuer.system else issuer.target
 
 
-def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
-    """Bring every store back, then delete the new key; return the error that says how far that went.
-
-    The key goes only once no store can hold it: where one cannot be put back or asked, it stays alive.
-    """
-    issuer, run = attempt.issuer, attempt.run
+def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
+    """Put everything back, log that, give the lease back; return the error that says how far that went."""
+    truth, run = attempt.stores[0], attempt.run
     run.deadline.enter_reserve()
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
+    error = _put_back(attempt, error) if attempt.issuer.reversible else _stand_still(attempt, error)
+    run.entry.stored_in = []
+    _finish(truth, run, error)  # type: ignore[arg-type]  # the first store is the truth
+    return error
+
+
+def _stand_still(attempt: _Attempt, error: PamScriptError) -> PamScriptError:
+    """Say who holds what, where the system already has the new value and there is no way back."""
+    issuer, publication = attempt.issuer, attempt.publication
+    if publication is None:
+        return error
+    missing = [store.name for store in attempt.stores if store not in attempt.published]
+    holding = ", ".join(store.name for store in attempt.published)
+    return NotCertain(
+        error.cause,
+        state=f"the new {issuer.noun} of {issuer.target} is in use already and cannot be taken back; "
+        + (f"it stands in {holding}; " if holding else "")
+        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it"),
+        next_step=error.next_step or "rotate again: every store then gets the next one",
+    )
+
+
+def _put_back(attempt: _Attempt, error: PamScriptError) -> PamScriptError:
+    """Bring every store back, then the consumers, then delete the new key; return the error that says how far.
+
+    The key goes only once nobody can hold it: where a store cannot be put back or asked, or a consumer
+    not be reloaded, it stays alive.
+    """
+    issuer, run = attempt.issuer, attempt.run
     if attempt.publication and (dead := _died_since(attempt)):
         return NotCertain(
             error.cause,
@@ -344,14 +462,16 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
             try:
                 patiently(run.deadline, _back(store, before, attempt.publication), retry=anything)
             except PamScriptError as reason:
-                stuck.append(store)
+                stuck.append(store.name)
                 run.warn(f"{store.name} could not be put back: {reason.cause}")
+    ill: dict[str, str] = {}
+    if not stuck:
+        stuck, ill = _reload_again(attempt)
     if stuck and attempt.publication:
-        names = ", ".join(store.name for store in stuck)
         return NotCertain(
             error.cause,
-            state=f"{names} may hold the new {issuer.noun} {attempt.publication.credential.key_id}, which stays "
-            "alive, as do all other keys; every other store holds what it held before",
+            state=f"{', '.join(stuck)} may hold the new {issuer.noun} {attempt.publication.credential.key_id}, which "
+            "stays alive, as do all other keys; every other store holds what it held before",
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
     try:
@@ -372,9 +492,29 @@ def _put_back(attempt: _Attempt, failure: Exception) -> PamScriptError:
             next_step=f"delete it in {issuer.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "nothing changed" if attempt.publication is None else "all put back as it was"
-    if stuck:
-        error.state += f"; {stuck[0].name} still carries this rotation's lease, which ends by itself"
+    if ill:
+        error.state += f", and reloaded again, but not well: {', '.join(ill)}"
     return error
+
+
+def _reload_again(attempt: _Attempt) -> tuple[list[str], dict[str, str]]:
+    """Have the consumers read what was put back; return who could not be reloaded, and who is not well."""
+    run, stuck = attempt.run, []
+    for consumer in attempt.reloaded:
+        try:
+            patiently(run.deadline, consumer.reload, retry=anything)
+            run.say(f"Reloading {consumer.name} with what was put back")
+        except PamScriptError as reason:
+            stuck.append(consumer.name)
+            run.warn(f"{consumer.name} could not be reloaded: {reason.cause}")
+    if stuck or not attempt.reloaded:
+        return stuck, {}
+    try:
+        # Half of what is left: the new key is still to be deleted.
+        return [], _wait_for_health(attempt.reloaded, min(attempt.plan.health_seconds, run.deadline.left() / 2), run)
+    except PamScriptError as reason:
+        run.warn(f"whether the consumers are well cannot be told: {reason.cause}")
+        return [], {}
 
 
 def _died_since(attempt: _Attempt) -> list[str]:
@@ -460,38 +600,28 @@ def _extra_keys(issuer: Issuer, spared: set[str], key: Key, alive: set[str], run
     return extra
 
 
-def _finish(truth: Truth, entry: str, run: Run) -> None:
+def _finish(truth: Truth, run: Run, error: PamScriptError | None) -> None:
+    """Write the ops log and give the lease back. Where that fails, a word will do: the lease ends by itself."""
+    run.entry.error = str(error) if error else ""
     try:
-        patiently(run.deadline, lambda: truth.finish(entry), retry=anything)
-    except ApiError as error:
-        run.warn(f"the ops log was not written and the lease ends by itself: {error}")
+        patiently(run.deadline, lambda: truth.finish(run.entry.text()), retry=anything)
+    except Yielded:
+        # The lease, and with it the log, is another rotation's.
+        pass
+    except PamScriptError as reason:
+        left = f"{truth.name} still carries this rotation's lease, which ends by itself"
+        if error and error.state:
+            error.state += f"; {left}"
+        else:
+            run.warn(f"the ops log was not written: {reason.cause}; {left}")
 
 
-def _log_entry(  # noqa: PLR0913, PLR0917 - the entry names all that a rotation was about
-    issuer: Issuer,
-    stores: Sequence[Store],
-    key: Key,
-    expires_at: datetime | None,
-    fate: _Fate,
-    extra: Sequence[Key],
-    run: Run,
-) -> str:
+def _note(run: Run, issuer: Issuer, fate: _Fate, extra: Sequence[Key]) -> None:
     alive = {item.id for item in extra}
-    deleted = [item.id for item in fate.doomed if item.id not in alive]
-    lines = [
-        f"Date: {iso(run.started)}",
-        f"Rotation: {run.rotation_id}",
-        f"Rotated: {issuer.target} in {issuer.system}, new {issuer.noun} {key.id}",
-        f"Stored in: {', '.join(place for store in stores for place in store.places)}",
-        f"Deleted: {', '.join(deleted) or 'none'}",
-        f"Kept: {', '.join(item.id for item in fate.kept) or 'none'}",
-        f"Still alive: {', '.join(sorted(alive)) or 'none'}",
-        "Reason: rotation started by Keeper",
-        "Consumers reloaded: none named",
-        "Health: the new key logged in before it was stored",
-        f"Next due: before {iso(expires_at)}" if expires_at else "Next due: as scheduled; the key itself has no end",
-    ]
-    return "\n".join(lines)
+    run.entry.deleted = [item.id for item in fate.doomed if item.id not in alive]
+    run.entry.kept = [item.id for item in fate.kept]
+    run.entry.alive = sorted(alive)
+    run.entry.health = run.entry.health or issuer.proof
 
 
 def _old_keys_alive(issuer: Issuer, key: Key, extra: Sequence[Key]) -> OldKeysAlive:
@@ -503,15 +633,18 @@ def _old_keys_alive(issuer: Issuer, key: Key, extra: Sequence[Key]) -> OldKeysAl
     )
 
 
-def _not_certain(failure: Exception, issuer: Issuer, key: Key, fate: _Fate) -> PamScriptError:
-    error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
+def _end_in_doubt(attempt: _Attempt, failure: Exception, fate: _Fate) -> PamScriptError:
+    issuer, run = attempt.issuer, attempt.run
+    cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
     doomed = ", ".join(item.id for item in fate.doomed) or "none"
-    return NotCertain(
-        error.cause,
-        state=f"the new {issuer.noun} {key.id} logs in and was stored everywhere, but the end was not confirmed; "
-        f"keys that may still be alive in {issuer.system}: {doomed}",
+    error = NotCertain(
+        cause,
+        state=f"the new {issuer.noun} {attempt.key.id if attempt.key else ''} logs in and was stored everywhere, but "
+        f"the end was not confirmed; keys that may still be alive in {issuer.system}: {doomed}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
+    _finish(attempt.stores[0], run, error)  # type: ignore[arg-type]  # the first store is the truth
+    return error
 
 
 def _count(number: int, noun: str) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, BadInput
@@ -69,15 +68,7 @@ class Graph:
 
     def token(self, action: str) -> str:
         """Return a token for Graph; azure-identity keeps it for as long as it is good."""
-        try:
-            token = self._credential.get_token(f"https://{self.cloud.graph}/.default").token
-        except ClientAuthenticationError as error:
-            raise entra.no_token(self._session, SYSTEM, action, error) from None
-        except AzureError as error:
-            inner = error.inner_exception
-            raise http.no_answer(SYSTEM, action, inner if isinstance(inner, Exception) else error) from None
-        Secret(token)
-        return token
+        return entra.token(self._credential, self.cloud.graph, self._session, SYSTEM, action)
 
     def log_in(self, tenant_id: str, client_id: str, secret: Secret, action: str) -> None:
         """Ask for a token with a client secret, for real, past every cache.
@@ -101,6 +92,8 @@ class AppSecrets:
     noun = "client secret"
     # Replicas learn of a new secret one after the other: one login proves one of them.
     logins_in_a_row = 3
+    proof = "the new secret logs in"
+    reversible = True
     lag = 5.0
     own_key_id = ""
 

@@ -34,6 +34,7 @@ from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
 from pam_scripts.core.fields import Field, Record, flat_value, normalised
 from pam_scripts.core.gateway import Job, job_from
 from pam_scripts.core.http import Session
+from pam_scripts.core.ops_log import with_earlier
 from pam_scripts.core.patience import iso, parse_iso, patiently, utc_now
 from pam_scripts.core.roles import Copy, Credential, Publication, Run
 from pam_scripts.core.secret import Secret
@@ -44,12 +45,12 @@ SYSTEM = "keeper"
 LEASE = "rotation_lease"
 OPS_LOG = "last_rotation"
 
-# What every rotation writes beside the credential.
-OUTPUT_FIELDS = (
-    Field("expires", "when the key ends, ISO 8601 in UTC", output=True),
+# What every rotation writes beside the credential: when, and the log.
+LOG_FIELDS = (
     Field("rotated_at", "when the key was made, ISO 8601 in UTC", output=True),
-    Field(OPS_LOG, "the ops-log entry", type="multiline", output=True),
+    Field(OPS_LOG, "the ops log: the last ten rotations, the newest first", type="multiline", output=True),
 )
+OUTPUT_FIELDS = (Field("expires", "when the key ends, ISO 8601 in UTC", output=True), *LOG_FIELDS)
 
 # Where a Gateway keeps its Secrets Manager configuration. It is the Gateway's own: read, never written.
 CONFIG_VARIABLES = ("KSM_CONFIG", "GATEWAY_CONFIG")
@@ -227,7 +228,7 @@ def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Labels:
-    """Which fields of the record the credential stands in."""
+    """Which fields of the record the credential stands in; empty for a part that stands in none."""
 
     key_id: str
     secret: str
@@ -242,6 +243,7 @@ class RecordStore:
         self._client = client
         self._uid = uid
         self._labels = labels
+        self._credential = [label for label in (labels.key_id, labels.secret) if label]
         self._rotation_id = rotation_id
         self._title = ""
         self._examined: int | None = None
@@ -254,12 +256,13 @@ class RecordStore:
 
     @property
     def places(self) -> Sequence[str]:
-        """The two fields."""
-        return [f"{self.name}: {self._labels.key_id}, {self._labels.secret}"]
+        """The credential's fields, on one line."""
+        return [f"{self.name}: {', '.join(self._credential)}"] if self._credential else []
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
-        """Return what stands in the two fields once the record holds this credential."""
-        return {self._labels.key_id: credential.key_id, self._labels.secret: credential.secret.reveal()}
+        """Return what stands in the fields once the record holds this credential."""
+        values = {self._labels.key_id: credential.key_id, self._labels.secret: credential.secret.reveal()}
+        return {label: values[label] for label in self._credential}
 
     def examine(self) -> Copy:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
@@ -287,33 +290,30 @@ class RecordStore:
         """Save the credential, from a record fetched just before, unless it stands there already."""
         record = self._fetch()
         self._require_lease(record)
-        if self._copy(record).holds(self.parts(publication.credential)):
+        wanted = self.parts(publication.credential)
+        rotated_at = _value(record, self._labels.rotated_at)
+        if self._copy(record).holds(wanted) and (wanted or rotated_at == iso(publication.rotated_at)):
             return
         labels = self._labels
-        _put(record, labels.key_id, publication.credential.key_id)
-        _put(record, labels.secret, publication.credential.secret.reveal(), "secret")
+        for label, value in wanted.items():
+            _put(record, label, value, "secret" if label == labels.secret else "text")
         if publication.expires_at:
             _put(record, labels.expires, iso(publication.expires_at))
         _put(record, labels.rotated_at, iso(publication.rotated_at))
         self._save(record)
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Restore the fields where they hold this publication, and give the lease back."""
-        record = self._fetch()
-        ours = publication is not None and self._copy(record).holds_any(self.parts(publication.credential))
-        leased = _lease_holder(record) == self._rotation_id
-        if not ours and not leased:
+        """Restore the fields where they hold this publication."""
+        if publication is None:
             return
-        if ours:
-            for label, field in before.origin.items():
-                _restore(record, label, field)
-        if leased:
-            _restore(record, LEASE, None)
+        written = self.parts(publication.credential)
+        record = self._fetch()
+        if not self._copy(record).holds_any(written):
+            return
+        for label, field in before.origin.items():
+            _restore(record, label, field)
         self._save(record)
-        left = self._fetch()
-        if _lease_holder(left) == self._rotation_id or (
-            publication is not None and self._copy(left).holds_any(self.parts(publication.credential))
-        ):
+        if self._copy(self._fetch()).holds_any(written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
 
     def retire(self, kept: Sequence[str]) -> None:
@@ -328,7 +328,8 @@ class RecordStore:
         if _lease_holder(record) == rotation_id:
             return
         self._refuse_foreign_lease(record)
-        if record.revision != self._examined:
+        # Where the record holds no credential there is nothing that could be put back over another's.
+        if self._credential and record.revision != self._examined:
             raise Yielded(f"{self.name}: somebody changed it just now", next_step="rotate again")
         _put(record, LEASE, f"{rotation_id} until {iso(until)}")
         self._save(record)
@@ -340,6 +341,8 @@ class RecordStore:
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
 
+        Newest first, the earlier entries after it.
+
         Once the lease is given back another rotation may begin at once: from then on nothing in the
         record is ours to judge but that our lease is gone.
         """
@@ -347,7 +350,7 @@ class RecordStore:
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
-        _put(record, OPS_LOG, entry, "multiline")
+        _put(record, OPS_LOG, with_earlier(entry, _value(record, OPS_LOG)), "multiline")
         _restore(record, LEASE, None)
         self._finishing = True
         self._save(record)
@@ -358,8 +361,7 @@ class RecordStore:
 
     @property
     def _outputs(self) -> tuple[str, ...]:
-        labels = self._labels
-        return (labels.key_id, labels.secret, labels.expires, labels.rotated_at)
+        return (*self._credential, self._labels.expires, self._labels.rotated_at)
 
     def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
         record = self._client.fetch([self._uid]).get(self._uid)
@@ -384,12 +386,12 @@ class RecordStore:
             raise ApiError(SYSTEM, "update secret", "somebody else saved the record at the same moment") from None
 
     def _copy(self, record: Any) -> Copy:  # noqa: ANN401
-        labels = (self._labels.key_id, self._labels.secret)
-        parts = {label: value for label in labels if (value := _value(record, label))}
+        parts = {label: value for label in self._credential if (value := _value(record, label))}
         Secret(parts.get(self._labels.secret, ""))
         origin = {label: copy.deepcopy(next(iter(_find(record, label)), None)) for label in self._outputs}
-        whole = len(parts) == len(labels)
-        return Copy(parts, _value(record, self._labels.key_id) if whole else "", origin)
+        whole = len(parts) == len(self._credential)
+        key_id = _value(record, self._labels.key_id) if whole and self._labels.key_id else ""
+        return Copy(parts, key_id, "a value" if parts and not self._labels.key_id else "", origin)
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
         holder, until = _lease(record)

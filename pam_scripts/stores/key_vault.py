@@ -49,17 +49,19 @@ _SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
 class Layout:
     """How one kind of credential is laid out in a vault.
 
-    id_part, value_part, both_part: what the secrets' names end in, and their `key-type` tag.
-    id_field, value_field: the words for the two in the combined secret's JSON.
-    target_tag: the tag that names whose credential it is.
+    value_part, id_part, both_part: what the secrets' names end in, and their `key-type` tag; empty
+    where there is no such secret. target_tag: the tag that names whose credential it is.
+    id_field, value_field: the words for the two in the combined secret's JSON. form: makes of the
+    credential's value what is stored for it.
     """
 
-    id_part: str
     value_part: str
-    both_part: str
-    id_field: str
-    value_field: str
     target_tag: str
+    id_part: str = ""
+    both_part: str = ""
+    id_field: str = ""
+    value_field: str = ""
+    form: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,15 @@ class Target:
     tag: str = ""
 
 
+VAULT_FIELD = Field(
+    "key_vault_name", "name of the Azure Key Vault, or its full https address; several with commas; empty: no mirror"
+)
+
+
 def fields(prefix: str, names: str) -> tuple[Field, ...]:
     """Return the fields that ask for a mirror. prefix: the default one; names: what the secrets are called."""
     return (
-        Field("key_vault_name", "name of the Azure Key Vault, or its full https address; empty: no mirror"),
+        VAULT_FIELD,
         Field("secret_name_prefix", f"secrets are {names}", default=prefix),
         Field("key_vault_combined", "'True': also one secret with both, as JSON", default="False"),
     )
@@ -87,27 +94,48 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     app: entra.AppSecret | None,
     session: http.Session,
 ) -> list[Store]:
-    """Return the mirror that a record's `key_vault_name` asks for, none where it is empty.
+    """Return the mirrors that a record's `key_vault_name` asks for, none where it is empty.
 
     Raises BadInput for a vault or a prefix that Key Vault could not have.
     """
     prefix, combined = settings.text("secret_name_prefix"), settings.flag("key_vault_combined")
-    name = settings.text("key_vault_name")
-    if not name:
-        return []
-    url, authority = _vault(name, entra.find_cloud(job).vault_suffix)
     stem = f"{prefix}-{target.id}"
-    names = {part: f"{stem}-{part}" for part in (layout.both_part, layout.id_part, layout.value_part)}
-    for made in names.values():
+    parts = [*([layout.both_part] if combined else []), layout.id_part, layout.value_part]
+    names = {part: f"{stem}-{part}" for part in parts}
+    tag = target.tag or target.id
+    return _mirrors(job, settings, "secret_name_prefix", layout, names, tag, app, session)
+
+
+def value_mirrors(
+    job: Job, settings: Settings, layout: Layout, app: entra.AppSecret | None, session: http.Session
+) -> list[Store]:
+    """Return the mirrors of a value that stands alone: in every vault the one secret that `secret_name` names."""
+    names = {layout.value_part: settings.text("secret_name")}
+    if settings.text("key_vault_name") and not names[layout.value_part]:
+        raise BadInput(f"{job.user.shown}: field 'secret_name' is empty; enter the secret's name in Key Vault")
+    return _mirrors(job, settings, "secret_name", layout, names, job.user.uid, app, session)
+
+
+def _mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
+    job: Job,
+    settings: Settings,
+    naming: str,
+    layout: Layout,
+    names: Mapping[str, str],
+    tag: str,
+    app: entra.AppSecret | None,
+    session: http.Session,
+) -> list[Store]:
+    vaults = [name for part in settings.text("key_vault_name").split(",") if (name := part.strip())]
+    found = dict.fromkeys(_vault(name, entra.find_cloud(job).vault_suffix) for name in vaults)
+    for made in names.values() if found else ():
         if not re.fullmatch(_SECRET_NAME, made):
             raise BadInput(
-                f"{job.user.shown}: field 'secret_name_prefix' makes the secret name '{made[:140]}'",
-                next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten the prefix",
+                f"{job.user.shown}: field '{naming}' makes the secret name '{made[:140]}'",
+                next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten it",
             )
-    if not combined:
-        del names[layout.both_part]
-    credential = entra.log_in(app, authority, session)
-    return [Mirror(url, credential, layout, names, target.tag or target.id, session)]
+    credentials = {authority: entra.log_in(app, authority, session) for _, authority in found}
+    return [Mirror(url, credentials[authority], layout, names, tag, session) for url, authority in found]
 
 
 def _vault(name: str, suffix: str) -> tuple[str, str]:
@@ -175,7 +203,7 @@ class Mirror:
         values = {
             layout.both_part: json.dumps({layout.id_field: key_id, layout.value_field: secret}),
             layout.id_part: key_id,
-            layout.value_part: secret,
+            layout.value_part: layout.form(secret),
         }
         return {name: values[part] for part, name in self._names.items()}
 
@@ -187,7 +215,7 @@ class Mirror:
             if other not in (None, self._target):
                 raise Refused(
                     f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._target}",
-                    next_step="give one of the two records another 'secret_name_prefix'",
+                    next_step="give one of the two records another name or prefix for its secrets",
                 )
         for name in self._names.values():
             if not copy.origin[name]:
@@ -201,9 +229,10 @@ class Mirror:
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._layout.value_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
-        key_id, value = (found[self._names[part]] for part in (self._layout.id_part, self._layout.value_part))
-        whole = key_id and value and len(rotations) == 1
-        return Copy(parts, key_id.value or "" if key_id and whole else "", found)
+        named = self._names.get(self._layout.id_part)
+        whole = all(found.values()) and len(rotations) == 1
+        key_id = parts.get(named, "") if named and whole else ""
+        return Copy(parts, key_id, "" if named or not parts else "a value", found)
 
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, one directly after the other; looks before it repeats itself."""

@@ -39,16 +39,16 @@ def key(name: str, age: float = 1, its_label: str = "by hand", ends_in: float = 
 class System:
     """What issuer and stores have in common: a list of what was done, and calls that fail on command.
 
-    trouble: by the name of a call, the errors that its next calls raise; None lets one through.
+    failing: by the name of a call, the errors that its next calls raise; None lets one through.
     """
 
     def __init__(self, done: list[str]) -> None:
         self.done = done
-        self.trouble: dict[str, list[PamScriptError | None]] = {}
+        self.failing: dict[str, list[PamScriptError | None]] = {}
 
     def called(self, name: str, what: str = "") -> None:
         """Note the call down, or fail it."""
-        waiting = self.trouble.get(name)
+        waiting = self.failing.get(name)
         error = waiting.pop(0) if waiting else None
         if error:
             raise error
@@ -65,6 +65,8 @@ class Office(System):
     settling = 0.2
     logins_in_a_row = 1
     lag = 0.0
+    proof = "the new key logs in"
+    reversible = True
 
     def __init__(self, done: list[str], keys: Sequence[Key]) -> None:
         super().__init__(done)
@@ -157,11 +159,10 @@ class Shelf(System):
         self.held = dict(self.parts(publication.credential))
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Bring back what was there, and end the lease."""
+        """Bring back what was there."""
         self.called("put back", f"put back {self.name}")
         if publication:
             self.held = dict(before.parts)
-        self.lease = ""
 
     def retire(self, kept: Sequence[str]) -> None:
         """Note down what is to be kept."""
@@ -186,6 +187,34 @@ class Shelf(System):
         return Copy(dict(self.held), self.held.get("id", ""))
 
 
+class Service(System):
+    """A consumer in memory: after a reload it is ill as often as a test says, then well."""
+
+    name = "service"
+
+    def __init__(self, done: list[str]) -> None:
+        super().__init__(done)
+        self.ill: list[str] = []
+        self.missing: list[str] = []
+
+    def examine(self) -> None:
+        """Look."""
+        self.called("examine service")
+
+    def missing_rights(self) -> list[str]:
+        """Return what a test says is missing."""
+        return self.missing
+
+    def reload(self) -> None:
+        """Begin anew."""
+        self.called("reload")
+
+    def trouble(self) -> str:
+        """Be ill once more, or well."""
+        self.called("look at service")
+        return self.ill.pop(0) if self.ill else ""
+
+
 class House:
     """An issuer, the truth, one mirror, and what a run said."""
 
@@ -194,13 +223,17 @@ class House:
         self.office = Office(self.done, keys)
         self.truth = Shelf(self.done, "truth", held)
         self.mirror = Shelf(self.done, "mirror", held)
+        self.service = Service(self.done)
+        self.served = False
         self.said: list[str] = []
         self.warned: list[str] = []
 
     def rotate(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> None:  # noqa: ANN401 - fields of Plan
         """Rotate once."""
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
-        rotate(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run)
+        self.entry = run.entry
+        consumers = [self.service] if self.served else []
+        rotate(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers)
 
     @property
     def alive(self) -> list[str]:
@@ -223,6 +256,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the waits out, but not their number."""
     for module in (patience, rotation):
         monkeypatch.setattr(module, "WAITS", (0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(rotation, "HEALTH_PAUSE", 0.005)
 
 
 # -- labels ---------------------------------------------------------------------------------------
@@ -320,6 +354,126 @@ def test_the_ops_log_entry_is_complete() -> None:
     assert "value of" not in house.truth.log
 
 
+@pytest.mark.parametrize("failing", ["create", "check claim"])
+def test_a_failure_is_logged_too_and_gives_the_lease_back(failing: str) -> None:
+    """The entry of a rotation that was put back says so, and why."""
+    house = House()
+    system = house.office if failing == "create" else house.truth
+    system.failing[failing] = [trouble()] * 9
+
+    with pytest.raises(ApiError):
+        house.rotate()
+    entry = dict(line.split(": ", 1) for line in house.truth.log.splitlines())
+    assert entry["Result"].startswith("failed: system: do it: refused; ")
+    assert ("none", "") == (entry["Stored in"], house.truth.lease)
+
+
+# -- consumers ------------------------------------------------------------------------------------
+
+
+def served(*ill: str) -> House:
+    """Return a house with a consumer that is ill so often after a reload, and then well."""
+    house = House()
+    house.served, house.service.ill = True, list(ill)
+    return house
+
+
+def test_consumers_are_reloaded_between_the_last_store_and_the_first_deletion() -> None:
+    """They read what is confirmed, and are well before a key goes that they may have used."""
+    house = served("starting", "starting")
+    house.rotate()
+
+    order = ["examine service", "write mirror", "read mirror", "reload", "look at service", "check claim", "delete old"]
+    places = [house.done.index(what) for what in order]
+    assert sorted(places) == places
+    assert 3 == house.done.count("look at service")
+    assert ("yes", ["service"]) == (house.entry.health, house.entry.reloaded)
+
+
+def test_a_consumer_that_stays_ill_has_everything_put_back_and_is_reloaded_again() -> None:
+    """The stores first, then the consumer, then the new key goes: exit 1, and it says who is ill."""
+    house = served(*["crashes"] * 99)
+
+    with pytest.raises(
+        Refused, match=r"service does not come back: crashes; all put back as it was, .*not well: service"
+    ):
+        house.rotate(health_seconds=0.02)
+    assert (["old"], ("old", "old"), "") == (house.alive, house.holding, house.truth.lease)
+    tail = [what for what in house.done if what.startswith(("put back", "reload", "delete"))]
+    assert ["reload", "put back mirror", "put back truth", "reload", "delete new"] == tail
+
+
+def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_lives() -> None:
+    """Nobody is cut off: the consumer is named, and both keys log in: exit 4."""
+    house = served(*["crashes"] * 99)
+    house.service.failing["reload"] = [None, *[trouble(500)] * 99]
+
+    with pytest.raises(NotCertain, match="service may hold the new access key new, which stays alive"):
+        house.rotate(health_seconds=0.02)
+    assert (["new", "old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_consumer_that_was_not_reached_yet_is_left_alone() -> None:
+    """What fails before the consumers' turn does not restart them."""
+    house = served()
+    house.mirror.failing["write"] = [trouble()]
+
+    with pytest.raises(ApiError):
+        house.rotate()
+    assert "reload" not in house.done
+
+
+def test_a_dry_run_tells_what_consumers_lack() -> None:
+    """The right to restart is looked for before anything is touched."""
+    house = served()
+    house.service.missing = ["grant restart"]
+
+    with pytest.raises(Refused, match="service: grant restart"):
+        house.rotate(dry_run=True)
+    assert "reload" not in house.done
+
+
+# -- where there is no way back -------------------------------------------------------------------
+
+
+def one_way() -> House:
+    """Return a house whose issuer has put the new value to use before anybody was told."""
+    house = House([])
+    house.office.reversible = False
+    house.office.proof = ""
+    return house
+
+
+def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back() -> None:
+    """One store that fails keeps the new value from none of the others, and is named: exit 4."""
+    house = one_way()
+    house.truth.failing["write"] = [trouble()] * 99
+
+    with pytest.raises(NotCertain, match="it stands in mirror; the old one may still stand in truth"):
+        house.rotate()
+    assert ("old", "new") == house.holding
+    assert [] == [what for what in house.done if what.startswith(("put back", "delete"))]
+    assert "failed: " in house.truth.log
+
+
+def test_where_there_is_no_way_back_a_store_is_asked_again_whatever_it_says() -> None:
+    """Even a refusal is tried again: giving up leaves the old value, which is dead, where it is."""
+    house = one_way()
+    house.mirror.failing["write"] = [trouble(403)] * 3
+
+    house.rotate()
+    assert ("new", "new") == house.holding
+
+
+def test_where_there_is_no_way_back_a_failed_look_is_not_called_harmless() -> None:
+    """The system has moved on already, so "nothing changed" would be false: exit 4."""
+    house = one_way()
+    house.mirror.failing["examine mirror"] = [trouble()]
+
+    with pytest.raises(NotCertain, match="no store has the access key of application A yet"):
+        house.rotate()
+
+
 # -- which keys go --------------------------------------------------------------------------------
 
 OURS = label(OWNER, "R-0")
@@ -390,7 +544,7 @@ def test_a_key_that_needs_a_moment_is_waited_for() -> None:
     """A first login that is refused is tried again while the system settles."""
     house = House()
     house.office.settling = 5.0
-    house.office.trouble["log in"] = [trouble(401)]
+    house.office.failing["log in"] = [trouble(401)]
     house.rotate()
 
     assert ("new", "new") == house.holding
@@ -401,7 +555,7 @@ def test_a_key_that_flaps_must_succeed_in_a_row() -> None:
     house = House()
     house.office.settling = 5.0
     house.office.logins_in_a_row = 2
-    house.office.trouble["log in"] = [None, trouble(401)]
+    house.office.failing["log in"] = [None, trouble(401)]
     house.rotate()
 
     assert 3 == house.done.count("log in")
@@ -411,7 +565,7 @@ def test_a_key_that_flaps_must_succeed_in_a_row() -> None:
 def test_a_key_that_never_logs_in_is_deleted_and_no_store_is_touched() -> None:
     """The old state stands, and the line says so."""
     house = House()
-    house.office.trouble["log in"] = [trouble(401)] * 9
+    house.office.failing["log in"] = [trouble(401)] * 9
 
     with pytest.raises(ApiError, match="nothing changed"):
         house.rotate()
@@ -430,7 +584,7 @@ def test_a_failure_before_the_first_deletion_puts_everything_back(where: str, ca
     """Every store holds what it held, the old key lives, the new one does not, the lease is gone."""
     house = House()
     system: System = getattr(house, where)
-    system.trouble[call] = [trouble()] * 9
+    system.failing[call] = [trouble()] * 9
 
     with pytest.raises(ApiError, match=r"nothing changed|all put back as it was") as caught:
         house.rotate()
@@ -441,7 +595,7 @@ def test_a_failure_before_the_first_deletion_puts_everything_back(where: str, ca
 def test_stores_are_put_back_before_the_new_key_is_deleted() -> None:
     """The last store first, the truth last, and only then the key, since a store may hold it until then."""
     house = House()
-    house.truth.trouble["check claim"] = [trouble()]
+    house.truth.failing["check claim"] = [trouble()]
 
     with pytest.raises(ApiError, match="all put back"):
         house.rotate()
@@ -478,8 +632,8 @@ def test_a_store_that_reads_back_something_else_is_a_failure() -> None:
 def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
     """Both keys live, the store is named: exit 4."""
     house = House()
-    house.truth.trouble["check claim"] = [trouble()]
-    house.mirror.trouble["put back"] = [trouble(500)] * 99
+    house.truth.failing["check claim"] = [trouble()]
+    house.mirror.failing["put back"] = [trouble(500)] * 99
 
     with pytest.raises(NotCertain, match=r"mirror may hold the new access key new, which stays alive") as caught:
         house.rotate()
@@ -491,7 +645,7 @@ def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
 def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:
     """Stores are as before, and a person learns what to delete: exit 4."""
     house = House()
-    house.truth.trouble["check claim"] = [trouble()]
+    house.truth.failing["check claim"] = [trouble()]
     house.office.deaf = {"new"}
 
     with pytest.raises(NotCertain, match=re.escape(label(OWNER, "R-1"))):
@@ -534,7 +688,7 @@ def test_a_defect_is_put_back_too_and_tells_no_values() -> None:
 def test_past_the_deadline_everything_is_put_back() -> None:
     """A run that is out of time before the first deletion ends as orderly as any other."""
     house = House()
-    house.truth.trouble["check claim"] = [OutOfTime("the run's time is used up")]
+    house.truth.failing["check claim"] = [OutOfTime("the run's time is used up")]
 
     with pytest.raises(OutOfTime, match="all put back as it was"):
         house.rotate()
@@ -593,7 +747,7 @@ def test_a_new_key_that_somebody_deleted_means_to_yield() -> None:
 def test_without_the_lease_nothing_is_done() -> None:
     """Where another rotation is at work, this one has changed nothing."""
     house = House()
-    house.truth.trouble["claim"] = [Yielded("another rotation is at work")]
+    house.truth.failing["claim"] = [Yielded("another rotation is at work")]
 
     with pytest.raises(Yielded, match="nothing changed"):
         house.rotate()
@@ -632,7 +786,7 @@ def test_a_key_that_the_first_way_does_not_take_is_deleted_by_the_next() -> None
 def test_a_busy_system_is_asked_again_in_the_same_way() -> None:
     """A deletion that is declined for now is repeated after a wait, the key being still listed."""
     house = House()
-    house.office.trouble["delete"] = [trouble(503), trouble(429)]
+    house.office.failing["delete"] = [trouble(503), trouble(429)]
     house.rotate()
 
     assert ["new"] == house.alive
@@ -672,8 +826,8 @@ def test_a_store_that_lost_the_credential_gets_it_again() -> None:
 def test_what_fails_after_the_first_deletion_is_tried_again() -> None:
     """From there on it only goes forward, over refusals too."""
     house = House()
-    house.mirror.trouble["read"] = [None, trouble(403), trouble(500)]
-    house.truth.trouble["finish"] = [trouble(403), trouble(500)]
+    house.mirror.failing["read"] = [None, trouble(403), trouble(500)]
+    house.truth.failing["finish"] = [trouble(403), trouble(500)]
     house.rotate()
 
     assert (["new"], ("new", "new"), "") == (house.alive, house.holding, house.truth.lease)
@@ -682,7 +836,7 @@ def test_what_fails_after_the_first_deletion_is_tried_again() -> None:
 def test_an_end_that_cannot_be_confirmed_is_told() -> None:
     """Where the issuer does not answer any more, the line says what stands and where to look: exit 4."""
     house = House()
-    house.office.trouble["list"] = [None, None, *[trouble(500)] * 99]
+    house.office.failing["list"] = [None, None, *[trouble(500)] * 99]
 
     with pytest.raises(NotCertain, match=r"access key new logs in and was stored everywhere.* still be alive.*: old"):
         house.rotate()
@@ -692,7 +846,7 @@ def test_an_end_that_cannot_be_confirmed_is_told() -> None:
 def test_versions_that_cannot_be_locked_away_are_a_warning() -> None:
     """They hold dead credentials, so the rotation is done."""
     house = House()
-    house.mirror.trouble["retire"] = [trouble(403)] * 99
+    house.mirror.failing["retire"] = [trouble(403)] * 99
     house.rotate()
 
     assert ["new"] == house.alive
@@ -702,7 +856,7 @@ def test_versions_that_cannot_be_locked_away_are_a_warning() -> None:
 def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
     """The credential is in place; the lease ends by itself."""
     house = House()
-    house.truth.trouble["finish"] = [trouble(403)] * 99
+    house.truth.failing["finish"] = [trouble(403)] * 99
     house.rotate()
 
     assert (["new"], ("new", "new")) == (house.alive, house.holding)

@@ -28,6 +28,8 @@ class Keys:
     noun = "access key"
     settling = 10.0
     logins_in_a_row = 1
+    proof = "the new key logs in"
+    reversible = True
     lag = 0.0
 
     def __init__(self, server: Server, say: Callable[[str], None]) -> None:

@@ -1,0 +1,100 @@
+"""The ops log: what one run did, for people in the Keeper record and for a SIEM as one line of JSON.
+
+It names keys, secrets and places, and never a value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pam_scripts.core.patience import iso
+from pam_scripts.core.secret import Secret
+
+KEPT = 10
+"""How many entries stay in a record, the newest first."""
+
+
+@dataclass
+class Entry:
+    """What one run did, filled in as it goes.
+
+    rotated_by: who ran it, and where. noun: what keys are called there. stored_in: the places that
+    hold the new key. deleted, kept, alive: ids of other keys. reloaded: consumers that were made to
+    read it anew. health: what was found of theirs. error: what the run ended with, empty where it
+    ended well.
+    """
+
+    script: str = ""
+    started: datetime | None = None
+    rotation_id: str = ""
+    rotated_by: str = ""
+    environment: str = ""
+    reason: str = ""
+    target: str = ""
+    noun: str = "key"
+    key: str = ""
+    stored_in: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    alive: list[str] = field(default_factory=list)
+    reloaded: list[str] = field(default_factory=list)
+    health: str = ""
+    next_due: str = ""
+    error: str = ""
+
+    def text(self) -> str:
+        """Return the entry as it stands in the record's `last_rotation`: one fact on a line, no empty line."""
+        facts = {
+            "Date": iso(self.started) if self.started else "",
+            "Result": f"failed: {self.error}" if self.error else "rotated",
+            "Rotation": self.rotation_id,
+            "Rotated by": self.rotated_by,
+            "Rotated": self.target + (f", new {self.noun} {self.key}" if self.key else ""),
+            "Stored in": ", ".join(self.stored_in),
+            "Environment": self.environment,
+            "Reason": self.reason,
+            "Deleted": ", ".join(self.deleted),
+            "Kept": ", ".join(self.kept),
+            "Still alive": ", ".join(self.alive),
+            "Services restarted": ", ".join(self.reloaded),
+            "Health verified": self.health,
+            "Next due": self.next_due,
+        }
+        return Secret.redact("\n".join(f"{name}: {' '.join(fact.split()) or 'none'}" for name, fact in facts.items()))
+
+    def line(self, status: int) -> str:
+        """Return the entry as one line of JSON. status: the exit status that the run ends with."""
+        facts: dict[str, Any] = {
+            "date": iso(self.started) if self.started else "",
+            "script": self.script,
+            "result": "failed" if status else "rotated" if self.key else "looked",
+            "exit_status": status,
+            "rotation_id": self.rotation_id,
+            "rotated_by": self.rotated_by,
+            "environment": self.environment,
+            "reason": self.reason,
+            "target": self.target,
+            "new_key": self.key,
+            "stored_in": self.stored_in,
+            "deleted": self.deleted,
+            "kept": self.kept,
+            "still_alive": self.alive,
+            "services_restarted": self.reloaded,
+            "health_verified": self.health,
+            "next_due": self.next_due,
+            "error": self.error,
+        }
+        return Secret.redact(json.dumps(facts, ensure_ascii=True))
+
+
+def with_earlier(entry: str, earlier: str) -> str:
+    """Put an entry before the earlier ones, as `last_rotation` holds them, and drop those beyond the last ten."""
+    return "\n\n".join([entry, *_entries(earlier)][:KEPT])
+
+
+def _entries(text: str) -> Iterable[str]:
+    return [part.strip() for part in text.replace("\r\n", "\n").split("\n\n") if part.strip()]

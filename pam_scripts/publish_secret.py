@@ -1,0 +1,92 @@
+"""Publish a secret: the password Keeper rotated, or a value made here, to Key Vault, AWS and those who read it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pam_scripts.consumers import container_apps
+from pam_scripts.core import entra, gateway, rotation, template
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Field, Settings
+from pam_scripts.core.gateway import Job
+from pam_scripts.core.http import Session
+from pam_scripts.core.roles import Plan, Run
+from pam_scripts.core.secret import Secret
+from pam_scripts.issuers import values
+from pam_scripts.stores import aws_secrets_manager, keeper, key_vault
+
+__all__ = ["ADMIN_FIELDS", "FIELDS", "main"]
+
+# The PAM User record. Labels are public: records in customers' vaults carry them.
+FIELDS = (
+    Field("value_format", f"what the value is: {values.FORMATS}", default=values.KEEPER),
+    Field("value_template", "the text to store, with {password} (or {value}) and {login} in it; empty: the value"),
+    Field("value_quoting", "how it is quoted: sql, url, list or plain; empty: as the template looks"),
+    Field("secret_name", "the secret's name in every Key Vault"),
+    key_vault.VAULT_FIELD,
+    *aws_secrets_manager.FIELDS,
+    *container_apps.FIELDS,
+    *gateway.run_fields(),
+    Field("value", "the value, where it was made here", type="secret", output=True),
+    *keeper.LOG_FIELDS,
+)
+ADMIN_FIELDS = (*entra.ADMIN_FIELDS, *container_apps.ADMIN_FIELDS, *aws_secrets_manager.ADMIN_FIELDS)
+
+
+def script(job: Job, settings: Settings, run: Run) -> None:
+    """Read the contract, put the parts together, publish."""
+    value_format = settings.text("value_format").lower()
+    from_keeper = value_format == values.KEEPER
+    value = _from_keeper(job, run) if from_keeper else values.make(value_format)
+    form = partial(_fill, job, settings)
+    Secret(form(value.reveal()))
+    session = Session(run.deadline, run.ca_bundle)
+    app = entra.find_app(job)
+    mirrors = [
+        *key_vault.value_mirrors(
+            job, settings, key_vault.Layout(value_part="value", target_tag="keeper-record", form=form), app, session
+        ),
+        *aws_secrets_manager.mirrors(job, settings, aws_secrets_manager.Layout(form=form), session),
+    ]
+    if not mirrors:
+        raise BadInput(
+            f"{job.user.shown}: enter 'key_vault_name' or 'aws_secret_id', or there is nowhere to publish to"
+        )
+    labels = keeper.Labels("", "" if from_keeper else "value")
+    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, labels, run.rotation_id)
+    # What Keeper made is in use already: a native rotation has changed the system before this runs.
+    issuer = values.Value(value, job.user.shown, run.rotation_id, reversible=not from_keeper)
+    plan = Plan(job.user.uid, life=None, health_seconds=gateway.health_seconds(settings))
+    rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
+
+
+def _from_keeper(job: Job, run: Run) -> Secret:
+    if not job.new_password and run.dry_run:
+        # Looking needs no value, and the vault has none on hand: what stands in for it is never stored.
+        return Secret("Pw0-" + run.rotation_id)
+    if not job.new_password:
+        raise BadInput(
+            "the payload's field 'newPassword' is empty, and 'value_format' is 'keeper'",
+            next_step="let Keeper rotate the password, or name a format for a value made here, such as alnum:32",
+        )
+    return job.new_password
+
+
+def _fill(job: Job, settings: Settings, value: str) -> str:
+    """Return what is stored for a value."""
+    text = settings.text("value_template")
+    quoting = settings.text("value_quoting").lower()
+    if quoting and quoting not in template.FORMS:
+        raise settings.bad("value_quoting", quoting, ", ".join(template.FORMS))
+    if not text:
+        return value
+    return template.fill(text, quoting, {"login": job.user.get("login"), "password": value, "value": value})
+
+
+def main() -> int:
+    """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
+    return gateway.main("publish_secret", __doc__ or "", FIELDS, script, keeper.fetch_job)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

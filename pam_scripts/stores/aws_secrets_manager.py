@@ -1,0 +1,279 @@
+"""AWS Secrets Manager: a mirror of the credential in one secret, with the one before it as AWSPREVIOUS.
+
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
+
+One secret is written at once, so a reader never sees a mixed pair. The secret itself is not made
+here: its KMS key, policy and replicas are for whoever owns the account to choose.
+
+boto3 is an optional extra on the Gateway's host (requirements-aws.txt), imported where it is used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.fields import Field, Record, Settings
+from pam_scripts.core.gateway import Job
+from pam_scripts.core.roles import Copy, Credential, Publication, Store
+from pam_scripts.core.secret import Secret
+
+SYSTEM = "aws secrets manager"
+CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+
+FIELDS = (
+    Field("aws_secret_id", "name or ARN of a secret in AWS Secrets Manager; empty: no mirror there"),
+    Field("aws_region", "the region of that secret; empty: as its ARN or the PAM AWS configuration says"),
+)
+
+ADMIN_FIELDS = (
+    Field("aws_access_key_id", "access key id of the AWS identity that the script acts as"),
+    Field("aws_secret_access_key", "that identity's secret access key", type="secret"),
+)
+
+# What a secret holds that never held a credential: there is no way to take the only version away again.
+_EMPTY = "{}"
+_BUSY = {"ThrottlingException", "LimitExceededException"}
+_NEXT_STEPS = {
+    "AccessDeniedException": "grant secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and "
+    "UpdateSecretVersionStage on the secret, and the use of its KMS key",
+    "ResourceNotFoundException": "make the secret first, or check 'aws_secret_id' and 'aws_region'",
+    "UnrecognizedClientException": "check the AWS access key: attached record, PAM configuration, or instance role",
+    "InvalidSignatureException": "check the AWS secret access key, and the host's clock",
+    "DecryptionFailure": "grant the use of the secret's KMS key",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of credential stands in a secret.
+
+    id_field, value_field: the words for the two in its JSON; without them it is the value alone.
+    form: makes of the credential's value what is stored for it.
+    """
+
+    id_field: str = ""
+    value_field: str = ""
+    form: Callable[[str], str] = str
+
+
+def mirrors(job: Job, settings: Settings, layout: Layout, session: http.Session) -> list[Store]:
+    """Return the mirror that a record's `aws_secret_id` asks for, none where it is empty.
+
+    Credentials: an attached record with `aws_access_key_id` and `aws_secret_access_key`, then the PAM
+    AWS configuration, then what the host has (environment, instance role). Raises BadInput.
+    """
+    secret_id = settings.text(
+        "aws_secret_id", r"[\w/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"
+    )
+    if not secret_id:
+        return []
+    configuration = job.configuration
+    named = re.match(r"arn:[\w-]+:secretsmanager:([\w-]+):", secret_id)
+    region = settings.text("aws_region") or (named[1] if named else "")
+    region = region or (configuration.get("region_names").split()[:1] or [""] if configuration else [""])[0]
+    if not re.fullmatch(r"[a-z]{2}(?:-[a-z]+)+-\d", region):
+        raise settings.bad("aws_region", region, "a region such as eu-central-1")
+    return [Mirror(Wire(region, *_keys(job), session), secret_id, layout)]
+
+
+def _keys(job: Job) -> tuple[str, Secret]:
+    """Return the access key a job comes with; empty means the host's own identity."""
+    found: list[tuple[Record, str, str]] = [
+        (each, "aws_access_key_id", "aws_secret_access_key") for each in job.attached
+    ]
+    if job.configuration:
+        found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
+    for record, key_id, secret in found:
+        if record.has(key_id, secret):
+            return record.get(key_id), Secret(record.get(secret))
+    return "", Secret("")
+
+
+class Wire:
+    """Calls to Secrets Manager with boto3, sent through our session: its deadline, proxy and CAs hold here too."""
+
+    def __init__(self, region: str, key_id: str, secret: Secret, session: http.Session) -> None:
+        try:
+            import boto3  # noqa: PLC0415 - an optional extra
+            from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+            from botocore.config import Config  # noqa: PLC0415
+            from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+        except ImportError:
+            raise BadInput(
+                "field 'aws_secret_id' needs the package boto3, which is not installed",
+                next_step="install requirements-aws.txt into the virtualenv that the script runs with",
+            ) from None
+        self._errors: tuple[type[Exception], ...] = (BotoCoreError,)
+        self._refusals: tuple[type[Exception], ...] = (ClientError,)
+        self._no_credential: tuple[type[Exception], ...] = (NoCredentialsError,)
+        self._session = session
+        self._answer = AWSResponse
+        self._client = boto3.client(
+            "secretsmanager",
+            region_name=region,
+            aws_access_key_id=key_id or None,
+            aws_secret_access_key=secret.reveal() or None,
+            # A write whose answer was lost is not repeated blindly; what is repeated here looks first.
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+        )
+        self._client.meta.events.register("before-send.secretsmanager", self._send)
+
+    def ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
+        """Make one call; raise ApiError for any answer but the one that was asked for."""
+        try:
+            answer = getattr(self._client, operation)(**parameters)
+        except self._refusals as error:
+            raise _refused(action, getattr(error, "response", {})) from None
+        except self._no_credential:
+            raise Refused(
+                f"{SYSTEM}: {action}: no AWS credential was found",
+                next_step="attach a record with the two 'aws_' key fields, or give the host a role",
+            ) from None
+        except self._errors as error:
+            raise ApiError(SYSTEM, action, f"no usable answer ({type(error).__name__})") from None
+        except OSError as error:
+            raise http.no_answer(SYSTEM, action, error) from None
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            # What botocore's own reading of a strange answer (a web page, half a body) ends in.
+            raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+        # Every answer that is read here names the secret; a web page does not.
+        if not isinstance(answer, dict) or not answer.get("ARN"):
+            raise ApiError(SYSTEM, action, "the answer is not readable")
+        return answer
+
+    def _send(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own
+        headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
+        answer = self._session.request(request.method, request.url, headers=headers, data=request.body)
+        return self._answer(request.url, answer.status_code, answer.headers, _Body(answer.content))
+
+
+class _Body(io.BytesIO):
+    """An answer's body, as botocore reads it."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        """Give all of it."""
+        yield self.read()
+
+
+class Mirror:
+    """One secret."""
+
+    def __init__(self, wire: Wire, secret_id: str, layout: Layout) -> None:
+        self._wire = wire
+        self._id = secret_id
+        self._layout = layout
+
+    @property
+    def name(self) -> str:
+        """The secret as messages name it."""
+        return f"AWS Secrets Manager {self._id}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The one secret."""
+        return [self.name]
+
+    def parts(self, credential: Credential) -> Mapping[str, str]:
+        """Return the secret's value once it holds this credential."""
+        layout, value = self._layout, credential.secret.reveal()
+        if layout.id_field:
+            return {self._id: json.dumps({layout.id_field: credential.key_id, layout.value_field: value})}
+        return {self._id: layout.form(value)}
+
+    def examine(self) -> Copy:
+        """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
+        described = self._ask("describe the secret", "describe_secret")
+        if described.get("DeletedDate"):
+            raise Refused(f"{SYSTEM}: secret {self._id} is scheduled for deletion", next_step="restore it first")
+        if described.get("RotationEnabled"):
+            raise Refused(
+                f"{SYSTEM}: AWS itself rotates secret {self._id}",
+                next_step="turn its rotation off, or take it out of 'aws_secret_id'",
+            )
+        return self.read()
+
+    def read(self) -> Copy:
+        """Read the version that readers get."""
+        try:
+            found = self._ask("read the secret", "get_secret_value", VersionStage=CURRENT)
+        except ApiError as error:
+            # A secret without any version; that there is a secret, `examine` has seen.
+            if error.name != "ResourceNotFoundException":
+                raise
+            return Copy({})
+        text = found.get("SecretString") or ""
+        if text in ("", _EMPTY):
+            return Copy({}, origin=found.get("VersionId"))
+        Secret(text)
+        key_id = self._key_id(text)
+        return Copy({self._id: text}, key_id, "" if key_id else "a value", found.get("VersionId"))
+
+    def write(self, publication: Publication) -> None:
+        """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
+        for text in self.parts(publication.credential).values():
+            self._put(text, publication.rotation_id)
+
+    def put_back(self, before: Copy, publication: Publication | None) -> None:
+        """Make the version current again that was before, where this publication is current now."""
+        if publication is None:
+            return
+        written, now = self.parts(publication.credential), self.read()
+        if not now.holds(written):
+            return
+        if before.origin:
+            self._ask(
+                "put the secret back",
+                "update_secret_version_stage",
+                VersionStage=CURRENT,
+                MoveToVersionId=before.origin,
+                RemoveFromVersionId=now.origin,
+            )
+        else:
+            self._put(_EMPTY, f"{publication.rotation_id} put back")
+        if self.read().holds(written):
+            raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
+
+    def retire(self, kept: Sequence[str]) -> None:
+        """Nothing to do: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself."""
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _put(self, text: str, about: str) -> None:
+        # The same token with the same value is the same version: a put may be repeated.
+        token = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._id} {about}"))
+        self._ask("put the secret", "put_secret_value", SecretString=text, ClientRequestToken=token)
+
+    def _key_id(self, text: str) -> str:
+        try:
+            held = json.loads(text) if self._layout.id_field else {}
+        except ValueError:
+            held = {}
+        return str(held.get(self._layout.id_field) or "") if isinstance(held, dict) else ""
+
+    def _ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
+        return self._wire.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
+
+
+def _refused(action: str, response: Mapping[str, Any]) -> ApiError:
+    name = str(response.get("Error", {}).get("Code") or "")
+    about = response.get("ResponseMetadata", {})
+    code = about.get("HTTPStatusCode")
+    name = name if re.fullmatch(r"[A-Za-z]{1,60}", name) else ""
+    return ApiError(
+        SYSTEM,
+        action,
+        http.phrase(code) + (f" ({name})" if name else "") if code else "the answer is not readable",
+        code=code,
+        name=name,
+        retry_after=http.retry_after(about.get("HTTPHeaders") or {}),
+        next_step=_NEXT_STEPS.get(name, ""),
+        busy=name in _BUSY,
+    )
