@@ -50,6 +50,7 @@ class Cloud:
     authorities: host names of its login service, the preferred one first.
     issuer: host name in the `iss` of the tokens its resources get.
     vaults, graph, management: host names of the resources tokens are asked for.
+    core: host name of management's older name as a resource; Microsoft's clients still ask for it.
     """
 
     authorities: tuple[str, ...]
@@ -57,11 +58,17 @@ class Cloud:
     vaults: str
     graph: str
     management: str
+    core: str
+
+    @property
+    def management_audiences(self) -> set[str]:
+        """The resources whose tokens Resource Manager takes."""
+        return {f"https://{host}" for host in (self.management, self.core)}
 
     @property
     def resources(self) -> set[str]:
         """The resources every tenant of this cloud knows."""
-        return {f"https://{host}" for host in (self.vaults, self.graph, self.management)}
+        return {f"https://{host}" for host in (self.vaults, self.graph)} | self.management_audiences
 
 
 CLOUDS = (
@@ -71,6 +78,7 @@ CLOUDS = (
         "vault.azure.net",
         "graph.microsoft.com",
         "management.azure.com",
+        "management.core.windows.net",
     ),
     Cloud(
         ("login.microsoftonline.us",),
@@ -78,6 +86,7 @@ CLOUDS = (
         "vault.usgovcloudapi.net",
         "graph.microsoft.us",
         "management.usgovcloudapi.net",
+        "management.core.usgovcloudapi.net",
     ),
     Cloud(
         ("login.chinacloudapi.cn", "login.partner.microsoftonline.cn"),
@@ -85,6 +94,7 @@ CLOUDS = (
         "vault.azure.cn",
         "microsoftgraph.chinacloudapi.cn",
         "management.chinacloudapi.cn",
+        "management.core.chinacloudapi.cn",
     ),
 )
 
