@@ -21,6 +21,7 @@ from typing import ClassVar, TypeVar
 from sandbox.clock import Clock
 from sandbox.gateway import Gateway
 from sandbox.services import entra, keeper
+from sandbox.services.container_apps import ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
@@ -44,8 +45,9 @@ class Services:
         self.entra = Entra(self.clock)
         self.graph = Graph(self.clock, self.entra)
         self.key_vault = KeyVault(self.clock, self.entra)
+        self.container_apps = ContainerApps(self.clock, self.entra, self.key_vault)
         self.wire = Wire(directory)
-        for service in (self.keeper, self.seeq, self.entra, self.graph, self.key_vault):
+        for service in (self.keeper, self.seeq, self.entra, self.graph, self.key_vault, self.container_apps):
             for host in service.hosts:
                 self.wire.add(host, service.app)
 
