@@ -34,7 +34,7 @@ bundle: $(DEV)
 clean:
 	rm -rf .venv .venv-runtime dist .mypy_cache .ruff_cache .hypothesis
 
-$(DEV): requirements.txt requirements-dev.txt
+$(DEV): requirements.txt requirements-aws.txt requirements-dev.txt
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -21,6 +21,7 @@ from typing import ClassVar, TypeVar
 from sandbox.clock import Clock
 from sandbox.gateway import Gateway
 from sandbox.services import entra, keeper
+from sandbox.services.aws import Aws
 from sandbox.services.container_apps import ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
@@ -46,8 +47,10 @@ class Services:
         self.graph = Graph(self.clock, self.entra)
         self.key_vault = KeyVault(self.clock, self.entra)
         self.container_apps = ContainerApps(self.clock, self.entra, self.key_vault)
+        self.aws = Aws(self.clock)
         self.wire = Wire(directory)
-        for service in (self.keeper, self.seeq, self.entra, self.graph, self.key_vault, self.container_apps):
+        azure = (self.entra, self.graph, self.key_vault, self.container_apps)
+        for service in (self.keeper, self.seeq, *azure, self.aws):
             for host in service.hosts:
                 self.wire.add(host, service.app)
 
@@ -153,6 +156,7 @@ class AnyPlant(Services, abc.ABC):
             self.admin_password,
             *self.seeq.passwords(),
             *self.entra.values(),
+            *self.aws.values(),
             self.keeper.config()["privateKey"],
             self.keeper.config()["appKey"],
         }
