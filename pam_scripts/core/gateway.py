@@ -24,6 +24,7 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from pam_scripts import __version__
+from pam_scripts.core import diagnosis
 from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.ops_log import Entry
@@ -42,6 +43,7 @@ def run_fields(deadline: int = 120) -> tuple[Field, ...]:
     """Return the fields that every script's record may carry. deadline: seconds that a run takes at most by default."""
     return (
         Field("dry_run", "'True': look at everything, report, change nothing", default="False"),
+        Field("diagnose", "'True': tell what the script sees of its host, and do nothing else", default="False"),
         Field(
             "deadline_seconds",
             "seconds that the whole run may take, from 10 to 3600; the default grows by twice `health_seconds` where "
@@ -122,21 +124,44 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     # What libraries log could carry values, and a run's stderr is for its one line.
     logging.getLogger().addHandler(logging.NullHandler())
-    voice = Voice()
     arguments = _arguments(title)
-    run, json_line, status = _run(name, voice), arguments.json_lines, 0
-    try:
+
+    def get_job(run: Run) -> Job:
         if arguments.check:
-            job = fetch(run, arguments.record, arguments.credential, arguments.configuration)
-        else:
-            job = read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
+            return fetch(run, arguments.record, arguments.credential, arguments.configuration)
+        return read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
+
+    return carry_out(name, get_job, contract, script, Voice(), check=arguments.check, json_line=arguments.json_lines)
+
+
+def carry_out(  # noqa: PLR0913 - each is one fact of a run
+    name: str,
+    get_job: Callable[[Run], Job],
+    contract: Sequence[Field],
+    script: Callable[[Job, Settings, Run], None],
+    voice: Voice,
+    *,
+    check: bool,
+    json_line: bool = False,
+) -> int:
+    """Do one job, and say how it ended; return the exit status.
+
+    check: look only, whatever the record says. json_line: sum the run up in JSON at the end, as a record can ask for too.
+    """
+    run, status = _run(name, voice), 0
+    timer: threading.Timer | None = None
+    try:
+        job = get_job(run)
         settings = Settings(job.user, contract)
+        if settings.flag("diagnose") and not check:
+            diagnosis.tell(voice.say)
+            return 0
         json_line = settings.choice("log_format", "text", "json") == "json" or json_line
         run.entry.environment, run.entry.reason = settings.text("environment"), settings.text("rotation_reason")
         run.deadline = Deadline(_seconds(job, settings))
-        run.dry_run = arguments.check or settings.flag("dry_run")
+        run.dry_run = check or settings.flag("dry_run")
         run.ca_bundle = _ca_bundle(settings)
-        _end_in_order(run, voice)
+        timer = _end_in_order(run, voice)
         script(job, settings, run)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
         error = failure if isinstance(failure, PamScriptError) else NotCertain(defect(failure))
@@ -145,6 +170,9 @@ def main(
             error.state = error.state or "nothing changed"
         voice.fail(error)
         run.entry.error, status = str(error), error.status
+    finally:
+        if timer:
+            timer.cancel()
     if json_line:
         voice.say(run.entry.line(status))
     return status
@@ -212,8 +240,11 @@ def _ca_bundle(settings: Settings) -> str:
     return path
 
 
-def _end_in_order(run: Run, voice: Voice) -> None:
-    """See to it that the run ends: in order when it is told to stop, and from outside where a call hangs."""
+def _end_in_order(run: Run, voice: Voice) -> threading.Timer:
+    """See to it that the run ends: in order when it is told to stop, and from outside where a call hangs.
+
+    Returns what ends it from outside, to be cancelled once the run is over.
+    """
 
     def stop(number: int, _frame: object) -> None:
         run.deadline.stop(f"stopped by {signal.Signals(number).name}")
@@ -235,6 +266,7 @@ def _end_in_order(run: Run, voice: Voice) -> None:
     timer = threading.Timer(run.deadline.seconds + _GRACE, end)
     timer.daemon = True
     timer.start()
+    return timer
 
 
 def read_plan(job: Job, settings: Settings, life: timedelta | None) -> Plan:

@@ -198,7 +198,11 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     shared to the application. Raises BadInput where a named record is not shared.
     """
     client = Client(read_config(), Session(run.deadline))
-    records = patiently(run.deadline, lambda: client.fetch([]))
+    return job_among(patiently(run.deadline, lambda: client.fetch([])), uid, attached, configuration)
+
+
+def job_among(records: Mapping[str, Any], uid: str, attached: Sequence[str] = (), configuration: str = "") -> Job:
+    """Put a job together from records that were fetched before, by UID; as `fetch_job` does."""
     if uid in records:
         attached = attached or _script_credentials(records[uid])
     configurations = [other for other, record in records.items() if _is_configuration(record)]

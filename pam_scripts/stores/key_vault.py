@@ -98,44 +98,60 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
 
     Raises BadInput for a vault or a prefix that Key Vault could not have.
     """
-    prefix, combined = settings.text("secret_name_prefix"), settings.flag("key_vault_combined")
-    stem = f"{prefix}-{target.id}"
-    parts = [*([layout.both_part] if combined else []), layout.id_part, layout.value_part]
-    names = {part: f"{stem}-{part}" for part in parts}
     tag = target.tag or target.id
-    return _mirrors(job, settings, "secret_name_prefix", layout, names, tag, app, session)
+    return _mirrors(places_of(job, settings, layout, target), layout, tag, app, session)
 
 
 def value_mirrors(
     job: Job, settings: Settings, layout: Layout, app: entra.AppSecret | None, session: http.Session
 ) -> list[Store]:
     """Return the mirrors of a value that stands alone: in every vault the one secret that `secret_name` names."""
-    names = {layout.value_part: settings.text("secret_name")}
-    if settings.text("key_vault_name") and not names[layout.value_part]:
+    return _mirrors(value_places_of(job, settings, layout), layout, job.user.uid, app, session)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record asks for a mirror: the vault's URL, whom to log in at, the secrets' names by part."""
+
+    url: str
+    authority: str
+    names: Mapping[str, str]
+
+
+def places_of(job: Job, settings: Settings, layout: Layout, target: Target) -> list[Place]:
+    """Return where a record asks for its mirrors; raise BadInput as `mirrors` does."""
+    stem = f"{settings.text('secret_name_prefix')}-{target.id}"
+    combined = [layout.both_part] if settings.flag("key_vault_combined") else []
+    names = {part: f"{stem}-{part}" for part in (*combined, layout.id_part, layout.value_part)}
+    return _places(job, settings, "secret_name_prefix", names)
+
+
+def value_places_of(job: Job, settings: Settings, layout: Layout) -> list[Place]:
+    """Return where a record asks for the mirrors of a value that stands alone; raise BadInput as `mirrors` does."""
+    name = settings.text("secret_name")
+    if settings.text("key_vault_name") and not name:
         raise BadInput(f"{job.user.shown}: field 'secret_name' is empty; enter the secret's name in Key Vault")
-    return _mirrors(job, settings, "secret_name", layout, names, job.user.uid, app, session)
+    return _places(job, settings, "secret_name", {layout.value_part: name})
 
 
-def _mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
-    job: Job,
-    settings: Settings,
-    naming: str,
-    layout: Layout,
-    names: Mapping[str, str],
-    tag: str,
-    app: entra.AppSecret | None,
-    session: http.Session,
-) -> list[Store]:
+def _places(job: Job, settings: Settings, naming: str, names: Mapping[str, str]) -> list[Place]:
     vaults = [name for part in settings.text("key_vault_name").split(",") if (name := part.strip())]
-    found = dict.fromkeys(_vault(name, entra.find_cloud(job).vault_suffix) for name in vaults)
+    suffix = entra.find_cloud(job).vault_suffix if vaults else ""
+    found = dict.fromkeys(_vault(name, suffix) for name in vaults)
     for made in names.values() if found else ():
         if not re.fullmatch(_SECRET_NAME, made):
             raise BadInput(
                 f"{job.user.shown}: field '{naming}' makes the secret name '{made[:140]}'",
                 next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten it",
             )
-    credentials = {authority: entra.log_in(app, authority, session) for _, authority in found}
-    return [Mirror(url, credentials[authority], layout, names, tag, session) for url, authority in found]
+    return [Place(url, authority, names) for url, authority in found]
+
+
+def _mirrors(
+    places: Sequence[Place], layout: Layout, tag: str, app: entra.AppSecret | None, session: http.Session
+) -> list[Store]:
+    credentials = {place.authority: entra.log_in(app, place.authority, session) for place in places}
+    return [Mirror(place.url, credentials[place.authority], layout, place.names, tag, session) for place in places]
 
 
 def _vault(name: str, suffix: str) -> tuple[str, str]:
