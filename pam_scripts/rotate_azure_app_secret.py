@@ -45,21 +45,28 @@ IN_KEY_VAULT = key_vault.Layout(
 IN_AWS = aws_secrets_manager.Layout("client_secret_id", "client_secret")
 
 
+def target_of(_job: Job, settings: Settings) -> key_vault.Target:
+    """Return whose secret it is."""
+    return key_vault.Target(
+        settings.text("application_object_id", r"[0-9A-Fa-f-]{36}", "an id such as 0fe1...: 36 characters")
+    )
+
+
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, rotate."""
-    application_id = settings.text("application_object_id", r"[0-9A-Fa-f-]{36}", "an id such as 0fe1...: 36 characters")
+    target = target_of(job, settings)
     plan = gateway.read_plan(job, settings, timedelta(days=settings.number("expiry_days", 1, 730)))
     settling = settings.number("settling_seconds", 0, 600)
     cloud, app = entra.find_cloud(job), entra.find_app(job, its_own=True)
     session = Session(run.deadline, run.ca_bundle)
     mirrors = [
-        *key_vault.mirrors(job, settings, IN_KEY_VAULT, key_vault.Target(application_id), app, session),
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = AppSecrets(
         Graph(cloud, entra.log_in(app, cloud.authority, session), session),
-        application_id,
+        target.id,
         tenant_id=app.tenant_id if app else "",
         admin_client_id=app.client_id if app else "",
         rotates_itself=app is not None and app.record_uid == job.user.uid,

@@ -44,19 +44,26 @@ IN_KEY_VAULT = key_vault.Layout(
 IN_AWS = aws_secrets_manager.Layout("access_key_id", "access_key_password")
 
 
+def target_of(_job: Job, settings: Settings) -> key_vault.Target:
+    """Return whose key it is."""
+    return key_vault.Target(
+        settings.text("application_id", r"[0-9A-Za-z-]{1,64}", "a Seeq ID: letters, digits, hyphens")
+    )
+
+
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, rotate."""
-    application_id = settings.text("application_id", r"[0-9A-Za-z-]{1,64}", "a Seeq ID: letters, digits, hyphens")
+    target = target_of(job, settings)
     plan = gateway.read_plan(job, settings, timedelta(days=settings.number("expiry_days", 1, 3650)))
     server_url, login = find_admin(job, settings.text("seeq_server_url"))
     session = Session(run.deadline, run.ca_bundle)
     app = entra.find_app(job)
     mirrors = [
-        *key_vault.mirrors(job, settings, IN_KEY_VAULT, key_vault.Target(application_id), app, session),
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
-    issuer = ApplicationKeys(Server(server_url, login, session, run.say), application_id, run.say)
+    issuer = ApplicationKeys(Server(server_url, login, session, run.say), target.id, run.say)
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

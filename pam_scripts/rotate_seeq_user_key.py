@@ -51,16 +51,18 @@ IN_KEY_VAULT = key_vault.Layout(
 IN_AWS = aws_secrets_manager.Layout("access_key_id", "access_key_password")
 
 
-def script(job: Job, settings: Settings, run: Run) -> None:
-    """Read the contract, put the parts together, rotate."""
+def user_of(job: Job, settings: Settings) -> tuple[str, str]:
+    """Return whose key it is: the user's Seeq ID and name, of which one may be empty."""
     user_id = settings.text("user_id", r"[0-9A-Za-z-]{1,64}", "a Seeq ID: letters, digits, hyphens")
     username = settings.text("username") or ("" if user_id else job.user.get("login"))
     if not user_id and not username:
         raise BadInput(f"{job.user.shown}: fields 'username' and 'user_id' and the login are empty; enter one of them")
-    days_between = settings.number("days_between_rotations", 1, 3650)
-    plan = gateway.read_plan(job, settings, None)
-    server_url, login = find_admin(job, settings.text("seeq_server_url"), its_own=True)
-    session = Session(run.deadline, run.ca_bundle)
+    return user_id, username
+
+
+def target_of(job: Job, settings: Settings) -> key_vault.Target:
+    """Return whose key it is, in a word that a secret's name may have."""
+    user_id, username = user_of(job, settings)
     # A user name has characters that a secret's name may not have.
     target_id = user_id or re.sub(r"[^0-9A-Za-z]+", "-", username).strip("-")
     if not target_id:
@@ -68,10 +70,19 @@ def script(job: Job, settings: Settings, run: Run) -> None:
             f"{job.user.shown}: the user name {username!r} has no letter or digit that a Key Vault name could take",
             next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
         )
-    target = key_vault.Target(target_id, user_id or username)
+    return key_vault.Target(target_id, user_id or username)
+
+
+def script(job: Job, settings: Settings, run: Run) -> None:
+    """Read the contract, put the parts together, rotate."""
+    user_id, username = user_of(job, settings)
+    days_between = settings.number("days_between_rotations", 1, 3650)
+    plan = gateway.read_plan(job, settings, None)
+    server_url, login = find_admin(job, settings.text("seeq_server_url"), its_own=True)
+    session = Session(run.deadline, run.ca_bundle)
     app = entra.find_app(job)
     mirrors = [
-        *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
+        *key_vault.mirrors(job, settings, IN_KEY_VAULT, target_of(job, settings), app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)

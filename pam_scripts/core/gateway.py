@@ -146,7 +146,8 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
-    check: look only, whatever the record says. json_line: sum the run up in JSON at the end, as a record can ask for too.
+    check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
+    can ask for that too.
     """
     run, status = _run(name, voice), 0
     timer: threading.Timer | None = None

@@ -15,10 +15,10 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from sandbox.clock import Clock
     from sandbox.services.entra import Entra
+
+T = TypeVar("T")
 
 Right = Literal["get", "list", "set", "delete", "recover", "purge"]
 """What a caller may do with the secrets of a vault, in the words of the REST reference."""
@@ -449,24 +451,24 @@ class KeyVault:
     def _list(self, call: _Call) -> Response:
         return _page(
             call,
-            [
-                {**_bundle(call.vault, secret, secret.versions[-1]), "id": _id(call.vault, secret)}
-                for secret in self._present(call.vault, deleted=False)
-            ],
+            self._present(call.vault, deleted=False),
+            lambda secret: {**_bundle(call.vault, secret, secret.versions[-1]), "id": _id(call.vault, secret)},
+            lambda secret: secret.name.lower(),
         )
 
     def _list_versions(self, call: _Call) -> Response:
         secret = self._active(call.vault, call.name)
         versions = sorted(secret.versions, key=lambda one: one.version) if secret else []
-        return _page(call, [_bundle(call.vault, secret, one) for one in versions] if secret else [])
+        if secret is None:
+            return _page(call, [], dict, str)
+        return _page(call, versions, lambda one: _bundle(call.vault, secret, one), lambda one: one.version)
 
     def _list_deleted(self, call: _Call) -> Response:
         return _page(
             call,
-            [
-                {**_deleted_bundle(call.vault, secret), "id": _id(call.vault, secret)}
-                for secret in self._present(call.vault, deleted=True)
-            ],
+            self._present(call.vault, deleted=True),
+            lambda secret: {**_deleted_bundle(call.vault, secret), "id": _id(call.vault, secret)},
+            lambda secret: secret.name.lower(),
         )
 
 
@@ -515,8 +517,11 @@ def _deleted_bundle(vault: _Vault, secret: _Secret) -> dict[str, Any]:
     }
 
 
-def _page(call: _Call, items: list[dict[str, Any]]) -> Response:
-    """Cut one page out of a list; the link to the next one says after which item it begins."""
+def _page(call: _Call, items: Sequence[T], show: Callable[[T], dict[str, Any]], place: Callable[[T], str]) -> Response:
+    """Cut one page out of a list that is ordered by `place`; the link to the next one says after which item it begins.
+
+    show: puts an item into words; only what is on the page is.
+    """
     parameters = call.request.query_params
     size = parameters.get("maxresults", str(PAGE))
     if not size.isdigit() or not 1 <= int(size) <= PAGE:
@@ -525,16 +530,16 @@ def _page(call: _Call, items: list[dict[str, Any]]) -> Response:
         marker = json.loads(base64.urlsafe_b64decode(parameters.get("$skiptoken", "IiI=")))
     except ValueError:
         raise _invalid("$skiptoken") from None
-    rest = [item for item in items if item["id"].lower() > marker]
+    rest = [item for item in items if place(item) > marker]
     page, more = rest[: int(size)], rest[int(size) :]
     link = None
     if more:
-        token = base64.urlsafe_b64encode(json.dumps(page[-1]["id"].lower()).encode()).decode()
+        token = base64.urlsafe_b64encode(json.dumps(place(page[-1])).encode()).decode()
         link = (
             f"{call.vault.url}:443{call.request.url.path}?api-version={parameters['api-version']}"
             f"&$skiptoken={token}&maxresults={size}"
         )
-    return JSONResponse({"value": page, "nextLink": link})
+    return JSONResponse({"value": [show(item) for item in page], "nextLink": link})
 
 
 def _properties(body: dict[str, Any]) -> dict[str, Any]:

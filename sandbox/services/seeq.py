@@ -14,7 +14,7 @@ import secrets
 import string
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -157,6 +157,8 @@ class Seeq:
     archived_keys_listed: archived keys stay in listings, with `isArchived`.
     archived_applications_found: an archived application is answered, with `isArchived`; else 404.
     applications_readable: users without the right to manage applications may read them; else 404.
+    applications_list_keys: the list of applications carries their keys, as its model says; else only
+        `GET /applications/{id}` does.
     key_creation_enabled: `Authentication/AccessKey/Creation/Enabled`: users may create keys for
         themselves. User administrators always may.
     keys_of_others_readable: users who may not make keys for others may list theirs; else 403.
@@ -173,6 +175,7 @@ class Seeq:
         self.archived_keys_listed = True
         self.archived_applications_found = True
         self.applications_readable = True
+        self.applications_list_keys = True
         self.key_creation_enabled = True
         self.keys_of_others_readable = False
         self.validity_without_user_login = 14 * 24 * 60
@@ -489,12 +492,13 @@ class Seeq:
 
     def _get_applications(self, call: _Call) -> tuple[Any, dict[str, str]]:
         readable = self.applications_readable or call.user.administers_users
-        found = [
-            self._application_output(application, call.user)
-            for application in self._applications.values()
-            if readable and not application.is_archived
-        ]
-        return _page(call, "applications", "/api/applications", found), {}
+        found = [each for each in self._applications.values() if readable and not each.is_archived]
+        page = _page(call, "applications", "/api/applications", found)
+        # Only what is on the page is put into words: a thousand applications have a thousand keys.
+        shown = [self._application_output(application, call.user) for application in page["applications"]]
+        if not self.applications_list_keys:
+            shown = [{**each, "accessKeys": None} for each in shown]
+        return {**page, "applications": shown}, {}
 
     def _generate_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
         application = self._visible_application(call)
@@ -703,7 +707,7 @@ def _timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
-def _page(call: _Call, name: str, path: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _page(call: _Call, name: str, path: str, rows: Sequence[Any]) -> dict[str, Any]:
     offset, limit = call.number("offset", 0), call.number("limit", _DEFAULT_PAGE)
 
     def href(start: int) -> str:

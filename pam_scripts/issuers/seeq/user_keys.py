@@ -16,6 +16,7 @@ from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key
 from pam_scripts.issuers.seeq.server import SYSTEM, Login, Server
 
 _PAGE = 100
+VALIDITY = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
 # Only administrators may read whether it is; they are also those whom it does not stop.
 _NOT_ALLOWED = (
     f"the server may have users' own access keys disabled (Authentication/AccessKey/Creation/Enabled); {GRANT}"
@@ -35,6 +36,11 @@ class User:
     validity: float | None
     last_login: datetime | None
     is_enabled: bool = True
+
+    @property
+    def lasting(self) -> str:
+        """How long the user's keys work, as messages say it."""
+        return f"{self.validity or 0:g} minutes after the user's last login"
 
 
 class UserKeys(Keys):
@@ -90,7 +96,8 @@ class UserKeys(Keys):
             self._refuse_dead_keys(self._user)
         action = f"list access keys of {self.target}"
         items = self._pages(f"/accesskeys?userId={quote(self._user.id, safe='')}", "keys", action)
-        return [read_key(item, action) for item in items if not item.get("isArchived") and self._is_ours(item)]
+        ours = [item for item in items if is_ours(item, self._owner, self._key_label, every_label=self._every_label)]
+        return [read_key(item, action) for item in ours if not item.get("isArchived")]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login may not make keys for this user, as far as the server tells."""
@@ -110,20 +117,13 @@ class UserKeys(Keys):
         if self._own_login:
             self._server.change_login(Login(credential.key_id, credential.secret))
 
-    def _is_ours(self, item: Mapping[str, Any]) -> bool:
-        name, words = str(item.get("name") or ""), str(item.get("description") or "")
-        if self._every_label or name.startswith(f"keeper:{self._owner}:"):
-            return True
-        # What another record's rotation has made is that record's, whatever its label.
-        return self._key_label in (name, words) and not name.startswith("keeper:")
-
     def _find_user(self) -> User:
         me = self._server.get("/users/me", "read the login's own user")
         wanted = (self._username or "").lower()
         if self._user_id and self._user_id.upper() != str(me.get("id")).upper():
             return self._read_user(self._user_id)
         if self._user_id or not wanted or wanted == str(me.get("username") or "").lower():
-            return _user(me)
+            return read_user(me)
         action = f"look for user {self._username}"
         found = self._pages(f"/users?usernameSearch={quote(self._username, safe='')}", "users", action)
         exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
@@ -137,7 +137,7 @@ class UserKeys(Keys):
 
     def _read_user(self, user_id: str) -> User:
         try:
-            return _user(self._server.get(f"/users/{quote(user_id, safe='')}", f"read user {user_id}"))
+            return read_user(self._server.get(f"/users/{quote(user_id, safe='')}", f"read user {user_id}"))
         except ApiError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 error.next_step = "check 'user_id'"
@@ -145,23 +145,12 @@ class UserKeys(Keys):
 
     def _refuse_dead_keys(self, user: User) -> None:
         """Say before anything is made when keys of this user cannot work, or not until the next rotation."""
-        if not user.is_enabled:
-            raise Refused(f"{SYSTEM}: {self.target} is disabled", next_step="enable the user, or stop rotating the key")
-        if user.validity is None:
-            return
-        setting = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
-        if user.validity <= 0:
-            raise Refused(f"{SYSTEM}: access keys of {self.target} are disabled", next_step=f"raise {setting}")
-        minutes = f"{user.validity:g} minutes after the user's last login"
-        if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
-            raise Refused(
-                f"{SYSTEM}: access keys of {self.target} work for {minutes}, which was {iso(user.last_login)}",
-                next_step=f"have the user log in, or raise {setting}",
-            )
-        if user.validity < self._days_between * 24 * 60:
+        if dead := why_dead(user, self.target):
+            raise dead
+        if user.validity is not None and user.validity < self._days_between * 24 * 60:
             self._warn(
-                f"access keys of {self.target} work for {minutes} only: the new key dies before the next rotation "
-                f"in {self._days_between} days, unless the user logs in; raise {setting}"
+                f"access keys of {self.target} work for {user.lasting} only: the new key dies before the next rotation "
+                f"in {self._days_between} days, unless the user logs in; raise {VALIDITY}"
             )
 
     def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
@@ -181,7 +170,33 @@ class UserKeys(Keys):
                 return found
 
 
-def _user(answer: Mapping[str, Any]) -> User:
+def is_ours(item: Mapping[str, Any], owner: str, key_label: str, *, every_label: bool) -> bool:
+    """Say whether a key, as Seeq lists it, is the Keeper record `owner`'s to replace."""
+    name, words = str(item.get("name") or ""), str(item.get("description") or "")
+    if every_label or name.startswith(f"keeper:{owner}:"):
+        return True
+    # What another record's rotation has made is that record's, whatever its label.
+    return key_label in (name, words) and not name.startswith("keeper:")
+
+
+def why_dead(user: User, target: str) -> Refused | None:
+    """Say why no key of this user can work, None where one can."""
+    if not user.is_enabled:
+        return Refused(f"{SYSTEM}: {target} is disabled", next_step="enable the user, or stop rotating the key")
+    if user.validity is None:
+        return None
+    if user.validity <= 0:
+        return Refused(f"{SYSTEM}: access keys of {target} are disabled", next_step=f"raise {VALIDITY}")
+    if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
+        return Refused(
+            f"{SYSTEM}: access keys of {target} work for {user.lasting}, which was {iso(user.last_login)}",
+            next_step=f"have the user log in, or raise {VALIDITY}",
+        )
+    return None
+
+
+def read_user(answer: Mapping[str, Any]) -> User:
+    """Read one user as Seeq shows them; what it does not show is left open."""
     effective = answer.get("effectiveAccessKeyValidityDuration") or {}
     validity = answer.get("accessKeyValidityDuration")
     if isinstance(effective.get("value"), int | float):
