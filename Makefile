@@ -39,7 +39,7 @@ $(DEV): requirements.txt requirements-aws.txt requirements-dev.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-$(RUNTIME): requirements.txt
+$(RUNTIME): requirements.txt requirements-aws.txt
 	$(PYTHON) -m venv --clear .venv-runtime
-	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-aws.txt
 	@touch $@

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sandbox.clock import Clock
 from sandbox.gateway import Gateway
 from sandbox.services import entra, keeper
 from sandbox.services.aws import Aws
-from sandbox.services.container_apps import ContainerApps
+from sandbox.services.container_apps import ContainerApp, ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
@@ -80,6 +80,7 @@ class AnyPlant(Services, abc.ABC):
     old_key_id, old_password: the key that is there before the first rotation.
     attached: uids of the records attached to the script. user_uid: the PAM User record.
     azure_app, azure_secret: the application that the script logs in to Azure as.
+    apps: the container apps that read the mirror. aws_secret: the mirror in AWS, empty where there is none.
     """
 
     outputs: ClassVar[Mapping[str, str]]
@@ -95,6 +96,8 @@ class AnyPlant(Services, abc.ABC):
         self.first_time = first_time
         self.cloud = CLOUDS[cloud]
         self.attached: list[str] = []
+        self.apps: list[ContainerApp] = []
+        self.subscription_id = self.aws_secret = self.aws_key_id = ""
         self.admin_password = "correct horse battery staple"
         self.tenant_id = self.entra.add_tenant(authority=self.cloud.authorities[0])
         self.vault_url = self.key_vault.add_vault(VAULT, self.tenant_id, self.cloud.vaults)
@@ -129,6 +132,31 @@ class AnyPlant(Services, abc.ABC):
     def name_secrets(self, stem: str) -> None:
         """Say what the mirror's secrets begin with: prefix, hyphen, target."""
         self.id_name, self.password_name, self.combined_name = (f"{stem}-{part}" for part in self._parts)
+
+    def add_app(self, name: str, secret: str = "", **settings: Any) -> ContainerApp:  # noqa: ANN401 - of ContainerApp
+        """Add a container app that reads one secret of the vault, and name it in the record among its consumers.
+
+        secret: which one; the combined secret where none is given. settings: those of `ContainerApp`.
+        """
+        if not self.subscription_id:
+            self.subscription_id = self.container_apps.add_subscription(self.tenant_id)
+            self.container_apps.grant(self.subscription_id, self.azure_app.client_id)
+            self.set_field("subscription_id", self.subscription_id, self.configuration_uid)
+        reads = {"credential": (VAULT, secret or self.combined_name)}
+        app = self.container_apps.add_app(self.subscription_id, "plant-apps", name, reads=reads, **settings)
+        self.apps.append(app)
+        self.set_field("container_apps", ", ".join(f"plant-apps/{one.name}" for one in self.apps))
+        return app
+
+    def add_aws_mirror(self, name: str, value: str | None = None) -> None:
+        """Have a secret in AWS Secrets Manager that the record asks to be kept too, and attach who may write it."""
+        self.aws_secret = name
+        self.aws.add_secret(name, value)
+        self.aws_key_id, key = self.aws.add_identity("rotation")
+        custom = [keeper.text("aws_access_key_id", self.aws_key_id), keeper.secret("aws_secret_access_key", key)]
+        self.attached.append(self.keeper.add_record("login", "AWS admin", custom=custom))
+        self.set_field("aws_secret_id", name)
+        self.set_field("aws_region", self.aws.regions[0])
 
     # -- what a run is given ----------------------------------------------------------------------
 
@@ -204,7 +232,10 @@ class AnyPlant(Services, abc.ABC):
                 keeper.text("Private Key Type", "ssh-rsa"),
             ],
         )
-        self.gateway = Gateway(self.keeper, self.configuration_uid)
+        self.gateway = self._make_gateway()
+
+    def _make_gateway(self) -> Gateway:
+        return Gateway(self.keeper, self.configuration_uid)
 
 
 class _SeeqPlant(AnyPlant):

@@ -29,8 +29,9 @@ from pam_scripts.core.roles import Consumer, Copy, Credential, Issuer, Key, Plan
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
 
-# Seconds between one look at consumers that are not well yet and the next.
+# Seconds between one look at consumers that are not well yet and the next: a part of what they may take, this at most.
 HEALTH_PAUSE = 2.0
+_LOOKS = 60
 
 # Seconds between a login with the new key and the next.
 _FIRST_PAUSE = 0.3
@@ -322,7 +323,7 @@ def _reload(attempt: _Attempt, consumers: Sequence[Consumer], seconds: float) ->
 
 def _wait_for_health(consumers: Sequence[Consumer], seconds: float, run: Run) -> dict[str, str]:
     """Wait until all are well, or the time is up; return the names of those that are not, and what is wrong."""
-    give_up = run.deadline.left() - seconds
+    give_up, pause = run.deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS)
     ill, waiting = {}, list(consumers)
     while True:
         for consumer in tuple(waiting):
@@ -337,9 +338,9 @@ def _wait_for_health(consumers: Sequence[Consumer], seconds: float, run: Run) ->
                 waiting.remove(consumer)
                 del ill[consumer.name]
                 run.say(f"Healthy: {consumer.name}")
-        if not waiting or run.deadline.left() - HEALTH_PAUSE <= max(give_up, 0.0):
+        if not waiting or run.deadline.left() - pause <= max(give_up, 0.0):
             return ill
-        run.deadline.wait(HEALTH_PAUSE)
+        run.deadline.wait(pause)
 
 
 # -- 6. the last look ---------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""The plant for `publish_secret`: a connection string in Key Vault, and the services that read it.
+
+The record's login is known to a database. Either Keeper rotates its password there, and the script
+is told the new one; or the value is made by the script, and whoever reads it takes it as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from sandbox.plant import VAULT, AnyPlant, Issued
+from sandbox.services import keeper
+
+SECRET = "ConnectionStrings--DefaultConnection"
+TEMPLATE = "Server=sql.example.com;User Id={login};Password={password};Encrypt=True"
+STAGE_VAULT = "stage-vault"
+
+
+class PublishPlant(AnyPlant):
+    """A database login whose connection string stands in two vaults.
+
+    value_format: what the record says of the value. old_password: the one that stands everywhere
+    before the first run. new_password: what Keeper made, and hands to the next run.
+    """
+
+    outputs = MappingProxyType({"value": "secret", "rotated_at": "text", "last_rotation": "multiline"})
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        mirrored: bool = True,
+        first_time: bool = False,
+        value_format: str = "keeper",
+        template: str = TEMPLATE,
+    ) -> None:
+        super().__init__(directory, mirrored=mirrored, first_time=first_time)
+        self.value_format = value_format
+        self.template = template
+        self.old_key_id, self.old_password = "", "the password of last year"
+        self.new_password = new_password()
+        self._given = {self.old_password, self.new_password}
+        self.id_name = self.password_name = self.combined_name = SECRET
+        self.vaults = (VAULT, STAGE_VAULT)
+        self.key_vault.add_vault(STAGE_VAULT, self.tenant_id, self.cloud.vaults)
+        self.key_vault.grant(STAGE_VAULT, self.azure_app.client_id)
+        for vault in self.vaults if mirrored and not first_time else ():
+            self.key_vault.set(vault, SECRET, self.written(self.old_password))
+        self._add_configuration(self.azure_app, self.azure_secret)
+        self.user_uid = self.keeper.add_record(
+            "pamUser",
+            "ERP database",
+            fields=[keeper.login("erp_user"), keeper.password(self.new_password)],
+            custom=[
+                keeper.text("value_format", value_format),
+                keeper.text("value_template", template),
+                keeper.text("secret_name", SECRET),
+                keeper.text("key_vault_name", ", ".join(self.vaults) if mirrored else ""),
+                *([keeper.secret("value", self.old_password)] if value_format != "keeper" and not first_time else []),
+            ],
+        )
+        self.gateway = self._make_gateway()
+
+    def written(self, value: str) -> str:
+        """Return the connection string for a value that needs no quotes."""
+        return self.template.replace("{login}", "erp_user").replace("{password}", value)
+
+    def value_in(self, text: str | None) -> str:
+        """Return the value in a connection string; empty for none, the whole text where it is not one of ours."""
+        if not text or text == "{}":
+            return ""
+        pattern = re.escape(self.written("\0")).replace("\0", "(.*)")
+        match = re.fullmatch(pattern, text)
+        return match[1] if match else text
+
+    def rotate_password(self) -> None:
+        """Have Keeper make the next password, put it into the database, and hand it to the next run."""
+        self.new_password = new_password()
+        self._given.add(self.new_password)
+
+    def holdings(self) -> Mapping[str, str]:
+        """Return the value that stands in each place, empty for none."""
+        places = {f"vault {vault}": self.value_in(self.key_vault.value(vault, SECRET)) for vault in self.vaults}
+        if self.value_format != "keeper":
+            places["Keeper"] = self.keeper.value(self.user_uid, "value") or ""
+        if self.aws_secret:
+            places["AWS"] = self.value_in(self.aws.value(self.aws_secret))
+        return places
+
+    def made(self) -> set[str]:
+        """Return every value that there ever was: given, or made by a run and written to the record."""
+        held = {
+            str(item["value"][0])
+            for data in self.keeper.history(self.user_uid)
+            for item in data["custom"]
+            if item.get("label") == "value" and item["value"]
+        }
+        return {*self._given, *held}
+
+    # -- what all plants have ---------------------------------------------------------------------
+
+    def payload(self, attached: Sequence[str] | None = None) -> bytes:
+        """Return what the Gateway pipes into the script, with the password that Keeper made."""
+        attached = self.attached if attached is None else attached
+        return self.gateway.payload(self.user_uid, attached=attached, new_password=self.new_password)
+
+    def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
+        """Refuse: there are no keys here."""
+        raise NotImplementedError(f"{label}: no system issues these values ({created_days_ago}, {expires_in_days})")
+
+    def issued(self) -> list[Issued]:
+        """Return nothing: no system issues these values."""
+        return []
+
+    def logs_in(self, key_id: str, value: str) -> bool:
+        """Say whether the database takes a value: the one that Keeper made last, or any that was made here."""
+        assert not key_id  # noqa: S101 - values have none
+        return value == self.new_password if self.value_format == "keeper" else value in self.made()
+
+    def secrets(self) -> set[str]:
+        """Return every secret value that was ever issued or given here."""
+        return {*super().secrets(), *self.made()}
+
+
+def new_password() -> str:
+    """Return a password such as Keeper makes, with characters that ask for quotes in some forms and not in others."""
+    return f"{secrets.token_hex(6)}$%!{secrets.token_hex(6)}"
