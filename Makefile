@@ -7,7 +7,7 @@ DEV := .venv/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
-.PHONY: demo test faults faults-all lint bundle clean
+.PHONY: demo test faults faults-all bench lint bundle clean
 
 demo: $(DEV) $(RUNTIME) bundle
 	@$(RUN) -m sandbox $(SCRIPT)
@@ -22,6 +22,10 @@ faults: $(DEV) $(RUNTIME)
 
 faults-all: $(DEV) $(RUNTIME)
 	FAULTS=all $(RUN) -m pytest --numprocesses=auto --timeout=7200 tests/faults $(ARGS)
+
+# What a rotation costs; see docs/performance.md. `make bench ARGS="--runs 1"` is the quick look.
+bench: $(DEV) $(RUNTIME)
+	@$(RUN) -m bench $(ARGS)
 
 lint: $(DEV)
 	$(RUN) -m ruff check .

@@ -23,7 +23,7 @@ NETWORK = (
     "xmlrpc",
 )
 WORDS = {"http.HTTPStatus"}  # names numbers, talks to nobody
-OUTSIDE = {"sandbox", "tests", "tools"}
+OUTSIDE = {"bench", "sandbox", "tests", "tools"}
 TEMPLATE_SET = ("commander.csv", "commander.json", "web.csv")
 
 

@@ -1,0 +1,1 @@
+"""What a rotation costs, measured against the sandbox: `make bench`."""

@@ -1,0 +1,182 @@
+"""The benchmark: `python -m bench`, or `make bench`. What it measures, and why: docs/performance.md.
+
+It prints figures and ratios, and judges nothing: how long something takes is the machine's affair, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import floor
+from bench.measure import Client, Figures, clients, median, most_in_flight, most_within, run, run_together, site
+from sandbox.log import Request
+
+# Name of each figure, how it is written, and the floor's own.
+FIGURES = (
+    ("requests", "requests", "{:.0f}"),
+    ("new TLS connections", "connections", "{:.0f}"),
+    ("wall time, s", "seconds", "{:.2f}"),
+    ("CPU time, s", "cpu", "{:.2f}"),
+    ("CPU time to the first request, s", "start_cpu", "{:.2f}"),
+    ("peak memory, MiB", "peak_mb", "{:.0f}"),
+)
+
+# Key Vault counts its limits by ten seconds:
+# https://learn.microsoft.com/azure/key-vault/general/service-limits
+LIMIT_PERIOD = 10
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What many rotations at once came to; `log` is what the sandbox saw of them."""
+
+    count: int
+    seconds: float
+    log: Sequence[Request]
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a rotation came to that deleted many old keys."""
+
+    old_keys: int
+    figures: Figures
+    deletions_at_once: int
+    refused: int
+
+
+def main() -> int:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a rotation costs.")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each kind, of which the median counts")
+    parser.add_argument("--round-trips", type=float, nargs="+", default=[0, 20, 100], metavar="MS")
+    parser.add_argument("--together", type=int, default=20, metavar="N", help="rotations started at once; 0: none")
+    parser.add_argument("--old-keys", type=int, default=500, metavar="N", help="keys to delete in one run; 0: none")
+    options = parser.parse_args()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(
+        f"Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
+        f"medians of {options.runs}; clients and sandbox share the machine"
+    )
+    farthest = max(options.round_trips)
+    away = farthest / 1000
+    with clients() as (ours, plain):
+        for client in (ours, plain):
+            with site(0) as plant:
+                run(client, plant)  # compiles what is imported, and makes the services' certificates
+        results = {
+            milliseconds: side_by_side((ours, plain), milliseconds / 1000, options.runs)
+            for milliseconds in options.round_trips
+        }
+        console.print(comparison(results))
+        console.print(f"The floor's chain: {floor.SET_UP} round trips to connect; {'; '.join(floor.chain())}")
+        alone = results[farthest][ours.name]
+        if options.together:
+            console.print(crowd_table(many_at_once(ours, options.together, away), alone, away))
+        if options.old_keys:
+            console.print(backlog_table(many_old_keys(ours, options.old_keys, away), alone, away))
+    return 0
+
+
+def side_by_side(each: Sequence[Client], round_trip: float, runs: int) -> Mapping[str, Figures]:
+    """Run the clients by turns, so that whatever else the machine does meets all alike; return their medians."""
+    figures: dict[str, list[Figures]] = {client.name: [] for client in each}
+    for _ in range(runs):
+        for client in each:
+            with site(round_trip) as plant:
+                figures[client.name].append(run(client, plant))
+    return {name: median(measured) for name, measured in figures.items()}
+
+
+def many_at_once(client: Client, count: int, round_trip: float) -> Crowd:
+    """Rotate the keys of so many applications, all started together."""
+    with site(round_trip, applications=count) as plant:
+        seconds = run_together(client, plant)
+        return Crowd(count, seconds, plant.wire.log)
+
+
+def many_old_keys(client: Client, old_keys: int, round_trip: float) -> Backlog:
+    """Rotate the key of an application that has so many old ones."""
+    with site(round_trip, old_keys=old_keys) as plant:
+        figures = run(client, plant)
+        deletions = [request for request in plant.wire.log if request.method == "DELETE"]
+        return Backlog(old_keys, figures, most_in_flight(deletions, round_trip), _refused(plant.wire.log))
+
+
+def comparison(results: Mapping[float, Mapping[str, Figures]]) -> Table:
+    """Make the table of this package, the plain client and the floor, by round trip in milliseconds."""
+    table = Table("round trip", "figure", title="One rotation")
+    for heading in ("this package", "plain client", "floor", "package / floor", "plain / floor", "package / plain"):
+        table.add_column(heading, justify="right")
+    for milliseconds, figures in results.items():
+        lowest = {
+            "requests": len(floor.STEPS),
+            "connections": floor.connections(),
+            "seconds": floor.round_trips() * milliseconds / 1000,
+        }
+        for name, attribute, form in FIGURES:
+            package, plain = (getattr(figures[client], attribute) for client in ("this package", "plain client"))
+            bottom = lowest.get(attribute)
+            table.add_row(
+                f"{milliseconds:g} ms",
+                name,
+                form.format(package),
+                form.format(plain),
+                "" if bottom is None else form.format(bottom),
+                _ratio(package, bottom),
+                _ratio(plain, bottom),
+                _ratio(package, plain),
+                end_section=name == FIGURES[-1][0],
+            )
+    return table
+
+
+def crowd_table(crowd: Crowd, alone: Figures, round_trip: float) -> Table:
+    """Make the table of many rotations at once."""
+    table = Table("figure", title=f"{crowd.count} rotations started at once, {round_trip * 1000:g} ms away")
+    table.add_column("", justify="right")
+    table.add_row("wall time of all, s", f"{crowd.seconds:.2f}")
+    table.add_row("wall time of one alone, s", f"{alone.seconds:.2f}")
+    table.add_row("all / one", _ratio(crowd.seconds, alone.seconds))
+    table.add_row("CPU time of all / (one alone x CPUs), s", f"{crowd.count * alone.cpu / (os.cpu_count() or 1):.2f}")
+    table.add_row("requests", str(len(crowd.log)))
+    table.add_row("answered 429, or 'throttled'", str(_refused(crowd.log)))
+    for host in sorted(Counter(request.host for request in crowd.log)):
+        here = [request for request in crowd.log if request.host == host]
+        table.add_row(f"most requests in {LIMIT_PERIOD} s to {host}", str(most_within(here, LIMIT_PERIOD)))
+    return table
+
+
+def backlog_table(backlog: Backlog, alone: Figures, round_trip: float) -> Table:
+    """Make the table of a rotation with many old keys, beside one with a single one."""
+    table = Table("figure", title=f"An application with {backlog.old_keys} old keys, {round_trip * 1000:g} ms away")
+    for heading in (f"{backlog.old_keys} old keys", "1 old key", "ratio"):
+        table.add_column(heading, justify="right")
+    for name, attribute, form in FIGURES:
+        many, one = getattr(backlog.figures, attribute), getattr(alone, attribute)
+        table.add_row(name, form.format(many), form.format(one), _ratio(many, one))
+    table.add_row("deletions under way at one time", str(backlog.deletions_at_once), "1", "")
+    table.add_row("answered 429, or 'throttled'", str(backlog.refused), "", "")
+    return table
+
+
+def _refused(log: Sequence[Request]) -> int:
+    # Keeper says 403 where others say 429; nothing else in a rotation that succeeds is a 403.
+    return sum(request.status in (429, 403) for request in log)
+
+
+def _ratio(measured: float, to: float | None) -> str:
+    return f"{measured / to:.2f}" if to else ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
