@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -146,21 +146,23 @@ def run(client: Client, plant: Site) -> Figures:
         )
 
 
-def run_together(client: Client, plant: Site) -> float:
-    """Rotate the keys of all of the site's applications at once; return the seconds from first start to last end."""
+def run_together(client: Client, plant: Site) -> tuple[float, float]:
+    """Rotate the keys of all of the site's applications at once.
+
+    Returns the seconds from the first start to the last end, and the most MiB that one of them held.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         started = [Started(client, plant, target, Path(directory)) for target in plant.targets]
         reports = [each.wait() for each in started]
         for target in plant.targets:
             plant.key_held(target)
-        return max(report["ended"] for report in reports) - min(report["started"] for report in reports)
+        seconds = max(report["ended"] for report in reports) - min(report["started"] for report in reports)
+        return seconds, max(report["peak_mb"] for report in reports)
 
 
-def median(runs: Sequence[Figures]) -> Figures:
-    """Return the median of each figure."""
-    return Figures(
-        **{each.name: statistics.median(getattr(one, each.name) for one in runs) for each in fields(Figures)}
-    )
+def typical(runs: Sequence[Figures], take: Callable[[Iterable[float]], float] = statistics.median) -> Figures:
+    """Return one value of each figure for all the runs: the median, or what else is to be taken."""
+    return Figures(**{each.name: take([getattr(one, each.name) for one in runs]) for each in fields(Figures)})
 
 
 def most_in_flight(requests: Sequence[Request], round_trip: float) -> int:
@@ -236,7 +238,7 @@ def _settings(plant: Site, target: Target) -> bytes:
     return json.dumps(given).encode()
 
 
-def _running_total(changes: Iterator[int]) -> Iterator[int]:
+def _running_total(changes: Iterable[int]) -> Iterator[int]:
     total = 0
     for change in changes:
         total += change
