@@ -102,7 +102,15 @@ class Manager:
         headers = {"Authorization": f"Bearer {bearer}"}
         try:
             return http.call(
-                self._session, method, url, system=SYSTEM, action=action, explain=_explain, headers=headers
+                self._session,
+                method,
+                url,
+                system=SYSTEM,
+                action=action,
+                explain=_explain,
+                headers=headers,
+                # A restart answers with a word.
+                any_json=method == "POST",
             )[0]
         except ApiError as error:
             if error.code == HTTPStatus.FORBIDDEN:

@@ -130,11 +130,13 @@ def call(  # noqa: PLR0913 - each is one fact of a request
     headers: Mapping[str, str] | None = None,
     json: Mapping[str, Any] | None = None,
     form: Mapping[str, str] | None = None,
+    any_json: bool = False,
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Make one call, and return the answer's JSON object and headers.
 
     Raises ApiError for any status but 2xx, for no answer, and for one that is not a JSON object
-    (a proxy's web page, a body cut short): those count as no answer at all.
+    (a proxy's web page, a body cut short): those count as no answer at all. any_json: other JSON will
+    do too, and is returned as an empty object.
     """
     try:
         response = session.request(method, url, headers=dict(headers or {}), json=json, data=form)
@@ -144,7 +146,7 @@ def call(  # noqa: PLR0913 - each is one fact of a request
         raise _refused(response, system, action, explain)
     if not response.content:
         return {}, response.headers
-    answer = _object(response)
+    answer = _object(response, any_json=any_json)
     if answer is None:
         raise ApiError(system, action, "the answer is not the JSON it should be; is a proxy in the way?")
     return answer, response.headers
@@ -165,9 +167,11 @@ def _refused(response: requests.Response, system: str, action: str, explain: Exp
     )
 
 
-def _object(response: requests.Response) -> dict[str, Any] | None:
+def _object(response: requests.Response, *, any_json: bool = False) -> dict[str, Any] | None:
     try:
         answer = response.json()
     except requests.JSONDecodeError:
         return None
+    if any_json and not isinstance(answer, dict):
+        return {}
     return answer if isinstance(answer, dict) else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
+from sandbox.publishing import PublishPlant
 from tests import invariants
 
 
@@ -47,6 +48,7 @@ class View:
 class Subject:
     """One script, the plant it runs in, and how to read that plant.
 
+    forward_only: what is published is in use already, so that a failure puts nothing back.
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
@@ -59,12 +61,15 @@ class Subject:
     check_rotated: Callable[[AnyPlant, bool], None]
     pairs: frozenset[str] = frozenset()
     deadline: int = 20
+    forward_only: bool = False
 
 
 _PAIR = "Key Vault's pair"
 
 
-def _plant(kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool) -> Callable[[Path], AnyPlant]:
+def _plant(
+    kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
+) -> Callable[[Path], AnyPlant]:
     def make(directory: Path) -> AnyPlant:
         plant = kind(directory, mirrored=True, first_time=first_time)
         plant.set_field("deadline_seconds", str(deadline))
@@ -74,9 +79,30 @@ def _plant(kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: b
             id_field, value_field = list(plant.outputs)[:2]
             both = {id_field: plant.old_key_id, value_field: plant.old_password}
             plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both))
+        if read:
+            plant.add_aws_mirror("plant/reports", plant.key_vault.value(VAULT, plant.combined_name))
+            app = plant.add_app("reports", restart_seconds=0.05, heals=lambda held: _lets_in(plant, held["credential"]))
+            _be_impatient(plant, app.health_url)
         return plant
 
     return make
+
+
+def _lets_in(plant: AnyPlant, held: str | None) -> bool:
+    """Say whether what an app read still logs in."""
+    both = json.loads(held or "{}")
+    return plant.logs_in(*(both.get(label, "") for label in list(plant.outputs)[:2]))
+
+
+def _be_impatient(plant: AnyPlant, *urls: str) -> None:
+    """Have the record wait for its consumers as long as they take here."""
+    plant.set_field("health_urls", ", ".join(urls))
+    plant.set_field("health_seconds", "5")
+
+
+def _at_rest(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without its log, which failures are written to as well."""
+    return {**record, "custom": [item for item in record["custom"] if item["label"] != "last_rotation"]}
 
 
 def _view(plant: AnyPlant) -> View:
@@ -88,14 +114,18 @@ def _view(plant: AnyPlant) -> View:
     names = (plant.id_name, plant.password_name, plant.combined_name)
     key_id, value, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
     both = json.loads(combined or "{}")
+    outside = {"AWS": plant.aws.value(plant.aws_secret) or ""} if plant.aws_secret else {}
+    outside |= {f"app {app.name}": app.holds.get("credential") or "" for app in plant.apps}
+    elsewhere = {place: json.loads(text or "{}") for place, text in outside.items()}
     enabled = [[one.enabled for one in plant.key_vault.versions(VAULT, name)] for name in names]
     copies = {
         "Keeper": (values.get(id_field, ""), values.get(value_field, "")),
         _PAIR: (key_id, value),
         "Key Vault's combined secret": (both.get(id_field, ""), both.get(value_field, "")),
+        **{place: (pair.get(id_field, ""), pair.get(value_field, "")) for place, pair in elsewhere.items()},
     }
-    fields = [label for label, held in values.items() if held]
-    shape = repr((copies, [key.key_id for key in live], enabled, sorted(values), fields))
+    fields = [label for label, held in values.items() if held and label != "last_rotation"]
+    shape = repr((copies, [key.key_id for key in live], enabled, sorted({*values} - {"last_rotation"}), fields))
     known = {plant.old_key_id: plant.old_password, **{key.key_id: key.value for key in issued}}
     for number, (known_id, known_value) in enumerate(known.items()):
         shape = shape.replace(known_id, f"id{number}").replace(known_value, f"value{number}")
@@ -103,7 +133,7 @@ def _view(plant: AnyPlant) -> View:
         copies=copies,
         live={key.key_id: key.value for key in live},
         labels={key.key_id: key.label for key in live},
-        rest=(record, key_id, value, combined),
+        rest=(_at_rest(record), key_id, value, combined),
         shape=shape,
     )
 
@@ -112,15 +142,72 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
     def check(plant: AnyPlant, spotless: bool) -> None:
         new = invariants.assert_true_state(plant, combined=combined, older_disabled=spotless)
         assert new != plant.old_key_id, "the key is a new one"
+        copies = _view(plant).copies
+        assert {copies["Keeper"]} == {copies[place] for place in copies if place.startswith(("AWS", "app "))} | {
+            copies["Keeper"]
+        }, "what is kept elsewhere, and what the apps hold, is what Keeper holds"
 
     return check
 
 
-def _subject(
-    script: str, kind: type[AnyPlant], *, combined: bool = True, first_time: bool = False, deadline: int = 20
+def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
+    script: str,
+    kind: type[AnyPlant],
+    *,
+    combined: bool = True,
+    first_time: bool = False,
+    deadline: int = 20,
+    read: bool = False,
 ) -> Subject:
-    make = _plant(kind, deadline, combined=combined, first_time=first_time)
+    make = _plant(kind, deadline, combined=combined, first_time=first_time, read=read)
     return Subject(script, make, _view, _rotated(combined=combined), frozenset((_PAIR,)), deadline)
+
+
+# -- values that are published --------------------------------------------------------------------
+
+
+def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
+    def make(directory: Path) -> AnyPlant:
+        plant = PublishPlant(directory, value_format=value_format)
+        plant.set_field("deadline_seconds", "20")
+        plant.add_aws_mirror("plant/erp", plant.written(plant.old_password))
+        app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+        _be_impatient(plant, app.health_url)
+        return plant
+
+    return make
+
+
+def _view_of_values(plant: AnyPlant) -> View:
+    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
+    assert isinstance(plant, PublishPlant)
+    held = {
+        **plant.holdings(),
+        **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
+    }
+    known = {value for value in held.values() if value in plant.made()}
+    record = plant.keeper.record(plant.user_uid)
+    filled = sorted(item["label"] for item in record["custom"] if item["value"] and item["label"] != "last_rotation")
+    versions = [[one.enabled for one in plant.key_vault.versions(vault, plant.id_name)] for vault in plant.vaults]
+    shape = repr((held, versions, filled))
+    for number, value in enumerate(sorted(known, key=lambda one: one != plant.old_password)):
+        shape = shape.replace(value, f"value{number}")
+    return View(
+        copies={place: (value, value) for place, value in held.items()},
+        live={value: value for value in known},
+        labels=dict.fromkeys(known, ""),
+        rest=(_at_rest(record), plant.holdings()),
+        shape=shape,
+    )
+
+
+def _published(plant: AnyPlant, _spotless: bool) -> None:
+    assert isinstance(plant, PublishPlant)
+    held = {*plant.holdings().values(), *(plant.value_in(app.holds.get("credential")) for app in plant.apps)}
+    assert 1 == len(held), "every place and every app has the same value"
+    assert plant.old_password not in held, "which is a new one"
+    assert plant.value_format != "keeper" or {plant.new_password} == held, "the one that Keeper made"
+    assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
 
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
@@ -132,6 +219,11 @@ SUBJECTS = {
     # Entra's listings lag: putting back waits for them, and needs the time to.
     "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
+    "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
+    "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _published),
+    "value from Keeper": Subject(
+        "publish_secret", _publishing("keeper"), _view_of_values, _published, forward_only=True
+    ),
 }
 MAIN = SUBJECTS["seeq application"]
 SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}

@@ -169,6 +169,8 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
     hold("Ends", code == 0 or "error: " in result.stderr, "no word about what failed")
     if code == 0:
         succeed("True", lambda: subject.check_rotated(plant, not faults))
+    elif subject.forward_only:
+        hold("Ends", code in (2, 4), f"exit status {code} says that all was put back, which it cannot be")
     elif not deleted and not stuck:
         differing = [place for place in after.copies if before.copies[place] != after.copies[place]]
         hold("All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}")
