@@ -6,7 +6,7 @@ from functools import partial
 
 from pam_scripts.consumers import container_apps
 from pam_scripts.core import entra, gateway, rotation, template
-from pam_scripts.core.errors import BadInput
+from pam_scripts.core.errors import BadInput, NotCertain
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
@@ -33,9 +33,27 @@ FIELDS = (
 ADMIN_FIELDS = (*entra.ADMIN_FIELDS, *container_apps.ADMIN_FIELDS, *aws_secrets_manager.ADMIN_FIELDS)
 
 
+_IN_USE = "Keeper has changed the password already, and no store has the new one yet"
+
+
 def script(job: Job, settings: Settings, run: Run) -> None:
     """Read the contract, put the parts together, publish."""
     value_format = settings.text("value_format").lower()
+    from_keeper = value_format == values.KEEPER
+    if not from_keeper or not job.new_password:
+        return _publish(job, settings, run, value_format)
+    # What Keeper made may be in use already: "nothing changed" would be no word of comfort.
+    try:
+        _publish(job, settings, run, value_format)
+    except BadInput as error:
+        error.state = _IN_USE
+        raise
+    if run.dry_run:
+        raise NotCertain("'dry_run' is set", state=_IN_USE, next_step="take 'dry_run' out, and rotate again")
+    return None
+
+
+def _publish(job: Job, settings: Settings, run: Run, value_format: str) -> None:
     from_keeper = value_format == values.KEEPER
     value = _from_keeper(job, run) if from_keeper else values.make(value_format)
     form = partial(_fill, job, settings)

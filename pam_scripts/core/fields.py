@@ -106,7 +106,7 @@ class Settings:
         self._record = record
         self._contract = {item.label: item for item in contract if not item.output}
 
-    def text(self, label: str, pattern: str = r".*", shape: str = "") -> str:
+    def text(self, label: str, pattern: str = r"(?s:.*)", shape: str = "") -> str:
         """Return the field's value; `shape` says in words what `pattern` asks of the whole value."""
         value = self._record.get(label)
         if not value:

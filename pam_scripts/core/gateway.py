@@ -153,6 +153,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     timer: threading.Timer | None = None
     try:
         job = get_job(run)
+        run.entry.record = job.user.uid
         settings = Settings(job.user, contract)
         if settings.flag("diagnose") and not check:
             diagnosis.tell(voice.say)

@@ -22,13 +22,14 @@ KEPT = 10
 class Entry:
     """What one run did, filled in as it goes.
 
-    rotated_by: who ran it, and where. noun: what keys are called there. stored_in: the places that
+    record: the UID of the Keeper record. rotated_by: who ran it, and where. noun: what keys are called there. stored_in: the places that
     hold the new key. deleted, kept, alive: ids of other keys. reloaded: consumers that were made to
     read it anew. health: what was found of theirs. error: what the run ended with, empty where it
     ended well.
     """
 
     script: str = ""
+    record: str = ""
     started: datetime | None = None
     rotation_id: str = ""
     rotated_by: str = ""
@@ -71,6 +72,7 @@ class Entry:
         facts: dict[str, Any] = {
             "date": iso(self.started) if self.started else "",
             "script": self.script,
+            "record": self.record,
             "result": "failed" if status else "rotated" if self.key else "looked",
             "exit_status": status,
             "rotation_id": self.rotation_id,

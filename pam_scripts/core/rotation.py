@@ -44,6 +44,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
 ) -> None:
     """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
     stores: list[Store] = [truth, *mirrors]
+    run.entry.target, run.entry.noun = _target(issuer), issuer.noun
 
     # 1. Look: each store's credential, the issuer's keys, every reason to stop while that is free.
     #    The truth comes first: its lease is had only if nobody changed it since, so that what is
@@ -133,6 +134,10 @@ def rotation_of(key: Key) -> str:
     """Return the id of the rotation that made the key, empty for any other key."""
     match = _LABEL.fullmatch(key.label)
     return match["rotation"] if match else ""
+
+
+def _target(issuer: Issuer) -> str:
+    return f"{issuer.target} in {issuer.system}" if issuer.system else issuer.target
 
 
 # -- 1. look ------------------------------------------------------------------------------------
@@ -412,8 +417,7 @@ class _Attempt:
         self.touched: list[Store] = []
         self.published: list[Store] = []
         self.reloaded: list[Consumer] = []
-        run.entry.noun = issuer.noun
-        run.entry.target = f"{issuer.target} in {issuer.system}" if issuer.system else issuer.target
+        run.entry.target = _target(issuer)
 
 
 def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
@@ -536,7 +540,7 @@ def _labelled(issuer: Issuer, its_label: str) -> Callable[[], list[Key]]:
     return lambda: [key for key in issuer.list_keys() if key.label == its_label]
 
 
-# -- 6. delete ----------------------------------------------------------------------------------
+# -- 7. delete ----------------------------------------------------------------------------------
 
 
 def _delete(issuer: Issuer, doomed: Sequence[Key], run: Run) -> set[str]:
@@ -581,7 +585,7 @@ def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
         run.warn(f"older versions stay readable, though they log nobody in: {error}")
 
 
-# -- 7. confirm ---------------------------------------------------------------------------------
+# -- 8. confirm ---------------------------------------------------------------------------------
 
 
 def _extra_keys(issuer: Issuer, spared: set[str], key: Key, alive: set[str], run: Run) -> list[Key]:

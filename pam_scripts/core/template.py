@@ -26,7 +26,7 @@ def fill(template: str, form: str, values: Mapping[str, str]) -> str:
     form: one of FORMS, or empty for what the template looks like. Raises BadInput for a template or
     a value that cannot be written, and never shows the value.
     """
-    if not _PLACEHOLDER.search(template):
+    if not {"password", "value"} & set(_PLACEHOLDER.findall(template)):
         raise _bad("has neither {password} nor {value}", "say with one of them where the value goes")
     form = form or _form_of(template)
     for match in _PLACEHOLDER.finditer(template):
