@@ -22,10 +22,10 @@ KEPT = 10
 class Entry:
     """What one run did, filled in as it goes.
 
-    record: the UID of the Keeper record. rotated_by: who ran it, and where. noun: what keys are called there. stored_in: the places that
-    hold the new key. deleted, kept, alive: ids of other keys. reloaded: consumers that were made to
-    read it anew. health: what was found of theirs. error: what the run ended with, empty where it
-    ended well.
+    record: the UID of the Keeper record. rotated_by: who ran it, and where. noun: what keys are
+    called there. stored_in: the places that hold the new key. deleted, kept, alive: ids of other
+    keys. reloaded: consumers that were made to read it anew. health: what was found of theirs.
+    error: what the run ended with, empty where it ended well.
     """
 
     script: str = ""
