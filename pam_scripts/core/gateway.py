@@ -162,7 +162,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         run.entry.environment, run.entry.reason = settings.text("environment"), settings.text("rotation_reason")
         run.deadline = Deadline(_seconds(job, settings))
         run.dry_run = check or settings.flag("dry_run")
-        run.ca_bundle = _ca_bundle(settings)
+        run.ca_bundle = read_ca_bundle(settings)
         timer = _end_in_order(run, voice)
         script(job, settings, run)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
@@ -230,7 +230,8 @@ def health_seconds(settings: Settings) -> int:
     return settings.number("health_seconds", 5, 1800)
 
 
-def _ca_bundle(settings: Settings) -> str:
+def read_ca_bundle(settings: Settings) -> str:
+    """Return the path of the CA that a record names, empty for none; raise BadInput where it cannot be read."""
     path = settings.text("ca_bundle")
     try:
         if path:

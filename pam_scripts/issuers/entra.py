@@ -132,7 +132,7 @@ class AppSecrets:
         """
         action = f"read {self.target}"
         application = self._find(action) if not self._path else self._get(self._path, action)
-        return [_key(item, action) for item in application.get("passwordCredentials") or []]
+        return [read_key(item, action) for item in application.get("passwordCredentials") or []]
 
     def missing_rights(self) -> list[str]:
         """Say what the admin's token lacks; of a right that needs ownership, whether it has that."""
@@ -158,7 +158,7 @@ class AppSecrets:
         secret = Secret(str(made.get("secretText") or ""))
         if not secret:
             raise ApiError(SYSTEM, action, "the answer carries no secret")
-        key = _key(made, action)
+        key = read_key(made, action)
         return key, Credential(key.id, secret)
 
     def log_in(self, credential: Credential) -> None:
@@ -223,7 +223,8 @@ class AppSecrets:
         self._graph.call("POST", f"{self._path}/removePassword", f"delete client secret {key.id}", {"keyId": key.id})
 
 
-def _key(item: Mapping[str, Any], action: str) -> Key:
+def read_key(item: Mapping[str, Any], action: str) -> Key:
+    """Read one client secret as Graph lists it; raise ApiError where it cannot be read."""
     try:
         end = item.get("endDateTime")
         return Key(

@@ -205,9 +205,9 @@ def job_among(records: Mapping[str, Any], uid: str, attached: Sequence[str] = ()
     """Put a job together from records that were fetched before, by UID; as `fetch_job` does."""
     if uid in records:
         attached = attached or _script_credentials(records[uid])
-    configurations = [other for other, record in records.items() if _is_configuration(record)]
-    if not configuration and len(configurations) == 1:
-        configuration = configurations[0]
+    if not configuration:
+        configurations = [other for other, record in records.items() if _is_configuration(record)]
+        configuration = configurations[0] if len(configurations) == 1 else ""
     wanted = [item for item in (uid, configuration, *attached) if item]
     missing = [item for item in wanted if item not in records]
     if missing:

@@ -290,6 +290,11 @@ class Seeq:
             self._keys.sort(key=lambda each: each.created_at)
             return key.key_id, key.password
 
+    def delete_key(self, key_id: str) -> None:
+        """Delete a key, as a person does."""
+        with self._lock:
+            next(key for key in self._keys if key.key_id == key_id).is_deleted = True
+
     def all_keys(self, owner_id: str) -> list[Key]:
         """Give copies of every key an owner ever had, the dead included, in order of creation."""
         with self._lock:

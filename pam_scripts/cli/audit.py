@@ -1,0 +1,360 @@
+"""All records that are shared to the Gateway's application, looked at together.
+
+Keeper is asked once. Records that share a server, a tenant or a vault, and the login to it, are one
+group: it is asked in pages for all of them, and groups are asked side by side. So the cost grows with
+pages, not with records. No secret value is read but those of the admin credentials, to log in.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TextIO, TypeVar
+from urllib.parse import urlsplit
+
+from pam_scripts.cli.findings import (
+    SEVERITIES,
+    Cadence,
+    Finding,
+    Severity,
+    Subject,
+    judge,
+    mirror_state,
+    problem,
+)
+from pam_scripts.cli.kinds import Kind
+from pam_scripts.cli.looks import entra as entra_look
+from pam_scripts.cli.looks import key_vault as vault_look
+from pam_scripts.cli.looks import seeq as seeq_look
+from pam_scripts.cli.shared import Shared
+from pam_scripts.core import entra
+from pam_scripts.core.errors import BadInput, defect
+from pam_scripts.core.fields import Settings
+from pam_scripts.core.gateway import read_ca_bundle
+from pam_scripts.core.http import Session
+from pam_scripts.core.patience import Deadline, iso, utc_now
+from pam_scripts.issuers.entra import Graph
+from pam_scripts.issuers.seeq.server import Login, Server, find_admin
+from pam_scripts.stores.key_vault import place_of
+
+T = TypeVar("T")
+
+# Systems asked at the same time; within each, one request follows the other.
+_SIDE_BY_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
+
+    target: as the record names it; target_name: as its issuer does. server: its host. key_id: the key that
+    Keeper holds. live_keys: of the target, as far as they are the record's. mirror: how Key Vault compares
+    with Keeper (same, differs, mixed, missing, unknown; none where there is to be none). other_labels:
+    those of the live keys beside the one in Keeper.
+    """
+
+    record: str
+    title: str
+    script: str
+    target: str
+    target_name: str
+    server: str
+    key_id: str
+    live_keys: int | None
+    created_at: datetime | None
+    age_days: int | None
+    expires_at: datetime | None
+    days_left: int | None
+    last_used: datetime | None
+    rotated_at: datetime | None
+    mirror: str
+    other_labels: Sequence[str]
+    problems: Sequence[Finding]
+
+    @property
+    def severity(self) -> Severity | None:
+        """The most urgent of its problems, None for a healthy record."""
+        return self.problems[0].severity if self.problems else None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row as JSON and CSV have it."""
+        times = ("created_at", "expires_at", "last_used", "rotated_at")
+        plain = {name: value for name, value in vars(self).items() if name not in ("problems", "other_labels", *times)}
+        plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
+        plain["other_labels"] = list(self.other_labels)
+        plain["problems"] = [
+            {"code": one.code, "severity": one.severity, "title": one.title, "what": one.what, "way_out": one.way_out}
+            for one in self.problems
+        ]
+        return plain
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
+
+    rows: Sequence[Row]
+    made_at: datetime
+    others: int
+
+    @property
+    def ill(self) -> list[Row]:
+        """The rows with problems."""
+        return [row for row in self.rows if row.problems]
+
+
+class Progress:
+    """One line on a terminal that says how far the work has come; nothing anywhere else."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._shows = self._stream.isatty()
+        self._lock = threading.Lock()
+
+    def say(self, line: str) -> None:
+        """Show a line in place of the one before."""
+        if self._shows:
+            with self._lock:
+                self._stream.write(f"\r\x1b[K{line[:100]}")
+                self._stream.flush()
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+        self.say("")
+
+
+def audit(shared: Shared, deadline: Deadline, cadence: Cadence, progress: Progress) -> Report:
+    """Look at every record that belongs to a script, and judge it. Changes nothing anywhere."""
+    readers = [_Reader(shared, uid, kind) for uid, kind in shared.ours()]
+    progress.say(f"keeper: {len(shared.records)} records, {len(readers)} to audit")
+    for reader in readers:
+        reader.read()
+    _ask_everybody(readers, deadline, progress.say)
+    subjects = [reader.subject for reader in readers]
+    _find_twins(subjects)
+    now = utc_now()
+    rows = [_row(subject, judge(subject, cadence, now), now) for subject in subjects]
+    rows.sort(key=_urgency)
+    return Report(rows, now, len(shared.records) - len(rows))
+
+
+# -- what each record says ------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads one record into a subject, and keeps what it takes to ask the systems about it."""
+
+    def __init__(self, shared: Shared, uid: str, kind: Kind) -> None:
+        record = shared.records[uid]
+        self._shared = shared
+        self.subject = Subject(
+            uid,
+            kind,
+            shared.flat(uid),
+            bool(record.is_editable),
+            record.type or "",
+            record.dict.get("custom") or [],
+        )
+        self.ca_bundle = ""
+        self.cloud = entra.CLOUDS["public"]
+        self.app: entra.AppSecret | None = None
+        self.login: Login | None = None
+        self.is_readable = False
+
+    @property
+    def vault(self) -> tuple[str, str]:
+        """The mirror's vault, and whom to log in at for it."""
+        place = self.subject.place
+        return (place.url, place.authority) if place else ("", "")
+
+    def read(self) -> None:
+        """Read every field a rotation would read; what it would refuse is a finding."""
+        subject = self.subject
+        job = self._try("attached", lambda: self._shared.job(subject.uid))
+        if job is None:
+            return
+        settings = Settings(job.user, subject.kind.fields)
+        target = self._try("setting", lambda: subject.kind.target_of(job, settings))
+        subject.keep = self._try("setting", lambda: settings.number("keep_previous_keys", 0, 100)) or 0
+        subject.take_over = self._try("setting", lambda: settings.flag("take_over")) or False
+        self._try("setting", lambda: settings.flag("dry_run"))
+        self._try("setting", lambda: settings.number("deadline_seconds", 10, 3600))
+        labels = {field.label for field in subject.kind.fields}
+        if "expiry_days" in labels:
+            subject.life = self._try("setting", lambda: settings.number("expiry_days", 1, 3650))
+        if "days_between_rotations" in labels:
+            subject.days_between = self._try("setting", lambda: settings.number("days_between_rotations", 1, 3650))
+        self.ca_bundle = self._try("setting", lambda: read_ca_bundle(settings)) or ""
+        its_own = subject.kind.issuer == "entra"
+        before = len(subject.findings)
+        self.app = self._try("no-admin", lambda: entra.find_app(job, its_own=its_own))
+        self.is_readable = len(subject.findings) == before
+        if target:
+            subject.target, subject.tag = target.id, target.tag or target.id
+            subject.place = self._try("setting", lambda: place_of(job, settings, subject.kind.in_vault, target))
+        if its_own:
+            self.cloud = self._try("setting", lambda: entra.find_cloud(job)) or self.cloud
+            subject.server = self.cloud.graph
+            return
+        own_key = subject.kind.issuer == "seeq user"
+        found = self._try("no-admin", lambda: find_admin(job, settings.text("seeq_server_url"), its_own=own_key))
+        if found:
+            subject.server, self.login = found
+            subject.server = urlsplit(subject.server).netloc
+            is_own = self.login.record_uid == subject.uid
+            subject.admin = "" if is_own else self.login.username
+
+    def _try(self, code: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except BadInput as error:
+            code = "setting" if "seeq_server_url" in error.cause else code
+            self.subject.findings.append(problem(code, "broken", error, subject=self.subject.record.shown))
+            return None
+
+
+# -- what the systems say --------------------------------------------------------------------------
+
+
+def _ask_everybody(readers: Sequence[_Reader], deadline: Deadline, say: Callable[[str], None]) -> None:
+    """Ask every server, tenant and vault once for all the records that share it and the login to it."""
+    seeq = [reader for reader in readers if reader.login and reader.subject.target]
+    azure = [one for one in readers if one.subject.kind.issuer == "entra" and one.subject.target and one.is_readable]
+    mirrored = [reader for reader in readers if reader.subject.place and reader.is_readable]
+    by_server = _grouped(seeq, lambda one: (one.subject.server, one.login, one.ca_bundle))
+    by_tenant = _grouped(azure, lambda one: (one.cloud, _identity(one.app), one.ca_bundle))
+    by_vault = _grouped(mirrored, lambda one: (one.vault, _identity(one.app), one.ca_bundle))
+    work = [
+        *(_vault_work(group, deadline, say) for group in by_vault),
+        *(_seeq_work(group, deadline, say) for group in by_server),
+        *(_entra_work(group, deadline, say) for group in by_tenant),
+    ]
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        for ending in [pool.submit(_carefully, ask, subjects) for subjects, ask in work]:
+            ending.result()
+
+
+def _seeq_work(
+    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
+) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
+    first = group[0]
+    assert first.login  # noqa: S101 - for the type checker: groups are made of those that have one
+    session = Session(deadline, first.ca_bundle)
+    server = Server(f"https://{first.subject.server}", first.login, session, _nobody)
+    return [one.subject for one in group], seeq_look.Look(server, deadline, say).see
+
+
+def _entra_work(
+    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
+) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
+    first = group[0]
+    session = Session(deadline, first.ca_bundle)
+
+    def see(subjects: list[Subject]) -> None:
+        graph = Graph(first.cloud, entra.log_in(first.app, first.cloud.authority, session), session)
+        entra_look.Look(graph, deadline, say).see(subjects)
+
+    return [one.subject for one in group], see
+
+
+def _vault_work(
+    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
+) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
+    first = group[0]
+    session = Session(deadline, first.ca_bundle)
+
+    def see(subjects: list[Subject]) -> None:
+        url, authority = first.vault
+        seen = vault_look.look(url, entra.log_in(first.app, authority, session), session, say)
+        for subject in subjects:
+            subject.vault = seen
+
+    return [one.subject for one in group], see
+
+
+def _grouped(readers: Iterable[_Reader], by: Callable[[_Reader], Hashable]) -> list[list[_Reader]]:
+    groups: dict[Hashable, list[_Reader]] = {}
+    for reader in readers:
+        groups.setdefault(by(reader), []).append(reader)
+    return list(groups.values())
+
+
+def _carefully(ask: Callable[[list[Subject]], None], subjects: list[Subject]) -> None:
+    """Ask; one system's strange answer must not take the other systems' findings away."""
+    try:
+        ask(subjects)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
+        for subject in subjects:
+            subject.findings.append(Finding("not-readable", "broken", defect(error), "run `check` for this record"))
+
+
+def _identity(app: entra.AppSecret | None) -> Hashable:
+    """Tell Azure logins apart, whichever records they stand in."""
+    return (app.tenant_id.lower(), app.client_id.lower(), app.secret) if app else None
+
+
+def _nobody(_line: str) -> None:
+    """Say nothing: what a script would report is not what an audit reports."""
+
+
+# -- what all records say together ----------------------------------------------------------------
+
+
+def _find_twins(subjects: Sequence[Subject]) -> None:
+    """Name records that rotate the same target: each would delete the other's key."""
+    twins: dict[Hashable, list[Subject]] = {}
+    for subject in subjects:
+        if subject.target:
+            target = (subject.seen.id if subject.seen else subject.target).lower()
+            label = subject.record.get("key_label").lower() if subject.kind.issuer == "seeq user" else ""
+            twins.setdefault((subject.kind.stem, subject.server, target, label or "keeper"), []).append(subject)
+    for group in twins.values():
+        for subject in group:
+            others = ", ".join(one.record.shown for one in group if one is not subject)
+            if others:
+                subject.findings.append(
+                    Finding(
+                        "same-target",
+                        "broken",
+                        f"{others} rotates {subject.target} too: each refuses the other's keys",
+                        "keep one of the records, delete the others"
+                        + ("; or give them different 'key_label's" if subject.kind.issuer == "seeq user" else ""),
+                    )
+                )
+
+
+def _row(subject: Subject, problems: list[Finding], now: datetime) -> Row:
+    present, expires_at = subject.present, subject.expires_at
+    created_at = present.created_at if present else None
+    alive = subject.alive(now)
+    known = subject.seen is not None and not subject.seen.trouble
+    return Row(
+        record=subject.uid,
+        title=subject.record.title,
+        script=subject.kind.stem,
+        target=subject.tag or subject.record.get(*subject.kind.marks),
+        target_name=subject.seen.name if subject.seen else "",
+        server=subject.server,
+        key_id=subject.key_id,
+        live_keys=len(alive) if known else None,
+        created_at=created_at,
+        age_days=(now - created_at).days if created_at else None,
+        expires_at=expires_at,
+        days_left=math.floor((expires_at - now).total_seconds() / 86400) if expires_at else None,
+        last_used=subject.seen.last_used.get(subject.key_id) if subject.seen else None,
+        rotated_at=subject.rotated_at,
+        mirror=mirror_state(subject),
+        other_labels=[key.label for key in alive if key.id != subject.key_id],
+        problems=problems,
+    )
+
+
+def _urgency(row: Row) -> tuple[int, bool, float, str]:
+    severity = SEVERITIES.index(row.severity) if row.severity else len(SEVERITIES)
+    ends = row.expires_at.timestamp() if row.expires_at else 0.0
+    return severity, row.expires_at is None, ends, row.title.lower()

@@ -1,0 +1,136 @@
+"""Azure Key Vault: what a vault says of its secrets, in pages; never a secret's value.
+
+https://learn.microsoft.com/rest/api/keyvault/secrets/get-secrets
+https://learn.microsoft.com/rest/api/keyvault/secrets/get-deleted-secrets
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+from pam_scripts.cli.findings import Finding, Vault, VaultSecret
+from pam_scripts.core import entra, http
+from pam_scripts.core.errors import ApiError, PamScriptError
+from pam_scripts.core.patience import patiently
+from pam_scripts.core.secret import Secret
+from pam_scripts.stores.key_vault import SYSTEM
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+# 25 is the most that Key Vault puts on one page.
+_PAGE = "api-version=7.4&maxresults=25"
+_GRANT = "grant the role 'Key Vault Secrets Officer' on the vault (or list in its access policy)"
+
+
+def look(url: str, credential: TokenCredential, session: http.Session, say: Callable[[str], None]) -> Vault:
+    """Return the secrets of a vault; why it could not be asked, where it could not."""
+    wire = _Wire(url, credential, session, say)
+    try:
+        secrets = {_name(item): _secret(item) for item in wire.pages("secrets")}
+    except PamScriptError as error:
+        return Vault(
+            trouble=Finding("vault-unreadable", "broken", error.cause, error.next_step or f"check that {url} is there")
+        )
+    try:
+        deleted = frozenset(_name(item) for item in wire.pages("deletedsecrets"))
+    except PamScriptError:
+        # A vault need not let the script see what was deleted; a missing secret is then just missing.
+        deleted = frozenset()
+    return Vault(secrets, deleted)
+
+
+class _Wire:
+    """Calls to one vault. Plain HTTP, since the SDK asks once more for every vault, to be refused first."""
+
+    def __init__(
+        self, url: str, credential: TokenCredential, session: http.Session, say: Callable[[str], None]
+    ) -> None:
+        self._url = url
+        self._credential = credential
+        self._session = session
+        self._say = say
+        self._vault = url.removeprefix("https://").partition(".")[0]
+
+    def pages(self, kind: str) -> list[Mapping[str, Any]]:
+        """GET all pages of `secrets` or `deletedsecrets`."""
+        found: list[Mapping[str, Any]] = []
+        url = f"{self._url}/{kind}?{_PAGE}"
+        while url:
+            page = patiently(self._session.deadline, self._page(url))
+            items = page.get("value")
+            if not isinstance(items, list):
+                raise ApiError(SYSTEM, self._action, "the answer is not a list; is a proxy in the way?")
+            found += items
+            self._say(f"vault {self._vault}: {len(found)} {kind}")
+            url = self._own(str(page.get("nextLink") or ""))
+        return found
+
+    @property
+    def _action(self) -> str:
+        return f"list the secrets of {self._vault}"
+
+    def _own(self, link: str) -> str:
+        """Return a link of the vault itself: the token goes nowhere else."""
+        link = re.sub(r"^(https://[^/:]+):443/", r"\1/", link)
+        if link and not link.lower().startswith(f"{self._url}/"):
+            raise ApiError(SYSTEM, self._action, "its next page is at another host")
+        return link
+
+    def _page(self, url: str) -> Callable[[], dict[str, Any]]:
+        return lambda: self._get(url)
+
+    def _get(self, url: str) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        try:
+            return http.call(
+                self._session, "GET", url, system=SYSTEM, action=self._action, explain=_explain, headers=headers
+            )[0]
+        except ApiError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                error.next_step = _GRANT
+            elif error.code == HTTPStatus.UNAUTHORIZED:
+                error.next_step = "check that the Azure credential is of the vault's tenant"
+            raise
+
+    def _token(self) -> str:
+        suffix = self._url.partition(".")[2]
+        try:
+            token = self._credential.get_token(f"https://{suffix}/.default").token
+        except ClientAuthenticationError as error:
+            raise entra.no_token(self._session, SYSTEM, self._action, error) from None
+        except AzureError as error:
+            inner = error.inner_exception
+            raise http.no_answer(SYSTEM, self._action, inner if isinstance(inner, Exception) else error) from None
+        Secret(token)
+        return token
+
+
+def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+    # Key Vault's words name the caller and the resource; its code is enough, and short.
+    error = answer.get("error")
+    if not isinstance(error, Mapping):
+        return "", ""
+    inner = error.get("innererror")
+    code = inner.get("code") if isinstance(inner, Mapping) else error.get("code")
+    return str(code or ""), ""
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return str(item.get("id") or "").rpartition("/")[2].lower()
+
+
+def _secret(item: Mapping[str, Any]) -> VaultSecret:
+    attributes = item.get("attributes") or {}
+    end = attributes.get("exp")
+    return VaultSecret(
+        attributes.get("enabled") is not False,
+        {str(name): str(value) for name, value in (item.get("tags") or {}).items()},
+        datetime.fromtimestamp(end, timezone.utc) if isinstance(end, int) else None,
+    )
