@@ -285,7 +285,7 @@ def _on(change: Callable[[Fleet, Member], object], stem: str = "application", **
     def make(fleet: Fleet, name: str, number: int) -> None:
         member = fleet.member(stem, number, **options)
         change(fleet, member)
-        fleet._make(member, name)  # noqa: SLF001 - the fleet's own
+        fleet._make(member, name)
 
     return make
 
@@ -405,19 +405,19 @@ def _same_target(fleet: Fleet, name: str, number: int) -> None:
     first, second = fleet.member("application", number), fleet.member("application", number)
     _never(fleet, second)
     second.put("application_id", first.owner)
-    fleet._make(first, name)  # noqa: SLF001
-    fleet._make(second, f"{name}+")  # noqa: SLF001
+    fleet._make(first, name)
+    fleet._make(second, f"{name}+")
 
 
 def _locked(fleet: Fleet, name: str, number: int) -> None:
     member = fleet.member("application", number)
     member.put("key_vault_name", LOCKED_VAULT)
-    fleet._make(member, name, LOCKED_VAULT)  # noqa: SLF001
+    fleet._make(member, name, LOCKED_VAULT)
 
 
 def _deleted(fleet: Fleet, name: str, number: int) -> None:
     member = fleet.member("application", number)
-    fleet._make(member, name)  # noqa: SLF001
+    fleet._make(member, name)
     fleet.key_vault.delete(VAULT, next(iter(member.secrets)))
 
 

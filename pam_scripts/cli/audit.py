@@ -7,7 +7,6 @@ pages, not with records. No secret value is read but those of the admin credenti
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -345,7 +344,7 @@ def _row(subject: Subject, problems: list[Finding], now: datetime) -> Row:
         created_at=created_at,
         age_days=(now - created_at).days if created_at else None,
         expires_at=expires_at,
-        days_left=math.floor((expires_at - now).total_seconds() / 86400) if expires_at else None,
+        days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
         last_used=subject.seen.last_used.get(subject.key_id) if subject.seen else None,
         rotated_at=subject.rotated_at,
         mirror=mirror_state(subject),

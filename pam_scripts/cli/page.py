@@ -1,0 +1,361 @@
+"""The audit's report as one page of HTML that needs nothing beside itself: no script, no font, no image, no server.
+
+Everything works with the keyboard and without colours: bars of the timeline are links to their rows,
+filters are radio buttons, every colour has a word beside it. Its own policy forbids whatever the page
+does not need, so that it may be put on any intranet server as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from html import escape
+from itertools import groupby
+
+from pam_scripts import __version__
+from pam_scripts.cli.audit import Report, Row
+from pam_scripts.cli.findings import SEVERITIES, TITLES, Finding
+from pam_scripts.cli.report import WORDS, day
+
+# Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
+_WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
+_STATES = (*SEVERITIES, "healthy")
+_STATE_WORDS = {**WORDS, "healthy": "healthy"}
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --line: #dfe3e8; --text: #1b2430; --quiet: #5b6675; --accent: #1f5fbf;
+  --broken: #c62a2f; --soon: #b86e00; --look: #6a4bc4; --healthy: #3d8b6d;
+  --broken-bar: #e5484d; --soon-bar: #f0a020; --look-bar: #8e72e0; --healthy-bar: #7dbfa5;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #12161c; --card: #1b2129; --line: #313a46; --text: #e6eaf0; --quiet: #9aa6b5; --accent: #7fb0ff;
+    --broken: #ff8589; --soon: #ffbe57; --look: #bba6ff; --healthy: #86d3b4;
+    --broken-bar: #e5484d; --soon-bar: #d98f1c; --look-bar: #8e72e0; --healthy-bar: #3f7f68;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main, header { max-width: 1180px; margin: 0 auto; padding: 0 24px; }
+header { padding-top: 36px; }
+h1 { font-size: 26px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
+h2 { font-size: 18px; margin: 40px 0 12px; }
+h3 { font-size: 15px; margin: 0; }
+p { margin: 4px 0; }
+a { color: var(--accent); }
+.quiet { color: var(--quiet); }
+.skip { position: absolute; left: -999px; }
+.skip:focus { left: 12px; top: 8px; background: var(--card); padding: 6px 12px; border-radius: 6px; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 0;
+  padding: 0; list-style: none; }
+.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
+  border-top: 4px solid var(--line); }
+.tiles b { display: block; font-size: 28px; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tiles .broken { border-top-color: var(--broken-bar); } .tiles .soon { border-top-color: var(--soon-bar); }
+.tiles .look { border-top-color: var(--look-bar); } .tiles .healthy { border-top-color: var(--healthy-bar); }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
+@media (min-width: 900px) { .problems { columns: 2; column-gap: 12px; } }
+.problem { break-inside: avoid; margin-bottom: 12px; padding: 12px 16px; border-left: 5px solid var(--line); }
+.problem.broken { border-left-color: var(--broken-bar); } .problem.soon { border-left-color: var(--soon-bar); }
+.problem.look { border-left-color: var(--look-bar); }
+.problem summary, .problem .head { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
+summary { cursor: pointer; }
+.problem ul { margin: 4px 0 0; padding: 0; list-style: none; }
+.problem li { padding: 6px 0; }
+.problem li + li { border-top: 1px solid var(--line); }
+.problem p { margin: 0; overflow-wrap: anywhere; }
+.out { font-weight: 500; }
+.out::before { content: "\\2192\\00a0"; color: var(--accent); }
+.word { font-size: 12px; font-weight: 600; padding: 1px 8px; border-radius: 99px; border: 1px solid currentColor;
+  white-space: nowrap; }
+.word.broken { color: var(--broken); } .word.soon { color: var(--soon); } .word.look { color: var(--look); }
+.word.healthy { color: var(--healthy); }
+.scroll { overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 760px; height: auto; }
+svg text { fill: var(--quiet); font-size: 11px; }
+svg .count { fill: var(--text); font-weight: 600; }
+svg .axis { stroke: var(--line); } svg .now { stroke: var(--text); stroke-dasharray: 3 3; }
+svg .broken { fill: var(--broken-bar); } svg .soon { fill: var(--soon-bar); } svg .look { fill: var(--look-bar); }
+svg .healthy { fill: var(--healthy-bar); } svg .reach { fill: transparent; }
+svg a:hover .reach, svg a:focus .reach { fill: var(--line); fill-opacity: 0.5; }
+svg a:focus { outline: none; } svg a:focus .reach { stroke: var(--accent); stroke-width: 2; }
+.legend { display: flex; gap: 18px; flex-wrap: wrap; margin: 10px 0 0; padding: 0; list-style: none; }
+.legend span { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
+.legend .broken { background: var(--broken-bar); } .legend .soon { background: var(--soon-bar); }
+.legend .look { background: var(--look-bar); } .legend .healthy { background: var(--healthy-bar); }
+fieldset { border: 0; padding: 0; margin: 0 0 12px; display: flex; gap: 18px; flex-wrap: wrap; }
+legend { float: left; margin-right: 4px; color: var(--quiet); }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 7px 12px 7px 0; border-top: 1px solid var(--line); vertical-align: top; }
+td { overflow-wrap: break-word; }
+thead th { border-top: 0; color: var(--quiet); font-weight: 600; white-space: nowrap; }
+tbody th { background: var(--page); padding-left: 8px; font-weight: 600; scroll-margin-top: 12px; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+td small { color: var(--quiet); }
+tr:target th { outline: 2px solid var(--accent); }
+body:has(#ill:checked) tr.healthy, body:has(#ill:checked) tbody.fine,
+body:has(#well:checked) tr.ill, body:has(#well:checked) tbody.bad { display: none; }
+footer { max-width: 1180px; margin: 36px auto; padding: 0 24px; color: var(--quiet); font-size: 13px; }
+@media print { fieldset, .skip { display: none; } body { background: #fff; } .card { break-inside: avoid; } }
+"""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the timeline: the rows whose keys end in one week. id: the anchor of its rows in the table."""
+
+    id: str
+    label: str
+    words: str
+    rows: Sequence[Row]
+
+
+def page(report: Report) -> str:
+    """Return the whole page."""
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    bars = _bars(report)
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="referrer" content="no-referrer">',
+            f"<title>Key audit: {len(report.ill)} of {len(report.rows)} need attention</title>",
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            '<a class="skip" href="#records">Skip to all records</a>',
+            *_header(report),
+            "<main>",
+            *_problems(report),
+            *_timeline(report, bars),
+            *_records(report, bars),
+            "</main>",
+            f"<footer>pam-scripts {escape(__version__)}. Key ids and labels only; no secret value was read.</footer>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _header(report: Report) -> Iterator[str]:
+    counts = Counter(row.severity or "healthy" for row in report.rows)
+    yield "<header>"
+    yield "<h1>Keys under rotation</h1>"
+    made = f"{report.made_at:%d %B %Y, %H:%M} UTC"
+    yield f'<p class="quiet">{len(report.rows)} records, audited on {made}; {report.others} other shared records</p>'
+    yield '<ul class="tiles">'
+    for state in _STATES:
+        yield f'<li class="{state}"><b>{counts[state]}</b>{_STATE_WORDS[state]}</li>'
+    yield "</ul>"
+    yield "</header>"
+
+
+# -- problems first -------------------------------------------------------------------------------
+
+
+def _problems(report: Report) -> Iterator[str]:
+    yield '<section aria-labelledby="problems">'
+    yield '<h2 id="problems">Problems, the most urgent first</h2>'
+    order = list(TITLES)
+    found = [(row, one) for row in report.rows for one in row.problems]
+    found.sort(key=lambda pair: (SEVERITIES.index(pair[1].severity), order.index(pair[1].code), pair[0].title.lower()))
+    if not found:
+        yield '<p class="card">Nothing is wrong: every key is alive, in its place, and will be replaced in time.</p>'
+    yield '<div class="problems">'
+    for _, group in groupby(found, key=lambda pair: pair[1].code):
+        yield from _problem(list(group))
+    yield "</div>"
+    yield "</section>"
+
+
+def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
+    """Yield one kind of problem, with the records that have it; long lists can be folded."""
+    first = found[0][1]
+    many = 5
+    number = f'<span class="quiet">{len(found)} records</span>' if len(found) > 1 else ""
+    word = f'<span class="word {first.severity}">{WORDS[first.severity]}</span>'
+    head = f"{word}<h3>{escape(first.title[:1].upper() + first.title[1:])}</h3>{number}"
+    ways = {one.way_out for _, one in found}
+    yield f'<article class="card problem {first.severity}">'
+    yield f"<details><summary>{head}</summary>" if len(found) > many else f'<div class="head">{head}</div>'
+    yield "<ul>"
+    for row, one in found:
+        server = f' <span class="quiet">{escape(row.server)}</span>' if row.server else ""
+        yield f"<li><strong>{escape(row.title)}</strong>{server}<p>{escape(one.what)}</p>"
+        if len(ways) > 1:
+            yield f'<p class="out">{escape(one.way_out)}</p>'
+        yield "</li>"
+    yield "</ul>"
+    if len(ways) == 1:
+        yield f'<p class="out">{escape(first.way_out)}</p>'
+    if len(found) > many:
+        yield "</details>"
+    yield "</article>"
+
+
+# -- the timeline ---------------------------------------------------------------------------------
+
+
+def _bars(report: Report) -> list[Bar]:
+    """Sort the rows whose keys have an end into weeks, without a gap; long ago and far away at the ends."""
+    today = report.made_at.date()
+    this_week = today - timedelta(days=today.weekday())
+    first, last = this_week - timedelta(weeks=_WEEKS_BEFORE), this_week + timedelta(weeks=_WEEKS_AFTER)
+    weeks: dict[date, list[Row]] = {}
+    for row in report.rows:
+        if row.expires_at:
+            ends = row.expires_at.date()
+            monday = ends - timedelta(days=ends.weekday())
+            weeks.setdefault(min(max(monday, first), last), []).append(row)
+    start, stop = min([this_week, *weeks]), max([this_week + timedelta(weeks=8), *weeks])
+    bars = []
+    for number in range((stop - start).days // 7 + 1):
+        monday = start + timedelta(weeks=number)
+        words = f"week of {monday:%d %B %Y}"
+        if monday == first:
+            words = f"{words} or before"
+        elif monday == last:
+            words = f"{words} or later"
+        bars.append(Bar(f"week-{monday}", f"{monday.day} {monday:%b}", words, weeks.get(monday, [])))
+    return bars
+
+
+def _timeline(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
+    endless = sum(1 for row in report.rows if row.expires_at is None)
+    yield '<section aria-labelledby="timeline">'
+    yield '<h2 id="timeline">When keys end</h2>'
+    yield '<div class="card">'
+    yield '<div class="scroll">'
+    yield from _drawing(report, bars)
+    yield "</div>"
+    yield '<ul class="legend">'
+    for state in _STATES:
+        yield f'<li><span class="{state}"></span>{_STATE_WORDS[state]}</li>'
+    yield "</ul>"
+    if endless:
+        yield f'<p class="quiet">Not shown: {endless} without an end, or whose end is not known.</p>'
+    yield "</div>"
+    yield "</section>"
+
+
+def _drawing(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
+    """Yield the picture: one bar for each week, the ill at its foot; every bar leads to its rows."""
+    width, height, top, foot = 1120, 230, 26, 30
+    pitch = width / len(bars)
+    tallest = max((len(bar.rows) for bar in bars), default=0) or 1
+    scale = (height - top - foot) / tallest
+    base = height - foot
+    yield f'<svg viewBox="0 0 {width} {height}" role="group" aria-label="Keys by the week of their end">'
+    yield f'<line class="axis" x1="0" x2="{width}" y1="{base}" y2="{base}"/>'
+    every = max(1, round(56 / pitch))
+    for number, bar in enumerate(bars):
+        left = number * pitch
+        middle = left + pitch / 2
+        if number % every == 0:
+            yield f'<text x="{middle:.1f}" y="{height - 10}" text-anchor="middle">{bar.label}</text>'
+        if not bar.rows:
+            continue
+        counts = Counter(row.severity or "healthy" for row in bar.rows)
+        told = ", ".join(f"{counts[state]} {_STATE_WORDS[state]}" for state in _STATES if counts[state])
+        words = escape(f"{bar.words}: {len(bar.rows)} end, {told}")
+        yield f'<a href="#{bar.id}" aria-label="{words}"><title>{words}</title>'
+        yield f'<rect class="reach" x="{left:.1f}" y="0" width="{pitch:.1f}" height="{base}" rx="4"/>'
+        y = float(base)
+        for state in _STATES:
+            if counts[state]:
+                tall = max(counts[state] * scale, 3.0)
+                y -= tall
+                edges = f'x="{left + pitch * 0.14:.1f}" y="{y:.1f}" width="{pitch * 0.72:.1f}" height="{tall:.1f}"'
+                yield f'<rect class="{state}" {edges} rx="2"/>'
+        yield f'<text class="count" x="{middle:.1f}" y="{y - 6:.1f}" text-anchor="middle">{len(bar.rows)}</text></a>'
+    today = report.made_at.date()
+    start = date.fromisoformat(bars[0].id.removeprefix("week-"))
+    now = ((today - start).days + 0.5) / 7 * pitch
+    yield f'<line class="now" x1="{now:.1f}" x2="{now:.1f}" y1="12" y2="{base}"/>'
+    yield f'<text x="{now + 4:.1f}" y="12">today</text>'
+    yield "</svg>"
+
+
+# -- all records ----------------------------------------------------------------------------------
+
+_HEADINGS = (
+    ("State", ""),
+    ("Record", ""),
+    ("Target", ""),
+    ("Live keys", "number"),
+    ("Age", "number"),
+    ("Ends", "number"),
+    ("Days left", "number"),
+    ("Last used", "number"),
+    ("Key Vault", ""),
+    ("Other live keys", ""),
+)
+
+
+def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
+    yield '<section aria-labelledby="records">'
+    yield '<h2 id="records" tabindex="-1">All records, by the week in which their keys end</h2>'
+    yield "<fieldset><legend>Show</legend>"
+    for name, words, checked in (("every", "all", " checked"), ("ill", "with problems", ""), ("well", "healthy", "")):
+        yield f'<label><input type="radio" name="show" id="{name}"{checked}> {words}</label>'
+    yield "</fieldset>"
+    yield '<div class="card scroll" tabindex="0" role="region" aria-labelledby="records">'
+    yield "<table>"
+    cells = "".join(f'<th scope="col"{f" class={kind}" if kind else ""}>{words}</th>' for words, kind in _HEADINGS)
+    yield f"<thead><tr>{cells}</tr></thead>"
+    for bar in bars:
+        yield from _group(bar.id, bar.words.capitalize(), bar.rows)
+    yield from _group("endless", "No end, or not known", [row for row in report.rows if row.expires_at is None])
+    yield "</table></div>"
+    yield "</section>"
+
+
+def _group(anchor: str, words: str, rows: Iterable[Row]) -> Iterator[str]:
+    rows = sorted(rows, key=lambda row: (row.expires_at.timestamp() if row.expires_at else 0.0, row.title.lower()))
+    if not rows:
+        return
+    ill = sum(1 for row in rows if row.problems)
+    # A group of one sort only goes with its rows when these are hidden.
+    kind = "" if 0 < ill < len(rows) else ' class="bad"' if ill else ' class="fine"'
+    yield f"<tbody{kind}>"
+    heading = f"{escape(words)} <small class=quiet>({len(rows)})</small>"
+    yield f'<tr id="{anchor}"><th colspan="{len(_HEADINGS)}" scope="rowgroup">{heading}</th></tr>'
+    for row in rows:
+        yield _row(row)
+    yield "</tbody>"
+
+
+def _row(row: Row) -> str:
+    state = row.severity or "healthy"
+    problems = "".join(f"<br><small>{escape(one.title)}</small>" for one in row.problems)
+    cells = [
+        f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
+        f"<td>{escape(row.title)}{problems}</td>",
+        f"<td>{escape(row.target_name or row.target or '-')}<br><small>{escape(row.server)}</small></td>",
+        _number(row.live_keys),
+        _number(row.age_days),
+        f'<td class="number">{day(row.expires_at)}</td>',
+        _number(row.days_left),
+        f'<td class="number">{day(row.last_used)}</td>',
+        f"<td>{escape(row.mirror)}</td>",
+        f"<td>{'<br>'.join(escape(label or 'without label') for label in row.other_labels)}</td>",
+    ]
+    return f'<tr class="{"ill" if row.problems else "healthy"}">{"".join(cells)}</tr>'
+
+
+def _number(value: int | None) -> str:
+    return f'<td class="number">{"-" if value is None else value}</td>'

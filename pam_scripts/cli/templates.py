@@ -1,0 +1,229 @@
+"""`templates`: the record templates of every script, in three formats from one definition.
+
+What a record has stands in the script's FIELDS and ADMIN_FIELDS; here stand only the words that ask a
+person for what has no default. The files in record_templates/ are what this writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pam_scripts.cli.kinds import KINDS, Kind
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Field
+
+# What a template brings for older Gateways, beside the script's own fields.
+_GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
+_WEB_COLUMNS = ("Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder")
+FORMATS = ("commander.csv", "commander.json", "web.csv")
+_OWN_COLUMNS = ("title", "login")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a script's templates say to a person: titles, and what to enter where there is no default."""
+
+    title: str
+    login: str
+    admin_title: str
+    asks: Mapping[str, str] = field(default_factory=dict)
+    admin_asks: Mapping[str, str] = field(default_factory=dict)
+
+
+_ANY = {
+    "ca_bundle": "path of a PEM file with the private CA of your servers; leave this for none",
+    "seeq_server_url": "https://HOST where it is not the one of the Seeq admin record",
+    "key_vault_name": "name of the Azure Key Vault that mirrors the key; leave this for none",
+}
+WORDS = {
+    "rotate_seeq_application_key": Words(
+        "Seeq application key",
+        "name of the Seeq application",
+        "Seeq admin",
+        {**_ANY, "application_id": "Seeq ID of the application"},
+        {
+            "login": "login of a Seeq administrator",
+            "password": "password of that administrator",
+            "seeq_server_url": "https://HOST of Seeq",
+        },
+    ),
+    "rotate_seeq_user_key": Words(
+        "Seeq user key",
+        "user name of the Seeq user",
+        "Seeq admin",
+        {
+            **_ANY,
+            "username": "user name in Seeq where it is not the login of this record",
+            "user_id": "Seeq ID of the user where the name alone does not tell",
+        },
+        {
+            "login": "login of the user or of a user administrator",
+            "password": "password of that login",
+            "seeq_server_url": "https://HOST of Seeq",
+        },
+    ),
+    "rotate_azure_app_secret": Words(
+        "Azure app secret",
+        "name of the Azure application",
+        "Azure admin application",
+        {
+            **_ANY,
+            "application_object_id": "object id or client id of the application",
+            "key_vault_name": "name of the Azure Key Vault that mirrors the secret; leave this for none",
+        },
+        {
+            "tenant_id": "id of the Entra tenant",
+            "application_client_id": "client id of the admin application",
+            "client_secret": "client secret of the admin application",
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Template:
+    """One record to be: `values` has its custom fields with their types, in their order."""
+
+    record_type: str
+    title: str
+    login: str
+    password: str
+    values: Sequence[tuple[Field, str]]
+
+
+def files(kind: Kind, fills: Sequence[Mapping[str, str]] = ({},)) -> dict[str, str]:
+    """Return the files of one script, by name.
+
+    fills: for each PAM User record what to enter: a field's label, `title` or `login`, to its value. What
+    is not given stays the default or the placeholder. Raises BadInput for a name that is no input field.
+    """
+    templates = [*(_user_record(kind, fill) for fill in fills), _admin_record(kind)]
+    made = (_commander_csv(templates), _commander_json(templates), _web_csv(templates))
+    return {f"{kind.stem}.{ending}": text for ending, text in zip(FORMATS, made, strict=True)}
+
+
+def write(directory: Path, stems: Iterable[str], fills: Sequence[Mapping[str, str]] = ({},)) -> list[Path]:
+    """Write the files of these scripts into a directory, over what is there; return what was written."""
+    contents = {name: text for kind in KINDS if kind.stem in stems for name, text in files(kind, fills).items()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise BadInput(f"{directory} cannot be written to ({type(error).__name__})") from None
+    return [directory / name for name in contents]
+
+
+def read_fills(path: Path) -> list[dict[str, str]]:
+    """Read a CSV whose header names fields, `title` or `login`; each further line is a record. Empty cells say nothing."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} cannot be read as CSV ({type(error).__name__})") from None
+    if not rows:
+        raise BadInput(f"{path} has no line below its header")
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise BadInput(f"{path}, line {number}: it has not as many cells as the header")
+    return [{label.strip(): value.strip() for label, value in row.items() if value.strip()} for row in rows]
+
+
+def _user_record(kind: Kind, fill: Mapping[str, str]) -> _Template:
+    words = WORDS[kind.stem]
+    inputs = {one.label for one in kind.fields if not one.output}
+    unknown = sorted(set(fill) - inputs - set(_OWN_COLUMNS))
+    if unknown:
+        raise BadInput(
+            f"{kind.stem} has no field {', '.join(unknown)}",
+            next_step=f"its fields are {', '.join([*_OWN_COLUMNS, *sorted(inputs)])}",
+        )
+    values = [(one, fill.get(one.label) or _default(one, words.asks)) for one in kind.fields]
+    values += [(Field(label, ""), value) for label, value in _GATEWAY.items()]
+    return _Template(
+        "pamUser", fill.get("title") or f"{words.title}: NAME", fill.get("login") or f"<{words.login}>", "", values
+    )
+
+
+def _admin_record(kind: Kind) -> _Template:
+    words = WORDS[kind.stem]
+    asked = {one.label: _default(one, words.admin_asks) for one in kind.admin_fields}
+    values = [(one, asked[one.label]) for one in kind.admin_fields if one.label not in ("login", "password")]
+    return _Template("login", words.admin_title, asked.get("login", ""), asked.get("password", ""), values)
+
+
+def _default(one: Field, asks: Mapping[str, str]) -> str:
+    """Return what stands in a field that nobody filled in; in angle brackets it counts as empty."""
+    if one.output:
+        return "<set by rotation>"
+    return one.default or f"<{asks.get(one.label) or f'{one.meaning}; leave this for none'}>"
+
+
+# -- the formats ----------------------------------------------------------------------------------
+
+
+def _commander_csv(templates: Iterable[_Template]) -> str:
+    """Commander's importer: every line a record, fields as `$type:label`."""
+    return _csv(
+        [
+            *("", one.title, one.login, one.password, "", "", "", "$type", one.record_type),
+            *(cell for each, value in one.values for cell in (f"${each.type}:{each.label}", value)),
+        ]
+        for one in templates
+    )
+
+
+def _commander_json(templates: Iterable[_Template]) -> str:
+    records = []
+    for one in templates:
+        own = {"login": one.login, "password": one.password}
+        records.append(
+            {
+                "title": one.title,
+                "$type": one.record_type,
+                **{name: value for name, value in own.items() if value},
+                "custom_fields": {f"${each.type}:{each.label}": value for each, value in one.values},
+            }
+        )
+    return json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _web_csv(templates: Sequence[_Template]) -> str:
+    """The web vault's importer: it knows no types, so that typed fields are left out and none is in plain sight."""
+    rows = [
+        [
+            *("", one.title, one.login, one.password, "", "", ""),
+            *(cell for each, value in one.values if each.type == "text" for cell in (each.label, value)),
+        ]
+        for one in templates
+    ]
+    pairs = (max(map(len, rows)) - len(_WEB_COLUMNS)) // 2
+    header = [*_WEB_COLUMNS, *(f"{word}{number}" for number in range(1, pairs + 1) for word in ("Name", "Value"))]
+    return _csv([header, *rows])
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def from_applications(
+    applications: Iterable[Mapping[str, object]], known: Iterable[str], common: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Yield what to fill in for each application that Seeq lists and no record rotates yet.
+
+    known: ids of applications that have a record. Those that log in through an identity provider have no
+    keys and are left out.
+    """
+    taken = {one.upper() for one in known}
+    for item in applications:
+        application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
+        if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
+            title = f"{WORDS['rotate_seeq_application_key'].title}: {name}"
+            yield {**common, "title": title, "login": name, "application_id": application_id}
