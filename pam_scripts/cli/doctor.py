@@ -19,7 +19,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import requests
-import requests.certs
 import requests.utils
 
 from pam_scripts.core import diagnosis, http
@@ -114,7 +113,7 @@ def _owner(path: Path) -> str:
 def _ca() -> Iterator[Sight]:
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     name = next((one for one in variables if os.environ.get(one)), "")
-    path = os.environ.get(name, "") or requests.certs.where()
+    path = os.environ.get(name, "") or requests.utils.DEFAULT_CA_BUNDLE_PATH
     source = f"{name}, in place of the public ones" if name else "the public ones of the package certifi"
     if Path(path).exists():
         yield Sight("ok", "Trusted CAs", f"{path} ({source})")

@@ -23,7 +23,7 @@ from pam_scripts.cli.report import WORDS, day
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
-_STATES = (*SEVERITIES, "healthy")
+_STATES: tuple[str, ...] = (*SEVERITIES, "healthy")
 _STATE_WORDS = {**WORDS, "healthy": "healthy"}
 
 STYLE = """
@@ -152,7 +152,7 @@ def page(report: Report) -> str:
 
 
 def _header(report: Report) -> Iterator[str]:
-    counts = Counter(row.severity or "healthy" for row in report.rows)
+    counts = Counter(map(_state, report.rows))
     yield "<header>"
     yield "<h1>Keys under rotation</h1>"
     made = f"{report.made_at:%d %B %Y, %H:%M} UTC"
@@ -269,7 +269,7 @@ def _drawing(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
             yield f'<text x="{middle:.1f}" y="{height - 10}" text-anchor="middle">{bar.label}</text>'
         if not bar.rows:
             continue
-        counts = Counter(row.severity or "healthy" for row in bar.rows)
+        counts = Counter(map(_state, bar.rows))
         told = ", ".join(f"{counts[state]} {_STATE_WORDS[state]}" for state in _STATES if counts[state])
         words = escape(f"{bar.words}: {len(bar.rows)} end, {told}")
         yield f'<a href="#{bar.id}" aria-label="{words}"><title>{words}</title>'
@@ -340,7 +340,7 @@ def _group(anchor: str, words: str, rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _row(row: Row) -> str:
-    state = row.severity or "healthy"
+    state = _state(row)
     problems = "".join(f"<br><small>{escape(one.title)}</small>" for one in row.problems)
     cells = [
         f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
@@ -355,6 +355,10 @@ def _row(row: Row) -> str:
         f"<td>{'<br>'.join(escape(label or 'without label') for label in row.other_labels)}</td>",
     ]
     return f'<tr class="{"ill" if row.problems else "healthy"}">{"".join(cells)}</tr>'
+
+
+def _state(row: Row) -> str:
+    return row.severity or "healthy"
 
 
 def _number(value: int | None) -> str:

@@ -53,7 +53,7 @@ def as_json(report: Report) -> str:
         "made_at": iso(report.made_at),
         "summary": {
             "records": len(report.rows),
-            **{severity: counts[severity] for severity in SEVERITIES},
+            **{str(severity): counts[severity] for severity in SEVERITIES},
             "healthy": counts[None],
             "other_records": report.others,
         },

@@ -120,7 +120,10 @@ def write(directory: Path, stems: Iterable[str], fills: Sequence[Mapping[str, st
 
 
 def read_fills(path: Path) -> list[dict[str, str]]:
-    """Read a CSV whose header names fields, `title` or `login`; each further line is a record. Empty cells say nothing."""
+    """Read a CSV whose header names fields, `title` or `login`; each further line is a record.
+
+    Empty cells leave what the template has. Raises BadInput where the file cannot be read so.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -168,7 +171,7 @@ def _default(one: Field, asks: Mapping[str, str]) -> str:
 
 
 def _commander_csv(templates: Iterable[_Template]) -> str:
-    """Commander's importer: every line a record, fields as `$type:label`."""
+    """Return what Commander imports: every line a record, fields as `$type:label`."""
     return _csv(
         [
             *("", one.title, one.login, one.password, "", "", "", "$type", one.record_type),
@@ -194,7 +197,7 @@ def _commander_json(templates: Iterable[_Template]) -> str:
 
 
 def _web_csv(templates: Sequence[_Template]) -> str:
-    """The web vault's importer: it knows no types, so that typed fields are left out and none is in plain sight."""
+    """Return what the web vault imports. It knows no types: typed fields are left out, so that none is in sight."""
     rows = [
         [
             *("", one.title, one.login, one.password, "", "", ""),
