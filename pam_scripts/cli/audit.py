@@ -39,7 +39,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline, iso, utc_now
 from pam_scripts.issuers.entra import Graph
 from pam_scripts.issuers.seeq.server import Login, Server, find_admin
-from pam_scripts.stores.key_vault import place_of
+from pam_scripts.stores.key_vault import places_of
 
 T = TypeVar("T")
 
@@ -195,7 +195,9 @@ class _Reader:
         self.is_readable = len(subject.findings) == before
         if target:
             subject.target, subject.tag = target.id, target.tag or target.id
-            subject.place = self._try("setting", lambda: place_of(job, settings, subject.kind.in_vault, target))
+            subject.place = self._try(
+                "setting", lambda: next(iter(places_of(job, settings, subject.kind.in_vault, target)), None)
+            )
         if its_own:
             self.cloud = self._try("setting", lambda: entra.find_cloud(job)) or self.cloud
             subject.server = self.cloud.graph

@@ -10,6 +10,7 @@ from typing import Any
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.gateway import Job, Voice, carry_out
+from pam_scripts.core.roles import Run
 
 
 def check(shared: Shared, uids: Sequence[str], voice: Voice) -> int:
@@ -24,10 +25,10 @@ def check(shared: Shared, uids: Sequence[str], voice: Voice) -> int:
             continue
         voice.say(f"Checking {shared.flat(uid).shown} with {kind.stem}")
 
-        def get_job(uid: str = uid) -> Job:
+        def get_job(_run: Run, uid: str = uid) -> Job:
             return shared.job(uid)
 
-        worst = max(worst, carry_out(get_job, kind.fields, kind.script, voice, check=True))
+        worst = max(worst, carry_out(kind.stem, get_job, kind.fields, kind.script, voice, check=True))
     return worst
 
 

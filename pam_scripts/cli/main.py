@@ -25,7 +25,7 @@ from pam_scripts.core.patience import Deadline
 from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.seeq.server import Server, find_admin
 from pam_scripts.stores import keeper
-from pam_scripts.stores.key_vault import place_of
+from pam_scripts.stores.key_vault import places_of
 
 _APPLICATION_KEYS = KINDS[0].stem
 
@@ -291,8 +291,7 @@ def _hosts_of(shared: Shared) -> set[str]:
         with contextlib.suppress(PamScriptError):
             job = shared.job(uid)
             settings = Settings(job.user, kind.fields)
-            place = place_of(job, settings, kind.in_vault, kind.target_of(job, settings))
-            if place:
+            for place in places_of(job, settings, kind.in_vault, kind.target_of(job, settings)):
                 hosts |= {place.url.removeprefix("https://"), place.authority}
             if kind.issuer == "entra":
                 cloud = entra.find_cloud(job)
