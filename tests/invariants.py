@@ -238,6 +238,7 @@ def writes(log: Iterable[Request]) -> list[str]:
         for request in log
         if request.method not in ("GET", "HEAD")
         and not request.path.endswith(("/auth/login", "/get_secret", "/oauth2/v2.0/token"))
+        and not request.headers.get("x-amz-target", "").startswith(("secretsmanager.Describe", "secretsmanager.Get"))
     ]
 
 

@@ -56,17 +56,18 @@ def find(job: Job, settings: Settings, app: entra.AppSecret | None, session: htt
                 f"{shown}: field 'health_urls' has {url[:60]!r}",
                 next_step="enter addresses such as https://host/health",
             )
+    for name in names:
+        if not re.fullmatch(rf"{_GROUP}/{_APP}", name):
+            raise BadInput(
+                f"{shown}: field 'container_apps' has {name[:60]!r}",
+                next_step="enter RESOURCE-GROUP/APP, several with commas",
+            )
     consumers: list[Consumer] = []
     if names:
         cloud = entra.find_cloud(job)
         manager = Manager(cloud, entra.log_in(app, cloud.authority, session), session)
         subscription = _subscription(job)
         for name in dict.fromkeys(names):
-            if not re.fullmatch(rf"{_GROUP}/{_APP}", name):
-                raise BadInput(
-                    f"{shown}: field 'container_apps' has {name[:60]!r}",
-                    next_step="enter RESOURCE-GROUP/APP, several with commas",
-                )
             group, _, app_name = name.partition("/")
             consumers.append(ContainerApp(manager, subscription, group, app_name))
     return [*consumers, *(HealthPage(url, session) for url in dict.fromkeys(urls))]
@@ -171,9 +172,14 @@ class ContainerApp:
         """POST .../revisions/{name}/restart for every revision that serves now."""
         self._looks = 0
         self._find()
-        for name in self._serving:
+        for number, name in enumerate(self._serving):
             path = f"{self._path}/revisions/{quote(name, safe='')}/restart"
-            self._manager.call("POST", path, f"restart revision {name}")
+            try:
+                self._manager.call("POST", path, f"restart revision {name}")
+            except ApiError as error:
+                # Another one was restarted already: as a whole the app is neither as it was nor refused.
+                error.code = error.code if number == 0 else None
+                raise
 
     def trouble(self) -> str:
         """Say what the restarted revisions lack; empty once they were well several times in a row."""

@@ -94,6 +94,12 @@ class ApiError(PamScriptError):
         self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @property
+    def refused(self) -> bool:
+        """Whether the system said clearly that it would not, so that nothing was done."""
+        said_no = self.code is not None and HTTPStatus.BAD_REQUEST <= self.code < HTTPStatus.INTERNAL_SERVER_ERROR
+        return said_no and not self.transient
+
+    @property
     def transient(self) -> bool:
         """Whether asking again may go better: no answer, busy, or a server's own trouble."""
         if self.hopeless:

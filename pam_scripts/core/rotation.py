@@ -317,7 +317,13 @@ def _reload(attempt: _Attempt, consumers: Sequence[Consumer], seconds: float) ->
     run = attempt.run
     for consumer in consumers:
         attempt.reloaded.append(consumer)
-        patiently(run.deadline, consumer.reload)
+        try:
+            patiently(run.deadline, consumer.reload)
+        except ApiError as error:
+            # One that was refused goes on as it was, and cannot hold the new key.
+            if error.refused:
+                attempt.reloaded.remove(consumer)
+            raise
         run.entry.reloaded.append(consumer.name)
         run.say(f"Reloading {consumer.name}")
     ill = _wait_for_health(consumers, seconds, run)

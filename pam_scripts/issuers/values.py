@@ -62,7 +62,6 @@ class Value:
     settling = 0.0
     logins_in_a_row = 1
     lag = 0.0
-    ways_to_delete: Sequence[Callable[[Key], None]] = ()
 
     def __init__(self, value: Secret, target: str, rotation_id: str, *, reversible: bool) -> None:
         self._value = value
@@ -70,6 +69,7 @@ class Value:
         self._made: list[Key] = []
         self.target = target
         self.reversible = reversible
+        self.ways_to_delete: Sequence[Callable[[Key], None]] = (self._forget,)
 
     def list_keys(self) -> list[Key]:
         """Return the one value, once it is under way."""
@@ -87,6 +87,9 @@ class Value:
 
     def log_in(self, credential: Credential) -> None:
         """Nothing to log in to."""
+
+    def _forget(self, key: Key) -> None:
+        self._made = [made for made in self._made if made.id != key.id]
 
     def act_as(self, credential: Credential) -> None:
         """Nothing to log in to."""

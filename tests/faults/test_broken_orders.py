@@ -15,7 +15,7 @@ from sandbox.warm import Warm
 from tests.conftest import ROOT
 from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
-from tests.faults.subjects import MAIN
+from tests.faults.subjects import MAIN, SUBJECTS, Subject
 from tests.faults.trial import Bench, Convergence, Outcome, Trial
 from tools import bundle
 
@@ -24,24 +24,45 @@ from tools import bundle
 class Breakage:
     """One thing made wrong: what is replaced by what in which file, and the promise that this breaks.
 
-    kind: the fault that shows it, "" where a run without any fault does.
+    kind: the fault that shows it, "" where a run without any fault does. subject: in whose plant.
     """
 
     file: str
     replacements: tuple[tuple[str, str], ...]
     invariant: str
     kind: str = ""
+    subject: Subject = MAIN
 
 
 _ROTATION = "core/rotation.py"
-_PUBLISHING = "        for store in stores:\n            attempt.touched.append(store)\n"
+_PUBLISHING = "    for store in attempt.stores:\n        attempt.touched.append(store)\n"
 _READ_BACK = "        if not store.read().holds(wanted):\n            raise failed\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
 
 BREAKAGES = {
+    "does not wait for its consumers": Breakage(
+        _ROTATION,
+        (("        patiently(run.deadline, consumer.reload)\n", ""),),
+        "Alive",
+        subject=SUBJECTS["seeq application, read by an app, in AWS too"],
+    ),
+    "does not reload its consumers again": Breakage(
+        _ROTATION,
+        (("            patiently(run.deadline, consumer.reload, retry=anything)\n", ""),),
+        "Alive",
+        "403",
+        SUBJECTS["seeq application, read by an app, in AWS too"],
+    ),
+    "puts back what has no way back": Breakage(
+        "publish_secret.py",
+        (("reversible=not from_keeper", "reversible=True"),),
+        "Ends",
+        "403",
+        SUBJECTS["value from Keeper"],
+    ),
     "deletes before it publishes": Breakage(
         _ROTATION,
-        ((_PUBLISHING, f"        _delete(issuer, keys, run)\n{_PUBLISHING}"),),
+        ((_PUBLISHING, f"    _delete(issuer, attempt.keys, run)\n{_PUBLISHING}"),),
         "Alive",
     ),
     "does not confirm what it publishes": Breakage(_ROTATION, ((_READ_BACK, ""),), "Alive", "no effect, no answer"),
@@ -50,7 +71,7 @@ BREAKAGES = {
         (
             (
                 _ENTER_RESERVE,
-                f"    _delete(issuer, _labelled(issuer, attempt.label)(), run)\n{_ENTER_RESERVE}",
+                f"    _delete(attempt.issuer, _labelled(attempt.issuer, attempt.label)(), run)\n{_ENTER_RESERVE}",
             ),
         ),
         "Alive",
@@ -68,7 +89,7 @@ BREAKAGES = {
     "says that all is well when old keys live": Breakage(
         _ROTATION,
         (
-            ("    if extra:\n        raise _old_keys_alive", "    if False:\n        raise _old_keys_alive"),
+            ("_old_keys_alive(issuer, key, extra) if extra else None", "None"),
             ("    return {key.id for key in alive}\n", "    return set()\n"),
             ("    for way in issuer.ways_to_delete:\n", "    for way in ():\n"),
         ),
@@ -76,7 +97,7 @@ BREAKAGES = {
     ),
     "prints the value": Breakage(
         _ROTATION,
-        (('        run.say("Verified: the new key logs in")\n', "        print(credential.secret.reveal())\n"),),
+        (('        run.say(f"Verified: {issuer.proof}")\n', "        print(credential.secret.reveal())\n"),),
         "Silent",
     ),
     "never lets go of its lease": Breakage(
@@ -121,11 +142,11 @@ def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, benc
     """What is made wrong on purpose shows as a violation of the promise that it breaks."""
     breakage = BREAKAGES[name]
     broken = _broken(tmp_path, breakage, warm)
-    last = len(bench.count_requests(MAIN)) if breakage.kind else 1
+    last = len(bench.count_requests(breakage.subject)) if breakage.kind else 1
     # From the middle outwards: what matters happens there, and one catch is enough.
     numbers = sorted(range(1, last + 1), key=lambda number: abs(number - last * 0.55))
     faults = [partial(at, number, breakage.kind) if breakage.kind else _none for number in numbers]
-    trials = [partial(broken.meet, MAIN, name, fault, direct=True) for fault in faults]
+    trials = [partial(broken.meet, breakage.subject, name, fault, direct=True) for fault in faults]
     assert _caught(trials, breakage.invariant), f"{name}: not caught"
 
 
@@ -135,8 +156,8 @@ def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Pat
         "stores/keeper.py",
         (
             (
-                "        self._refuse_foreign_lease(record)\n        if record.revision",
-                "        return\n        if record.revision",
+                "        self._refuse_foreign_lease(record)\n        # Where",
+                "        return\n        # Where",
             ),
             ("        holder, _ = _lease(record)\n        if holder != self._rotation_id:\n", "        if False:\n"),
         ),
