@@ -700,7 +700,8 @@ def test_past_the_deadline_everything_is_put_back() -> None:
 
 def add_rival(house: House, age_seconds: float) -> None:
     """Have another rotation's key appear on the list right after ours."""
-    rival = key("rival", age=age_seconds / 86400, its_label=label(OWNER, "R-2"))
+    created_at = datetime.now(timezone.utc) - timedelta(seconds=age_seconds)
+    rival = replace(key("rival", its_label=label(OWNER, "R-2")), created_at=created_at)
 
     def appear() -> None:
         made = {item.id for item in house.office.keys}
