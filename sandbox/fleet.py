@@ -84,7 +84,7 @@ class Fleet(Services):
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
         self.admin_password = "correct horse battery staple"
         self.seeq.add_user("rotation.admin", self.admin_password, is_admin=True)
-        self.admin_uid = self._add_admin("Seeq admin", "rotation.admin", self.admin_password)
+        self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", self.admin_password)
         self.configuration_uid = self.keeper.add_record(
             "pamAzureConfiguration",
             "Fleet Azure",
@@ -219,7 +219,8 @@ class Fleet(Services):
             self.healthy.append(member.uid)
         return member.uid
 
-    def _add_admin(self, title: str, username: str, password: str) -> str:
+    def add_admin(self, title: str, username: str, password: str) -> str:
+        """Add a record with a login to the Seeq server, and return its uid."""
         return self.keeper.add_record(
             "login",
             title,
@@ -363,12 +364,12 @@ def _missing(_fleet: Fleet, member: Member) -> None:
 
 
 def _login_refused(fleet: Fleet, member: Member) -> None:
-    member.admin = [fleet._add_admin("Seeq admin, password changed", "rotation.admin", "an old password")]  # noqa: SLF001
+    member.admin = [fleet.add_admin("Seeq admin, password changed", "rotation.admin", "an old password")]
 
 
 def _no_right(fleet: Fleet, member: Member) -> None:
     fleet.seeq.add_user("reader", "the reader's password")
-    member.admin = [fleet._add_admin("Seeq reader", "reader", "the reader's password")]  # noqa: SLF001
+    member.admin = [fleet.add_admin("Seeq reader", "reader", "the reader's password")]
 
 
 def _not_shared(fleet: Fleet, member: Member) -> None:

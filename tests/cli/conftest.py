@@ -1,0 +1,64 @@
+"""What the tests of the command share: the command itself, as an engineer on the Gateway's host runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+class Sandboxed(Protocol):
+    """A plant or a fleet: it tells what a command needs to find its way there."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables."""
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def command(runtime_python: str) -> Command:
+    """Return the command: arguments, then what leads into the sandbox; with the runtime's packages and no others."""
+
+    def run(
+        *arguments: str, sandbox: Sandboxed | None = None, environment: Mapping[str, str] | None = None, home: str = "/"
+    ) -> subprocess.CompletedProcess[str]:
+        given = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": home,
+            "LANG": "C.UTF-8",
+            "COLUMNS": "100",
+            **(sandbox.environment() if sandbox else {}),
+            **(environment or {}),
+        }
+        return subprocess.run(
+            [runtime_python, "-m", "pam_scripts", *arguments],
+            cwd=ROOT,
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    return run
+
+
+def attach(sandbox: Any, uid: str, attached: Sequence[str]) -> None:  # noqa: ANN401 - whatever has a `keeper`
+    """Attach a script with its credentials to a record, as the vault stores it."""
+    value = [{"fileRef": "FileRecordsUid12345678", "command": "python3", "recordRef": list(attached)}]
+    field = {"type": "script", "label": "rotationScripts", "value": value}
+    sandbox.keeper.edit(uid, lambda data: data["fields"].append(field))
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file and return its path."""
+    path.write_text(text, encoding="utf-8")
+    return path

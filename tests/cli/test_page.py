@@ -1,0 +1,218 @@
+"""The page of an audit, opened in a real browser: it must be read by people, on any desk, with any input device."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from pam_scripts.cli.audit import Report, Row
+from pam_scripts.cli.findings import Finding, Severity
+from pam_scripts.cli.page import page
+from pam_scripts.core.patience import utc_now
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+needs_a_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium")
+NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)> \"quoted\" & 'more'"
+
+
+def row(number: int, days: float | None, severity: Severity | None = None, title: str = "") -> Row:
+    """Make a row whose key ends in so many days."""
+    now = utc_now()
+    problems = [Finding("old-keys", severity, f"{number} too many", "rotate: that deletes them")] if severity else []
+    return Row(
+        record=f"Record{number}",
+        title=title or f"Key {number}",
+        script="rotate_seeq_application_key",
+        target=f"target-{number}",
+        target_name=f"application Report {number}",
+        server="seeq.example.com",
+        key_id=f"key{number}",
+        live_keys=1,
+        created_at=now - timedelta(days=10),
+        age_days=10,
+        expires_at=None if days is None else now + timedelta(days=days),
+        days_left=None if days is None else int(days),
+        last_used=None,
+        rotated_at=now - timedelta(days=10),
+        mirror="same",
+        other_labels=[],
+        problems=problems,
+    )
+
+
+ROWS = [
+    row(1, -40, "broken", NASTY),
+    *(row(number, number, "look") for number in range(2, 10)),
+    *(row(number, number) for number in range(10, 60)),
+    row(60, None),
+    row(61, 4000),
+]
+
+
+@dataclass
+class Opened:
+    """The page in a browser. complaints: what the browser's console said."""
+
+    page: Page
+    complaints: list[str]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start a headless Chromium."""
+    with sync_playwright() as playwright:
+        # The sandbox of Chromium does not start under root, as which containers run their tests.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def opened(browser: Browser, directory: Path, rows: list[Row], scheme: Literal["light", "dark"] = "light") -> Opened:
+    """Open the page of these rows, as a file, without any network."""
+    file = directory / "audit.html"
+    file.write_text(page(Report(rows, utc_now(), 3)), encoding="utf-8")
+    context = browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 1280, "height": 900})
+    made = Opened(context.new_page(), [])
+    made.page.on("console", lambda message: made.complaints.append(message.text))
+    made.page.on(
+        "request", lambda request: made.complaints.append(request.url) if "audit.html" not in request.url else None
+    )
+    made.page.goto(file.as_uri())
+    return made
+
+
+@needs_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_legible_in_light_and_dark(scheme: Literal["light", "dark"], browser: Browser, tmp_path: Path) -> None:
+    """Text stands out from its ground as WCAG AA asks (4.5 to 1), in either scheme; the picture is not empty."""
+    made = opened(browser, tmp_path, ROWS, scheme)
+    picture = made.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+
+    ground = colour(made.page, "body", "backgroundColor")
+    assert (sum(ground) < 200) == (scheme == "dark")
+    assert len(picture) > 50_000
+    card = colour(made.page, ".card", "backgroundColor")
+    for element in ("h1", "header .quiet", ".problem p", ".problem .quiet", ".word.broken", ".word.look", "td small"):
+        assert contrast(colour(made.page, element, "color"), card) >= 4.5, element
+    assert [] == made.complaints
+
+
+@needs_a_browser
+def test_nothing_is_fetched_and_nothing_is_run(browser: Browser, tmp_path: Path) -> None:
+    """Offline it is whole; a record's title with markup in it is text, and the policy forbids all that is not there."""
+    made = opened(browser, tmp_path, ROWS)
+
+    assert "Key audit: 9 of 61 need attention" == made.page.title()
+    assert made.page.get_by_text(NASTY).first.is_visible()
+    assert 0 == made.page.locator("script, img, link, iframe, [style], [onclick]").count()
+    assert [] == made.complaints
+    source = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert re.search(r"default-src 'none'; style-src 'sha256-[\w+/=]+'", source)
+
+
+@needs_a_browser
+def test_problems_come_first_the_most_urgent_before_the_others(browser: Browser, tmp_path: Path) -> None:
+    """The reader's eye meets numbers, then problems with their way out, then the timeline, then the rest."""
+    made = opened(browser, tmp_path, ROWS)
+    assert ["1 broken", "0 soon", "8 to look at", "52 healthy"] == [
+        " ".join(text.split()) for text in made.page.locator(".tiles li").all_inner_texts()
+    ]
+    headings = made.page.locator("h2").all_inner_texts()
+
+    assert [
+        "Problems, the most urgent first",
+        "When keys end",
+        "All records, by the week in which their keys end",
+    ] == headings
+    assert "rotate: that deletes them" in made.page.locator(".problem").first.inner_text()
+
+
+@needs_a_browser
+def test_the_keyboard_reaches_everything(browser: Browser, tmp_path: Path) -> None:
+    """Tab goes to folded problems, to bars and to filters, visibly; Enter on a bar leads to its rows."""
+    made = opened(browser, tmp_path, ROWS)
+    keyboard, reached = made.page.keyboard, []
+    for _ in range(40):
+        keyboard.press("Tab")
+        reached.append(made.page.evaluate("document.activeElement.tagName.toLowerCase()"))
+        if reached[-1] == "summary":
+            keyboard.press("Enter")
+            assert made.page.locator("details").first.get_attribute("open") is not None
+        if made.page.evaluate("document.activeElement.closest('svg') !== null"):
+            break
+
+    assert "summary" in reached
+    assert "a" == reached[-1]
+    # The bar for what ended long ago is the first; its rows are those of the nasty title.
+    keyboard.press("Enter")
+    assert made.page.url.rpartition("#")[2].startswith("week-")
+    group = made.page.locator("tr:target")
+    assert "1" in group.inner_text()
+    assert group.is_visible()
+
+
+@needs_a_browser
+def test_filters_work_with_arrow_keys(browser: Browser, tmp_path: Path) -> None:
+    """Radio buttons show all rows, those with problems, or the healthy ones."""
+    made = opened(browser, tmp_path, ROWS)
+    rows = made.page.locator("tr.ill, tr.healthy")
+
+    def shown() -> int:
+        return sum(rows.nth(number).is_visible() for number in range(rows.count()))
+
+    made.page.locator("#every").focus()
+    counts = [shown()]
+    for _ in range(2):
+        made.page.keyboard.press("ArrowRight")
+        counts.append(shown())
+
+    assert [61, 9, 52] == counts
+
+
+@needs_a_browser
+def test_a_narrow_window_cuts_nothing_off(browser: Browser, tmp_path: Path) -> None:
+    """On a telephone the page itself does not scroll sideways; the wide table does, within its frame."""
+    made = opened(browser, tmp_path, ROWS)
+    made.page.set_viewport_size({"width": 390, "height": 800})
+
+    assert made.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@needs_a_browser
+def test_a_healthy_fleet_says_so(browser: Browser, tmp_path: Path) -> None:
+    """Where nothing is wrong, that is what stands in the place of the problems."""
+    made = opened(browser, tmp_path, [row(1, 30)])
+
+    assert made.page.get_by_text("Nothing is wrong").is_visible()
+
+
+def test_an_empty_audit_has_a_page_too() -> None:
+    """Without a single record the page is made all the same."""
+    assert "0 records" in page(Report([], utc_now(), 0))
+
+
+def colour(shown: Page, element: str, name: str) -> list[int]:
+    """Return one of an element's colours as it is computed: red, green, blue."""
+    text = shown.locator(element).first.evaluate(f"element => getComputedStyle(element).{name}")
+    return [int(part) for part in re.findall(r"\d+", text)[:3]]
+
+
+def contrast(one: list[int], other: list[int]) -> float:
+    """Return the contrast of two colours: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+
+    def luminance(rgb: list[int]) -> float:
+        linear = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in rgb]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
