@@ -174,7 +174,7 @@ class _Reader:
     def read(self) -> None:
         """Read every field a rotation would read; what it would refuse is a finding."""
         subject = self.subject
-        job = self._try("attached", lambda: self._shared.job(subject.uid))
+        job = self._try("attached", lambda: self._shared.job(subject.uid, own_first=True))
         if job is None:
             return
         settings = Settings(job.user, subject.kind.fields)

@@ -141,7 +141,7 @@ def _host(host: str, deadline: Deadline) -> Sight:
     except requests.RequestException as error:
         failed = http.no_answer(host, "reach it", error)
         way_out = failed.next_step or "check firewall, HTTPS_PROXY and NO_PROXY"
-        return Sight("wrong", host, f"{failed.cause.partition(': ')[2]} ({way})", way_out)
+        return Sight("wrong", host, f"{failed.cause.rpartition(': ')[2]} ({way})", way_out)
     took = utc_now() - started
     # The server wrote its date somewhere between question and answer.
     ahead = clock(date, started + took / 2)

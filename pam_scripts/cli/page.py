@@ -69,7 +69,7 @@ a { color: var(--accent); }
 .problem summary, .problem .head { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
 summary { cursor: pointer; }
 .problem ul { margin: 4px 0 0; padding: 0; list-style: none; }
-.problem li { padding: 6px 0; }
+.problem li { padding: 6px 0; overflow-wrap: anywhere; }
 .problem li + li { border-top: 1px solid var(--line); }
 .problem p { margin: 0; overflow-wrap: anywhere; }
 .out { font-weight: 500; }
@@ -183,7 +183,7 @@ def _problems(report: Report) -> Iterator[str]:
 
 
 def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
-    """Yield one kind of problem, with the records that have it; long lists can be folded."""
+    """Yield one kind of problem, with the records that have it; long lists can be folded, those that can wait are."""
     first = found[0][1]
     many = 5
     number = f'<span class="quiet">{len(found)} records</span>' if len(found) > 1 else ""
@@ -191,7 +191,9 @@ def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
     head = f"{word}<h3>{escape(first.title[:1].upper() + first.title[1:])}</h3>{number}"
     ways = {one.way_out for _, one in found}
     yield f'<article class="card problem {first.severity}">'
-    yield f"<details><summary>{head}</summary>" if len(found) > many else f'<div class="head">{head}</div>'
+    unfolded = " open" if first.severity == "broken" else ""
+    folding = f"<details{unfolded}><summary>{head}</summary>"
+    yield folding if len(found) > many else f'<div class="head">{head}</div>'
     yield "<ul>"
     for row, one in found:
         server = f' <span class="quiet">{escape(row.server)}</span>' if row.server else ""

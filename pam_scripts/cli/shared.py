@@ -19,8 +19,8 @@ from pam_scripts.stores import keeper
 class Shared:
     """What the application may read.
 
-    records: the SDK's records by UID. attached, configuration: UIDs that stand for what a record's own
-    settings do not name; empty for none.
+    records: the SDK's records by UID. attached, configuration: UIDs that somebody named for the attached
+    records and the PAM configuration; empty for none.
     """
 
     records: Mapping[str, Any]
@@ -60,10 +60,14 @@ class Shared:
             )
         return kind
 
-    def job(self, uid: str) -> Job:
-        """Put together what the Gateway would hand over for a record; raise BadInput as `keeper.job_among` does."""
-        job = keeper.job_among(self.records, uid, (), self.configuration)
-        return job if job.attached else keeper.job_among(self.records, uid, self.attached, self.configuration)
+    def job(self, uid: str, *, own_first: bool = False) -> Job:
+        """Put together what the Gateway would hand over for a record; raise BadInput as `keeper.job_among` does.
+
+        own_first: what the record's own script settings name goes before `attached`, not the other way round.
+        """
+        if own_first and (job := keeper.job_among(self.records, uid, (), self.configuration)).attached:
+            return job
+        return keeper.job_among(self.records, uid, self.attached, self.configuration)
 
     def ours(self) -> Iterator[tuple[str, Kind]]:
         """Go through the records that belong to a script."""

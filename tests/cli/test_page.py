@@ -28,7 +28,8 @@ NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)> \"q
 def row(number: int, days: float | None, severity: Severity | None = None, title: str = "") -> Row:
     """Make a row whose key ends in so many days."""
     now = utc_now()
-    problems = [Finding("old-keys", severity, f"{number} too many", "rotate: that deletes them")] if severity else []
+    code = "expired" if severity == "broken" else "old-keys"
+    problems = [Finding(code, severity, f"{number} of them", "rotate: that mends it")] if severity else []
     return Row(
         record=f"Record{number}",
         title=title or f"Key {number}",
@@ -134,7 +135,7 @@ def test_problems_come_first_the_most_urgent_before_the_others(browser: Browser,
         "When keys end",
         "All records, by the week in which their keys end",
     ] == headings
-    assert "rotate: that deletes them" in made.page.locator(".problem").first.inner_text()
+    assert "rotate: that mends it" in made.page.locator(".problem").first.inner_text()
 
 
 @needs_a_browser

@@ -1,0 +1,57 @@
+"""The command as such: its help stands in the README, its package is complete, its errors are one line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+COMMANDS = ("check", "audit", "templates", "payload", "doctor")
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_the_readme_has_the_help(name: str, command: Command) -> None:
+    """What `--help` prints at 100 columns stands in the README, word for word."""
+    result = command(*([name] if name else []), "--help")
+
+    assert (0, "") == (result.returncode, result.stderr)
+    # Python 3.13 and later break the lines of a usage differently.
+    if sys.version_info < (3, 13):
+        assert f"```\n$ pam-scripts {name + ' ' if name else ''}--help\n{result.stdout}```" in README
+
+
+def test_every_command_says_what_it_is_for(command: Command) -> None:
+    """The first help lists them all."""
+    listed = re.findall(r"^    (\w+)\s+\w", command("--help").stdout, re.MULTILINE)
+
+    assert [*COMMANDS] == [name for name in listed if name in COMMANDS]
+
+
+def test_the_installed_command_is_there() -> None:
+    """The entry point names a function that is there, and every package of the code is installed."""
+    module, _, function = (re.search(r'^pam-scripts = "(.+)"$', PYPROJECT, re.MULTILINE) or ["", ""])[1].partition(":")
+    packages = set(re.findall(r'^  "(pam_scripts[\w.]*)",$', PYPROJECT, re.MULTILINE))
+
+    assert callable(getattr(import_module(module), function))
+    assert packages == {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "pam_scripts").rglob("__init__.py")
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["chek"], ["audit", "--every", "0"], ["audit", "--json", "--csv"], ["check"]]
+)
+def test_a_wrong_command_line_is_told(arguments: list[str], command: Command) -> None:
+    """Exit 2 and the usage; no traceback."""
+    result = command(*arguments)
+
+    assert 2 == result.returncode
+    assert "usage: pam-scripts" in result.stderr
+    assert "Traceback" not in result.stderr

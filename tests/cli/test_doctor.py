@@ -1,0 +1,129 @@
+"""`doctor` on the Gateway's host, and `diagnose` in a record: what the host is like, told without a secret."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from pam_scripts.cli.doctor import clock
+from sandbox.faults import Rule, no_effect_no_answer
+from sandbox.plant import SEEQ_HOST, VAULT, Plant
+from sandbox.services.keeper import HOST
+from tests.cli.conftest import Command, attach
+from tests.invariants import Script, assert_silent, writes
+
+
+def test_a_healthy_host_is_told_to_be_one(command: Command, plant: Plant) -> None:
+    """Interpreter, packages, configuration, proxy, CA and every host of the shared records: all well, exit 0."""
+    attach(plant, plant.user_uid, plant.attached)
+    result = command("doctor", sandbox=plant)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert {"ok"} == {line.split()[0] for line in result.stdout.splitlines()}
+    for part in ("Python 3.", "requests 2.", "environment variable KSM_CONFIG", str(plant.wire.ca_file)):
+        assert part in result.stdout
+    for host in (HOST, SEEQ_HOST, f"{VAULT}.vault.azure.net", "login.microsoftonline.com"):
+        assert f"{host}: answers" in result.stdout
+    assert f"through the proxy 127.0.0.1:{plant.wire.proxy_port}, clocks agree" in result.stdout
+    assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
+    assert [] == writes(plant.wire.log)
+
+
+def test_credentials_in_a_proxys_address_are_not_shown(command: Command, plant: Plant) -> None:
+    """Of the proxy only host and port are told."""
+    result = command("doctor", sandbox=plant, environment=plant.wire.environment("proxy-user"))
+
+    assert "through the proxy 127.0.0.1:" in result.stdout
+    assert "proxy-user" not in result.stdout
+
+
+def test_a_host_that_does_not_answer_is_named(command: Command, plant: Plant) -> None:
+    """Named on the command line or found in the records: what does not answer makes the status 1."""
+    plant.wire.rules.append(Rule(no_effect_no_answer(), host=SEEQ_HOST))
+    result = command("doctor", SEEQ_HOST, "not.in.the.sandbox", sandbox=plant)
+
+    lines = [line for line in result.stdout.splitlines() if line.startswith("wrong")]
+    assert 1 == result.returncode
+    assert 2 == len(lines), result.stdout
+    assert all("check firewall, HTTPS_PROXY and NO_PROXY" in line for line in lines)
+
+
+def test_an_untrusted_certificate_is_named(command: Command, plant: Plant) -> None:
+    """Without the private CA the way out is said."""
+    environment = {"HTTPS_PROXY": plant.wire.environment()["HTTPS_PROXY"]}
+    result = command("doctor", SEEQ_HOST, environment=environment, home="/nonexistent")
+
+    assert 1 == result.returncode
+    assert f"{SEEQ_HOST}: the server's certificate is not trusted" in result.stdout
+    assert "REQUESTS_CA_BUNDLE" in result.stdout
+
+
+def test_without_a_configuration_the_rest_is_told(command: Command, plant: Plant) -> None:
+    """A host that is not set up yet gets its list all the same."""
+    result = command("doctor", SEEQ_HOST, environment=plant.wire.environment(), home="/nonexistent")
+
+    assert 1 == result.returncode
+    assert "wrong    Secrets Manager configuration: no Secrets Manager configuration was found" in result.stdout
+    assert f"ok       {SEEQ_HOST}: answers" in result.stdout
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o644, "warning")])
+def test_a_configuration_that_others_can_read_is_warned_of(
+    mode: int, state: str, tmp_path: Path, command: Command, plant: Plant
+) -> None:
+    """The file's place, rights and owner are told; rights for everybody with the command that takes them away."""
+    file = tmp_path / ".keeper" / "gateway-config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(plant.keeper.config()))
+    file.chmod(mode)
+    result = command("doctor", environment=plant.wire.environment(), home=str(tmp_path))
+
+    line = next(line for line in result.stdout.splitlines() if "Secrets Manager configuration" in line)
+    assert line.startswith(state)
+    assert str(file) in line
+    assert (f"chmod 600 {file}" in line) == (state == "warning")
+    assert 0 == result.returncode
+
+
+@pytest.mark.parametrize(
+    ("header", "ahead"),
+    [
+        ("Sun, 22 Nov 2026 10:00:00 GMT", timedelta(seconds=-0.5)),
+        ("Sun, 22 Nov 2026 09:58:00 GMT", timedelta(seconds=119.5)),
+        ("Sun, 22 Nov 2026 10:02:00 GMT", timedelta(seconds=-120.5)),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_clocks_are_compared_by_the_date_header(header: str | None, ahead: timedelta | None) -> None:
+    """How far this host is ahead of the server, to half a second; nothing where the server does not say."""
+    assert ahead == clock(header, datetime(2026, 11, 22, 10, tzinfo=timezone.utc))
+
+
+# -- through the Gateway --------------------------------------------------------------------------
+
+
+def test_diagnose_tells_through_the_gateway_what_a_script_sees(script: Script, plant: Plant) -> None:
+    """Interpreter, user, directory and the names of variables; nobody is asked, nothing is changed, exit 0."""
+    plant.set_field("diagnose", "True")
+    result = script.run(plant, environment={"PLANT_TOKEN": "a-value-nobody-may-see"})
+
+    assert (0, "") == (result.returncode, result.stderr)
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert "Python 3." in lines["Interpreter"]
+    assert "keeper-secrets-manager-core 1" in lines["Packages"]
+    assert {"User", "Directory", "Script", "Encoding", "Virtualenv"} <= set(lines)
+    assert {"PLANT_TOKEN", "HTTPS_PROXY", "KSM_CONFIG"} <= set(lines["Variables"].split(", "))
+    assert "a-value-nobody-may-see" not in result.stdout
+    assert [] == plant.wire.log
+    assert_silent(plant, result)
+
+
+def test_diagnose_is_refused_like_any_wrong_flag(script: Script, plant: Plant) -> None:
+    """A value that is neither true nor false does not pass for one of them."""
+    plant.set_field("diagnose", "perhaps")
+
+    assert 2 == script.run(plant).returncode
