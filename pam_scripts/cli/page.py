@@ -95,7 +95,9 @@ fieldset { border: 0; padding: 0; margin: 0 0 12px; display: flex; gap: 18px; fl
 legend { float: left; margin-right: 4px; color: var(--quiet); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 7px 12px 7px 0; border-top: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: break-word; }
+td { overflow-wrap: anywhere; }
+td:nth-child(2) { min-width: 230px; } td:nth-child(3) { min-width: 150px; } td:last-child { min-width: 130px; }
+td .word { overflow-wrap: normal; }
 thead th { border-top: 0; color: var(--quiet); font-weight: 600; white-space: nowrap; }
 tbody th { background: var(--page); padding-left: 8px; font-weight: 600; scroll-margin-top: 12px; }
 td.number, th.number { text-align: right; white-space: nowrap; }
@@ -227,7 +229,7 @@ def _bars(report: Report) -> list[Bar]:
     bars = []
     for number in range((stop - start).days // 7 + 1):
         monday = start + timedelta(weeks=number)
-        words = f"week of {monday:%d %B %Y}"
+        words = f"Week of {monday.day} {monday:%B %Y}"
         if monday == first:
             words = f"{words} or before"
         elif monday == last:
@@ -320,7 +322,7 @@ def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
     cells = "".join(f'<th scope="col"{f" class={kind}" if kind else ""}>{words}</th>' for words, kind in _HEADINGS)
     yield f"<thead><tr>{cells}</tr></thead>"
     for bar in bars:
-        yield from _group(bar.id, bar.words.capitalize(), bar.rows)
+        yield from _group(bar.id, bar.words, bar.rows)
     yield from _group("endless", "No end, or not known", [row for row in report.rows if row.expires_at is None])
     yield "</table></div>"
     yield "</section>"
