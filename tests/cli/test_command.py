@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
+import subprocess
 from importlib import import_module
 
 import pytest
@@ -17,14 +17,19 @@ COMMANDS = ("check", "audit", "templates", "payload", "doctor")
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_the_readme_has_the_help(name: str, command: Command) -> None:
+def test_the_readme_has_the_help(name: str, command: Command, runtime_python: str) -> None:
     """What `--help` prints at 100 columns stands in the README, word for word."""
     result = command(*([name] if name else []), "--help")
 
     assert (0, "") == (result.returncode, result.stderr)
-    # Python 3.13 and later break the lines of a usage differently.
-    if sys.version_info < (3, 13):
-        assert f"```\n$ pam-scripts {name + ' ' if name else ''}--help\n{result.stdout}```" in README
+    shown, written = f"```\n$ pam-scripts {name + ' ' if name else ''}--help\n{result.stdout}```", README
+    asked = subprocess.run(
+        [runtime_python, "-c", "import sys; print(sys.version_info >= (3, 13))"], capture_output=True, check=True
+    )
+    if asked.stdout.strip() == b"True":
+        # From 3.13 on argparse breaks some lines elsewhere.
+        shown, written = " ".join(shown.split()), " ".join(written.split())
+    assert shown in written
 
 
 def test_every_command_says_what_it_is_for(command: Command) -> None:
