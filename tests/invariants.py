@@ -206,7 +206,7 @@ def assert_credentials_alive(plant: AnyPlant) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """What a rotation may change, at one moment: the record, what readers of the vault get, the live keys."""
+    """What a rotation may change, at one moment: record (without its log), what readers of the vault get, live keys."""
 
     record: Mapping[str, Any]
     secrets: Mapping[str, str | None]
@@ -216,8 +216,11 @@ class State:
     def of(cls, plant: AnyPlant) -> State:
         """Take it down."""
         names = (plant.id_name, plant.password_name, plant.combined_name)
+        record = plant.keeper.record(plant.user_uid)
+        # Failures are logged as well.
+        custom = [item for item in record["custom"] if item.get("label") != "last_rotation"]
         return cls(
-            plant.keeper.record(plant.user_uid),
+            {**record, "custom": custom},
             {name: plant.key_vault.value(VAULT, name) for name in names},
             frozenset(live_key_ids(plant)),
         )

@@ -31,9 +31,7 @@ def fail(script: Script, plant: Plant, status: int, *parts: str, written: bool =
     result = script.run(plant)
     assert status == result.returncode, result.stderr
     assert [] == [part for part in parts if part not in result.stderr], result.stderr
-    plant.set_field("last_rotation", "")
-    after = State.of(plant)
-    assert (before.secrets, before.live) == (after.secrets, after.live)
+    assert_as_before(plant, before)
     assert written == bool(writes(plant.wire.log))
     assert plant.logs_in(*in_keeper(plant))
     return result.stderr
@@ -258,6 +256,4 @@ def test_a_rotation_that_was_put_back_is_in_the_log(script: Script, plant: Plant
     entry = plant.keeper.value(plant.user_uid, "last_rotation") or ""
     assert "Result: failed: key vault: set secret" in entry
     assert "Stored in: none" in entry
-    custom = [item for item in plant.keeper.record(plant.user_uid)["custom"] if item["label"] != "last_rotation"]
-    plant.keeper.edit(plant.user_uid, lambda data: data.update(custom=custom))
     assert_as_before(plant, before)

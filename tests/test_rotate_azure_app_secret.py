@@ -73,7 +73,7 @@ def test_each_step_is_told_in_order(script: Script, plant: AzureAppPlant) -> Non
         f"Retrieved application: Reports, found by its object id {plant.target.object_id}",
         f"Found 1 client secret of application {plant.target.object_id} (Reports)",
         f"Generated new client secret with ID: {new} (expires ",
-        "Verified: the new key logs in",
+        "Verified: the new secret logs in",
         f"Stored in Keeper record 'Azure application secret: Reports' ({plant.user_uid}): client_secret_id, ",
         f"Stored in Azure Key Vault {VAULT} as: azure-app-{plant.target.object_id}-secret-id",
         f"Stored in Azure Key Vault {VAULT} as: azure-app-{plant.target.object_id}-secret",

@@ -42,7 +42,7 @@ _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
 BREAKAGES = {
     "does not wait for its consumers": Breakage(
         _ROTATION,
-        (("        patiently(run.deadline, consumer.reload)\n", ""),),
+        (("            patiently(run.deadline, consumer.reload)\n", "            pass\n"),),
         "Alive",
         subject=SUBJECTS["seeq application, read by an app, in AWS too"],
     ),

@@ -54,20 +54,16 @@ def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(bench: B
 _OTHERS = [name for name in SUBJECTS if name != "seeq application"]
 
 
+@pytest.mark.parametrize("way", ["direct", "proxy"] if EXHAUSTIVE else ["direct"])
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, kind) for name in _OTHERS for kind in (KINDS if EXHAUSTIVE else KILLS[:1])]
     + [(name, "503 with Retry-After") for name in SISTERS if not EXHAUSTIVE],
 )
-def test_other_plants_survive_too(bench: Bench, tally: Tally, seed: int, kind: str, name: str) -> None:
+def test_other_plants_survive_too(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+    bench: Bench, tally: Tally, seed: int, kind: str, name: str, way: str
+) -> None:
     """The other scripts, a pair without the combined secret, a first rotation, consumers: the same holds."""
     drawn_by = None if EXHAUSTIVE or name in SISTERS else seed
-    tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True, drawn_by=drawn_by))
-
-
-@pytest.mark.skipif(not EXHAUSTIVE, reason="in direct mode by default: `make faults-all` does both")
-@pytest.mark.parametrize("name", _OTHERS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_other_plants_survive_behind_a_proxy_too(bench: Bench, tally: Tally, kind: str, name: str) -> None:
-    """The same holds where a proxy is in between."""
-    tally(f"{name}: matrix, proxy", _matrix(bench, SUBJECTS[name], kind, direct=False))
+    trials = _matrix(bench, SUBJECTS[name], kind, direct=way == "direct", drawn_by=drawn_by)
+    tally(f"{name}: matrix, {way}", trials)
