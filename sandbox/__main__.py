@@ -22,8 +22,10 @@ from rich.table import Table
 
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.publishing import SECRET, PublishPlant
 
 ROOT = Path(__file__).parents[1]
+PUBLISH = "publish_secret"
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 
 
@@ -45,13 +47,13 @@ class Demo:
 def main() -> int:
     """Show one script's work; return 0 if it rotated and the new credential proved itself."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="Run a script against the sandbox.")
-    parser.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=sorted(DEMOS))
+    parser.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
     script = ROOT / "dist" / f"{parser.parse_args().script}.py"
     if not script.exists():
         parser.error(f"{script} is missing: `make bundle` builds it")
     # A pipe gets whole lines; only a terminal has a width to keep to.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    return show(DEMOS[script.stem], script, console)
+    return show_publishing(script, console) if script.stem == PUBLISH else show(DEMOS[script.stem], script, console)
 
 
 def show(demo: Demo, script: Path, console: Console) -> int:
@@ -79,6 +81,35 @@ def show(demo: Demo, script: Path, console: Console) -> int:
         return 0 if result.success and (new, old) == (200, 401) else 1
 
 
+def show_publishing(script: Path, console: Console) -> int:
+    """Publish a connection string to two vaults and AWS, for two apps; then with one that does not come back."""
+    verdicts = []
+    for heals in (True, False):
+        console.rule("[bold]" + ("Two apps read the secret" if heals else "One of the apps does not come back"))
+        with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+            plant.set_field("health_seconds", "10")
+            plant.set_field("log_format", "json")
+            plant.add_aws_mirror("erp/database", plant.written(plant.old_password))
+            known = plant.written(plant.old_password)
+            portal = plant.add_app("portal", SECRET)
+            plant.add_app("inventory", SECRET, heals=heals or (lambda held: held["credential"] == known))  # noqa: B023 - called before the next turn
+            plant.set_field("health_urls", portal.health_url)
+            _show_places(plant, "Before", console)
+            result = plant.gateway.run(
+                script, plant.payload(), environment=plant.environment(), python=str(RUNTIME_PYTHON), line_end=b"\r\n"
+            )
+            _show_run(result, plant, console)
+            _show_places(plant, "After", console)
+            same = len({*plant.holdings().values()}) == 1
+            well = all(app.healthy and app.restarts == (1 if heals else 2) for app in plant.apps)
+            kept = plant.old_password in plant.holdings().values()
+            verdicts.append(result.returncode == (0 if heals else 1) and same and well and kept is not heals)
+            told = "every place holds the new value, and both apps run on it"
+            told = told if heals else "every place holds the old value again, and both apps run on it"
+            console.print(f"[green]{told}[/green]" if verdicts[-1] else "[red]this is not what was to be shown[/red]")
+    return 0 if all(verdicts) else 1
+
+
 # -- what is shown --------------------------------------------------------------------------------
 
 
@@ -103,6 +134,21 @@ def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
             rotation = (version.tags or {}).get("rotation-id", "")
             secrets.add_row(name, version.version[:8], "yes" if version.enabled else "no", rotation, shown)
     console.print(secrets)
+
+
+def _show_places(plant: PublishPlant, title: str, console: Console) -> None:
+    table = Table("place", "holds", "state", title=title)
+
+    def shown(value: str) -> str:
+        return "the value of before" if value == plant.old_password else "a new value"
+
+    for place, value in plant.holdings().items():
+        table.add_row(place, shown(value), "")
+    for app in plant.apps:
+        running, health = app.state(app.latest)
+        held = shown(plant.value_in(app.holds.get("credential")))
+        table.add_row(f"app {app.name}", held, f"{running}, {health}; {app.restarts} restarts")
+    console.print(table)
 
 
 def _show_run(result: RotationResult, plant: AnyPlant, console: Console) -> None:

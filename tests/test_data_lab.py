@@ -150,12 +150,6 @@ def hide_aws(plant: Plant, home: Path) -> None:
     hide(home, "AWS auth", settings)
 
 
-def mirror_in_aws(plant: Plant) -> None:
-    """Store the present key in AWS, as a mirror there has it."""
-    key_id, password = (plant.key_vault.value(VAULT, name) for name in (plant.id_name, plant.password_name))
-    plant.aws.put(AWS_SECRET, json.dumps({"access_key_id": key_id, "access_key_password": password}))
-
-
 def logins(plant: Plant) -> list[tuple[str, int]]:
     """Return user names and statuses of the logins since the log was last emptied."""
     return [
@@ -175,18 +169,16 @@ def test_a_key_that_was_rotated_between_two_uses_is_read_again(
 ) -> None:
     """The second login is refused with the key that is held, reads the new one, and is in; the third is in at once."""
     plant.set_field("key_vault_combined", str(where == "combined"))
-    plant.aws.add_secret(AWS_SECRET)
+    plant.add_aws_mirror(AWS_SECRET)
     hide_azure(plant, home, combined=str(where == "combined"))
     if where == "aws":
         hide_aws(plant, home)
     assert_rotates(script, plant)
-    mirror_in_aws(plant)
     (old,) = live_key_ids(plant)
     kernel = start()
     assert "in as Reports" == kernel.login()
 
     assert_rotates(script, plant)
-    mirror_in_aws(plant)
     (new,) = live_key_ids(plant)
     plant.wire.log.clear()
     said = [kernel.login(), kernel.login()]

@@ -135,6 +135,8 @@ class Manager:
 class ContainerApp:
     """One app: the revision that serves, or all active ones where several share its traffic."""
 
+    reloads = True
+
     def __init__(self, manager: Manager, subscription: str, group: str, app: str) -> None:
         self._manager = manager
         self._app = app
@@ -209,6 +211,8 @@ class ContainerApp:
 
 class HealthPage:
     """An address that says whether a consumer is well. Nothing is reloaded by it."""
+
+    reloads = False
 
     def __init__(self, url: str, session: http.Session) -> None:
         self._url = url

@@ -190,6 +190,10 @@ class Consumer(Protocol):
     def name(self) -> str:
         """The consumer as messages name it."""
 
+    @property
+    def reloads(self) -> bool:
+        """Whether there is anything to reload, or only somebody to ask."""
+
     def examine(self) -> None:
         """Look for all that would make a reload fail."""
 

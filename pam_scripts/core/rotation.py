@@ -324,8 +324,9 @@ def _reload(attempt: _Attempt, consumers: Sequence[Consumer], seconds: float) ->
             if error.refused:
                 attempt.reloaded.remove(consumer)
             raise
-        run.entry.reloaded.append(consumer.name)
-        run.say(f"Reloading {consumer.name}")
+        if consumer.reloads:
+            run.entry.reloaded.append(consumer.name)
+            run.say(f"Reloading {consumer.name}")
     ill = _wait_for_health(consumers, seconds, run)
     run.entry.health = "no" if ill else "yes" if consumers else ""
     if ill:
@@ -433,6 +434,8 @@ def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
     error = _put_back(attempt, error) if attempt.issuer.reversible else _stand_still(attempt, error)
     run.entry.stored_in = []
+    if error.status == PamScriptError.status:
+        run.entry.key = ""
     _finish(truth, run, error)  # type: ignore[arg-type]  # the first store is the truth
     return error
 
@@ -514,7 +517,8 @@ def _reload_again(attempt: _Attempt) -> tuple[list[str], dict[str, str]]:
     for consumer in attempt.reloaded:
         try:
             patiently(run.deadline, consumer.reload, retry=anything)
-            run.say(f"Reloading {consumer.name} with what was put back")
+            if consumer.reloads:
+                run.say(f"Reloading {consumer.name} with what was put back")
         except PamScriptError as reason:
             stuck.append(consumer.name)
             run.warn(f"{consumer.name} could not be reloaded: {reason.cause}")

@@ -191,6 +191,7 @@ class Service(System):
     """A consumer in memory: after a reload it is ill as often as a test says, then well."""
 
     name = "service"
+    reloads = True
 
     def __init__(self, done: list[str]) -> None:
         super().__init__(done)
