@@ -15,7 +15,7 @@ from tests.faults.trial import Bench, Outcome
 
 # Each worker gets its share: that many tests, with that many trials each.
 _PARTS = 6
-_SAMPLE = 15
+_SAMPLE = 8
 
 # A first fault makes a run longer; the second may hit what the first one caused.
 _LONGER = 20
