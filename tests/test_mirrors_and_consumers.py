@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
-from sandbox.plant import VAULT, Plant
+from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
+from sandbox.services import keeper
 from sandbox.services.container_apps import APP_READ, PERMISSIONS_READ, REVISION_READ, REVISION_RESTART
 from tests.invariants import Script, State, assert_as_before, assert_looks, assert_rotates, in_keeper, in_vault, writes
 
@@ -112,6 +114,39 @@ def test_what_would_fail_in_aws_is_told_before_anything_is_touched(script: Scrip
     fail(script, plant, 1, told, "nothing changed")
 
 
+@pytest.mark.parametrize("where", ["attached", "configuration", "environment"])
+def test_the_aws_credential_is_found_where_it_stands(script: Script, plant: Plant, where: str) -> None:
+    """In an attached record, in the PAM AWS configuration's own fields, or with the host: the first that is there."""
+    plant.add_aws_mirror(SECRET, old_key(plant))
+    key_id, key = plant.aws.add_identity("elsewhere")
+    environment: dict[str, str | None] = {}
+    if where != "attached":
+        plant.attached.pop()
+        plant.set_field("aws_region", "")
+        plant.set_field("regionNames", "eu-central-1\neu-west-1", plant.configuration_uid)
+    if where == "configuration":
+        fields = [keeper.secret("accessKeyId", key_id), keeper.secret("accessSecretKey", key)]
+        plant.keeper.edit(plant.configuration_uid, lambda data: data["fields"].extend(fields))
+    if where == "environment":
+        environment = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": key}
+
+    assert_rotates(script, plant, environment=environment)
+    assert in_keeper(plant) == in_aws(plant)
+    used = {key_id if key_id in one.headers["authorization"] else "" for one in plant.wire.log if "aws" in one.host}
+    assert {"" if where == "attached" else key_id} == used
+
+
+def test_without_any_aws_credential_the_way_out_is_told(script: Script, plant: Plant) -> None:
+    """Neither record nor host has one: exit 1, and nothing is touched."""
+    plant.add_aws_mirror(SECRET, old_key(plant))
+    plant.attached.pop()
+
+    result = script.run(plant, environment={"AWS_EC2_METADATA_DISABLED": "true"})
+    assert 1 == result.returncode
+    assert "no AWS credential was found" in result.stderr
+    assert [] == writes(plant.wire.log)
+
+
 # -- several vaults -------------------------------------------------------------------------------
 
 
@@ -150,6 +185,18 @@ def test_apps_are_restarted_with_the_new_key_before_the_old_one_goes(script: Scr
     requests = [f"{request.method} {request.host}" for request in plant.wire.log]
     last_look = max(i for i, request in enumerate(requests) if request == "GET management.azure.com")
     assert last_look < requests.index("DELETE seeq.example.com")
+
+
+@pytest.mark.parametrize("cloud", ["usgovernment", "china"])
+def test_apps_are_restarted_in_their_own_cloud(make_script: Callable[[str], Script], cloud: str) -> None:
+    """Tokens and restarts go to the authority and the Resource Manager of the cloud that `azure_cloud` names."""
+    with on_loopback(AzureAppPlant, cloud=cloud) as plant:
+        plant.set_field("health_seconds", "5")
+        app = plant.add_app("reports", plant.password_name)
+
+        assert_rotates(make_script("rotate_azure_app_secret"), plant)
+        assert {"credential": in_keeper(plant)[1]} == app.holds
+        assert {plant.cloud.management} == {one.host for one in plant.wire.log if one.host.startswith("management")}
 
 
 def test_a_restart_that_azure_forbids_is_found_by_looking(script: Script, plant: Plant) -> None:
