@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from pam_scripts.consumers import container_apps
@@ -32,6 +33,8 @@ FIELDS = (
 )
 ADMIN_FIELDS = (*entra.ADMIN_FIELDS, *container_apps.ADMIN_FIELDS, *aws_secrets_manager.ADMIN_FIELDS)
 
+IN_KEEPER = keeper.Labels("", "value")
+IN_KEY_VAULT = key_vault.Layout(value_part="value", target_tag="keeper-record")
 
 _IN_USE = "Keeper has changed the password already, and no store has the new one yet"
 
@@ -56,21 +59,19 @@ def script(job: Job, settings: Settings, run: Run) -> None:
 def _publish(job: Job, settings: Settings, run: Run, value_format: str) -> None:
     from_keeper = value_format == values.KEEPER
     value = _from_keeper(job, run) if from_keeper else values.make(value_format)
-    form = partial(_fill, job, settings)
+    form = partial(fill, job, settings)
     Secret(form(value.reveal()))
     session = Session(run.deadline, run.ca_bundle)
     app = entra.find_app(job)
     mirrors = [
-        *key_vault.value_mirrors(
-            job, settings, key_vault.Layout(value_part="value", target_tag="keeper-record", form=form), app, session
-        ),
+        *key_vault.value_mirrors(job, settings, replace(IN_KEY_VAULT, form=form), app, session),
         *aws_secrets_manager.mirrors(job, settings, aws_secrets_manager.Layout(form=form), session),
     ]
     if not mirrors:
         raise BadInput(
             f"{job.user.shown}: enter 'key_vault_name' or 'aws_secret_id', or there is nowhere to publish to"
         )
-    labels = keeper.Labels("", "" if from_keeper else "value")
+    labels = replace(IN_KEEPER, secret="") if from_keeper else IN_KEEPER
     record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, labels, run.rotation_id)
     # What Keeper made is in use already: a native rotation has changed the system before this runs.
     issuer = values.Value(value, job.user.shown, run.rotation_id, reversible=not from_keeper)
@@ -90,8 +91,8 @@ def _from_keeper(job: Job, run: Run) -> Secret:
     return job.new_password
 
 
-def _fill(job: Job, settings: Settings, value: str) -> str:
-    """Return what is stored for a value."""
+def fill(job: Job, settings: Settings, value: str) -> str:
+    """Return what is stored for a value; raise BadInput where the template cannot hold it."""
     text = settings.text("value_template")
     quoting = settings.text("value_quoting").lower()
     if quoting and quoting not in template.FORMS:

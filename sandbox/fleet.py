@@ -7,6 +7,7 @@ that are all right.
 
 from __future__ import annotations
 
+import copy
 import secrets
 import uuid
 from collections.abc import Callable, Collection
@@ -19,6 +20,7 @@ from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import entra, keeper
 
 VAULT = "fleet-vault"
+STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
 EVERY = 60
 """Days between two rotations of the fleet's schedule."""
@@ -28,10 +30,11 @@ LIFE = 90
 
 @dataclass
 class Member:
-    """One key of the fleet: whose it is, its record, its mirror, and when it was rotated last.
+    """One key of the fleet, or one published value: whose it is, its record, its mirrors, when it was rotated last.
 
     custom: the record's fields, to be changed before the record is made. secrets: the mirror's, by name:
-    value and tags and the rest. admin: UIDs of the records attached to its script.
+    value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
+    attached to its script.
     """
 
     stem: str
@@ -45,6 +48,7 @@ class Member:
     value: str = field(repr=False)
     custom: list[keeper.Field] = field(default_factory=list, repr=False)
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    staged: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     record_type: str = "pamUser"
     editable: bool = True
     admin: list[str] = field(default_factory=list)
@@ -52,7 +56,21 @@ class Member:
     def lose_mirror(self) -> None:
         """Have no mirror."""
         self.put("key_vault_name", "")
-        self.secrets = {}
+        self.secrets, self.staged = {}, {}
+
+    def mirror_twice(self) -> None:
+        """Have a mirror in a second vault, that is like the first."""
+        self.put("key_vault_name", f"{VAULT}, {STAGE_VAULT}")
+        self.staged = copy.deepcopy(self.secrets)
+
+    def log(self, *entries: str) -> None:
+        """Have an ops log with these entries, the newest first."""
+        self.put("last_rotation", "\n\n".join(entries))
+
+    @property
+    def entry(self) -> str:
+        """What the last rotation has written into the ops log."""
+        return _entry(self.rotated_at, self.rotation_id)
 
     def put(self, label: str, value: str) -> None:
         """Enter a value into the record."""
@@ -76,11 +94,13 @@ class Fleet(Services):
         self.uids: dict[str, str] = {}
         self.healthy: list[str] = []
         self.tenant_id = self.entra.add_tenant()
-        for vault in (VAULT, LOCKED_VAULT):
+        for vault in (VAULT, STAGE_VAULT, LOCKED_VAULT):
             self.key_vault.add_vault(vault, self.tenant_id)
         self.azure_app = self.entra.add_application(self.tenant_id, "PAM Gateway")
         _, azure_secret = self.entra.add_secret(self.azure_app.client_id)
-        self.key_vault.grant(VAULT, self.azure_app.client_id)
+        for vault in (VAULT, STAGE_VAULT):
+            self.key_vault.grant(vault, self.azure_app.client_id)
+        self.published: set[str] = set()
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
         self.admin_password = "correct horse battery staple"
         self.seeq.add_user("rotation.admin", self.admin_password, is_admin=True)
@@ -115,6 +135,7 @@ class Fleet(Services):
             self.admin_password,
             *self.seeq.passwords(),
             *self.entra.values(),
+            *self.published,
             config["privateKey"],
             config["appKey"],
         }
@@ -141,6 +162,9 @@ class Fleet(Services):
             owner = self.seeq.add_user(f"user{number}@example.com", f"pass-{uuid.uuid4()}", validity_minutes=90 * 1440)
             key_id, value = self.seeq.add_key(owner, label, created_days_ago=rotated_days_ago, description="Keeper")
             expires_at = None
+        elif stem == "value":
+            owner, key_id, value, expires_at = f"Service{number}--Password", "", secrets.token_hex(16), None
+            self.published.add(value)
         else:
             owner = self.seeq.add_application(f"Report {number}")
             key_id, value = self.seeq.add_key(owner, label, created_days_ago=rotated_days_ago, expires_in_days=ends_in)
@@ -150,27 +174,34 @@ class Fleet(Services):
 
     def _fill_in(self, member: Member) -> None:
         """Write the record's fields and the mirror's secrets as a rotation does."""
+        target = {
+            "azure": keeper.text("application_object_id", member.owner),
+            "user": keeper.text("username", f"user{member.number}@example.com"),
+            "application": keeper.text("application_id", member.owner),
+            "value": keeper.text("secret_name", member.owner),
+        }[member.stem]
+        member.custom = [
+            target,
+            keeper.text("key_vault_name", VAULT),
+            keeper.text("dry_run", "False"),
+            keeper.text("deadline_seconds", "<seconds from 10 to 3600; leave this for the default>"),
+            keeper.text("ca_bundle", "<path of a PEM file with the private CA; leave this for none>"),
+            keeper.text("rotated_at", _iso(member.rotated_at)),
+            keeper.multiline("last_rotation", member.entry),
+        ]
+        if member.stem == "value":
+            self._fill_in_value(member)
+            return
         labels = (
             ("client_secret_id", "client_secret")
             if member.stem == "azure"
             else ("access_key_id", "access_key_password")
         )
-        target = {
-            "azure": keeper.text("application_object_id", member.owner),
-            "user": keeper.text("username", f"user{member.number}@example.com"),
-            "application": keeper.text("application_id", member.owner),
-        }[member.stem]
-        member.custom = [
-            target,
-            keeper.text("key_vault_name", VAULT),
+        member.custom += [
             keeper.text("take_over", "False"),
-            keeper.text("dry_run", "False"),
-            keeper.text("ca_bundle", "<path of a PEM file with the private CA; leave this for none>"),
             keeper.text(labels[0], member.key_id),
             keeper.secret(labels[1], member.value),
             *([keeper.text("expires", _iso(member.expires_at))] if member.expires_at else []),
-            keeper.text("rotated_at", _iso(member.rotated_at)),
-            keeper.multiline("last_rotation", f"Date: {_iso(member.rotated_at)}\nRotation: {member.rotation_id}\n"),
             keeper.text("NOOP", "True"),
             keeper.text("Private Key Type", "ssh-rsa"),
         ]
@@ -193,9 +224,24 @@ class Fleet(Services):
             }
         member.admin = [] if member.stem == "azure" else [self.admin_uid]
 
+    def _fill_in_value(self, member: Member) -> None:
+        """Write what publishing leaves: of Keeper's own passwords the record has no copy."""
+        made_here = member.number % 3 == 0
+        member.put("value_format", "hex:16" if made_here else "keeper")
+        member.put("value_template", "Server=db.example.com;User Id={login};Password={password}")
+        member.custom.append(keeper.secret("value", member.value if made_here else "<set by rotation>"))
+        tags = {"keeper-record": member.uid, "key-type": "value", "rotated-at": _iso(member.rotated_at)}
+        text = f"Server=db.example.com;User Id=member {member.number};Password={member.value}"
+        member.secrets[member.owner] = {"value": text, "tags": {**tags, "rotation-id": member.rotation_id}}
+
     def _make(self, member: Member, illness: str = "", vault: str = VAULT) -> str:
         """Put the member's record into Keeper and its secrets into the vault."""
-        titles = {"azure": "Azure app secret", "user": "Seeq user key", "application": "Seeq application key"}
+        titles = {
+            "azure": "Azure app secret",
+            "user": "Seeq user key",
+            "application": "Seeq application key",
+            "value": "Published secret",
+        }
         script = {"fileRef": "FileRecordsUid12345678", "command": "python3", "recordRef": member.admin}
         self.keeper.add_record(
             member.record_type,
@@ -213,6 +259,8 @@ class Fleet(Services):
         )
         for name, secret in member.secrets.items():
             self.key_vault.set(vault, name, **secret)
+        for name, secret in member.staged.items():
+            self.key_vault.set(STAGE_VAULT, name, **secret)
         if illness:
             self.uids[illness] = member.uid
         else:
@@ -233,14 +281,48 @@ def _iso(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
 
 
+def _entry(moment: datetime, rotation_id: str, result: str = "rotated") -> str:
+    """Return an entry of the ops log, as far as anybody reads it."""
+    return f"Date: {_iso(moment)}\nResult: {result}\nRotation: {rotation_id}\nReason: routine rotation"
+
+
 # -- the healthy ----------------------------------------------------------------------------------
 
 
 def _healthy(fleet: Fleet, number: int) -> Member:
     """Make a member that nothing is wrong with, in one of the ways that are all right."""
-    stem = {8: "user", 9: "azure"}.get(number % 10, "application")
+    stem = {7: "value", 8: "user", 9: "azure"}.get(number % 10, "application")
     member = fleet.member(stem, number, rotated_days_ago=number % (EVERY - 1) + 0.5)
     way = number // 10 % 8
+    if way == 5:  # a rotation is at work at this moment
+        until = fleet.clock.now() + timedelta(minutes=2)
+        member.put("rotation_lease", f"20261122T100000Z-00000000 until {_iso(until)}")
+    if way == 6:  # a rotation failed, the one after it did not
+        failed = member.rotated_at - timedelta(days=1)
+        member.log(member.entry, _entry(failed, "20260101T000000Z-00000000", "failed: keeper: no answer in time"))
+    if way == 7:  # a mirror in a second vault
+        member.mirror_twice()
+    if stem == "value":
+        _healthy_value(member, way)
+    else:
+        _healthy_key(fleet, member, way)
+    return member
+
+
+def _healthy_value(member: Member, way: int) -> None:
+    """Change a published value in a way that is all right."""
+    if way == 0:  # AWS is its only mirror
+        member.lose_mirror()
+        member.put("aws_secret_id", member.owner)
+        member.put("aws_region", "eu-central-1")
+    elif way == 5:  # the rotation at work has written one of two vaults so far
+        member.mirror_twice()
+        _older(member.staged)
+
+
+def _healthy_key(fleet: Fleet, member: Member, way: int) -> None:
+    """Change a key, or what is around it, in a way that is all right."""
+    stem = member.stem
     if way == 0:  # no mirror
         member.lose_mirror()
     elif way == 1 and stem == "application":  # the key before lives on, as it is told to
@@ -256,11 +338,8 @@ def _healthy(fleet: Fleet, number: int) -> Member:
         stem_of_name = name.rpartition("-secret-id" if stem == "azure" else "-key-id")[0]
         both = "credential" if stem == "azure" else "key"
         member.secrets[f"{stem_of_name}-{both}"] = {**secret, "tags": {**secret["tags"], "key-type": both}}
-    elif way == 5:  # a rotation is at work at this moment
-        until = fleet.clock.now() + timedelta(minutes=2)
-        member.put("rotation_lease", f"20261122T100000Z-00000000 until {_iso(until)}")
-        if stem == "application":
-            fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:20261122T100000Z-00000000")
+    elif way == 5 and stem == "application":  # the rotation at work has made its key
+        fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:20261122T100000Z-00000000")
     elif way == 6 and stem == "azure":  # the client id in place of the object id
         app = next(app for app in fleet.entra.applications() if app.object_id == member.owner)
         member.put("application_object_id", app.client_id)
@@ -272,7 +351,6 @@ def _healthy(fleet: Fleet, number: int) -> Member:
             }
             for name, secret in member.secrets.items()
         }
-    return member
 
 
 # -- the ill --------------------------------------------------------------------------------------
@@ -322,6 +400,45 @@ def _secret(which: int, **properties: object) -> Callable[[Fleet, Member], objec
     return change
 
 
+def _older(mirror: dict[str, dict[str, Any]]) -> None:
+    """Make a mirror that of another rotation."""
+    for secret in mirror.values():
+        secret["tags"] = {**secret["tags"], "rotation-id": "20260101T000000Z-00000000"}
+
+
+def _in_second(change: Callable[[dict[str, dict[str, Any]]], object]) -> Callable[[Fleet, Member], object]:
+    """Change the second of two mirrors."""
+
+    def ail(_fleet: Fleet, member: Member) -> None:
+        member.mirror_twice()
+        change(member.staged)
+
+    return ail
+
+
+def _failed(error: str) -> Callable[[Fleet, Member], object]:
+    """Have a rotation fail after the one that the record holds the key of."""
+
+    def ail(_fleet: Fleet, member: Member) -> None:
+        failed = member.rotated_at + timedelta(days=1)
+        member.log(_entry(failed, "20261201T000000Z-00000000", f"failed: {error}"), member.entry)
+
+    return ail
+
+
+def _vaults_differ(_fleet: Fleet, member: Member) -> None:
+    """Nothing tells which of the two vaults has what Keeper has."""
+    member.mirror_twice()
+    _older(member.staged)
+    member.log()
+
+
+def _unpublished(_fleet: Fleet, member: Member) -> None:
+    for label in ("value", "rotated_at", "last_rotation"):
+        member.put(label, "<set by rotation>")
+    member.secrets = {}
+
+
 def _set(attribute: str, value: object) -> Callable[[Fleet, Member], object]:
     return lambda _fleet, member: setattr(member, attribute, value)
 
@@ -355,8 +472,7 @@ def _mixed(_fleet: Fleet, member: Member) -> None:
 
 
 def _differs(_fleet: Fleet, member: Member) -> None:
-    for secret in member.secrets.values():
-        secret["tags"]["rotation-id"] = "20260101T000000Z-00000000"
+    _older(member.secrets)
 
 
 def _missing(_fleet: Fleet, member: Member) -> None:
@@ -395,10 +511,6 @@ def _never(fleet: Fleet, member: Member) -> None:
 def _expired_lease(fleet: Fleet, member: Member) -> None:
     until = fleet.clock.now() - timedelta(hours=3)
     member.put("rotation_lease", f"20261122T100000Z-00000000 until {_iso(until)}")
-
-
-def _unlogged(_fleet: Fleet, member: Member) -> None:
-    member.put("last_rotation", "Date: 2026-01-01T00:00:00Z\nRotation: 20260101T000000Z-00000000\n")
 
 
 def _same_target(fleet: Fleet, name: str, number: int) -> None:
@@ -467,7 +579,8 @@ ILLNESSES: dict[str, Ailing] = {
     "half-credential": _on(_put("access_key_password", "")),
     "never-rotated": _on(_never),
     "lease": _on(_expired_lease),
-    "not-confirmed": _on(_unlogged),
+    "last-failed": _on(_failed("seeq: create key: 500 Internal Server Error; all put back as it was")),
+    "last-failed-2": _on(_failed("key vault: set secret S: 403 Forbidden; the new value is in use already"), "value"),
     "record-expiry": _on(_put("expires", "2030-01-01T00:00:00Z")),
     "dry-run": _on(_put("dry_run", "True")),
     "diagnose": _on(_put("diagnose", "True")),
@@ -475,5 +588,19 @@ ILLNESSES: dict[str, Ailing] = {
     "user": _on(lambda fleet, member: fleet.seeq.disable_user(member.owner), "user"),
     "user-login": _on(_put("days_between_rotations", "365"), "user"),
     "gone-3": _on(_left, "user"),
+    "vault-missing-2": _on(_in_second(lambda mirror: mirror.popitem())),
+    "vault-differs-2": _on(_in_second(_older)),
+    "vault-missing-3": _on(_in_second(lambda mirror: mirror.clear()), "value"),
+    "vault-disabled-2": _on(_secret(0, enabled=False), "value"),
+    "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
+    "vault-differs-3": _on(_in_second(_older), "value"),
+    "vaults-differ": _on(_vaults_differ, "value"),
+    "overdue-2": _on(_nothing, "value", rotated_days_ago=70),
+    "dry-run-2": _on(_put("dry_run", "True"), "value"),
+    "setting-5": _on(_put("value_format", "hex:4"), "value"),
+    "setting-6": _on(_put("secret_name", "<name of the secret in every Key Vault>"), "value"),
+    "setting-7": _on(lambda _fleet, member: member.lose_mirror(), "value"),
+    "setting-8": _on(_put("value_template", "Server=db.example.com;Password={passwort}"), "value"),
+    "never-rotated-2": _on(_unpublished, "value"),
 }
 """What makes each illness, by the finding that names it."""

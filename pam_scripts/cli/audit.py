@@ -13,9 +13,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TextIO, TypeVar
 from urllib.parse import urlsplit
 
+from pam_scripts import publish_secret
 from pam_scripts.cli.findings import (
     SEVERITIES,
     Cadence,
@@ -34,14 +36,25 @@ from pam_scripts.cli.shared import Shared
 from pam_scripts.core import entra
 from pam_scripts.core.errors import BadInput, defect
 from pam_scripts.core.fields import Settings
-from pam_scripts.core.gateway import read_ca_bundle
+from pam_scripts.core.gateway import Job, read_ca_bundle
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline, iso, utc_now
+from pam_scripts.issuers import values
 from pam_scripts.issuers.entra import Graph
 from pam_scripts.issuers.seeq.server import Login, Server, find_admin
-from pam_scripts.stores.key_vault import places_of
+from pam_scripts.stores.key_vault import Place
 
 T = TypeVar("T")
+
+# What scripts take for numbers, from the lowest to the highest; labels that a script does not have are none of its.
+_NUMBERS = {
+    "keep_previous_keys": (0, 100),
+    "expiry_days": (1, 3650),
+    "days_between_rotations": (1, 3650),
+    "deadline_seconds": (10, 3600),
+    "health_seconds": (5, 1800),
+}
+_FLAGS = ("take_over", "dry_run")
 
 # Systems asked at the same time; within each, one request follows the other.
 _SIDE_BY_SIDE = 8
@@ -51,10 +64,11 @@ _SIDE_BY_SIDE = 8
 class Row:
     """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
 
-    target: as the record names it; target_name: as its issuer does. server: its host. key_id: the key that
-    Keeper holds. live_keys: of the target, as far as they are the record's. mirror: how Key Vault compares
-    with Keeper (same, differs, mixed, missing, unknown; none where there is to be none). other_labels:
-    those of the live keys beside the one in Keeper.
+    target: as the record names it, of a value the secret's name; target_name: as its issuer does. server: its
+    host. key_id: the key that Keeper holds. live_keys: of the target, as far as they are the record's.
+    created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
+    mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
+    in Keeper.
     """
 
     record: str
@@ -165,12 +179,6 @@ class _Reader:
         self.login: Login | None = None
         self.is_readable = False
 
-    @property
-    def vault(self) -> tuple[str, str]:
-        """The mirror's vault, and whom to log in at for it."""
-        place = self.subject.place
-        return (place.url, place.authority) if place else ("", "")
-
     def read(self) -> None:
         """Read every field a rotation would read; what it would refuse is a finding."""
         subject = self.subject
@@ -179,15 +187,17 @@ class _Reader:
             return
         settings = Settings(job.user, subject.kind.fields)
         target = self._try("setting", lambda: subject.kind.target_of(job, settings))
-        subject.keep = self._try("setting", lambda: settings.number("keep_previous_keys", 0, 100)) or 0
-        subject.take_over = self._try("setting", lambda: settings.flag("take_over")) or False
-        self._try("setting", lambda: settings.flag("dry_run"))
-        self._try("setting", lambda: settings.number("deadline_seconds", 10, 3600))
         labels = {field.label for field in subject.kind.fields}
-        if "expiry_days" in labels:
-            subject.life = self._try("setting", lambda: settings.number("expiry_days", 1, 3650))
-        if "days_between_rotations" in labels:
-            subject.days_between = self._try("setting", lambda: settings.number("days_between_rotations", 1, 3650))
+        numbers = {
+            label: self._try("setting", partial(settings.number, label, *bounds))
+            for label, bounds in _NUMBERS.items()
+            if label in labels
+        }
+        flags = {label: self._try("setting", partial(settings.flag, label)) for label in _FLAGS if label in labels}
+        self._try("setting", lambda: settings.choice("log_format", "text", "json"))
+        subject.keep = numbers.get("keep_previous_keys") or 0
+        subject.take_over = flags.get("take_over") or False
+        subject.life, subject.days_between = numbers.get("expiry_days"), numbers.get("days_between_rotations")
         self.ca_bundle = self._try("setting", lambda: read_ca_bundle(settings)) or ""
         its_own = subject.kind.issuer == "entra"
         before = len(subject.findings)
@@ -195,9 +205,10 @@ class _Reader:
         self.is_readable = len(subject.findings) == before
         if target:
             subject.target, subject.tag = target.id, target.tag or target.id
-            subject.place = self._try(
-                "setting", lambda: next(iter(places_of(job, settings, subject.kind.in_vault, target)), None)
-            )
+            subject.places = self._try("setting", lambda: subject.kind.places(job, settings)) or ()
+        if not subject.kind.has_keys:
+            self._try("setting", lambda: _check_value(job, settings))
+            return
         if its_own:
             self.cloud = self._try("setting", lambda: entra.find_cloud(job)) or self.cloud
             subject.server = self.cloud.graph
@@ -219,6 +230,20 @@ class _Reader:
             return None
 
 
+def _check_value(job: Job, settings: Settings) -> None:
+    """Raise BadInput for settings that `publish_secret` would stop at, as far as they show without the value."""
+    value_format = settings.text("value_format").lower()
+    if value_format != values.KEEPER:
+        values.make(value_format)
+    if not settings.text("key_vault_name") and not settings.text("aws_secret_id"):
+        raise BadInput(
+            f"{job.user.shown}: both 'key_vault_name' and 'aws_secret_id' are empty: there is nowhere to publish to",
+            next_step="enter one of them",
+        )
+    # What stands in for the value has nothing in it that any form would refuse.
+    publish_secret.fill(job, settings, "Pw0")
+
+
 # -- what the systems say --------------------------------------------------------------------------
 
 
@@ -226,10 +251,12 @@ def _ask_everybody(readers: Sequence[_Reader], deadline: Deadline, say: Callable
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     seeq = [reader for reader in readers if reader.login and reader.subject.target]
     azure = [one for one in readers if one.subject.kind.issuer == "entra" and one.subject.target and one.is_readable]
-    mirrored = [reader for reader in readers if reader.subject.place and reader.is_readable]
+    mirrored = [(one, place) for one in readers if one.is_readable for place in one.subject.places]
     by_server = _grouped(seeq, lambda one: (one.subject.server, one.login, one.ca_bundle))
     by_tenant = _grouped(azure, lambda one: (one.cloud, _identity(one.app), one.ca_bundle))
-    by_vault = _grouped(mirrored, lambda one: (one.vault, _identity(one.app), one.ca_bundle))
+    by_vault = _grouped(
+        mirrored, lambda pair: (pair[1].url, pair[1].authority, _identity(pair[0].app), pair[0].ca_bundle)
+    )
     work = [
         *(_vault_work(group, deadline, say) for group in by_vault),
         *(_seeq_work(group, deadline, say) for group in by_server),
@@ -264,24 +291,23 @@ def _entra_work(
 
 
 def _vault_work(
-    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
+    group: list[tuple[_Reader, Place]], deadline: Deadline, say: Callable[[str], None]
 ) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
-    first = group[0]
+    first, place = group[0]
     session = Session(deadline, first.ca_bundle)
 
     def see(subjects: list[Subject]) -> None:
-        url, authority = first.vault
-        seen = vault_look.look(url, entra.log_in(first.app, authority, session), session, say)
+        seen = vault_look.look(place.url, entra.log_in(first.app, place.authority, session), session, say)
         for subject in subjects:
-            subject.vault = seen
+            subject.vaults[place.url] = seen
 
-    return [one.subject for one in group], see
+    return [one.subject for one, _ in group], see
 
 
-def _grouped(readers: Iterable[_Reader], by: Callable[[_Reader], Hashable]) -> list[list[_Reader]]:
-    groups: dict[Hashable, list[_Reader]] = {}
-    for reader in readers:
-        groups.setdefault(by(reader), []).append(reader)
+def _grouped(items: Iterable[T], by: Callable[[T], Hashable]) -> list[list[T]]:
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(by(item), []).append(item)
     return list(groups.values())
 
 
@@ -332,13 +358,15 @@ def _find_twins(subjects: Sequence[Subject]) -> None:
 def _row(subject: Subject, problems: list[Finding], now: datetime) -> Row:
     present, expires_at = subject.present, subject.expires_at
     created_at = present.created_at if present else None
+    if not subject.kind.has_keys:
+        created_at = subject.rotated_at
     alive = subject.alive(now)
     known = subject.seen is not None and not subject.seen.trouble
     return Row(
         record=subject.uid,
         title=subject.record.title,
         script=subject.kind.stem,
-        target=subject.tag or subject.record.get(*subject.kind.marks),
+        target=subject.shown_target,
         target_name=subject.seen.name if subject.seen else "",
         server=subject.server,
         key_id=subject.key_id,

@@ -35,9 +35,11 @@ def check(shared: Shared, uids: Sequence[str], voice: Voice) -> int:
 def payload(shared: Shared, uid: str) -> str:
     """Return the one Base64 line for a record. It carries every secret value of the records in it.
 
+    For a script that takes the password that Keeper made, the record's present one stands for it.
+
     https://docs.keeper.io/en/keeperpam/privileged-access-manager/password-rotation/post-rotation-scripts/inputs-and-outputs
     """
-    shared.kind(uid)
+    kind = shared.kind(uid)
     job = shared.job(uid)
     related = [job.configuration.uid] if job.configuration else []
     records = [_flat(shared.records[one]) for one in (*related, uid, *(record.uid for record in job.attached))]
@@ -46,7 +48,7 @@ def payload(shared: Shared, uid: str) -> str:
         "providerRecordUid": job.configuration.uid if job.configuration else "",
         "resourceRecordUid": "",
         "userRecordUid": uid,
-        "newPassword": None,
+        "newPassword": None if kind.has_keys else user.get("password") or None,
         "oldPassword": None,
         "user": user.get("login", ""),
         "records": _encoded(records),

@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
 from pam_scripts.cli.kinds import Kind
-from pam_scripts.core import rotation
+from pam_scripts.core import ops_log, rotation
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.fields import Record, normalised
 from pam_scripts.core.patience import iso, parse_iso
 from pam_scripts.core.roles import Key
+from pam_scripts.issuers import values
 from pam_scripts.stores import keeper, key_vault
 
 Severity = Literal["broken", "soon", "look"]
@@ -56,6 +57,8 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "vault-foreign": "a secret in Key Vault is another target's",
         "vault-mixed": "Key Vault holds a mixed pair",
         "vault-differs": "Key Vault holds another rotation than Keeper",
+        "vaults-differ": "the vaults hold different rotations",
+        "last-failed": "the last rotation failed",
         "expires-first": "the key expires before its next rotation",
         "expires-soon": "the key expires soon",
         "short-life": "keys live shorter than the time between rotations",
@@ -63,7 +66,6 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "user-login": "the user must log in, or the key dies early",
         "dry-run": "'dry_run' was left on",
         "diagnose": "'diagnose' was left on",
-        "not-confirmed": "the last rotation did not end properly",
         "lease": "a killed rotation left its lease",
         "left-behind": "a key that nobody holds was left behind",
         "old-keys": "old keys are alive",
@@ -147,8 +149,9 @@ class Cadence:
 class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
-    place: where its mirror is to be, None for no mirror. findings: what was found while reading the
-    record. seen, vault: None where nobody could be asked. target: whose key, as the record says.
+    places: where its mirrors in Key Vault are to be. findings: what was found while reading the record.
+    seen: None where nobody could be asked. vaults: by their URL, those that were asked. target: whose key,
+    as the record says; tag: as the secrets' tags do.
     """
 
     uid: str
@@ -159,7 +162,7 @@ class Subject:
     custom: Sequence[Mapping[str, object]] = ()
     target: str = ""
     tag: str = ""
-    place: key_vault.Place | None = None
+    places: Sequence[key_vault.Place] = ()
     keep: int = 0
     take_over: bool = False
     life: int | None = None
@@ -168,17 +171,37 @@ class Subject:
     server: str = ""
     findings: list[Finding] = field(default_factory=list)
     seen: Target | None = None
-    vault: Vault | None = None
+    vaults: dict[str, Vault] = field(default_factory=dict)
+
+    @property
+    def keeper_made_it(self) -> bool:
+        """Whether it is Keeper that changes the value, in its system first: there is no way back then."""
+        return not self.kind.has_keys and (self.record.get("value_format") or values.KEEPER).lower() == values.KEEPER
+
+    @property
+    def labels(self) -> keeper.Labels:
+        """Where the record holds the credential; a password that Keeper made stands in no field of ours."""
+        return replace(self.kind.in_keeper, secret="") if self.keeper_made_it else self.kind.in_keeper
 
     @property
     def key_id(self) -> str:
         """The id of the key that Keeper holds, empty for none."""
-        return self.record.get(self.kind.in_keeper.key_id)
+        return self.record.get(self.labels.key_id) if self.labels.key_id else ""
 
     @property
     def holds_value(self) -> bool:
         """Whether Keeper holds a value beside it; the value itself is of no interest here."""
-        return self.record.has(self.kind.in_keeper.secret)
+        return bool(self.labels.secret) and self.record.has(self.labels.secret)
+
+    @property
+    def published(self) -> bool:
+        """Whether the record says that there is something for mirrors to hold."""
+        return bool(self.key_id or self.holds_value) if self.kind.has_keys else self.rotated_at is not None
+
+    @property
+    def shown_target(self) -> str:
+        """Whose key it is, or what the value is called, as the record says."""
+        return (self.kind.has_keys and self.tag) or self.record.get(*self.kind.marks, "aws_secret_id")
 
     @property
     def present(self) -> Key | None:
@@ -196,12 +219,20 @@ class Subject:
         return self.present.expires_at if self.present else _moment(self.record.get(self.kind.in_keeper.expires))
 
     @property
+    def log(self) -> list[Mapping[str, str]]:
+        """The entries of its ops log, the newest first."""
+        return ops_log.read_entries(self.record.get(keeper.OPS_LOG))
+
+    @property
     def rotation_id(self) -> str:
-        """The id of the rotation that made the key in Keeper, as far as anything tells."""
+        """The id of the rotation whose credential Keeper holds, as far as anything tells.
+
+        It is not always that of the newest entry: a rotation that failed may have been put back.
+        """
         if self.present and rotation.owner_of(self.present) == self.uid:
             return rotation.rotation_of(self.present)
-        logged = re.search(r"(?m)^Rotation: (\S+)", self.record.get(keeper.OPS_LOG))
-        return logged[1] if logged and not _unfinished(self.record, self.rotated_at) else ""
+        ours = [entry for entry in self.log if self.rotated_at and _moment(entry.get("Date", "")) == self.rotated_at]
+        return ours[0].get("Rotation", "") if ours else ""
 
     def alive(self, now: datetime) -> list[Key]:
         """Return the keys that log in."""
@@ -225,10 +256,10 @@ def judge(subject: Subject, cadence: Cadence, now: datetime) -> list[Finding]:
     found = [*subject.findings, *_of_record(subject), *_of_settings(subject), *_of_lease(subject, now)]
     if subject.seen:
         found += subject.seen.trouble
-    if subject.vault and subject.vault.trouble:
-        found.append(subject.vault.trouble)
+    found += [vault.trouble for vault in subject.vaults.values() if vault.trouble]
     if not subject.at_work(now) and not (subject.seen and subject.seen.trouble):
         found += [
+            *_of_log(subject),
             *_of_credential(subject),
             *_of_keys(subject, now),
             *_of_time(subject, cadence, now),
@@ -242,16 +273,16 @@ def judge(subject: Subject, cadence: Cadence, now: datetime) -> list[Finding]:
 
 def mirror_state(subject: Subject) -> str:
     """Say in a word how Key Vault compares with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
-    if subject.place is None:
+    if not subject.places:
         return "none"
-    if subject.vault is None or subject.vault.trouble:
+    if any(place.url not in subject.vaults or subject.vaults[place.url].trouble for place in subject.places):
         return "unknown"
     codes = {one.code for one in _of_mirror(subject)}
     if codes & {"vault-missing", "vault-deleted", "vault-disabled"}:
         return "missing"
     if "vault-mixed" in codes:
         return "mixed"
-    if codes & {"vault-differs", "vault-foreign"}:
+    if codes & {"vault-differs", "vaults-differ", "vault-foreign"}:
         return "differs"
     return "same" if subject.rotation_id else "unknown"
 
@@ -274,11 +305,11 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
             f"its record type is {subject.record_type or 'unknown'}, which has no rotation",
             "change the record's type to PAM User",
         )
-    labels = subject.kind.in_keeper
+    labels = subject.labels
     outputs = (labels.key_id, labels.secret, labels.expires, labels.rotated_at, keeper.OPS_LOG)
     named = [normalised(str(item.get("label") or "")) for item in subject.custom]
     for label in outputs:
-        if named.count(normalised(label)) > 1:
+        if label and named.count(normalised(label)) > 1:
             yield Finding(
                 "duplicate-field",
                 "broken",
@@ -297,10 +328,14 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_settings(subject: Subject) -> Iterator[Finding]:
-    for label, effect in (("dry_run", "rotations change nothing"), ("diagnose", "no rotation is done")):
+    severity: Severity = "soon"
+    effects = {"dry_run": "rotations change nothing", "diagnose": "no rotation is done"}
+    if subject.keeper_made_it:
+        severity, effects = "broken", dict.fromkeys(effects, "Keeper changes the password, and no mirror gets it")
+    for label, effect in effects.items():
         if subject.record.get(label).lower() in ("true", "yes", "on", "1"):
             code = label.replace("_", "-")
-            yield Finding(code, "soon", f"'{label}' is 'True': {effect}", f"set '{label}' to 'False'")
+            yield Finding(code, severity, f"'{label}' is 'True': {effect}", f"set '{label}' to 'False'")
     if subject.take_over:
         yield Finding(
             "take-over",
@@ -311,13 +346,14 @@ def _of_settings(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_credential(subject: Subject) -> Iterator[Finding]:
-    labels = subject.kind.in_keeper
+    labels = subject.labels
     if subject.key_id and not subject.holds_value:
         yield _half(labels.key_id, labels.secret)
-    if subject.holds_value and not subject.key_id and subject.kind.issuer != "entra":
+    if subject.holds_value and not subject.key_id and subject.kind.issuer in ("seeq application", "seeq user"):
         yield _half(labels.secret, labels.key_id)
-    if not subject.key_id and not subject.holds_value and not _trouble(subject):
-        yield Finding("never-rotated", "look", "the record holds no key yet", "press Rotate, or wait for the schedule")
+    if not subject.published and not any(_of_log(subject)) and not _trouble(subject):
+        what = "the record holds no key yet" if subject.kind.has_keys else "nothing was published yet"
+        yield Finding("never-rotated", "look", what, "press Rotate, or wait for the schedule")
 
 
 def _half(present: str, missing: str) -> Finding:
@@ -342,13 +378,18 @@ def _of_lease(subject: Subject, now: datetime) -> Iterator[Finding]:
             f"a rotation had the record until {iso(until)} and never gave it back: it was killed",
             "look at the Gateway's log, then rotate: a rotation starts from whatever it finds",
         )
-    rotated_at = subject.rotated_at
-    if rotated_at and _unfinished(subject.record, rotated_at) and not subject.at_work(now):
+
+
+def _of_log(subject: Subject) -> Iterator[Finding]:
+    """Read how the last rotation ended, where it came so far that it wrote its log."""
+    last = subject.log[0] if subject.log else {}
+    result, failed, error = last.get("Result", "").partition("failed: ")
+    if failed and not result:
         yield Finding(
-            "not-confirmed",
-            "look",
-            f"the key was stored at {iso(rotated_at)}, but the rotation never wrote its ops log: it failed after that",
-            "look at the Gateway's log, then rotate again",
+            "last-failed",
+            "broken" if subject.keeper_made_it else "soon",
+            f"at {last.get('Date', 'an unknown time')}: {error}",
+            "mend what that names, then rotate again",
         )
 
 
@@ -417,6 +458,7 @@ def _left_behind(key: Key, subject: Subject, present: Key | None) -> bool:
 
 def _of_time(subject: Subject, cadence: Cadence, now: datetime) -> Iterator[Finding]:
     present = subject.present
+    keyless = not subject.kind.has_keys
     last = subject.rotated_at or (present.created_at if present else None)
     every = cadence.every
     if every and subject.life is not None and subject.life <= every:
@@ -426,19 +468,19 @@ def _of_time(subject: Subject, cadence: Cadence, now: datetime) -> Iterator[Find
             f"'expiry_days' is {subject.life}, rotations are {every} days apart: each key ends before it is replaced",
             f"raise 'expiry_days' above {every}, or rotate more often",
         )
-    if present is None or present.expired(now):
+    if (present is None and not keyless) or (present and present.expired(now)):
         return
-    ends = present.expires_at
+    ends = present.expires_at if present else None
     due = last + timedelta(days=every) if every and last else None
     days = (ends - now).total_seconds() / 86400 if ends else math.inf
-    if due and ends and now < due and ends <= due and (subject.life or 0) > (every or 0):
+    if due and present and ends and now < due and ends <= due and (subject.life or 0) > (every or 0):
         yield Finding(
             "expires-first",
             "soon",
             f"key {present.id} ends at {iso(ends)}, its next rotation is due at {iso(due)}",
             "rotate now: the next key lives as long as 'expiry_days' says",
         )
-    elif ends and days < cadence.warn_days and not (due and now < due < ends):
+    elif present and ends and days < cadence.warn_days and not (due and now < due < ends):
         yield Finding(
             "expires-soon",
             "soon",
@@ -452,7 +494,7 @@ def _of_time(subject: Subject, cadence: Cadence, now: datetime) -> Iterator[Find
             f"the last rotation was {(now - last).days} days ago, {every} are meant to lie between two",
             "look whether the record's rotation is scheduled, and at the Gateway's log",
         )
-    recorded = _moment(subject.record.get(subject.kind.in_keeper.expires))
+    recorded = _moment(subject.record.get(subject.labels.expires))
     if recorded and ends and abs(recorded - ends) > _TOLERANCE:
         yield Finding(
             "record-expiry",
@@ -466,73 +508,99 @@ def _of_time(subject: Subject, cadence: Cadence, now: datetime) -> Iterator[Find
 
 
 def _of_mirror(subject: Subject) -> Iterator[Finding]:
-    place, vault = subject.place, subject.vault
-    if place is None or vault is None or vault.trouble or not (subject.key_id or subject.holds_value):
-        return
-    found = {name: vault.secrets.get(name.lower()) for name in place.names.values()}
-    there = {name: secret for name, secret in found.items() if secret}
-    missing = [name for name in found if name not in there]
-    deleted = [name for name in missing if name.lower() in vault.deleted]
-    if deleted:
-        yield Finding(
-            "vault-deleted",
-            "broken",
-            f"{', '.join(deleted)}: deleted, but not purged, so that it cannot be set",
-            "recover it, or purge it; then rotate",
-        )
-    if absent := [name for name in missing if name not in deleted]:
-        yield Finding("vault-missing", "broken", f"{', '.join(absent)}: not in the vault", "rotate: that sets it")
-    if disabled := [name for name, secret in there.items() if not secret.enabled]:
-        yield Finding(
-            "vault-disabled",
-            "broken",
-            f"{', '.join(disabled)}: its newest version is disabled, consumers get nothing",
-            "rotate: that sets a new version",
-        )
+    """Look at each vault by itself, then at all of them: by the rotation that is noted beside each secret."""
+    noted: dict[str, str] = {}
+    for place in subject.places:
+        vault = subject.vaults.get(place.url)
+        if vault is None or vault.trouble:
+            continue
+        there = {name: secret for name in place.names.values() if (secret := vault.secrets.get(name.lower()))}
+        yield from _of_owner(subject, place, there)
+        if not subject.published:
+            continue
+        yield from _of_presence(place, vault, there)
+        rotations = {secret.tags.get("rotation-id", "") for secret in there.values()}
+        if len(rotations) > 1:
+            named = ", ".join(f"{name} of {secret.tags.get('rotation-id', 'none')}" for name, secret in there.items())
+            yield Finding(
+                "vault-mixed",
+                "broken",
+                f"the secrets in {place.vault} are of different rotations ({named}): together they log nobody in",
+                "rotate: that sets them all",
+            )
+        elif rotations:
+            noted[place.vault] = rotations.pop()
+            if noted[place.vault] and noted[place.vault] == subject.rotation_id:
+                yield from _of_end(subject, place, there)
+    yield from _of_rotations(subject, noted)
+
+
+def _of_owner(subject: Subject, place: key_vault.Place, there: Mapping[str, VaultSecret]) -> Iterator[Finding]:
     tag = subject.kind.in_vault.target_tag
     foreign = [name for name, secret in there.items() if secret.tags.get(tag) not in (None, subject.tag)]
     if foreign:
         yield Finding(
             "vault-foreign",
             "broken",
-            f"{', '.join(foreign)}: tagged as that of {there[foreign[0]].tags[tag]}",
-            "give one of the two records another 'secret_name_prefix'",
+            f"{', '.join(foreign)} in {place.vault}: tagged as that of {there[foreign[0]].tags[tag]}",
+            f"give one of the two records another '{subject.kind.naming}'",
         )
-    yield from _of_rotation(subject, there)
 
 
-def _of_rotation(subject: Subject, there: Mapping[str, VaultSecret]) -> Iterator[Finding]:
-    """Compare by the rotation that is noted beside each secret: the values themselves stay unread."""
-    rotations = {secret.tags.get("rotation-id", "") for secret in there.values()}
-    if len(rotations) > 1:
-        named = ", ".join(f"{name} of {secret.tags.get('rotation-id', 'none')}" for name, secret in there.items())
+def _of_presence(place: key_vault.Place, vault: Vault, there: Mapping[str, VaultSecret]) -> Iterator[Finding]:
+    missing = [name for name in place.names.values() if name not in there]
+    deleted = [name for name in missing if name.lower() in vault.deleted]
+    if deleted:
         yield Finding(
-            "vault-mixed",
+            "vault-deleted",
             "broken",
-            f"the secrets are of different rotations ({named}): together they log nobody in",
-            "rotate: that sets them all",
+            f"{', '.join(deleted)} in {place.vault}: deleted, but not purged, so that it cannot be set",
+            "recover it, or purge it; then rotate",
         )
-        return
-    ours, theirs = subject.rotation_id, next(iter(rotations), None)
-    if ours and theirs is not None and theirs != ours:
+    if absent := [name for name in missing if name not in deleted]:
+        yield Finding(
+            "vault-missing", "broken", f"{', '.join(absent)}: not in vault {place.vault}", "rotate: that sets it"
+        )
+    if disabled := [name for name, secret in there.items() if not secret.enabled]:
+        yield Finding(
+            "vault-disabled",
+            "broken",
+            f"{', '.join(disabled)} in {place.vault}: its newest version is disabled, consumers get nothing",
+            "rotate: that sets a new version",
+        )
+
+
+def _of_rotations(subject: Subject, noted: Mapping[str, str]) -> Iterator[Finding]:
+    """Compare vaults with Keeper, or with each other where nothing tells which rotation Keeper holds."""
+    ours = subject.rotation_id
+    other = {vault: theirs for vault, theirs in noted.items() if theirs != ours}
+    held = ", ".join(
+        f"{vault} holds {f'rotation {theirs}' if theirs else 'what no rotation has set'}"
+        for vault, theirs in (other if ours else noted).items()
+    )
+    if ours and other:
         yield Finding(
             "vault-differs",
             "broken",
-            f"Key Vault holds {f'rotation {theirs}' if theirs else 'what no rotation has set'}, Keeper rotation {ours}",
-            "rotate: that sets both alike; whoever writes to the vault beside Keeper must stop",
+            f"{held}, Keeper rotation {ours}",
+            "rotate: that sets all alike; whoever writes to the vault beside Keeper must stop",
         )
-        return
+    elif not ours and len(set(noted.values())) > 1:
+        yield Finding("vaults-differ", "broken", held, "rotate: that sets all alike")
+
+
+def _of_end(subject: Subject, place: key_vault.Place, there: Mapping[str, VaultSecret]) -> Iterator[Finding]:
     ends = subject.expires_at
     if subject.present is None and ends is None:
         return
     for name, secret in there.items():
         noted = _moment(secret.tags.get("expiry", ""))
         wrong = [one for one in (noted, secret.expires_at) if one and not (ends and abs(one - ends) <= _TOLERANCE)]
-        if ours and wrong:
+        if wrong:
             yield Finding(
                 "vault-expiry",
                 "look",
-                f"{name} is said to end at {iso(wrong[0])}, the key ends "
+                f"{name} in {place.vault} is said to end at {iso(wrong[0])}, the key ends "
                 + (f"at {iso(ends)}" if ends else "never by itself"),
                 "rotate: that writes the true date; warnings by Event Grid come at the wrong time",
             )
@@ -540,12 +608,6 @@ def _of_rotation(subject: Subject, there: Mapping[str, VaultSecret]) -> Iterator
 
 
 # -- reading -------------------------------------------------------------------------------------
-
-
-def _unfinished(record: Record, rotated_at: datetime | None) -> bool:
-    """Say whether the ops log, the last thing a rotation writes, is older than the credential."""
-    logged = re.search(r"(?m)^Date: (\S+)", record.get(keeper.OPS_LOG))
-    return rotated_at is not None and (logged is None or _moment(logged[1]) != rotated_at)
 
 
 def _names(keys: Sequence[Key]) -> str:

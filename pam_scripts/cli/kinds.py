@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pam_scripts import publish_secret
 from pam_scripts import rotate_azure_app_secret as azure_app
 from pam_scripts import rotate_seeq_application_key as seeq_application
 from pam_scripts import rotate_seeq_user_key as seeq_user
@@ -13,19 +14,20 @@ from pam_scripts.core.fields import Field, Record, Settings, normalised
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.roles import Run
 from pam_scripts.stores.keeper import Labels
-from pam_scripts.stores.key_vault import Layout, Target
+from pam_scripts.stores.key_vault import Layout, Place, Target, places_of, value_places_of
 
 
 @dataclass(frozen=True)
 class Kind:
     """One script, and the parts of it that looking needs.
 
-    stem: the script's name. issuer: who makes its keys. marks: labels of which one, filled in, says that a
-    record is this script's. hints: labels that say so even empty, in a PAM User record.
+    stem: the script's name. issuer: who makes its keys; `value` for values, which no system issues and
+    which have no id. marks: labels of which one, filled in, says that a record is this script's. hints:
+    labels that say so even empty, in a PAM User record.
     """
 
     stem: str
-    issuer: Literal["seeq application", "seeq user", "entra"]
+    issuer: Literal["seeq application", "seeq user", "entra", "value"]
     fields: Sequence[Field]
     admin_fields: Sequence[Field]
     script: Callable[[Job, Settings, Run], None]
@@ -34,6 +36,32 @@ class Kind:
     in_vault: Layout
     marks: Sequence[str]
     hints: Sequence[str]
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys that a system lists, and not only a value."""
+        return self.issuer != "value"
+
+    @property
+    def written(self) -> str:
+        """The label of a field that every rotation of this script writes."""
+        return self.in_keeper.key_id or self.in_keeper.rotated_at
+
+    @property
+    def naming(self) -> str:
+        """The label of the field that the names of secrets in Key Vault come from."""
+        return "secret_name_prefix" if self.has_keys else "secret_name"
+
+    def places(self, job: Job, settings: Settings) -> list[Place]:
+        """Return where a record asks for mirrors in Key Vault; raise BadInput as the script would."""
+        if self.has_keys:
+            return places_of(job, settings, self.in_vault, self.target_of(job, settings))
+        return value_places_of(job, settings, self.in_vault)
+
+
+def _record_itself(job: Job, _settings: Settings) -> Target:
+    """Return whose value it is: no system knows of it, so that it is the record's own."""
+    return Target(job.user.uid)
 
 
 KINDS = (
@@ -73,6 +101,19 @@ KINDS = (
         marks=("username", "user_id"),
         hints=("username", "user_id", "key_label", "access_key_id"),
     ),
+    # The last one: `aws_secret_id` and `key_vault_name` are fields of every script, the marks of this one of no other.
+    Kind(
+        "publish_secret",
+        "value",
+        publish_secret.FIELDS,
+        publish_secret.ADMIN_FIELDS,
+        publish_secret.script,
+        _record_itself,
+        publish_secret.IN_KEEPER,
+        publish_secret.IN_KEY_VAULT,
+        marks=("secret_name", "value_format", "value_template"),
+        hints=("secret_name", "value_format", "value_template"),
+    ),
 )
 
 
@@ -84,7 +125,7 @@ def kind_of(record: Record, record_type: str) -> Kind | None:
     """
     is_user = normalised(record_type) == "pamuser"
     for kind in KINDS:
-        if record.get(*kind.marks) and (is_user or _has_label(record, kind.in_keeper.key_id)):
+        if record.get(*kind.marks) and (is_user or _has_label(record, kind.written)):
             return kind
     for kind in KINDS:
         if is_user and any(_has_label(record, label) for label in kind.hints):

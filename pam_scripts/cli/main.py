@@ -13,7 +13,7 @@ from pathlib import Path
 from pam_scripts import __version__
 from pam_scripts.cli import audit, check, doctor, page, report, templates
 from pam_scripts.cli.findings import Cadence
-from pam_scripts.cli.kinds import KINDS
+from pam_scripts.cli.kinds import KINDS, Kind
 from pam_scripts.cli.looks import seeq as seeq_look
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core import entra
@@ -24,8 +24,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline
 from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.seeq.server import Server, find_admin
-from pam_scripts.stores import keeper
-from pam_scripts.stores.key_vault import places_of
+from pam_scripts.stores import aws_secrets_manager, keeper
 
 _APPLICATION_KEYS = KINDS[0].stem
 
@@ -95,7 +94,8 @@ def _add_payload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Write the Gateway's payload for a record to standard output: one line of Base64.",
         epilog="The payload carries every secret value of the records in it, the admin's password among them, and "
         "Base64 hides nothing. Pipe it straight into a script (pam-scripts payload UID | python dist/SCRIPT.py); "
-        "never keep it in a file. Beware: the script then rotates, unless 'dry_run' is 'True' in the record.",
+        "never keep it in a file. Beware: the script then rotates, unless 'dry_run' is 'True' in the record. "
+        "For publish_secret the record's present password stands for the one that Keeper would just have made.",
     )
     one.add_argument("record", metavar="RECORD", help="UID of a PAM User record")
     one.add_argument("--to-terminal", action="store_true", help="write the secrets to a terminal all the same")
@@ -118,7 +118,8 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "audit",
         help="find what is wrong with all rotations, each with the way out",
         description="Look at every record of a rotation that is shared to the Gateway's application, at its keys and "
-        "at its mirror, and say what is wrong. No secret value is read but the admins' own.",
+        "at its mirrors in Key Vault, and say what is wrong. Mirrors in AWS are not looked at. No secret value is read "
+        "but the admins' own.",
         epilog="Exit status: 0 nothing is wrong; 1 something is; 2 the audit itself could not be done.",
     )
     shape = one.add_mutually_exclusive_group()
@@ -291,16 +292,38 @@ def _hosts_of(shared: Shared) -> set[str]:
         with contextlib.suppress(PamScriptError):
             job = shared.job(uid)
             settings = Settings(job.user, kind.fields)
-            for place in places_of(job, settings, kind.in_vault, kind.target_of(job, settings)):
-                hosts |= {place.url.removeprefix("https://"), place.authority}
-            if kind.issuer == "entra":
-                cloud = entra.find_cloud(job)
-                hosts |= {cloud.graph, cloud.authority}
-            else:
-                its_own = kind.issuer == "seeq user"
-                url, _ = find_admin(job, settings.text("seeq_server_url"), its_own=its_own)
-                hosts.add(url.removeprefix("https://"))
+            for hosts_of in (_hosts_of_issuer, _hosts_of_vaults, _hosts_of_aws, _hosts_of_apps):
+                # What cannot be read of one system hides nothing of the others.
+                with contextlib.suppress(PamScriptError):
+                    hosts |= hosts_of(kind, job, settings)
     return hosts
+
+
+def _hosts_of_issuer(kind: Kind, job: Job, settings: Settings) -> set[str]:
+    if not kind.has_keys:
+        return set()
+    if kind.issuer == "entra":
+        cloud = entra.find_cloud(job)
+        return {cloud.graph, cloud.authority}
+    url, _ = find_admin(job, settings.text("seeq_server_url"), its_own=kind.issuer == "seeq user")
+    return {url.removeprefix("https://")}
+
+
+def _hosts_of_vaults(kind: Kind, job: Job, settings: Settings) -> set[str]:
+    places = kind.places(job, settings)
+    return {place.url.removeprefix("https://") for place in places} | {place.authority for place in places}
+
+
+def _hosts_of_aws(_kind: Kind, job: Job, settings: Settings) -> set[str]:
+    _, region = aws_secrets_manager.place_of(job, settings)
+    # https://docs.aws.amazon.com/general/latest/gr/asm.html
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return {f"secretsmanager.{region}.{suffix}"} if region else set()
+
+
+def _hosts_of_apps(_kind: Kind, job: Job, settings: Settings) -> set[str]:
+    cloud = entra.find_cloud(job)
+    return {cloud.manager, cloud.authority} if settings.text("container_apps") else set()
 
 
 # -- what the commands share ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pam_scripts.cli.kinds import Kind, kind_of
+from pam_scripts.cli.kinds import KINDS, Kind, kind_of
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.gateway import Job
@@ -54,8 +54,8 @@ class Shared:
         kind = kind_of(self.flat(uid), self.records[uid].type or "")
         if kind is None:
             raise BadInput(
-                f"{self.flat(uid).shown} is no script's: it has none of the fields application_id, "
-                "application_object_id, username, user_id",
+                f"{self.flat(uid).shown} is no script's: it has none of the fields "
+                f"{', '.join(mark for kind in KINDS for mark in kind.marks)}",
                 next_step="make it from record_templates/, or check the UID",
             )
         return kind

@@ -38,7 +38,12 @@ class Words:
 _ANY = {
     "ca_bundle": "path of a PEM file with the private CA of your servers; leave this for none",
     "seeq_server_url": "https://HOST where it is not the one of the Seeq admin record",
-    "key_vault_name": "name of the Azure Key Vault that mirrors the key; leave this for none",
+    "key_vault_name": "names of the Azure Key Vaults that mirror it, with commas; leave this for none",
+    "aws_secret_id": "name or ARN of the secret in AWS Secrets Manager that mirrors it; leave this for none",
+    "aws_region": "the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
+    "container_apps": "RESOURCE-GROUP/APP of Azure Container Apps to restart, with commas; leave this for none",
+    "health_urls": "https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
+    "environment": "dev, stage or production, for the ops log; leave this for none",
 }
 WORDS = {
     "rotate_seeq_application_key": Words(
@@ -74,12 +79,30 @@ WORDS = {
         {
             **_ANY,
             "application_object_id": "object id or client id of the application",
-            "key_vault_name": "name of the Azure Key Vault that mirrors the secret; leave this for none",
         },
         {
             "tenant_id": "id of the Entra tenant",
             "application_client_id": "client id of the admin application",
             "client_secret": "client secret of the admin application",
+        },
+    ),
+    "publish_secret": Words(
+        "Published secret",
+        "user name that the password belongs to, if any",
+        "Mirror admin",
+        {
+            **_ANY,
+            "value_template": "text to store, with {password} and {login} in it; leave this for the value alone",
+            "value_quoting": "sql, url, list or plain; leave this for what the template looks like",
+            "secret_name": "name of the secret in every Key Vault",
+        },
+        {
+            "tenant_id": "id of the Entra tenant, for Key Vault and Container Apps; leave this for none",
+            "application_client_id": "client id of the application that writes the mirrors; leave this for none",
+            "client_secret": "client secret of that application; leave this for none",
+            "subscription_id": "id of the Azure subscription of the container apps; leave this for none",
+            "aws_access_key_id": "access key id of the AWS identity; leave this for none",
+            "aws_secret_access_key": "secret access key of that identity; leave this for none",
         },
     ),
 }
@@ -147,7 +170,8 @@ def _user_record(kind: Kind, fill: Mapping[str, str]) -> _Template:
             next_step=f"its fields are {', '.join([*_OWN_COLUMNS, *sorted(inputs)])}",
         )
     values = [(one, fill.get(one.label) or _default(one, words.asks)) for one in kind.fields]
-    values += [(Field(label, ""), value) for label, value in _GATEWAY.items()]
+    # A record whose password Keeper itself is to change in its system must not say that there is nothing to do.
+    values += [(Field(label, ""), value) for label, value in _GATEWAY.items() if kind.has_keys]
     return _Template(
         "pamUser", fill.get("title") or f"{words.title}: NAME", fill.get("login") or f"<{words.login}>", "", values
     )
@@ -164,6 +188,9 @@ def _default(one: Field, asks: Mapping[str, str]) -> str:
     """Return what stands in a field that nobody filled in; in angle brackets it counts as empty."""
     if one.output:
         return "<set by rotation>"
+    if one.label == "deadline_seconds":
+        # A number here would keep the default from growing.
+        return f"<seconds from 10 to 3600; leave this for the default, {one.default}, more where consumers are named>"
     return one.default or f"<{asks.get(one.label) or f'{one.meaning}; leave this for none'}>"
 
 

@@ -6,7 +6,7 @@ It names keys, secrets and places, and never a value.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -96,6 +96,16 @@ class Entry:
 def with_earlier(entry: str, earlier: str) -> str:
     """Put an entry before the earlier ones, as `last_rotation` holds them, and drop those beyond the last ten."""
     return "\n\n".join([entry, *_entries(earlier)][:KEPT])
+
+
+def read_entries(text: str) -> list[Mapping[str, str]]:
+    """Return the entries of a record's `last_rotation`, the newest first, each as its facts by name."""
+    return [dict(fact for line in entry.splitlines() if (fact := _fact(line))) for entry in _entries(text)]
+
+
+def _fact(line: str) -> tuple[str, str] | None:
+    name, colon, fact = line.partition(": ")
+    return (name.strip(), fact.strip()) if colon else None
 
 
 def _entries(text: str) -> Iterable[str]:

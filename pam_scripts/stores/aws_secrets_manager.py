@@ -70,18 +70,27 @@ def mirrors(job: Job, settings: Settings, layout: Layout, session: http.Session)
     Credentials: an attached record with `aws_access_key_id` and `aws_secret_access_key`, then the PAM
     AWS configuration, then what the host has (environment, instance role). Raises BadInput.
     """
+    secret_id, region = place_of(job, settings)
+    return [Mirror(Wire(region, *_keys(job), session), secret_id, layout)] if secret_id else []
+
+
+def place_of(job: Job, settings: Settings) -> tuple[str, str]:
+    """Return the secret that a record asks for and its region, both empty for none.
+
+    Raises BadInput for a secret or a region that AWS could not have.
+    """
     secret_id = settings.text(
         "aws_secret_id", r"[\w/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"
     )
     if not secret_id:
-        return []
+        return "", ""
     configuration = job.configuration
     named = re.match(r"arn:[\w-]+:secretsmanager:([\w-]+):", secret_id)
     region = settings.text("aws_region") or (named[1] if named else "")
     region = region or (configuration.get("region_names").split()[:1] or [""] if configuration else [""])[0]
     if not re.fullmatch(r"[a-z]{2}(?:-[a-z]+)+-\d", region):
         raise settings.bad("aws_region", region, "a region such as eu-central-1")
-    return [Mirror(Wire(region, *_keys(job), session), secret_id, layout)]
+    return secret_id, region
 
 
 def _keys(job: Job) -> tuple[str, Secret]:

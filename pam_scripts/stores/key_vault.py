@@ -117,6 +117,11 @@ class Place:
     authority: str
     names: Mapping[str, str]
 
+    @property
+    def vault(self) -> str:
+        """The vault's name."""
+        return self.url.removeprefix("https://").partition(".")[0]
+
 
 def places_of(job: Job, settings: Settings, layout: Layout, target: Target) -> list[Place]:
     """Return where a record asks for its mirrors; raise BadInput as `mirrors` does."""
