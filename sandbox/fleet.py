@@ -588,6 +588,7 @@ ILLNESSES: dict[str, Ailing] = {
     "user": _on(lambda fleet, member: fleet.seeq.disable_user(member.owner), "user"),
     "user-login": _on(_put("days_between_rotations", "365"), "user"),
     "gone-3": _on(_left, "user"),
+    "not-pam-user-2": _on(_set("record_type", "login"), "value"),
     "vault-missing-2": _on(_in_second(lambda mirror: mirror.popitem())),
     "vault-differs-2": _on(_in_second(_older)),
     "vault-missing-3": _on(_in_second(lambda mirror: mirror.clear()), "value"),

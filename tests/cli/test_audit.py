@@ -9,7 +9,7 @@ import os
 import pty
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ from pam_scripts.cli.findings import TITLES
 from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.fleet import EVERY, ILLNESSES, VAULT, Fleet
 from sandbox.log import Request
-from sandbox.plant import SEEQ_HOST
-from tests.cli.conftest import Command
+from sandbox.plant import SEEQ_HOST, on_loopback
+from sandbox.publishing import STAGE_VAULT, PublishPlant
+from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
-from tests.invariants import writes
+from tests.invariants import Script, writes
 
 ROUND_TRIP = 0.1
 MOST_REQUESTS = 150
@@ -216,6 +217,50 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how a terminal says that its other side is closed
         return b""
+
+
+# -- after real rotations -------------------------------------------------------------------------
+
+
+def test_what_a_failed_publication_leaves_is_found_and_the_next_one_clears_it(
+    command: Command, make_script: Callable[[str], Script]
+) -> None:
+    """One vault of two refused: the failure as the script logged it, and the vault that lags; then nothing any more."""
+    script = make_script("publish_secret")
+    with on_loopback(PublishPlant) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        assert 0 == script.run(plant).returncode
+        assert ([], "same") == found(plant, command)
+
+        plant.rotate_password()
+        plant.key_vault.grant(STAGE_VAULT, plant.azure_app.client_id, rights=("get", "list"))
+        assert 4 == script.run(plant).returncode
+        assert (["vault-differs", "last-failed"], "differs") == found(plant, command)
+
+        plant.rotate_password()
+        plant.key_vault.grant(STAGE_VAULT, plant.azure_app.client_id)
+        assert 0 == script.run(plant).returncode
+        assert ([], "same") == found(plant, command)
+
+
+def test_a_failed_rotation_that_was_put_back_is_no_difference(
+    command: Command, make_script: Callable[[str], Script]
+) -> None:
+    """Only the failure is told: Keeper and both vaults hold what they held before it."""
+    script = make_script("publish_secret")
+    with on_loopback(PublishPlant, value_format="hex:24") as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        assert 0 == script.run(plant).returncode
+        plant.key_vault.grant(STAGE_VAULT, plant.azure_app.client_id, rights=("get", "list"))
+        assert 1 == script.run(plant).returncode
+
+        assert (["last-failed"], "same") == found(plant, command)
+
+
+def found(plant: PublishPlant, command: Command) -> tuple[list[str], str]:
+    """Return what an audit finds wrong with the plant's one record, and how its mirrors compare."""
+    (record,) = json.loads(command("audit", "--json", sandbox=plant).stdout)["records"]
+    return [problem["code"] for problem in record["problems"]], record["mirror"]
 
 
 # -- in other worlds ------------------------------------------------------------------------------

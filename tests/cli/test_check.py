@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
@@ -36,6 +37,44 @@ def test_the_records_own_script_looks_and_changes_nothing(stem: str, command: Co
         assert [] == writes(plant.wire.log)
         assert_as_before(plant, before)
         assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
+
+
+@pytest.mark.parametrize("value_format", ["keeper", "hex:24"])
+def test_a_published_secret_is_looked_at_without_its_value(value_format: str, command: Command) -> None:
+    """Its fields choose the script; both vaults are looked at; nothing is written, and no password shown."""
+    with on_loopback(PublishPlant, value_format=value_format) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        before = plant.holdings()
+        result = command("check", plant.user_uid, sandbox=plant)
+        assert (0, "") == (result.returncode, result.stderr)
+        assert "with publish_secret" in result.stdout
+        assert 2 == result.stdout.count("holds: a value") - (value_format != "keeper")
+        assert [] == writes(plant.wire.log)
+        assert before == plant.holdings()
+        assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "meant"),
+    [
+        ("secret_name", "Service--Password", True),
+        ("value_format", "uuid", True),
+        ("value_template", "Bearer {value}", True),
+        ("value_format", "", True),
+        ("aws_secret_id", "plant/erp", False),
+        ("key_vault_name", "plant-vault", False),
+    ],
+)
+def test_what_tells_a_published_secret_apart(
+    label: str, value: str, meant: bool, command: Command, plant: Plant
+) -> None:
+    """One of its own fields says which script a record is for, even empty; those that every script has do not."""
+    uid = plant.keeper.add_record("pamUser", "A record", custom=[keeper.text(label, value)])
+    result = command("check", uid, sandbox=plant)
+
+    assert 2 == result.returncode
+    assert meant == ("with publish_secret" in result.stdout)
+    assert meant != ("is no script's: it has none of the fields application_id" in result.stderr)
 
 
 def test_the_worst_of_several_records_decides(command: Command, plant: Plant) -> None:
@@ -78,6 +117,16 @@ def test_the_payload_is_what_the_gateway_would_pipe_in(command: Command, plant: 
     assert (0, "") == (result.returncode, result.stderr)
     assert read(plant.payload().decode()) == read(result.stdout.removesuffix("\n"))
     assert [] == writes(plant.wire.log)
+
+
+def test_the_payload_for_a_published_secret_has_the_present_password(command: Command) -> None:
+    """What the record holds stands for the password that Keeper would just have made."""
+    with on_loopback(PublishPlant) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        result = command("payload", plant.user_uid, sandbox=plant)
+
+        assert (0, "") == (result.returncode, result.stderr)
+        assert read(plant.payload().decode()) == read(result.stdout.removesuffix("\n"))
 
 
 def test_a_script_rotates_with_it(command: Command, script: Script, plant: Plant) -> None:

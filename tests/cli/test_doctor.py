@@ -10,7 +10,8 @@ import pytest
 
 from pam_scripts.cli.doctor import clock
 from sandbox.faults import Rule, no_effect_no_answer
-from sandbox.plant import SEEQ_HOST, VAULT, Plant
+from sandbox.plant import SEEQ_HOST, VAULT, Plant, on_loopback
+from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
 from sandbox.services.keeper import HOST
 from tests.cli.conftest import Command, attach
 from tests.invariants import Script, assert_silent, writes
@@ -30,6 +31,33 @@ def test_a_healthy_host_is_told_to_be_one(command: Command, plant: Plant) -> Non
     assert f"through the proxy 127.0.0.1:{plant.wire.proxy_port}, clocks agree" in result.stdout
     assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
     assert [] == writes(plant.wire.log)
+
+
+def test_the_hosts_of_every_mirror_and_consumer_are_asked(command: Command) -> None:
+    """Each vault that a record names, AWS in its region, and Azure Resource Manager where apps are to be restarted."""
+    with on_loopback(PublishPlant) as plant:
+        plant.add_aws_mirror("plant/erp", "{}")
+        plant.add_app("portal", SECRET)
+        attach(plant, plant.user_uid, plant.attached)
+        result = command("doctor", sandbox=plant)
+
+    asked = {line.split()[1].rstrip(":") for line in result.stdout.splitlines() if ": answers" in line}
+    assert 0 == result.returncode, result.stdout
+    assert {
+        *(f"{vault}.vault.azure.net" for vault in (VAULT, STAGE_VAULT)),
+        *("secretsmanager.eu-central-1.amazonaws.com", "management.azure.com", "login.microsoftonline.com", HOST),
+    } == asked
+
+
+def test_what_cannot_be_read_of_one_system_hides_no_host_of_another(command: Command, plant: Plant) -> None:
+    """A region that AWS could not have is no reason to leave the Seeq server out."""
+    attach(plant, plant.user_uid, plant.attached)
+    plant.set_field("aws_secret_id", "plant/seeq")
+    plant.set_field("aws_region", "middle earth")
+    result = command("doctor", sandbox=plant)
+
+    assert f"{SEEQ_HOST}: answers" in result.stdout
+    assert "amazonaws" not in result.stdout
 
 
 def test_credentials_in_a_proxys_address_are_not_shown(command: Command, plant: Plant) -> None:
