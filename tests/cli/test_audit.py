@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,25 +54,21 @@ class Audited:
     summary: dict[str, int]
     status: int
     log: list[Request]
-    seconds: float
     shown: str
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory, runtime_python: str) -> Iterator[Audited]:
-    """Audit a fleet of a thousand with every illness, at a distance of 100 ms."""
+    """Audit a fleet of a thousand with every illness."""
     directory = tmp_path_factory.mktemp("fleet")
     html = directory / "audit.html"
     with fleet_of(directory, 1000, *ILLNESSES) as fleet:
-        cost = measure(fleet, ROUND_TRIP, "--json", "--html", str(html), python=runtime_python)
-        log, seconds = list(fleet.wire.log), cost.seconds
-        if seconds > MOST_SECONDS:
-            # Whatever else the machine does takes time too: the better of two runs counts.
-            seconds = min(seconds, measure(fleet, ROUND_TRIP, "--json", python=runtime_python).seconds)
+        cost = measure(fleet, 0, "--json", "--html", str(html), python=runtime_python)
+        log = list(fleet.wire.log)
         told = json.loads(cost.output)
         records = {record["record"]: record for record in told["records"]}
         shown = cost.output + html.read_text(encoding="utf-8")
-        yield Audited(fleet, records, told["summary"], cost.status, log, seconds, shown)
+        yield Audited(fleet, records, told["summary"], cost.status, log, shown)
 
 
 @pytest.mark.parametrize("illness", [*ILLNESSES, "same-target+"])
@@ -123,9 +120,11 @@ def test_each_healthy_record_shows_its_keys_and_dates(audited: Audited) -> None:
 
 
 def test_the_cost_grows_with_pages(audited: Audited) -> None:
-    """A thousand records take at most 150 requests and, 100 ms away, at most 15 s."""
+    """A thousand records take at most 150 requests, and so few in a row that 100 ms away they pass within 15 s."""
+    in_a_row = Counter(request.connection for request in audited.log).most_common(1)[0][1]
     assert len(audited.log) <= MOST_REQUESTS
-    assert audited.seconds <= MOST_SECONDS
+    # Three round trips to connect; the measured time itself is printed by `python -m bench.audit`.
+    assert (in_a_row + 3) * ROUND_TRIP <= MOST_SECONDS
 
 
 def test_keeper_is_asked_once_and_nothing_is_changed(audited: Audited) -> None:
