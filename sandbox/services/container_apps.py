@@ -681,7 +681,7 @@ def _template(app: ContainerApp) -> dict[str, Any]:
         "revisionSuffix": "",
         "terminationGracePeriodSeconds": None,
         "containers": [
-            {"image": "registry.example.com/app:1", "name": app.name, "env": env, "resources": resources, "probes": []}
+            {"image": "images.example.com/app:1", "name": app.name, "env": env, "resources": resources, "probes": []}
         ],
         "initContainers": None,
         "scale": {

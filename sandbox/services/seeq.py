@@ -1,6 +1,6 @@
 """Seeq's REST API: logins, sessions, users, applications and their access keys.
 
-Paths, parameters and models are those of the official client, PyPI `seeq` (https://pypi.org/project/seeq/)
+Paths, parameters and models are those of the official client, PyPI `seeq`
 release 66; behaviour follows https://support.seeq.com/kb/latest/cloud/applications and
 https://support.seeq.com/kb/latest/cloud/working-with-access-keys. Where neither tells what a server
 does, the service has a setting, so that a client can be tried against each of the possible worlds.
