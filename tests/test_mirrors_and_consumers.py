@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sandbox.faults import Rule, status
 from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
 from sandbox.services import keeper
 from sandbox.services.container_apps import APP_READ, PERMISSIONS_READ, REVISION_READ, REVISION_RESTART
@@ -304,3 +305,18 @@ def test_a_rotation_that_was_put_back_is_in_the_log(script: Script, plant: Plant
     assert "Result: failed: key vault: set secret" in entry
     assert "Stored in: none" in entry
     assert_as_before(plant, before)
+
+
+def test_a_rotation_that_leaves_old_keys_alive_is_no_failure_in_the_log(script: Script, plant: Plant) -> None:
+    """Exit 3: the entry says that it rotated, and what is still alive; so does the line for a SIEM."""
+    plant.set_field("log_format", "json")
+    plant.set_field("deadline_seconds", "20")
+    plant.wire.rules.append(Rule(status(403), method="DELETE"))
+
+    result = script.run(plant)
+    assert 3 == result.returncode, result.stderr
+    line = json.loads(result.stdout.splitlines()[-1])
+    assert ("rotated", 3, [plant.old_key_id]) == (line["result"], line["exit_status"], line["still_alive"])
+    entry = plant.keeper.value(plant.user_uid, "last_rotation") or ""
+    assert "Result: rotated, but seeq: 1 other access key" in entry
+    assert f"Still alive: {plant.old_key_id}" in entry

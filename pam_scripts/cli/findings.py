@@ -232,6 +232,8 @@ class Subject:
         if self.present and rotation.owner_of(self.present) == self.uid:
             return rotation.rotation_of(self.present)
         ours = [entry for entry in self.log if self.rotated_at and _moment(entry.get("Date", "")) == self.rotated_at]
+        # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
+        ours.sort(key=lambda entry: entry.get("Result", "").startswith("failed"))
         return ours[0].get("Rotation", "") if ours else ""
 
     def alive(self, now: datetime) -> list[Key]:

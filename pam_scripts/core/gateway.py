@@ -149,7 +149,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
     can ask for that too.
     """
-    run, status = _run(name, voice), 0
+    run = _run(name, voice)
     timer: threading.Timer | None = None
     try:
         job = get_job(run)
@@ -171,13 +171,13 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         if failure is error:
             error.state = error.state or "nothing changed"
         voice.fail(error)
-        run.entry.error, status = str(error), error.status
+        run.entry.error, run.entry.status = str(error), error.status
     finally:
         if timer:
             timer.cancel()
     if json_line:
-        voice.say(run.entry.line(status))
-    return status
+        voice.say(run.entry.line())
+    return run.entry.status
 
 
 def _arguments(title: str) -> argparse.Namespace:

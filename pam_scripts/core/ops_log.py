@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pam_scripts.core.errors import OldKeysAlive
 from pam_scripts.core.patience import iso
 from pam_scripts.core.secret import Secret
 
@@ -25,7 +26,7 @@ class Entry:
     record: the UID of the Keeper record. rotated_by: who ran it, and where. noun: what keys are
     called there. stored_in: the places that hold the new key. deleted, kept, alive: ids of other
     keys. reloaded: consumers that were made to read it anew. health: what was found of theirs.
-    error: what the run ended with, empty where it ended well.
+    error, status: what the run ended with; empty, and exit status 0, where it ended well.
     """
 
     script: str = ""
@@ -46,12 +47,13 @@ class Entry:
     health: str = ""
     next_due: str = ""
     error: str = ""
+    status: int = 0
 
     def text(self) -> str:
         """Return the entry as it stands in the record's `last_rotation`: one fact on a line, no empty line."""
         facts = {
             "Date": iso(self.started) if self.started else "",
-            "Result": f"failed: {self.error}" if self.error else "rotated",
+            "Result": self._result(),
             "Rotation": self.rotation_id,
             "Rotated by": self.rotated_by,
             "Rotated": self.target + (f", new {self.noun} {self.key}" if self.key else ""),
@@ -67,14 +69,14 @@ class Entry:
         }
         return Secret.redact("\n".join(f"{name}: {' '.join(fact.split()) or 'none'}" for name, fact in facts.items()))
 
-    def line(self, status: int) -> str:
-        """Return the entry as one line of JSON. status: the exit status that the run ends with."""
+    def line(self) -> str:
+        """Return the entry as one line of JSON."""
         facts: dict[str, Any] = {
             "date": iso(self.started) if self.started else "",
             "script": self.script,
             "record": self.record,
-            "result": "failed" if status else "rotated" if self.key else "looked",
-            "exit_status": status,
+            "result": self._result().partition(":")[0].partition(",")[0],
+            "exit_status": self.status,
             "rotation_id": self.rotation_id,
             "rotated_by": self.rotated_by,
             "environment": self.environment,
@@ -91,6 +93,11 @@ class Entry:
             "error": self.error,
         }
         return Secret.redact(json.dumps(facts, ensure_ascii=True))
+
+    def _result(self) -> str:
+        if not self.error:
+            return "rotated" if self.key else "looked"
+        return f"rotated, but {self.error}" if self.status == OldKeysAlive.status else f"failed: {self.error}"
 
 
 def with_earlier(entry: str, earlier: str) -> str:

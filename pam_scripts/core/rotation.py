@@ -432,8 +432,11 @@ def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
     truth, run = attempt.stores[0], attempt.run
     run.deadline.enter_reserve()
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
-    error = _put_back(attempt, error) if attempt.issuer.reversible else _stand_still(attempt, error)
-    run.entry.stored_in = []
+    if attempt.issuer.reversible:
+        error = _put_back(attempt, error)
+        run.entry.stored_in = []
+    else:
+        error = _stand_still(attempt, error)
     if error.status == PamScriptError.status:
         run.entry.key = ""
     _finish(truth, run, error)  # type: ignore[arg-type]  # the first store is the truth
@@ -617,7 +620,7 @@ def _extra_keys(issuer: Issuer, spared: set[str], key: Key, alive: set[str], run
 
 def _finish(truth: Truth, run: Run, error: PamScriptError | None) -> None:
     """Write the ops log and give the lease back. Where that fails, a word will do: the lease ends by itself."""
-    run.entry.error = str(error) if error else ""
+    run.entry.error, run.entry.status = (str(error), error.status) if error else ("", 0)
     try:
         patiently(run.deadline, lambda: truth.finish(run.entry.text()), retry=anything)
     except Yielded:
