@@ -45,10 +45,13 @@ def test_a_rotation_survives_each_fault_at_each_request_through_the_proxy(
 
 
 @pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else LOST)
-def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(bench: Bench, tally: Tally, kind: str) -> None:
+def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(
+    bench: Bench, tally: Tally, seed: int, kind: str
+) -> None:
     """The same holds where connections go direct and break in other ways."""
     name = "seeq application"
-    tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True))
+    drawn_by = None if EXHAUSTIVE else seed
+    tally(f"{name}: matrix, direct", _matrix(bench, SUBJECTS[name], kind, direct=True, drawn_by=drawn_by))
 
 
 _OTHERS = [name for name in SUBJECTS if name != "seeq application"]

@@ -7,6 +7,7 @@ are tried at every boundary between two requests, while the run goes on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pam_scripts.core.patience import Deadline
 from sandbox.faults import Fault, Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
@@ -98,7 +100,8 @@ class Witness:
     """Tries every place's credential whenever it is told to look.
 
     A place of two halves may be mixed at one boundary only, the one between its two writes; longer
-    where a fault has hit one of the writes, or what came after.
+    where a fault has hit one of the writes, or what came after, or where the machine was so busy that
+    a call ran into its time limit without any.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -124,12 +127,18 @@ class Witness:
                     # From the write that made it so: the last one before this request.
                     self._since[place] = len(log) - 1 - (request is not None)
                 self._mixed[place] = self._mixed.get(place, 0) + 1
-            too_long = self._mixed[place] > 1 and not any(one.fault for one in log[self._since[place] :])
+            since = log[self._since[place] :]
+            too_long = self._mixed[place] > 1 and not any(one.fault for one in since) and not self._stalled(since)
             if kind == "dead" or too_long or (kind == "mixed" and place not in self._trial.subject.pairs):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
         if request and request.method in ("PUT", "PATCH"):
             self._writer = request.client
+
+    def _stalled(self, log: Sequence[Request]) -> bool:
+        """Say whether there was a silence between two requests as long as a single call may take."""
+        limit = Deadline(self._trial.subject.deadline).call_seconds * 0.9
+        return any(after.started - before.started > limit for before, after in itertools.pairwise(log))
 
 
 def said(error: AssertionError) -> str:
