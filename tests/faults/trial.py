@@ -127,18 +127,19 @@ class Witness:
                     # From the write that made it so: the last one before this request.
                     self._since[place] = len(log) - 1 - (request is not None)
                 self._mixed[place] = self._mixed.get(place, 0) + 1
-            since = log[self._since[place] :]
-            too_long = self._mixed[place] > 1 and not any(one.fault for one in since) and not self._stalled(since)
+            too_long = self._mixed.get(place, 0) > 1 and not self._excused(log[self._since[place] :])
             if kind == "dead" or too_long or (kind == "mixed" and place not in self._trial.subject.pairs):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
         if request and request.method in ("PUT", "PATCH"):
             self._writer = request.client
 
-    def _stalled(self, log: Sequence[Request]) -> bool:
-        """Say whether there was a silence between two requests as long as a single call may take."""
+    def _excused(self, log: Sequence[Request]) -> bool:
+        """Say whether there was a fault, or a silence between two requests as long as a single call may take."""
         limit = Deadline(self._trial.subject.deadline).call_seconds * 0.9
-        return any(after.started - before.started > limit for before, after in itertools.pairwise(log))
+        return any(one.fault for one in log) or any(
+            after.started - before.started > limit for before, after in itertools.pairwise(log)
+        )
 
 
 def said(error: AssertionError) -> str:
