@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.gateway import Job, Voice, carry_out
 from pam_scripts.core.roles import Run
+from pam_scripts.stores import keeper
 
 
 def check(shared: Shared, uids: Sequence[str], voice: Voice) -> int:
@@ -42,7 +42,7 @@ def payload(shared: Shared, uid: str) -> str:
     kind = shared.kind(uid)
     job = shared.job(uid)
     related = [job.configuration.uid] if job.configuration else []
-    records = [_flat(shared.records[one]) for one in (*related, uid, *(record.uid for record in job.attached))]
+    records = [keeper.flatten(shared.records[one]) for one in (*related, uid, *(record.uid for record in job.attached))]
     user = next(record for record in records if record["uid"] == uid)
     whole = {
         "providerRecordUid": job.configuration.uid if job.configuration else "",
@@ -67,18 +67,3 @@ def refuse_terminal(is_terminal: bool, allowed: bool) -> None:
 
 def _encoded(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
-
-
-def _flat(record: Any) -> dict[str, Any]:  # noqa: ANN401 - the SDK is published without types
-    """Return a record as the Gateway hands it over: of a key that comes again, the further ones with a number."""
-    flat: dict[str, Any] = {"uid": record.uid, "title": record.title or ""}
-    for item in [*(record.dict.get("fields") or []), *(record.dict.get("custom") or [])]:
-        name = item.get("label") or item.get("type") or ""
-        if item.get("type") == "script":
-            continue
-        key, number = name, 2
-        while key in flat:
-            key, number = f"{name}{number}", number + 1
-        values = item.get("value") or [""]
-        flat[key] = values[0] if len(values) == 1 else values
-    return flat

@@ -75,8 +75,7 @@ def find(job: Job, settings: Settings, app: entra.AppSecret | None, session: htt
 
 def _subscription(job: Job) -> str:
     """Return the subscription id: from an attached record, then the PAM configuration."""
-    sources = [*job.attached, *([job.configuration] if job.configuration else []), job.user]
-    for record in sources:
+    for record in job.sources:
         if found := record.get("subscription_id"):
             if re.fullmatch(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", found):
                 return found

@@ -106,8 +106,7 @@ def find_cloud(job: Job) -> Cloud:
 
     The PAM User record comes last: it is its own admin record where an application rotates itself.
     """
-    sources = [*job.attached, *([job.configuration] if job.configuration else []), job.user]
-    for record in sources:
+    for record in job.sources:
         if name := record.get("azure_cloud"):
             if cloud := CLOUDS.get(normalised(name)):
                 return cloud

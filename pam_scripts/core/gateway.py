@@ -79,6 +79,11 @@ class Job:
     attached: Sequence[Record]
     new_password: Secret = field(default_factory=lambda: Secret(""))
 
+    @property
+    def sources(self) -> list[Record]:
+        """The records that may say where things are, in the order in which they are asked; the user's own last."""
+        return [*self.attached, *([self.configuration] if self.configuration else []), self.user]
+
 
 class Voice:
     """Where a run's lines go: stdout for what happened, stderr for what is wrong; never a secret value.

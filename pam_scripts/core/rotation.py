@@ -62,7 +62,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
         patiently(run.deadline, lambda: truth.claim(run.rotation_id, until))
 
-    attempt = _Attempt(issuer, stores, before, keys, label(plan.owner, run.rotation_id), plan, run)
+    attempt = _Attempt(issuer, truth, mirrors, before, keys, label(plan.owner, run.rotation_id), plan, run)
     try:
         # 2. Create the key, labelled with this rotation.
         expires_at = run.started + plan.life if plan.life else None
@@ -405,7 +405,8 @@ class _Attempt:
     def __init__(  # noqa: PLR0913, PLR0917 - each is one thing that undoing needs
         self,
         issuer: Issuer,
-        stores: Sequence[Store],
+        truth: Truth,
+        mirrors: Sequence[Store],
         before: Sequence[Copy],
         keys: Sequence[Key],
         its_label: str,
@@ -413,7 +414,8 @@ class _Attempt:
         run: Run,
     ) -> None:
         self.issuer = issuer
-        self.stores = stores
+        self.truth = truth
+        self.stores: Sequence[Store] = [truth, *mirrors]
         self.before = before
         self.keys = keys
         self.label = its_label
@@ -429,7 +431,7 @@ class _Attempt:
 
 def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
     """Put everything back, log that, give the lease back; return the error that says how far that went."""
-    truth, run = attempt.stores[0], attempt.run
+    run = attempt.run
     run.deadline.enter_reserve()
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
     if attempt.issuer.reversible:
@@ -439,7 +441,7 @@ def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
         error = _stand_still(attempt, error)
     if error.status == PamScriptError.status:
         run.entry.key = ""
-    _finish(truth, run, error)  # type: ignore[arg-type]  # the first store is the truth
+    _finish(attempt.truth, run, error)
     return error
 
 
@@ -661,7 +663,7 @@ def _end_in_doubt(attempt: _Attempt, failure: Exception, fate: _Fate) -> PamScri
         f"the end was not confirmed; keys that may still be alive in {issuer.system}: {doomed}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
-    _finish(attempt.stores[0], run, error)  # type: ignore[arg-type]  # the first store is the truth
+    _finish(attempt.truth, run, error)
     return error
 
 

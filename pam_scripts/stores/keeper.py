@@ -182,11 +182,20 @@ def _refuse_unless_key(response: requests.Response, action: str) -> None:
 
 
 def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return a record as the Gateway's payload has it: label, or type where there is none, to value."""
+    """Return a record as the Gateway's payload has it: label, or type where there is none, to value.
+
+    A key that comes again gets a number, several values stay a list, and the scripts themselves are left out.
+    """
     flat: dict[str, Any] = {"uid": record.uid, "title": record.title or ""}
     for item in [*(record.dict.get("fields") or []), *(record.dict.get("custom") or [])]:
+        if item.get("type") == "script":
+            continue
         name = item.get("label") or item.get("type") or ""
-        flat.setdefault(name, item.get("value"))
+        key, number = name, 2
+        while key in flat:
+            key, number = f"{name}{number}", number + 1
+        values = item.get("value") or [""]
+        flat[key] = values[0] if len(values) == 1 else values
     return flat
 
 
