@@ -99,13 +99,15 @@ def test_one_new_key_stands_everywhere_and_the_old_one_is_gone(case: Case, scrip
 
 
 def test_each_host_is_connected_to_once(script: Script, plant: AnyPlant) -> None:
-    """All requests to one host share one connection, whichever library makes them."""
+    """All requests to one host share one connection, whichever library makes them; a vault has one for each secret."""
     assert_rotates(script, plant)
 
     by_host: dict[str, set[int]] = {}
     for request in plant.wire.log:
         by_host.setdefault(request.host, set()).add(request.connection)
-    assert dict.fromkeys(by_host, 1) == {host: len(connections) for host, connections in by_host.items()}
+    expected = {**dict.fromkeys(by_host, 1), f"{VAULT}.vault.azure.net": 2}
+    assert expected == {host: len(connections) for host, connections in by_host.items()}
+    assert plant.wire.tls_handshakes == sum(expected.values())
 
 
 def test_the_new_key_logs_in_before_any_store_holds_it_and_the_old_one_goes_last(

@@ -6,6 +6,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pam_scripts.core.fields import Field, Record, normalised
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
     from azure.core.exceptions import ClientAuthenticationError
 
     from pam_scripts.core.gateway import Job
@@ -119,6 +120,32 @@ def find_cloud(job: Job) -> Cloud:
 def log_in(app: AppSecret | None, authority: str, session: Session) -> TokenCredential:
     """Return what tokens come from: the given application, else the host's own identity.
 
+    Whoever shares the session shares it, so that each token is asked for once.
+    """
+    if (app, authority) not in session.shared:
+        if app:
+            session.connect(f"https://{authority}")
+        session.shared[app, authority] = _Shared(new_credential(app, authority, session))
+    credential: TokenCredential = session.shared[app, authority]
+    return credential
+
+
+class _Shared:
+    """A credential for several threads: the second one finds the token that the first one got."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+        self._lock = threading.Lock()
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ANN401 - passed on
+        """Return a token, from one thread at a time."""
+        with self._lock:
+            return self._credential.get_token(*scopes, **options)
+
+
+def new_credential(app: AppSecret | None, authority: str, session: Session) -> TokenCredential:
+    """Return what tokens come from, in the terms of azure-identity.
+
     Without an application: environment, workload identity and managed identity, in the order of
     DefaultAzureCredential; never a developer's login that happens to be on the host.
     """
@@ -146,12 +173,17 @@ def log_in(app: AppSecret | None, authority: str, session: Session) -> TokenCred
     )
 
 
-def token(credential: TokenCredential, resource: str, session: Session, system: str, action: str) -> str:
-    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good."""
+def token(  # noqa: PLR0913 - each is one fact of a request
+    credential: TokenCredential, resource: str, session: Session, system: str, action: str, *, enable_cae: bool = False
+) -> str:
+    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good.
+
+    enable_cae: of the kind that may be taken back early, as azure-keyvault-secrets asks for; the two are kept apart.
+    """
     from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see log_in
 
     try:
-        made = credential.get_token(f"https://{resource}/.default").token
+        made = credential.get_token(f"https://{resource}/.default", enable_cae=enable_cae).token
     except ClientAuthenticationError as error:
         raise no_token(session, system, action, error) from None
     except AzureError as error:

@@ -7,16 +7,21 @@ REQUESTS_CA_BUNDLE, the last in place of the public CAs.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
-from collections.abc import Callable, Mapping
+import ssl
+import threading
+from collections.abc import Callable, Hashable, Mapping
 from datetime import timezone
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
@@ -41,14 +46,78 @@ class Session(requests.Session):
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = f"pam-scripts/{__version__}"
+        # What those who share the session make once between them, such as a login.
+        self.shared: dict[Hashable, Any] = {}
+        self._connecting: dict[str, list[threading.Thread]] = {}
+
+    def connect(self, url: str, connections: int = 1) -> None:
+        """Begin to connect to a server that will be asked soon, while there is something else to do.
+
+        Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked.
+        """
+        threads = [threading.Thread(target=self._connect, args=(url,), daemon=True) for _ in range(connections)]
+        self._connecting.setdefault(urlsplit(url).netloc, []).extend(threads)
+        for thread in threads:
+            thread.start()
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
         """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""
+        for thread in self._connecting.get(urlsplit(request.url or "").netloc, ()):
+            thread.join(self.deadline.call_timeout())
         kwargs["timeout"] = self.deadline.call_timeout()
         kwargs["allow_redirects"] = False
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
         return super().send(request, **kwargs)
+
+    def _connect(self, url: str) -> None:
+        adapter = self.get_adapter(url)
+        with contextlib.suppress(Exception):
+            if isinstance(adapter, _Adapter):
+                request = self.prepare_request(requests.Request("GET", url))
+                settings = self.merge_environment_settings(url, {}, None, None, None)
+                adapter.connect(request, settings["verify"], settings["proxies"], self.deadline.call_timeout())
+
+
+class _Connection(HTTPSConnection):
+    """A connection that may wait for its first request.
+
+    Servers send session tickets right after the handshake of TLS 1.3 (RFC 8446, 4.6.1), and urllib3 takes
+    anything unread for the end of a connection: what is unread is looked at first.
+    """
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection can be used for one more request."""
+        if isinstance(self.sock, ssl.SSLSocket) and not super().is_connected:
+            timeout = self.sock.gettimeout()
+            self.sock.setblocking(False)
+            # Without any data behind the tickets this raises SSLWantReadError, and they are read.
+            with contextlib.suppress(OSError):
+                self.sock.recv(1)
+                return False
+            self.sock.settimeout(timeout)
+        return super().is_connected
+
+
+class _Pool(HTTPSConnectionPool):
+    """Connections to one host, which can be made ahead of the first request."""
+
+    ConnectionCls = _Connection
+
+    def connect(self, timeout: float) -> None:
+        """Make a connection as a request would, within so many seconds, and leave it to the first that comes."""
+        connection = self._get_conn()
+        if isinstance(connection, _Connection) and connection.is_closed:
+            connection.timeout = timeout
+            if self.proxy:
+                self._prepare_proxy(connection)
+            else:
+                connection.connect()
+        self._put_conn(connection)
+
+
+_POOLS = {"http": HTTPConnectionPool, "https": _Pool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -69,11 +138,20 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
         """Make direct connections with the context."""
         super().init_poolmanager(*arguments, ssl_context=self._context, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
         """Make connections through a proxy with the context, and without Nagle's algorithm."""
         at_once = HTTPConnection.default_socket_options
-        return super().proxy_manager_for(*arguments, ssl_context=self._context, socket_options=at_once, **options)
+        made = super().proxy_manager_for(*arguments, ssl_context=self._context, socket_options=at_once, **options)
+        made.pool_classes_by_scheme = _POOLS
+        return made
+
+    def connect(self, request: requests.PreparedRequest, verify: Any, proxies: Any, timeout: float) -> None:  # noqa: ANN401
+        """Open a connection that the request could be sent on, and leave it to the first that asks."""
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
+        self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]  # requests leaves it so
+        pool.connect(timeout)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

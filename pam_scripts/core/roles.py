@@ -124,6 +124,13 @@ class Issuer(Protocol):
     def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """The ways to delete a key, best first; whether one worked is judged by listing."""
 
+    @property
+    def deletions_at_once(self) -> int:
+        """How many deletions of one target's keys may be under way at a time."""
+
+    def connect(self) -> None:
+        """Log in as whoever makes the keys; looks at nothing yet."""
+
     def list_keys(self) -> list[Key]:
         """Return every key that is not deleted, expired ones too."""
 
@@ -151,6 +158,9 @@ class Store(Protocol):
     def places(self) -> Sequence[str]:
         """Where in the store the credential stands, one line each."""
 
+    def connect(self) -> None:
+        """Log in to the store; looks at nothing in it yet."""
+
     def examine(self) -> Copy:
         """Return what the store holds, having looked for all that would make a write fail."""
 
@@ -166,8 +176,11 @@ class Store(Protocol):
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Bring back what stood here before this publication; leave alone what others wrote since."""
 
-    def retire(self, kept: Sequence[str]) -> None:
-        """Lock away older versions of the credential, but those of these rotations (by id)."""
+    def outdated(self) -> Sequence[Any]:
+        """Return the older versions of the credential that can still be read, in the store's own terms."""
+
+    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+        """Lock these versions away, but those of the kept rotations (by id)."""
 
 
 class Truth(Store, Protocol):

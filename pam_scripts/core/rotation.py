@@ -8,10 +8,12 @@ live until all stores hold the new one, and the new one is never deleted while a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 from pam_scripts.core.errors import (
     ApiError,
@@ -25,6 +27,7 @@ from pam_scripts.core.errors import (
 )
 from pam_scripts.core.patience import WAITS, anything, busy, iso, patiently, transient, utc_now
 from pam_scripts.core.roles import Consumer, Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
+from pam_scripts.core.together import side_by_side
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
@@ -50,10 +53,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
     #    The truth comes first: its lease is had only if nobody changed it since, so that what is
     #    seen after it is what no other rotation can have changed.
     with _changing_nothing(issuer):
-        before = [patiently(run.deadline, store.examine) for store in stores]
-        for consumer in consumers:
-            patiently(run.deadline, consumer.examine)
-        keys = patiently(run.deadline, issuer.list_keys)
+        before, keys = _look(issuer, truth, mirrors, consumers, run)
         _refuse_what_is_not_ours(keys, issuer, plan)
         fate = _decide(keys, before, plan)
         _report(issuer, stores, before, fate, run)
@@ -74,8 +74,10 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
             f"Generated new {issuer.noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else "")
         )
 
-        # 3. Verify it by a real login.
-        _verify(issuer, credential, run)
+        # 3. Verify it by a real login; the record is still ours to save into.
+        with side_by_side() as start:
+            start(lambda: _verify(issuer, credential, run))
+            start(lambda: patiently(run.deadline, truth.check_claim))
 
         # 4. Publish to each store, the truth first, and confirm each by reading back.
         attempt.publication = Publication(credential, run.rotation_id, run.started, expires_at)
@@ -85,26 +87,26 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         _reload(attempt, consumers, plan.health_seconds)
 
         # 6. Look again before the point of no return: nobody came before us, the record is still ours.
-        listed = _last_look(issuer, truth, key, keys, run)
+        listed, outdated = _last_look(issuer, truth, mirrors, key, keys, run)
         issuer.act_as(credential)
     except Exception as failure:
         raise _give_up(attempt, failure) from failure
 
-    # 7. Delete the other keys. From here on it only goes forward.
+    # 7. Delete the other keys, and lock older versions away. From here on it only goes forward.
     run.deadline.enter_reserve()
     try:
-        doomed = {item.id for item in fate.doomed}
-        alive = _delete(issuer, [item for item in listed if item.id in doomed], run)
-        for item in fate.doomed:
-            if item.id not in alive:
-                run.say(f"Deleted {issuer.noun}: {item.shown}")
-        for store in stores:
-            _retire(store, [rotation for item in fate.kept if (rotation := rotation_of(item))], run)
+        doomed = [item for item in listed if item.id in fate.doomed_ids]
+        with side_by_side() as start:
+            tried = start(partial(_try_to_delete, issuer, doomed))
+            for mirror, versions in zip(mirrors, outdated, strict=True):
+                start(partial(_retire, mirror, versions, fate.kept_rotations, run))
 
         # 8. Confirm: each store still holds ours, the list has ours and nothing else.
-        for store in stores:
-            _publish(store, attempt.publication, run, looking_first=True)
-        extra = _extra_keys(issuer, {key.id, *fate.kept_ids}, key, alive, run)
+        with side_by_side() as start:
+            gone = start(partial(_see_gone, issuer, doomed, tried.result(), run))
+            for store in stores:
+                start(partial(_publish, store, attempt.publication, run, looking_first=True))
+        extra = _extra_keys(issuer, key, fate, gone.result(), run)
     except Exception as failure:
         raise _end_in_doubt(attempt, failure, fate) from failure
     _note(run, issuer, fate, extra)
@@ -154,6 +156,14 @@ class _Fate:
     def kept_ids(self) -> set[str]:
         return {key.id for key in self.kept}
 
+    @property
+    def doomed_ids(self) -> set[str]:
+        return {key.id for key in self.doomed}
+
+    @property
+    def kept_rotations(self) -> list[str]:
+        return [rotation for key in self.kept if (rotation := rotation_of(key))]
+
 
 @contextmanager
 def _changing_nothing(issuer: Issuer) -> Iterator[None]:
@@ -166,6 +176,26 @@ def _changing_nothing(issuer: Issuer) -> Iterator[None]:
         raise NotCertain(
             error.cause, state=f"no store has the {issuer.noun} of {issuer.target} yet", next_step=error.next_step
         ) from error
+
+
+def _look(
+    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], consumers: Iterable[Consumer], run: Run
+) -> tuple[list[Copy], list[Key]]:
+    """Examine everything; return what each store holds, the truth first, and the issuer's keys.
+
+    Logging in depends on nothing, and goes beside the truth; what is seen of the others is seen after it.
+    """
+    with side_by_side() as start:
+        first = start(partial(patiently, run.deadline, truth.examine))
+        start(partial(patiently, run.deadline, issuer.connect))
+        for mirror in mirrors:
+            start(partial(patiently, run.deadline, mirror.connect))
+    with side_by_side() as start:
+        others = [start(partial(patiently, run.deadline, mirror.examine)) for mirror in mirrors]
+        for consumer in consumers:
+            start(partial(patiently, run.deadline, consumer.examine))
+        listed = start(partial(patiently, run.deadline, issuer.list_keys))
+    return [first.result(), *(other.result() for other in others)], listed.result()
 
 
 def _refuse_what_is_not_ours(keys: Iterable[Key], issuer: Issuer, plan: Plan) -> None:
@@ -267,25 +297,34 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
 
 
 def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
-    """Publish to one store after the other; where there is no way back, to all that will have it."""
+    """Publish to the truth, then to all mirrors at once; where there is no way back, to all that will have it."""
     issuer, run = attempt.issuer, attempt.run
     failures: list[PamScriptError] = []
-    for store in attempt.stores:
-        attempt.touched.append(store)
+
+    def publish(store: Store) -> PamScriptError | None:
         try:
             _publish(store, publication, run, determined=not issuer.reversible)
         except PamScriptError as failure:
-            if issuer.reversible:
-                raise
-            failures.append(failure)
-            continue
+            return failure
         attempt.published.append(store)
-        run.entry.stored_in += store.places
-        for place in store.places:
-            run.say(f"Stored in {place}")
+        return None
+
+    for stores in ([attempt.truth], attempt.mirrors):
+        attempt.touched += stores
+        with side_by_side() as start:
+            ends = [start(partial(publish, store)) for store in stores]
+        for store, end in zip(stores, ends, strict=True):
+            if failure := end.result():
+                failures.append(failure)
+                continue
+            run.entry.stored_in += store.places
+            for place in store.places:
+                run.say(f"Stored in {place}")
+        if failures and issuer.reversible:
+            break
+    for another in failures[1:]:
+        run.warn(str(another))
     if failures:
-        for another in failures[1:]:
-            run.warn(str(another))
         raise failures[0]
 
 
@@ -358,14 +397,19 @@ def _wait_for_health(consumers: Sequence[Consumer], seconds: float, run: Run) ->
 # -- 6. the last look ---------------------------------------------------------------------------
 
 
-def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run: Run) -> list[Key]:
-    """Return the keys as they are now; raise Yielded where another rotation goes first.
+def _last_look(  # noqa: PLR0913, PLR0917 - each is one thing that may have changed
+    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], key: Key, known: Iterable[Key], run: Run
+) -> tuple[list[Key], list[Sequence[Any]]]:
+    """Return the keys as they are now, and each mirror's older versions; raise Yielded where another goes first.
 
     Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
     the later one always sees the earlier one's key, whatever their clocks say.
     """
-    patiently(run.deadline, truth.check_claim)
-    listed = _list_with(issuer, key, run)
+    with side_by_side() as start:
+        start(partial(patiently, run.deadline, truth.check_claim))
+        found = start(partial(_list_with, issuer, key, run))
+        versions = [start(partial(_outdated, mirror, run)) for mirror in mirrors]
+    listed = found.result()
     earlier = {item.id for item in known}
     for rival in listed:
         new = rival.id not in earlier and rival.id != key.id and owner_of(rival)
@@ -374,7 +418,7 @@ def _last_look(issuer: Issuer, truth: Truth, key: Key, known: Iterable[Key], run
                 f"{issuer.system}: another rotation of {issuer.target} (Keeper record {owner_of(rival)}) "
                 f"made {issuer.noun} {rival.id} first"
             )
-    return listed
+    return listed, [each.result() for each in versions]
 
 
 def _list_with(issuer: Issuer, key: Key, run: Run) -> list[Key]:
@@ -415,6 +459,7 @@ class _Attempt:
     ) -> None:
         self.issuer = issuer
         self.truth = truth
+        self.mirrors = mirrors
         self.stores: Sequence[Store] = [truth, *mirrors]
         self.before = before
         self.keys = keys
@@ -499,7 +544,8 @@ def _put_back(attempt: _Attempt, error: PamScriptError) -> PamScriptError:
         made = patiently(run.deadline, _labelled(issuer, attempt.label), retry=anything)
         if attempt.key and attempt.key.id not in {key.id for key in made}:
             made.append(attempt.key)
-        alive = _delete(issuer, made, run)
+        listed = _see_gone(issuer, made, _try_to_delete(issuer, made), run)
+        alive = {key.id for key in made} & {key.id for key in listed}
     except PamScriptError as reason:
         run.warn(f"the new key could not be looked for: {reason.cause}")
         alive = {attempt.label}
@@ -558,44 +604,75 @@ def _labelled(issuer: Issuer, its_label: str) -> Callable[[], list[Key]]:
 # -- 7. delete ----------------------------------------------------------------------------------
 
 
-def _delete(issuer: Issuer, doomed: Sequence[Key], run: Run) -> set[str]:
-    """Delete these keys, trying every one and every way; return the ids of those still listed.
+def _try_to_delete(
+    issuer: Issuer, doomed: Iterable[Key], way: Callable[[Key], None] | None = None
+) -> dict[str, ApiError]:
+    """Try one way, the best unless another is given, on each of these keys; return what went wrong, by the key's id.
+
+    Several at a time, as many as the issuer bears; once it says that it is busy, the rest is not even sent.
+    """
+    declined: list[ApiError] = []
+
+    def attempt(key: Key) -> ApiError | None:
+        if declined:
+            return declined[0]
+        try:
+            (way or issuer.ways_to_delete[0])(key)
+        except ApiError as error:
+            if error.busy:
+                declined.append(error)
+            return error
+        return None
+
+    with side_by_side(issuer.deletions_at_once) as start:
+        ends = {key.id: start(partial(attempt, key)) for key in doomed}
+    return {key_id: error for key_id, end in ends.items() if (error := end.result())}
+
+
+def _see_gone(issuer: Issuer, doomed: Iterable[Key], errors: Mapping[str, ApiError], run: Run) -> list[Key]:
+    """Return the keys that are listed once these are gone, trying again and trying every way until they are.
 
     The list is the judge, not the answers. Where the system was only busy, or lags, the same way is
-    tried again, after looking; otherwise the next way is.
+    tried again, after looking; otherwise the next way is. errors: what the best way met, by the key's id.
     """
-    alive = pending = list(doomed)
-    for way in issuer.ways_to_delete:
-        for pause in (*WAITS, 0.0):
-            if not pending:
-                return set()
-            errors = {key.id: error for key in pending if (error := _attempt_to(way, key))}
-            listed = {key.id for key in patiently(run.deadline, issuer.list_keys, retry=anything)}
-            alive = [key for key in doomed if key.id in listed]
-            # Where listings lag, a refused deletion of a key that is not listed proves nothing.
-            pending = [key for key in pending if key.id in listed or (issuer.lag and key.id in errors)]
-            again = issuer.lag > 0 or any(error.transient for error in errors.values())
-            wait = max([pause, *(error.retry_after or 0.0 for error in errors.values())])
-            if not pending or not again or not pause or wait >= run.deadline.left():
-                for error in list(errors.values())[:1] if pending else []:
-                    run.warn(error.cause)
-                break
+    pending, ways, tries = list(doomed), list(issuer.ways_to_delete), 0
+    while True:
+        listed = patiently(run.deadline, issuer.list_keys, retry=anything)
+        ids = {key.id for key in listed}
+        # Where listings lag, a refused deletion of a key that is not listed proves nothing.
+        left = [key for key in pending if key.id in ids or (issuer.lag and key.id in errors)]
+        if not left:
+            return listed
+        # What goes forward is not at its end: the waits begin anew.
+        tries = 0 if len(left) < len(pending) else tries
+        pending = left
+        again = issuer.lag > 0 or any(error.transient for error in errors.values())
+        wait = max([*WAITS[tries : tries + 1], *(error.retry_after or 0.0 for error in errors.values())], default=0.0)
+        if again and tries < len(WAITS) and wait < run.deadline.left():
             run.deadline.wait(wait)
-    return {key.id for key in alive}
+            tries += 1
+        else:
+            for error in list(errors.values())[:1]:
+                run.warn(error.cause)
+            ways, tries = ways[1:], 0
+            if not ways:
+                return listed
+        errors = _try_to_delete(issuer, pending, ways[0])
 
 
-def _attempt_to(way: Callable[[Key], None], key: Key) -> ApiError | None:
+def _outdated(store: Store, run: Run) -> Sequence[Any]:
+    """Return what `_retire` is to lock away; a failure is worth a warning, since it logs nobody in."""
     try:
-        way(key)
+        return patiently(run.deadline, store.outdated)
     except ApiError as error:
-        return error
-    return None
+        run.warn(f"older versions stay readable, though they log nobody in: {error}")
+        return ()
 
 
-def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
-    """Lock dead credentials away; a failure is worth a warning, since they log nobody in."""
+def _retire(store: Store, outdated: Sequence[Any], kept: Sequence[str], run: Run) -> None:
+    """Lock dead credentials away; as with `_outdated`, a failure is worth a warning."""
     try:
-        patiently(run.deadline, lambda: store.retire(kept))
+        patiently(run.deadline, lambda: store.retire(outdated, kept))
     except ApiError as error:
         run.warn(f"older versions stay readable, though they log nobody in: {error}")
 
@@ -603,20 +680,20 @@ def _retire(store: Store, kept: Sequence[str], run: Run) -> None:
 # -- 8. confirm ---------------------------------------------------------------------------------
 
 
-def _extra_keys(issuer: Issuer, spared: set[str], key: Key, alive: set[str], run: Run) -> list[Key]:
+def _extra_keys(issuer: Issuer, key: Key, fate: _Fate, listed: list[Key], run: Run) -> list[Key]:
     """Return every listed key that should not be there; raise where the new one is not.
 
-    alive: those that are known to have withstood deletion; any other is given a moment, for a
-    listing that lags, or a rotation that is just stepping back.
+    Those that withstood deletion are known; any other is given a moment, for a listing that lags, or a
+    rotation that is just stepping back. listed: the keys as they were just listed.
     """
     for pause in (*WAITS, None):
-        listed = patiently(run.deadline, issuer.list_keys, retry=anything)
         if key.id not in {item.id for item in listed} and not issuer.lag:
             raise NotCertain(f"{issuer.system}: the new {issuer.noun} {key.id} is no longer listed")
-        extra = [item for item in listed if item.id not in spared]
-        if {item.id for item in extra} <= alive or pause is None or pause >= run.deadline.left():
+        extra = [item for item in listed if item.id not in {key.id, *fate.kept_ids}]
+        if {item.id for item in extra} <= fate.doomed_ids or pause is None or pause >= run.deadline.left():
             break
         run.deadline.wait(pause)
+        listed = patiently(run.deadline, issuer.list_keys, retry=anything)
     return extra
 
 
@@ -638,7 +715,10 @@ def _finish(truth: Truth, run: Run, error: PamScriptError | None) -> None:
 
 def _note(run: Run, issuer: Issuer, fate: _Fate, extra: Sequence[Key]) -> None:
     alive = {item.id for item in extra}
-    run.entry.deleted = [item.id for item in fate.doomed if item.id not in alive]
+    deleted = [item for item in fate.doomed if item.id not in alive]
+    for item in deleted:
+        run.say(f"Deleted {issuer.noun}: {item.shown}")
+    run.entry.deleted = [item.id for item in deleted]
     run.entry.kept = [item.id for item in fate.kept]
     run.entry.alive = sorted(alive)
     run.entry.health = run.entry.health or issuer.proof

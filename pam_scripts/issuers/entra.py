@@ -95,6 +95,8 @@ class AppSecrets:
     proof = "the new secret logs in"
     reversible = True
     lag = 5.0
+    # Graph refuses a second change of one application while another is under way.
+    deletions_at_once = 1
     own_key_id = ""
 
     def __init__(  # noqa: PLR0913 - each is one fact of the target
@@ -124,6 +126,10 @@ class AppSecrets:
     def target(self) -> str:
         """The application as messages name it."""
         return f"application {self._id}" + (f" ({self._name})" if self._name else "")
+
+    def connect(self) -> None:
+        """Get a token for Graph."""
+        self._graph.token("log in to Graph")
 
     def list_keys(self) -> list[Key]:
         """GET the application, by its object id or its client id, whichever was entered.

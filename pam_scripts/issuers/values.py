@@ -62,6 +62,7 @@ class Value:
     settling = 0.0
     logins_in_a_row = 1
     lag = 0.0
+    deletions_at_once = 1
 
     def __init__(self, value: Secret, target: str, rotation_id: str, *, reversible: bool) -> None:
         self._value = value
@@ -70,6 +71,9 @@ class Value:
         self.target = target
         self.reversible = reversible
         self.ways_to_delete: Sequence[Callable[[Key], None]] = (self._forget,)
+
+    def connect(self) -> None:
+        """Nobody to log in to."""
 
     def list_keys(self) -> list[Key]:
         """Return the one value, once it is under way."""

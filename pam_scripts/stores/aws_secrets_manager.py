@@ -197,6 +197,9 @@ class Mirror:
             return {self._id: json.dumps({layout.id_field: credential.key_id, layout.value_field: value})}
         return {self._id: layout.form(value)}
 
+    def connect(self) -> None:
+        """Nothing to do: every request is signed for itself."""
+
     def examine(self) -> Copy:
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
         described = self._ask("describe the secret", "describe_secret")
@@ -250,8 +253,12 @@ class Mirror:
         if self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
 
-    def retire(self, kept: Sequence[str]) -> None:
-        """Nothing to do: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself."""
+    def outdated(self) -> Sequence[Any]:
+        """None: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself."""
+        return ()
+
+    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+        """Nothing to do."""
 
     # -- within -----------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """Keeper: the record that is rotated, through Secrets Manager; the truth that mirrors follow.
 
 Fields are found by their label, in the custom fields only: the SDK's own look-up falls back to
-the field's type and would hit another field. Every save starts from a record fetched just before
-and is judged by reading back, since a save's answer may be lost. The lease that keeps two
-rotations apart stands in the record itself and is taken by the record's revision.
+the field's type and would hit another field. Every save starts from a record read just before: Keeper
+refuses it where somebody has saved since. What became of a save is seen by reading back; only for the
+last one, which holds no credential, a clear answer will do. The lease that keeps two rotations apart
+stands in the record itself and is taken by the record's revision.
 
 https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
 """
@@ -15,6 +16,7 @@ import copy
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +42,10 @@ from pam_scripts.core.roles import Copy, Credential, Publication, Run
 from pam_scripts.core.secret import Secret
 
 T = TypeVar("T")
+
+# Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
+# age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
+_FRESH = 5.0
 
 SYSTEM = "keeper"
 LEASE = "rotation_lease"
@@ -105,7 +111,8 @@ def _parse_config(text: str, place: str) -> dict[str, str]:
 class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published without types
     """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
 
-    def __init__(self, config: Mapping[str, str], session: requests.Session) -> None:
+    def __init__(self, config: Mapping[str, str], session: Session) -> None:
+        session.connect(f"https://{config['hostname']}")
         try:
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
@@ -261,6 +268,8 @@ class RecordStore:
         self._title = ""
         self._examined: int | None = None
         self._finishing = False
+        # The record as it was last read, and when; nothing once it was saved.
+        self._latest: tuple[Any, float] | None = None
 
     @property
     def name(self) -> str:
@@ -276,6 +285,9 @@ class RecordStore:
         """Return what stands in the fields once the record holds this credential."""
         values = {self._labels.key_id: credential.key_id, self._labels.secret: credential.secret.reveal()}
         return {label: values[label] for label in self._credential}
+
+    def connect(self) -> None:
+        """Nothing to do: every request is signed for itself."""
 
     def examine(self) -> Copy:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
@@ -300,8 +312,8 @@ class RecordStore:
         return self._copy(self._fetch())
 
     def write(self, publication: Publication) -> None:
-        """Save the credential, from a record fetched just before, unless it stands there already."""
-        record = self._fetch()
+        """Save the credential, unless it stands there already."""
+        record = self._fresh()
         self._require_lease(record)
         wanted = self.parts(publication.credential)
         rotated_at = _value(record, self._labels.rotated_at)
@@ -329,15 +341,19 @@ class RecordStore:
         if self._copy(self._fetch()).holds_any(written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
 
-    def retire(self, kept: Sequence[str]) -> None:
-        """Nothing to do: Keeper's record history is for people with the right to it."""
+    def outdated(self) -> Sequence[Any]:
+        """None: Keeper's record history is for people with the right to it."""
+        return ()
+
+    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+        """Nothing to do."""
 
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.
 
         Only into the record as it was examined: a rotation that came and went since has changed it.
         """
-        record = self._fetch()
+        record = self._fresh()
         if _lease_holder(record) == rotation_id:
             return
         self._refuse_foreign_lease(record)
@@ -357,9 +373,9 @@ class RecordStore:
         Newest first, the earlier entries after it.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
-        record is ours to judge but that our lease is gone.
+        record is ours to judge but that our lease is gone, and that only where the save was not answered.
         """
-        record = self._fetch()
+        record = self._fresh()
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
@@ -367,8 +383,6 @@ class RecordStore:
         _restore(record, LEASE, None)
         self._finishing = True
         self._save(record)
-        if _lease_holder(self._fetch()) == self._rotation_id:
-            raise ApiError(SYSTEM, "write the ops log", "it reads back unchanged")
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -387,9 +401,16 @@ class RecordStore:
                 )
             raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
         self._title = record.title or ""
+        self._latest = (record, time.monotonic())
         return record
 
+    def _fresh(self) -> Any:  # noqa: ANN401
+        """Return the record as it was last read, unless that was too long ago, or it was saved since."""
+        record, read_at = self._latest or (None, 0.0)
+        return record if record and time.monotonic() - read_at < _FRESH else self._fetch()
+
     def _save(self, record: Any) -> None:  # noqa: ANN401
+        self._latest = None
         try:
             self._client.update(record)
         except ApiError as error:

@@ -9,12 +9,14 @@ It has no revisions either, so what keeps two rotations apart is the lease in th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
@@ -33,13 +35,17 @@ from pam_scripts.core.gateway import Job
 from pam_scripts.core.patience import iso
 from pam_scripts.core.roles import Copy, Credential, Publication, Store
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.together import side_by_side
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken, TokenCredential
 
 T = TypeVar("T")
 
 SYSTEM = "key vault"
+
+# A secret's name, and a version of it.
+Outdated: TypeAlias = "tuple[str, SecretProperties]"
 
 _VAULT_NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
 _SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
@@ -155,6 +161,9 @@ def _places(job: Job, settings: Settings, naming: str, names: Mapping[str, str])
 def _mirrors(
     places: Sequence[Place], layout: Layout, tag: str, app: entra.AppSecret | None, session: http.Session
 ) -> list[Store]:
+    for place in places:
+        # Its secrets are read side by side.
+        session.connect(place.url, len(place.names))
     credentials = {place.authority: entra.log_in(app, place.authority, session) for place in places}
     return [Mirror(place.url, credentials[place.authority], layout, place.names, tag, session) for place in places]
 
@@ -188,15 +197,9 @@ class Mirror:
         target: str,
         session: http.Session,
     ) -> None:
-        self._client = SecretClient(
-            url,
-            credential,
-            transport=RequestsTransport(session=session, session_owner=False),
-            # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
-            retry_total=0,
-            permit_redirects=False,
-        )
+        self._client = _client(url, credential, session)
         self._url = url
+        self._credential = credential
         self._session = session
         self._layout = layout
         # By part, in the order they are written in: the combined secret, which is whole at once, first.
@@ -228,6 +231,13 @@ class Mirror:
         }
         return {name: values[part] for part, name in self._names.items()}
 
+    def connect(self) -> None:
+        """Get a token, and meanwhile have the vault say whose tokens it takes, which the SDK asks it once."""
+        action, resource = f"log in to {self._vault}", self._url.partition(".")[2]
+        with side_by_side() as start:
+            start(partial(entra.token, self._credential, resource, self._session, SYSTEM, action, enable_cae=True))
+            start(self._introduce)
+
     def examine(self) -> Copy:
         """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
         copy = self.read()
@@ -238,15 +248,18 @@ class Mirror:
                     f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._target}",
                     next_step="give one of the two records another name or prefix for its secrets",
                 )
-        for name in self._names.values():
-            if not copy.origin[name]:
-                self._refuse_soft_deleted(name)
+        with side_by_side() as start:
+            for name in self._names.values():
+                if not copy.origin[name]:
+                    start(partial(self._refuse_soft_deleted, name))
         self._seen = {secret.properties.version for secret in copy.origin.values() if secret}
         return copy
 
     def read(self) -> Copy:
         """Read the secrets."""
-        found = {name: self._get(name) for name in self._names.values()}
+        with side_by_side() as start:
+            reading = {name: start(partial(self._get, name)) for name in self._names.values()}
+        found = {name: secret.result() for name, secret in reading.items()}
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._layout.value_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
@@ -285,22 +298,36 @@ class Mirror:
         if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
-    def retire(self, kept: Sequence[str]) -> None:
-        """Disable the versions older than ours, which hold keys that are deleted by now.
+    def outdated(self) -> Sequence[Outdated]:
+        """List the enabled versions that are older than ours."""
+        with side_by_side() as start:
+            older = [start(partial(self._older_versions, name)) for name in self._names.values()]
+        return [each for versions in older for each in versions.result()]
+
+    def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
+        """Disable versions, which hold keys that are deleted.
 
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
         """
-        for name in self._names.values():
-            latest = None if name in self._made else self._get(name)
-            ours = latest.properties if latest else self._made.get(name)
-            for version in self._versions(name) if ours else []:
+        with side_by_side() as start:
+            for name, version in outdated:
                 rotation = (version.tags or {}).get("rotation-id")
-                spared = rotation in kept or (kept and not rotation)
-                if version.enabled and ours and _is_older(version, ours) and not spared:
-                    self._disable(name, version)
+                if rotation not in kept and (rotation or not kept):
+                    start(partial(self._disable, name, version))
 
     # -- within -----------------------------------------------------------------------------------
+
+    def _introduce(self) -> None:
+        # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
+        with contextlib.suppress(Exception):
+            _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
+
+    def _older_versions(self, name: str) -> list[Outdated]:
+        latest = None if name in self._made else self._get(name)
+        ours = latest.properties if latest else self._made.get(name)
+        versions = self._versions(name) if ours else []
+        return [(name, version) for version in versions if version.enabled and ours and _is_older(version, ours)]
 
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
@@ -412,6 +439,25 @@ class Mirror:
         except (TypeError, ValueError, AttributeError, KeyError, LookupError) as error:
             # What the SDK's own reading of a strange answer (a web page, half a body) ends in.
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+
+
+def _client(url: str, credential: TokenCredential, session: http.Session) -> SecretClient:
+    return SecretClient(
+        url,
+        credential,
+        transport=RequestsTransport(session=session, session_owner=False),
+        # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
+        retry_total=0,
+        permit_redirects=False,
+    )
+
+
+class _NoToken:
+    """Ends a request at the point where it needs a token: the SDK has asked the vault then, and keeps its answer."""
+
+    def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
+        """Refuse."""
+        raise LookupError
 
 
 def _is_older(version: SecretProperties, ours: SecretProperties) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
 
-from pam_scripts.core.entra import CLOUDS, find_app, find_cloud, log_in, no_token
+from pam_scripts.core.entra import CLOUDS, find_app, find_cloud, new_credential, no_token
 from pam_scripts.core.errors import BadInput, OutOfTime
 from pam_scripts.core.fields import Record
 from pam_scripts.core.gateway import Job
@@ -145,7 +145,7 @@ def test_an_application_logs_in_as_itself(session: Session) -> None:
     """A given application is never exchanged for the host's identity."""
     app = find_app(job(None, CONFIGURED))
 
-    assert isinstance(log_in(app, CLOUDS["public"].authority, session), ClientSecretCredential)
+    assert isinstance(new_credential(app, CLOUDS["public"].authority, session), ClientSecretCredential)
 
 
 def test_the_hosts_identity_is_never_a_developers(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_the_hosts_identity_is_never_a_developers(session: Session, monkeypatch:
         monkeypatch.setenv(name, "plant.example.com")
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
 
-    credential = log_in(None, CLOUDS["public"].authority, session)
+    credential = new_credential(None, CLOUDS["public"].authority, session)
 
     assert isinstance(credential, DefaultAzureCredential)
     tried = [type(one).__name__ for one in credential.credentials]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -28,6 +31,7 @@ from pam_scripts.core.secret import Secret
 
 OWNER = "OwnRecord"
 NOW = datetime.now(timezone.utc)
+LOOKS = {"connect office", "connect mirror", "examine truth", "examine mirror", "list"}
 PLAN = Plan(owner=OWNER, life=timedelta(days=90))
 
 
@@ -67,6 +71,7 @@ class Office(System):
     lag = 0.0
     proof = "the new key logs in"
     reversible = True
+    deletions_at_once = 4
 
     def __init__(self, done: list[str], keys: Sequence[Key]) -> None:
         super().__init__(done)
@@ -79,6 +84,10 @@ class Office(System):
     def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """Two ways, of which only the second takes keys whose name begins with `hard`."""
         return [self.delete, self.archive]
+
+    def connect(self) -> None:
+        """Log in."""
+        self.called("connect", "connect office")
 
     def list_keys(self) -> list[Key]:
         """Return all keys."""
@@ -143,6 +152,10 @@ class Shelf(System):
         """Return id and value."""
         return {"id": credential.key_id, "secret": credential.secret.reveal()}
 
+    def connect(self) -> None:
+        """Log in."""
+        self.called("connect", f"connect {self.name}")
+
     def examine(self) -> Copy:
         """Read."""
         self.called(f"examine {self.name}")
@@ -164,8 +177,14 @@ class Shelf(System):
         if publication:
             self.held = dict(before.parts)
 
-    def retire(self, kept: Sequence[str]) -> None:
+    def outdated(self) -> Sequence[str]:
+        """List."""
+        self.called("outdated", f"look for old versions in {self.name}")
+        return ["old version"]
+
+    def retire(self, outdated: Sequence[str], kept: Sequence[str]) -> None:
         """Note down what is to be kept."""
+        assert list(outdated) in (["old version"], [])
         self.called("retire", f"retire {self.name}")
         self.retired.append(kept)
 
@@ -282,35 +301,81 @@ def test_any_other_label_is_nobodys(text: str) -> None:
 
 
 def test_the_order() -> None:
-    """Look, claim, create, prove, publish and read back, look again, delete, confirm."""
+    """Look, claim, create, prove, publish and read back, look again, delete, confirm; each set goes side by side."""
     house = House()
     house.rotate()
 
-    assert [
-        "examine truth",
-        "examine mirror",
-        "list",
-        "claim",
-        "create",
-        "log in",
-        "write truth",
-        "read truth",
-        "write mirror",
-        "read mirror",
-        "check claim",
-        "list",
-        "act as new",
-        "delete old",
-        "list",
-        "retire truth",
-        "retire mirror",
-        "read truth",
-        "read mirror",
-        "list",
-        "finish",
-    ] == house.done
+    stages = [
+        {"examine truth", "connect office", "connect mirror", "examine mirror", "list"},
+        {"claim"},
+        {"create"},
+        {"log in", "check claim"},
+        {"write truth"},
+        {"read truth"},
+        {"write mirror"},
+        {"read mirror"},
+        {"check claim", "list", "look for old versions in mirror"},
+        {"act as new"},
+        {"delete old", "retire mirror"},
+        {"list", "read truth", "read mirror"},
+        {"finish"},
+    ]
+    done = iter(house.done)
+    assert stages == [set(itertools.islice(done, len(stage))) for stage in stages]
+    assert [] == list(done)
+    assert house.done.index("examine truth") < min(house.done.index("examine mirror"), house.done.index("list"))
     assert (["new"], ("new", "new"), "", []) == (house.alive, house.holding, house.truth.lease, house.warned)
     assert "Key rotation completed successfully!" == house.said[-1]
+
+
+def test_reads_that_do_not_depend_on_each_other_go_side_by_side() -> None:
+    """The mirror, the consumer and the issuer are looked at while none of them has answered yet; deletions likewise."""
+    house = House([key("old"), key("older", age=9)])
+    house.served = True
+    together = threading.Barrier(3, timeout=5)
+    for system, name in ((house.mirror, "examine"), (house.service, "examine"), (house.office, "list_keys")):
+        setattr(system, name, _meeting(together, getattr(system, name)))
+    house.office.delete = _meeting(threading.Barrier(2, timeout=5), house.office.delete)  # type: ignore[method-assign]
+    house.rotate(dry_run=True)
+    house.office.list_keys = house.office.list_keys.__wrapped__  # type: ignore[method-assign,attr-defined]
+    house.mirror.examine = house.mirror.examine.__wrapped__  # type: ignore[method-assign,attr-defined]
+    house.service.examine = house.service.examine.__wrapped__  # type: ignore[method-assign,attr-defined]
+    house.rotate()
+
+    assert ["new"] == house.alive
+
+
+def _meeting(barrier: threading.Barrier, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same call, which begins once as many are at it as the barrier asks for."""
+
+    @functools.wraps(call)
+    def wait_and_call(*arguments: object) -> Any:  # noqa: ANN401 - passed on
+        barrier.wait()
+        return call(*arguments)
+
+    return wait_and_call
+
+
+def test_nobody_is_asked_more_once_one_deletion_was_declined() -> None:
+    """Where the issuer says that it is busy, what has not been sent yet waits as long as it asks for."""
+    house = House([key("old"), *(key(f"older-{number}", age=9) for number in range(200))])
+    started = threading.Event()
+
+    def declining(gone: Key) -> None:
+        if not started.is_set():
+            started.set()
+            house.done.append(f"declined {gone.id}")
+            raise ApiError("office", "delete", "429 Too Many Requests", code=429, retry_after=0.3)
+        delete(gone)
+
+    delete = house.office.delete
+    house.office.delete = declining  # type: ignore[method-assign]  # the same office, busy once
+    house.rotate()
+
+    tried = [what for what in house.done if what.startswith(("declined", "delete", "list"))]
+    until_the_list = next(n for n, what in enumerate(tried) if n > 2 and what == "list")
+    assert until_the_list < 50
+    assert ["new"] == house.alive
 
 
 def test_a_dry_run_only_looks() -> None:
@@ -318,7 +383,7 @@ def test_a_dry_run_only_looks() -> None:
     house = House([key("old"), key("older", age=9)])
     house.rotate(dry_run=True)
 
-    assert ["examine truth", "examine mirror", "list"] == house.done
+    assert LOOKS == set(house.done)
     assert {"  to delete: old", "  to delete: older"} == {
         line.partition(" (")[0] for line in house.said if "to delete" in line
     }
@@ -384,7 +449,7 @@ def test_consumers_are_reloaded_between_the_last_store_and_the_first_deletion() 
     house = served("starting", "starting")
     house.rotate()
 
-    order = ["examine service", "write mirror", "read mirror", "reload", "look at service", "check claim", "delete old"]
+    order = ["examine service", "write mirror", "read mirror", "reload", "look at service", "act as new", "delete old"]
     places = [house.done.index(what) for what in order]
     assert sorted(places) == places
     assert 3 == house.done.count("look at service")
@@ -504,11 +569,11 @@ def test_which_keys_stay(keys: list[Key], held: str, keep: int, left: list[str])
 
 
 def test_versions_of_kept_rotations_are_spared() -> None:
-    """The stores are told which rotations' older versions still open something."""
+    """The mirrors are told which rotations' older versions still open something."""
     house = House([key("old", its_label=OURS)])
     house.rotate(keep=1)
 
-    assert [["R-0"]] == house.truth.retired == house.mirror.retired
+    assert [["R-0"]] == house.mirror.retired
 
 
 def test_a_live_key_of_another_record_is_refused() -> None:
@@ -518,7 +583,7 @@ def test_a_live_key_of_another_record_is_refused() -> None:
 
     with pytest.raises(BadInput, match=r"theirs .*OtherRecord; record OwnRecord .*nothing changed.*'take_over'"):
         house.rotate()
-    assert {"examine truth", "examine mirror", "list"} == set(house.done)
+    assert LOOKS == set(house.done)
 
     house.rotate(take_over=True)
     assert ["new"] == house.alive
@@ -596,7 +661,7 @@ def test_a_failure_before_the_first_deletion_puts_everything_back(where: str, ca
 def test_stores_are_put_back_before_the_new_key_is_deleted() -> None:
     """The last store first, the truth last, and only then the key, since a store may hold it until then."""
     house = House()
-    house.truth.failing["check claim"] = [trouble()]
+    house.truth.failing["check claim"] = [None, trouble()]
 
     with pytest.raises(ApiError, match="all put back"):
         house.rotate()
@@ -633,7 +698,7 @@ def test_a_store_that_reads_back_something_else_is_a_failure() -> None:
 def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
     """Both keys live, the store is named: exit 4."""
     house = House()
-    house.truth.failing["check claim"] = [trouble()]
+    house.truth.failing["check claim"] = [None, trouble()]
     house.mirror.failing["put back"] = [trouble(500)] * 99
 
     with pytest.raises(NotCertain, match=r"mirror may hold the new access key new, which stays alive") as caught:
@@ -646,7 +711,7 @@ def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
 def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:
     """Stores are as before, and a person learns what to delete: exit 4."""
     house = House()
-    house.truth.failing["check claim"] = [trouble()]
+    house.truth.failing["check claim"] = [None, trouble()]
     house.office.deaf = {"new"}
 
     with pytest.raises(NotCertain, match=re.escape(label(OWNER, "R-1"))):
@@ -689,7 +754,7 @@ def test_a_defect_is_put_back_too_and_tells_no_values() -> None:
 def test_past_the_deadline_everything_is_put_back() -> None:
     """A run that is out of time before the first deletion ends as orderly as any other."""
     house = House()
-    house.truth.failing["check claim"] = [OutOfTime("the run's time is used up")]
+    house.truth.failing["check claim"] = [None, OutOfTime("the run's time is used up")]
 
     with pytest.raises(OutOfTime, match="all put back as it was"):
         house.rotate()
@@ -815,8 +880,8 @@ def test_a_store_that_lost_the_credential_gets_it_again() -> None:
     house = House()
     retire = house.mirror.retire
 
-    def overwritten(kept: Sequence[str]) -> None:
-        retire(kept)
+    def overwritten(outdated: Sequence[str], kept: Sequence[str]) -> None:
+        retire(outdated, kept)
         house.mirror.held = {"id": "old", "secret": "value of old"}
 
     house.mirror.retire = overwritten  # type: ignore[method-assign]  # somebody else writes meanwhile
@@ -845,10 +910,11 @@ def test_an_end_that_cannot_be_confirmed_is_told() -> None:
     assert ("new", "new") == house.holding
 
 
-def test_versions_that_cannot_be_locked_away_are_a_warning() -> None:
+@pytest.mark.parametrize("call", ["outdated", "retire"])
+def test_versions_that_cannot_be_locked_away_are_a_warning(call: str) -> None:
     """They hold dead credentials, so the rotation is done."""
     house = House()
-    house.mirror.failing["retire"] = [trouble(403)] * 99
+    house.mirror.failing[call] = [trouble(403)] * 99
     house.rotate()
 
     assert ["new"] == house.alive

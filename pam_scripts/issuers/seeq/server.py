@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import Field, Record
 from pam_scripts.core.gateway import Job
+from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 
 SYSTEM = "seeq"
@@ -130,13 +130,16 @@ def _address(entered: str, source: Record) -> str:
 class Server:
     """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
 
-    def __init__(self, url: str, login: Login, session: requests.Session, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, login: Login, session: Session, say: Callable[[str], None]) -> None:
+        session.connect(url)
         self.url = url
         self.username = login.username
         self._login = login
         self._session = session
         self._say = say
         self._session_headers: Mapping[str, str] = {}
+        # Calls are made side by side; they share one session.
+        self._lock = threading.Lock()
 
     def log_in(self, username: str, password: Secret, directory: Directory | None, action: str) -> Mapping[str, str]:
         """POST /auth/login; return the headers that make later calls this user's.
@@ -166,6 +169,10 @@ class Server:
                 raise
             return self.log_in(username, password, None, action)
 
+    def connect(self) -> None:
+        """Log in as the admin user, unless that was done."""
+        self._renew({})
+
     def change_login(self, login: Login) -> None:
         """Act as somebody else from here on; nothing changes where that login is refused."""
         headers = self.log_in_with_key(login.username, login.password, f"log in with access key {login.username}")
@@ -184,17 +191,24 @@ class Server:
         self._call("DELETE", path, action)
 
     def _call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        fresh = not self._session_headers
-        if fresh:
-            self._log_in_as_admin()
+        fresh = self._renew({})
+        session = self._session_headers
         try:
-            return self._send(method, path, action, self._session_headers, body)[0]
+            return self._send(method, path, action, session, body)[0]
         except ApiError as error:
             # 401 says that nothing was done: a session that has ended may be made again, once.
             if error.code != HTTPStatus.UNAUTHORIZED or fresh:
                 raise
-            self._log_in_as_admin()
+            self._renew(session)
             return self._send(method, path, action, self._session_headers, body)[0]
+
+    def _renew(self, ended: Mapping[str, str]) -> bool:
+        """Log in, unless another call has done so since `ended` was the session; say whether it was done now."""
+        with self._lock:
+            if self._session_headers != ended:
+                return False
+            self._log_in_as_admin()
+            return True
 
     def _log_in_as_admin(self) -> None:
         action = f"log in as {self.username}"

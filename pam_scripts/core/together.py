@@ -1,0 +1,40 @@
+"""Calls that do not wait for each other, made at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+# How many of one run's calls are under way at a time, at most.
+AT_ONCE = 8
+
+
+class Start(Protocol):
+    """What a `with side_by_side()` gives: begins a call, and returns where its result will be."""
+
+    def __call__(self, call: Callable[[], T]) -> Future[T]:
+        """Begin a call."""
+
+
+@contextmanager
+def side_by_side(at_once: int = AT_ONCE) -> Iterator[Start]:
+    """Make the calls that are started within the `with` statement at the same time, so many at once.
+
+    Its end waits for all of them: whoever puts things back after a failure is alone again. Then the error
+    of the first one that failed, in the order of starting, is raised.
+    """
+    futures: list[Future[object]] = []
+    with ThreadPoolExecutor(at_once) as threads:
+
+        def start(call: Callable[[], T]) -> Future[T]:
+            future = threads.submit(call)
+            futures.append(future)  # type: ignore[arg-type]  # only ever asked for its error
+            return future
+
+        yield start
+    for future in futures:
+        future.result()
