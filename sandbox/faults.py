@@ -80,14 +80,15 @@ class Rule:
     """One fault and the requests it is for.
 
     host, method, path: shell patterns; `nth` counts the matching requests from 1, and None
-    hits all of them. `number` is a request's place in the whole log, counted from 1, for
-    schedules that go through every request of a run. `times` ends the rule after that many hits.
+    hits all of them. `number` is a request's place in the whole log, counted from 1. `where` is any
+    other condition. `times` ends the rule after that many hits.
     """
 
     fault: Fault
     host: str = "*"
     method: str = "*"
     path: str = "*"
+    where: Callable[[Request], bool] | None = None
     nth: int | None = None
     number: int | None = None
     times: int | None = None
@@ -100,6 +101,7 @@ class Rule:
             fnmatch.fnmatchcase(request.host, self.host)
             and fnmatch.fnmatchcase(request.method, self.method)
             and fnmatch.fnmatchcase(request.path, self.path)
+            and (self.where is None or self.where(request))
         ):
             return False
         self.seen += 1

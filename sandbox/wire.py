@@ -56,14 +56,16 @@ class Wire:
     """One TLS server for all the services, behind one CONNECT proxy, in a thread of its own.
 
     Every request goes through `rules` (the first that takes it decides), is kept in `log`, and
-    waits at `gate` where one is set. `round_trip` (seconds) is added by the proxy to every
-    exchange, connection set-up and TLS handshake included, half in each direction.
+    waits at `gate` where one is set; `done` is told when it was dealt with, whatever came of it.
+    `round_trip` (seconds) is added by the proxy to every exchange, connection set-up and TLS
+    handshake included, half in each direction.
     """
 
     def __init__(self, directory: Path) -> None:
         self.log: list[Request] = []
         self.rules: list[Rule] = []
         self.gate: Gate | None = None
+        self.done: Callable[[Request], None] | None = None
         self.round_trip = 0.0
         self.refused: list[str] = []
         self._apps: dict[str, App] = {}
@@ -178,11 +180,15 @@ class Wire:
             await self.gate(request)
         rule = next((rule for rule in self.rules if rule.takes(request)), None)
         app = self.app_for(request.host)
-        if app is None:
-            await _reply(send, 421, {"content-type": "text/plain"}, b"no such host in the sandbox")
-            return
-        await self._carry_out(request, rule.fault if rule else None, app, scope, send)
-        request.ended = time.monotonic()
+        try:
+            if app is None:
+                await _reply(send, 421, {"content-type": "text/plain"}, b"no such host in the sandbox")
+            else:
+                await self._carry_out(request, rule.fault if rule else None, app, scope, send)
+        finally:
+            request.ended = time.monotonic()
+            if self.done is not None:
+                self.done(request)
 
     async def _carry_out(self, request: Request, fault: Fault | None, app: App, scope: Scope, send: Send) -> None:
         if fault is None:

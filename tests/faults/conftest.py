@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -22,7 +22,12 @@ EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 _SIDE_BY_SIDE = 4
 _SHOWN = 12
 
-Tally = Callable[[str, Iterable[Callable[[], Outcome]]], list[Outcome]]
+
+class Tally(Protocol):
+    """Carries out trials, and has them counted in a row of the table."""
+
+    def __call__(self, row: str, trials: Iterable[Callable[[], Outcome]], *, strikes: int = 0) -> list[Outcome]:
+        """Fail on any violation, and where fewer faults than `strikes` found their request in a trial."""
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +46,7 @@ def seed() -> int:
 def tally(record_property: Callable[[str, object], None]) -> Tally:
     """Return what carries out trials side by side, has them counted in the table, and fails on a violation."""
 
-    def carry_out(row: str, trials: Iterable[Callable[[], Outcome]]) -> list[Outcome]:
+    def carry_out(row: str, trials: Iterable[Callable[[], Outcome]], *, strikes: int = 0) -> list[Outcome]:
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
             outcomes = [future.result() for future in [threads.submit(trial) for trial in trials]]
         assert outcomes, "a proof over nothing proves nothing"
@@ -52,6 +57,8 @@ def tally(record_property: Callable[[str, object], None]) -> Tally:
         bad = [outcome for outcome in outcomes if outcome.violations]
         text = "\n".join(str(outcome) for outcome in bad[:_SHOWN])
         assert not bad, f"{len(bad)} of {len(outcomes)} trials:\n{text}"
+        missed = [outcome.name for outcome in outcomes if outcome.struck < strikes]
+        assert not missed, f"the fault found no request in {len(missed)} of {len(outcomes)} trials: {missed[:_SHOWN]}"
         return outcomes
 
     return carry_out

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from sandbox import faults
-from sandbox.faults import Fault
+from sandbox.faults import Fault, Rule
 from sandbox.log import Request
+from tests.faults.spots import Spot
 from tests.faults.trial import Trial
 
 Kind = Callable[[Trial], Fault]
@@ -70,6 +71,6 @@ EXTRA = ("web page after effect", "hang after effect")
 NASTIEST = ("effect, no answer", "no effect, no answer", "500 after effect")
 
 
-def at(number: int, kind: str, trial: Trial) -> list[tuple[int, Fault]]:
+def at(spot: Spot, kind: str, trial: Trial) -> list[Rule]:
     """Return one fault of a kind at one request, as `Bench.meet` asks for it."""
-    return [(number, KINDS[kind](trial))]
+    return [spot.rule(KINDS[kind](trial))]

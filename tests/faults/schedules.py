@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
 from sandbox.warm import Run
 from tests import invariants
+from tests.faults.spots import address
 from tests.faults.subjects import Subject, View
 from tests.faults.trial import Bench, Outcome, Trial, Violation, Witness, said
 
@@ -46,22 +48,34 @@ class Schedule:
 
 
 class Conductor:
-    """Lets one run make its requests while the other one waits at the gate."""
+    """Lets one run make its requests while the other one waits at the gate, and one request at a time.
+
+    A run may make several side by side: each counts for itself, and the next is let through when the one
+    before was dealt with. Of those that wait at that moment the first by its text goes first.
+    """
 
     def __init__(self, schedule: Schedule, look: Callable[[Request | None], None]) -> None:
         self._turns = schedule.turns
         self._turn = 0
         self._left = schedule.turns[0]
-        self._waiting: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, list[tuple[str, int, Request, asyncio.Event]]] = {client: [] for client in CLIENTS}
+        self._under_way: Request | None = None
         self._ended: set[str] = set()
         self._look = look
 
     async def gate(self, request: Request) -> None:
-        """Hold a request until it is its run's turn."""
-        released = self._waiting[request.client] = asyncio.Event()
+        """Hold a request until it is its run's turn, and its own."""
+        released = asyncio.Event()
+        heapq.heappush(self._waiting[request.client], (address(request), request.number, request, released))
         self._advance()
         await released.wait()
         self._look(request)
+
+    def done(self, request: Request) -> None:
+        """Go on after a request that was dealt with."""
+        if request is self._under_way:
+            self._under_way = None
+        self._advance()
 
     def ended(self, client: str) -> None:
         """Go on without a run that has ended; to be called in the wire's loop."""
@@ -69,19 +83,16 @@ class Conductor:
         self._advance()
 
     def _advance(self) -> None:
-        # A turn ends when its run asks for one request more, so that the last one was carried out.
-        while len(self._ended) < len(CLIENTS):
+        while not self._under_way and len(self._ended) < len(CLIENTS):
             client = CLIENTS[self._turn % 2]
-            if client in self._ended:
+            if client in self._ended or not self._left:
                 self._next_turn()
-            elif client not in self._waiting:
+            elif not self._waiting[client]:
                 return
-            elif not self._left:
-                self._next_turn()
             else:
                 self._left -= 1
-                self._waiting.pop(client).set()
-                return
+                *_, self._under_way, released = heapq.heappop(self._waiting[client])
+                released.set()
 
     def _next_turn(self) -> None:
         self._turn += 1
@@ -106,7 +117,7 @@ def play(bench: Bench, subject: Subject, schedule: Schedule, *, checks_revisions
         trial = Trial(subject, plant, bench.warm, bench.file(subject))
         witness = Witness(trial)
         conductor = Conductor(schedule, witness.look)
-        plant.wire.gate = conductor.gate
+        plant.wire.gate, plant.wire.done = conductor.gate, conductor.done
         before = subject.view(plant)
         runs = [trial.start(client) for client in CLIENTS]
         with ThreadPoolExecutor(len(runs)) as threads:

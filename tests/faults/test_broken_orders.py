@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.faults import Fault
+from sandbox.faults import Rule
 from sandbox.warm import Warm
 from tests.conftest import ROOT
 from tests.faults.kinds import at
@@ -129,7 +129,7 @@ def _broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
     return Bench(warm, directory / "dist", Convergence())
 
 
-def _none(_trial: Trial) -> list[tuple[int, Fault]]:
+def _none(_trial: Trial) -> list[Rule]:
     return []
 
 
@@ -142,10 +142,12 @@ def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, benc
     """What is made wrong on purpose shows as a violation of the promise that it breaks."""
     breakage = BREAKAGES[name]
     broken = _broken(tmp_path, breakage, warm)
-    last = len(bench.count_requests(breakage.subject)) if breakage.kind else 1
-    # From the middle outwards: what matters happens there, and one catch is enough.
-    numbers = sorted(range(1, last + 1), key=lambda number: abs(number - last * 0.55))
-    faults = [partial(at, number, breakage.kind) if breakage.kind else _none for number in numbers]
+    faults: list[Callable[[Trial], list[Rule]]] = [_none]
+    if breakage.kind:
+        spots = bench.happy_path(breakage.subject)
+        # From the middle outwards: what matters happens there, and one catch is enough.
+        numbers = sorted(range(len(spots)), key=lambda number: abs(number - len(spots) * 0.55))
+        faults = [partial(at, spots[number], breakage.kind) for number in numbers]
     trials = [partial(broken.meet, breakage.subject, name, fault, direct=True) for fault in faults]
     assert _caught(trials, breakage.invariant), f"{name}: not caught"
 
@@ -164,6 +166,6 @@ def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Pat
         "",
     )
     broken = _broken(tmp_path, breakage, warm)
-    last = len(broken.count_requests(MAIN))
+    last = len(broken.happy_path(MAIN))
     schedules = [Schedule((i, j)) for i in range(last // 4, last) for j in (last // 3, last // 2, last)]
     assert any(play(broken, MAIN, schedule).outcome.violations for schedule in schedules), "not caught"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.conftest import EXHAUSTIVE, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
+from tests.faults.spots import Spot
 from tests.faults.subjects import MAIN, SISTERS, Subject
 from tests.faults.trial import Bench, Outcome
 
@@ -25,13 +26,13 @@ def _outcome(bench: Bench, schedule: Schedule, drawn: str = "", subject: Subject
     return outcome
 
 
-def _leased(requests: Sequence[str]) -> tuple[int, int]:
+def _leased(requests: Sequence[Spot]) -> tuple[int, int]:
     """Return the numbers of the requests that take the lease and give it back: the first and the last save."""
-    saves = [number for number, request in enumerate(requests, 1) if request.endswith("/update_secret")]
+    saves = [number for number, request in enumerate(requests, 1) if request.address.endswith("/update_secret")]
     return saves[0], saves[-1]
 
 
-def _up_to_two_switches(requests: Sequence[str]) -> list[Schedule]:
+def _up_to_two_switches(requests: Sequence[Spot]) -> list[Schedule]:
     """Return every schedule in which the first run is left once and the second at most once before its end.
 
     While the first run holds the lease the second one stops at its first request: how many it would
@@ -49,7 +50,7 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
     bench: Bench, tally: Tally, seed: int, part: int
 ) -> None:
     """Whenever one of two rotations is interrupted by the other, one wins, the other says so, and all is true."""
-    schedules = _up_to_two_switches(bench.count_requests(MAIN))[part::_PARTS]
+    schedules = _up_to_two_switches(bench.happy_path(MAIN))[part::_PARTS]
     drawn = ""
     if not EXHAUSTIVE:
         schedules = random.Random(seed).sample(schedules, 8)  # noqa: S311 - a draw that can be drawn again
@@ -60,7 +61,7 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
 @pytest.mark.parametrize("name", SISTERS)
 def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, name: str) -> None:
     """The same holds for every script, since the order is the same."""
-    schedules = _up_to_two_switches(bench.count_requests(SISTERS[name]))
+    schedules = _up_to_two_switches(bench.happy_path(SISTERS[name]))
     if not EXHAUSTIVE:
         schedules = random.Random(seed).sample(schedules, 8)  # noqa: S311 - a draw that can be drawn again
     trials = [partial(_outcome, bench, each, f", FAULTS_SEED={seed}", SISTERS[name]) for each in schedules]
@@ -71,7 +72,7 @@ def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, 
 def test_two_rotations_end_true_in_random_orders(bench: Bench, tally: Tally, seed: int, part: int) -> None:
     """The same holds with any number of switches."""
     draw = random.Random(seed + part)  # noqa: S311 - a draw that can be drawn again
-    last = len(bench.count_requests(MAIN))
+    last = len(bench.happy_path(MAIN))
     trials: list[Callable[[], Outcome]] = []
     for _ in range(_RANDOM // _PARTS):
         longest = draw.choice((2, 5, 12))
@@ -85,7 +86,7 @@ def test_without_a_revision_check_the_next_rotation_mends_it(bench: Bench, seed:
 
     Every run ends in order and silently, and the next rotation ends in the true state.
     """
-    requests = bench.count_requests(MAIN)
+    requests = bench.happy_path(MAIN)
     held_up_at, last = _leased(requests)[0] - 1, len(requests)
     # The other run goes on from having taken the lease to anywhere.
     lengths = random.Random(seed).sample(range(held_up_at, last + 1), 5)  # noqa: S311 - a draw that can be drawn again

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pam_scripts.core.patience import Deadline
-from sandbox.faults import Fault, Rule
+from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
 from sandbox.warm import Run, Warm
 from tests import invariants
+from tests.faults.spots import Spot, spots
 from tests.faults.subjects import Subject, View
 
 INVARIANTS = ("Alive", "True", "All or nothing", "Nothing lost", "Converges", "Two at once", "Silent", "Ends")
@@ -33,6 +34,9 @@ _SLACK_SECONDS = 3.0
 
 # A rotation of two stores cannot do with less.
 _FEWEST_REQUESTS = 20
+
+# How often a fault is tried that finds no request.
+_ATTEMPTS = 3
 
 _EXIT_STATUSES = {0, 1, 2, 3, 4}
 _KILLED = -9
@@ -51,11 +55,15 @@ class Violation:
 
 @dataclass
 class Outcome:
-    """What came of one trial. name: what was done, enough to do it again."""
+    """What came of one trial.
+
+    name: what was done, enough to do it again. struck: how many of the faults found their request.
+    """
 
     name: str
     exits: list[int] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
+    struck: int = 0
     seconds: float = 0.0
     output: str = field(default="", repr=False)
 
@@ -100,15 +108,16 @@ class Witness:
     """Tries every place's credential whenever it is told to look.
 
     A place of two halves may be mixed at one boundary only, the one between its two writes; longer
-    where a fault has hit one of the writes, or what came after, or where the machine was so busy that
-    a call ran into its time limit without any.
+    where a fault has hit one of the writes, or what went on since, or where the machine was so busy that
+    a call ran into its time limit without any. The boundaries are those of the run that writes, within
+    the system it writes to: other systems may be asked meanwhile, by the run's other threads.
     """
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self._mixed: dict[str, int] = {}
-        self._since: dict[str, int] = {}
-        self._writer = ""
+        self._since: dict[str, Request] = {}
+        self._write: Request | None = None
         self.violations: list[Violation] = []
 
     async def gate(self, request: Request) -> None:
@@ -122,23 +131,29 @@ class Witness:
             kind = view.kind(place)
             if kind != "mixed":
                 self._mixed[place] = 0
-            elif place in self._trial.subject.pairs and (request is None or request.client == self._writer):
+            elif place in self._trial.subject.pairs and self._write and self._follows_the_write(request):
                 if not self._mixed.get(place):
-                    # From the write that made it so: the last one before this request.
-                    self._since[place] = len(log) - 1 - (request is not None)
+                    self._since[place] = self._write
                 self._mixed[place] = self._mixed.get(place, 0) + 1
-            too_long = self._mixed.get(place, 0) > 1 and not self._excused(log[self._since[place] :])
+            too_long = self._mixed.get(place, 0) > 1 and not self._excused(self._since[place], log)
             if kind == "dead" or too_long or (kind == "mixed" and place not in self._trial.subject.pairs):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
         if request and request.method in ("PUT", "PATCH"):
-            self._writer = request.client
+            self._write = request
 
-    def _excused(self, log: Sequence[Request]) -> bool:
-        """Say whether there was a fault, or a silence between two requests as long as a single call may take."""
+    def _follows_the_write(self, request: Request | None) -> bool:
+        """Say whether a request, or the end, is a boundary in the system that was last written to."""
+        write = self._write
+        return not (request and write) or (request.client, request.host) == (write.client, write.host)
+
+    def _excused(self, write: Request, log: Sequence[Request]) -> bool:
+        """Say whether a fault met what went on since a write, or a silence was as long as a single call may take."""
         limit = Deadline(self._trial.subject.deadline).call_seconds * 0.9
-        return any(one.fault for one in log) or any(
-            after.started - before.started > limit for before, after in itertools.pairwise(log)
+        since = [one for one in log if not one.ended or one.ended >= write.started]
+        there = [one for one in since if one.host == write.host and one.number >= write.number]
+        return any(one.fault for one in since) or any(
+            after.started - before.started > limit for before, after in itertools.pairwise(there)
         )
 
 
@@ -229,7 +244,7 @@ class Convergence:
 
     def _run_again(self, trial: Trial) -> list[Violation]:
         plant, subject = trial.plant, trial.subject
-        plant.wire.rules, plant.wire.gate = [], None
+        plant.wire.rules, plant.wire.gate, plant.wire.done = [], None, None
         give_time(plant)
         found = []
         if plant.keeper.value(plant.user_uid, invariants.LEASE):
@@ -273,30 +288,38 @@ class Bench:
         """Return the subject's attachable file."""
         return self.dist / f"{subject.script}.py"
 
-    def count_requests(self, subject: Subject) -> list[str]:
+    def happy_path(self, subject: Subject) -> list[Spot]:
         """Return the requests of a run that meets no fault, which must itself be without fault."""
         outcome, log = self._one(subject, "no fault", lambda _trial: [], direct=True, again=False)
         assert not outcome.violations, str(outcome)
         assert [0] == outcome.exits, str(outcome)
         assert len(log) > _FEWEST_REQUESTS, "the happy path was found"
-        return [str(request) for request in log]
+        return spots(log)
 
     def meet(
         self,
         subject: Subject,
         name: str,
-        faults: Callable[[Trial], Sequence[tuple[int, Fault]]],
+        faults: Callable[[Trial], Sequence[Rule]],
         *,
         direct: bool = False,
     ) -> Outcome:
-        """Run once with faults at requests by their number in the run's log, judge, and run again without."""
-        return self._one(subject, name, faults, direct=direct, again=True)[0]
+        """Run once with faults, judge, and run again without.
+
+        How often a run asks whether something is ready is a matter of time, so that the fault's request may
+        not come: then a fresh run is given the fault, and another, before that is left to stand.
+        """
+        for _ in range(_ATTEMPTS):
+            outcome = self._one(subject, name, faults, direct=direct, again=True)[0]
+            if outcome.struck or outcome.violations:
+                break
+        return outcome
 
     def _one(
         self,
         subject: Subject,
         name: str,
-        faults: Callable[[Trial], Sequence[tuple[int, Fault]]],
+        faults: Callable[[Trial], Sequence[Rule]],
         *,
         direct: bool,
         again: bool,
@@ -304,7 +327,7 @@ class Bench:
         outcome, started = Outcome(name), time.monotonic()
         with tempfile.TemporaryDirectory(prefix="trial-") as directory, running(subject.make(Path(directory))) as plant:
             trial = Trial(subject, plant, self.warm, self.file(subject))
-            rules = [Rule(fault, number=number) for number, fault in faults(trial)]
+            rules = faults(trial)
             if not rules:
                 give_time(plant)
             plant.wire.rules = list(rules)
@@ -315,6 +338,7 @@ class Bench:
             log = list(plant.wire.log)
             witness.look()
             outcome.exits.append(result.returncode)
+            outcome.struck = sum(rule.hits for rule in rules)
             outcome.violations += witness.violations
             outcome.violations += judge(trial, before, result, faults=len(rules))
             outcome.output = result.stderr
