@@ -235,7 +235,7 @@ def unknown_application(plant: Plant) -> None:
         (wrong_secret, ("AADSTS7000215", "'client_secret'", "not its id")),
         (expired_secret, ("AADSTS7000222", "expired")),
         (unknown_tenant, ("check 'tenant_id'",)),
-        (another_tenant, ("check 'tenant_id'",)),
+        (another_tenant, ("'tenant_id'",)),
         (unknown_application, ("AADSTS700016", "'application_client_id'")),
     ],
 )
