@@ -11,16 +11,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from azure.core.credentials import TokenCredential
 
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.patience import iso, parse_iso
 from pam_scripts.core.roles import Credential, Key
 from pam_scripts.core.secret import Secret
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 SYSTEM = "entra"
 

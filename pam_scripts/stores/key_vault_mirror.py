@@ -1,0 +1,358 @@
+"""Azure Key Vault's secrets as a store: a mirror of the credential in two secrets, or in one more that holds both.
+
+https://learn.microsoft.com/rest/api/keyvault/secrets
+
+Key Vault has no way to write two secrets at once: between the two writes, which follow each other
+directly, a reader may see a new id with an old password. The combined secret has no such moment.
+It has no revisions either, so what keeps two rotations apart is the lease in the Keeper record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
+
+from pam_scripts.core import entra, http
+from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.core.patience import iso
+from pam_scripts.core.roles import Copy, Credential, Publication
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.together import side_by_side
+from pam_scripts.stores.key_vault import SYSTEM, Layout
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken, TokenCredential
+
+T = TypeVar("T")
+
+# A secret's name, and a version of it.
+Outdated: TypeAlias = tuple[str, SecretProperties]
+
+
+class Mirror:
+    """The secrets of one target in one vault."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
+        self,
+        url: str,
+        credential: TokenCredential,
+        layout: Layout,
+        names: Mapping[str, str],
+        target: str,
+        session: http.Session,
+    ) -> None:
+        self._client = _client(url, credential, session)
+        self._url = url
+        self._credential = credential
+        self._session = session
+        self._layout = layout
+        # By part, in the order they are written in: the combined secret, which is whole at once, first.
+        self._names = dict(names)
+        self._target = target
+        self._vault = url.removeprefix("https://").partition(".")[0]
+        self._seen: set[str] = set()
+        self._tried = False
+        self._made: dict[str, SecretProperties] = {}
+
+    @property
+    def name(self) -> str:
+        """The vault as messages name it."""
+        return f"Azure Key Vault {self._vault}"
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The secrets' names."""
+        return [f"{self.name} as: {name}" for name in self._names.values()]
+
+    def parts(self, credential: Credential) -> Mapping[str, str]:
+        """Return the secrets' values once the vault holds this credential."""
+        layout = self._layout
+        key_id, secret = credential.key_id, credential.secret.reveal()
+        values = {
+            layout.both_part: json.dumps({layout.id_field: key_id, layout.value_field: secret}),
+            layout.id_part: key_id,
+            layout.value_part: layout.form(secret),
+        }
+        return {name: values[part] for part, name in self._names.items()}
+
+    def connect(self) -> None:
+        """Get a token, and meanwhile have the vault say whose tokens it takes, which the SDK asks it once."""
+        action, resource = f"log in to {self._vault}", self._url.partition(".")[2]
+        with side_by_side() as start:
+            start(partial(entra.token, self._credential, resource, self._session, SYSTEM, action, enable_cae=True))
+            start(self._introduce)
+
+    def examine(self) -> Copy:
+        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
+        copy = self.read()
+        for name, secret in copy.origin.items():
+            other = (secret.properties.tags or {}).get(self._layout.target_tag) if secret else None
+            if other not in (None, self._target):
+                raise Refused(
+                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._target}",
+                    next_step="give one of the two records another name or prefix for its secrets",
+                )
+        with side_by_side() as start:
+            for name in self._names.values():
+                if not copy.origin[name]:
+                    start(partial(self._refuse_soft_deleted, name))
+        self._seen = {secret.properties.version for secret in copy.origin.values() if secret}
+        return copy
+
+    def read(self) -> Copy:
+        """Read the secrets."""
+        with side_by_side() as start:
+            reading = {name: start(partial(self._get, name)) for name in self._names.values()}
+        found = {name: secret.result() for name, secret in reading.items()}
+        parts = {name: secret.value or "" for name, secret in found.items() if secret}
+        Secret(parts.get(self._names[self._layout.value_part], ""))
+        rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
+        named = self._names.get(self._layout.id_part)
+        whole = all(found.values()) and len(rotations) == 1
+        key_id = parts.get(named, "") if named and whole else ""
+        return Copy(parts, key_id, "" if named or not parts else "a value", found)
+
+    def write(self, publication: Publication) -> None:
+        """Set those secrets that are not set yet, one directly after the other; looks before it repeats itself."""
+        wanted = self.parts(publication.credential)
+        present = self.read().parts if self._tried else {}
+        self._tried = True
+        for part, name in self._names.items():
+            if present.get(name) != wanted[name]:
+                self._set(part, wanted[name], publication)
+
+    def put_back(self, before: Copy, publication: Publication | None) -> None:
+        """Set what stood there before again, as a new version, where this publication stands now.
+
+        Where nothing stood there our version is disabled: deleting it would keep the name from
+        being set again. What another writer has set since is brought back rather than what was
+        there before it.
+        """
+        if publication is None:
+            return
+        written = self.parts(publication.credential)
+        # Everything is read before anything is set: a pair is mixed only between its two sets.
+        ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
+        previous = {name: self._set_since(name, publication) or before.origin[name] for name in ours}
+        for name, present in ours.items():
+            if former := previous[name]:
+                self._set_again(name, former)
+            else:
+                self._disable(name, present.properties)
+        if ours and self.read().holds_any(written):
+            raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
+
+    def outdated(self) -> Sequence[Outdated]:
+        """List the enabled versions that are older than ours."""
+        with side_by_side() as start:
+            older = [start(partial(self._older_versions, name)) for name in self._names.values()]
+        return [each for versions in older for each in versions.result()]
+
+    def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
+        """Disable versions, which hold keys that are deleted.
+
+        Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
+        their rotation: they may be the kept key's.
+        """
+        with side_by_side() as start:
+            for name, version in outdated:
+                rotation = (version.tags or {}).get("rotation-id")
+                if rotation not in kept and (rotation or not kept):
+                    start(partial(self._disable, name, version))
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _introduce(self) -> None:
+        # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
+        with contextlib.suppress(Exception):
+            _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
+
+    def _older_versions(self, name: str) -> list[Outdated]:
+        latest = None if name in self._made else self._get(name)
+        ours = latest.properties if latest else self._made.get(name)
+        versions = self._versions(name) if ours else []
+        return [(name, version) for version in versions if version.enabled and ours and _is_older(version, ours)]
+
+    def _set(self, part: str, value: str, publication: Publication) -> None:
+        name = self._names[part]
+        tags = {
+            self._layout.target_tag: self._target,
+            "key-type": part,
+            **({"expiry": iso(publication.expires_at)} if publication.expires_at else {}),
+            "rotated-at": iso(publication.rotated_at),
+            "rotation-id": publication.rotation_id,
+        }
+        self._made[name] = self._ask(
+            f"set secret {name}",
+            lambda: (
+                self._client.set_secret(
+                    name,
+                    value,
+                    expires_on=publication.expires_at,
+                    content_type="application/json" if part == self._layout.both_part else "text/plain",
+                    tags=tags,
+                ).properties
+            ),
+        )
+
+    def _set_again(self, name: str, previous: KeyVaultSecret) -> None:
+        properties = previous.properties
+        self._ask(
+            f"put back secret {name}",
+            lambda: self._client.set_secret(
+                name,
+                previous.value or "",
+                expires_on=properties.expires_on,
+                not_before=properties.not_before,
+                content_type=properties.content_type,
+                tags=properties.tags,
+            ),
+        )
+
+    def _set_since(self, name: str, publication: Publication) -> KeyVaultSecret | None:
+        """Return the newest version that another writer has set since this rotation began."""
+        started = publication.rotated_at.replace(microsecond=0)
+        foreign = [
+            version
+            for version in self._versions(name)
+            if version.enabled
+            and version.version not in self._seen
+            and version.created_on
+            and version.created_on >= started
+            and (version.tags or {}).get("rotation-id") != publication.rotation_id
+        ]
+        if not foreign:
+            return None
+        newest = max(foreign, key=lambda version: version.created_on.timestamp() if version.created_on else 0.0)
+        return self._ask(f"read secret {name}", lambda: self._client.get_secret(name, newest.version))
+
+    def _versions(self, name: str) -> list[SecretProperties]:
+        return self._ask(
+            f"list versions of secret {name}",
+            lambda: list(self._client.list_properties_of_secret_versions(name)),
+        )
+
+    def _disable(self, name: str, version: SecretProperties) -> None:
+        self._ask(
+            f"disable a version of secret {name}",
+            lambda: self._client.update_secret_properties(name, version.version, enabled=False),
+        )
+
+    def _get(self, name: str) -> KeyVaultSecret | None:
+        """Return a secret's latest version; None where there is none, or where it is disabled."""
+
+        def get() -> KeyVaultSecret | None:
+            try:
+                return self._client.get_secret(name)
+            except ResourceNotFoundError:
+                return None
+            except HttpResponseError as error:
+                if error.status_code == HTTPStatus.FORBIDDEN and _inner_code(error) == "SecretDisabled":
+                    return None
+                raise
+
+        return self._ask(f"read secret {name}", get)
+
+    def _refuse_soft_deleted(self, name: str) -> None:
+        try:
+            self._ask(f"look for a deleted secret {name}", lambda: self._client.get_deleted_secret(name))
+        except ApiError as error:
+            # Not deleted, or not ours to know: the write will tell, before anything depends on it.
+            if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
+                return
+            raise
+        raise Refused(
+            f"{SYSTEM}: set secret {name} in {self._vault}: a deleted secret keeps the name",
+            next_step="recover it, or purge it",
+        )
+
+    def _ask(self, action: str, ask: Callable[[], T]) -> T:
+        action = f"{action} in {self._vault}"
+        try:
+            return ask()
+        except ClientAuthenticationError as error:
+            if str(getattr(getattr(error.response, "request", None), "url", "")).startswith(self._url):
+                raise _refused(action, error) from None
+            raise entra.no_token(self._session, SYSTEM, action, error) from None
+        except DecodeError as error:
+            raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+        except HttpResponseError as error:
+            raise _refused(action, error) from None
+        except AzureError as error:
+            raise _no_answer(action, error) from None
+        except (TypeError, ValueError, AttributeError, KeyError, LookupError) as error:
+            # What the SDK's own reading of a strange answer (a web page, half a body) ends in.
+            raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
+
+
+def _client(url: str, credential: TokenCredential, session: http.Session) -> SecretClient:
+    return SecretClient(
+        url,
+        credential,
+        transport=RequestsTransport(session=session, session_owner=False),
+        # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
+        retry_total=0,
+        permit_redirects=False,
+    )
+
+
+class _NoToken:
+    """Ends a request at the point where it needs a token: the SDK has asked the vault then, and keeps its answer."""
+
+    def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
+        """Refuse."""
+        raise LookupError
+
+
+def _is_older(version: SecretProperties, ours: SecretProperties) -> bool:
+    # Key Vault's times are whole seconds. One of the same second that came after ours is put right when
+    # the store is read again: ours is then set anew.
+    if not version.created_on or not ours.created_on:
+        return False
+    return version.version != ours.version and version.created_on <= ours.created_on
+
+
+def _no_answer(action: str, error: AzureError) -> ApiError:
+    inner = error.inner_exception
+    return http.no_answer(SYSTEM, action, inner if isinstance(inner, Exception) else error)
+
+
+def _refused(action: str, error: HttpResponseError) -> ApiError:
+    code = error.status_code
+    if code is None or code < HTTPStatus.MULTIPLE_CHOICES:
+        return ApiError(SYSTEM, action, "the answer is not readable")
+    inner = _inner_code(error)
+    next_step = ""
+    if code == HTTPStatus.FORBIDDEN:
+        next_step = (
+            "grant the role 'Key Vault Secrets Officer' on the vault (or get, list and set in its access policy)"
+        )
+    elif code == HTTPStatus.UNAUTHORIZED:
+        next_step = "the vault does not take the token: check that the Azure credential is of the vault's tenant"
+    elif inner == "ObjectIsDeletedButRecoverable":
+        next_step = "a deleted secret keeps the name: recover it, or purge it"
+    headers = getattr(error.response, "headers", None) or {}
+    cause = http.phrase(code) + (f" ({inner})" if inner else "")
+    return ApiError(SYSTEM, action, cause, code=code, retry_after=http.retry_after(headers), next_step=next_step)
+
+
+def _inner_code(error: HttpResponseError) -> str:
+    """Return Key Vault's own name for a refusal, such as ForbiddenByRbac; empty where it gives none."""
+    inner = getattr(error.error, "innererror", None) or {}
+    code = inner.get("code") if isinstance(inner, Mapping) else None
+    return code if isinstance(code, str) and re.fullmatch(r"\w{1,60}", code) else ""

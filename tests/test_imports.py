@@ -1,0 +1,51 @@
+"""What a run imports: the libraries of the systems that its record names, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, on_loopback
+from tests.invariants import Script
+
+APPLICATION, APP_SECRET = "rotate_seeq_application_key", "rotate_azure_app_secret"
+KEY_VAULT, ENTRA, AWS = {"azure.keyvault.secrets"}, {"azure.identity", "msal"}, {"boto3", "botocore"}
+HEAVY = {"azure.core", *KEY_VAULT, *ENTRA, *AWS}
+
+
+def mirror_in_aws(plant: AnyPlant) -> None:
+    """Have the record ask for a mirror in AWS Secrets Manager."""
+    plant.add_aws_mirror("plant/reports")
+
+
+@pytest.mark.parametrize(
+    ("stem", "site", "mirrored", "prepare", "needed"),
+    [
+        (APPLICATION, Plant, False, None, set()),
+        (APPLICATION, Plant, True, None, {"azure.core"} | KEY_VAULT | ENTRA),
+        (APPLICATION, Plant, False, mirror_in_aws, AWS),
+        (APP_SECRET, AzureAppPlant, False, None, {"azure.core"} | ENTRA),
+    ],
+    ids=["Keeper alone", "Key Vault", "AWS", "an Azure application"],
+)
+def test_a_run_imports_the_libraries_of_its_own_systems_only(  # noqa: PLR0913, PLR0917 - one case's facts
+    stem: str,
+    site: type[AnyPlant],
+    mirrored: bool,
+    prepare: Callable[[AnyPlant], None] | None,
+    needed: set[str],
+    make_script: Callable[..., Script],
+) -> None:
+    """A rotation without a mirror starts without that mirror's SDK, and one without Azure without Azure's login."""
+    with on_loopback(site, mirrored=mirrored) as plant:
+        if prepare:
+            prepare(plant)
+
+        result = make_script(stem, cold=True).run(plant, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+
+    # Each line of this report of Python's own ends in the name of a module that was imported.
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if "import time:" in line}
+    assert result.success, result.stdout
+    assert "keeper_secrets_manager_core" in imported
+    assert needed == imported & HEAVY
