@@ -58,12 +58,12 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     server_url, login = find_admin(job, settings.text("seeq_server_url"))
     session = Session(run.deadline, run.ca_bundle)
     app = entra.find_app(job)
+    issuer = ApplicationKeys(Server(server_url, login, session, run.say), target.id, run.say)
+    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     mirrors = [
         *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
-    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
-    issuer = ApplicationKeys(Server(server_url, login, session, run.say), target.id, run.say)
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 
