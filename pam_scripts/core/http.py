@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import functools
 import re
 import ssl
 import threading
@@ -121,7 +122,7 @@ _POOLS = {"http": HTTPConnectionPool, "https": _Pool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections that send at once, and may trust one more PEM file.
+    """Connections that send at once, read the trusted CAs once, and may trust one more PEM file.
 
     Through a proxy urllib3 leaves Nagle's algorithm on: a request's body then waits for the proxy to
     acknowledge its head, some 40 ms for every call that has one. The CA file joins those that
@@ -129,10 +130,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
     """
 
     def __init__(self, ca_bundle: str) -> None:
-        self._context = None
+        self._context = context = create_urllib3_context()
+        # urllib3 asks for the CAs at every connection. To read the public ones takes 15 ms of CPU time, more than
+        # all the rest of a handshake.
+        read_once = functools.cache(context.load_verify_locations)
+        context.load_verify_locations = read_once  # type: ignore[method-assign, assignment]  # cached, else as it was
         if ca_bundle:
-            self._context = create_urllib3_context()
-            self._context.load_verify_locations(ca_bundle)
+            read_once(ca_bundle)
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on

@@ -182,6 +182,17 @@ def test_a_private_ca_is_trusted_beside_the_others(
         Session(Deadline(60), str(other)).get(url)
 
 
+def test_the_trusted_cas_are_read_once(wire: Wire, session: Session) -> None:
+    """A second connection goes by what the first one read, whatever stands in the file by then."""
+    session.get(f"{URL}/echo")
+    trustme.CA().cert_pem.write_to_path(str(wire.ca_file))
+
+    assert session.get("https://other.example.com/echo").ok
+    assert 2 == wire.tls_handshakes
+    with pytest.raises(ApiError, match="certificate is not trusted"):
+        call(Session(Deadline(60)), "echo")
+
+
 def test_every_call_is_bounded_whatever_the_caller_says(wire: Wire) -> None:
     """A server that never answers is left after the call's share of the run's time."""
     wire.rules.append(Rule(faults.hang()))
