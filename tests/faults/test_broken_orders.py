@@ -35,7 +35,7 @@ class Breakage:
 
 
 _ROTATION = "core/rotation.py"
-_PUBLISHING = "    for store in attempt.stores:\n        attempt.touched.append(store)\n"
+_PUBLISHING = "    for stores in ([attempt.truth], attempt.mirrors):\n"
 _READ_BACK = "        if not store.read().holds(wanted):\n            raise failed\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
 
@@ -62,7 +62,7 @@ BREAKAGES = {
     ),
     "deletes before it publishes": Breakage(
         _ROTATION,
-        ((_PUBLISHING, f"    _delete(issuer, attempt.keys, run)\n{_PUBLISHING}"),),
+        ((_PUBLISHING, f"    _try_to_delete(issuer, attempt.keys)\n{_PUBLISHING}"),),
         "Alive",
     ),
     "does not confirm what it publishes": Breakage(_ROTATION, ((_READ_BACK, ""),), "Alive", "no effect, no answer"),
@@ -71,7 +71,7 @@ BREAKAGES = {
         (
             (
                 _ENTER_RESERVE,
-                f"    _delete(attempt.issuer, _labelled(attempt.issuer, attempt.label)(), run)\n{_ENTER_RESERVE}",
+                f"    _try_to_delete(attempt.issuer, _labelled(attempt.issuer, attempt.label)())\n{_ENTER_RESERVE}",
             ),
         ),
         "Alive",
@@ -84,14 +84,14 @@ BREAKAGES = {
         "stopped by SIGTERM",
     ),
     "does not discard the new key": Breakage(
-        _ROTATION, (("        alive = _delete(issuer, made, run)\n", "        alive = set()\n"),), "Nothing lost", "403"
+        _ROTATION, (("_see_gone(issuer, made, _try_to_delete(issuer, made), run)", "()"),), "Nothing lost", "403"
     ),
     "says that all is well when old keys live": Breakage(
         _ROTATION,
         (
             ("_old_keys_alive(issuer, key, extra) if extra else None", "None"),
-            ("    return {key.id for key in alive}\n", "    return set()\n"),
-            ("    for way in issuer.ways_to_delete:\n", "    for way in ():\n"),
+            ("tried = start(partial(_try_to_delete, issuer, doomed))", "tried = start(dict)"),
+            ("_see_gone, issuer, doomed, tried.result(), run)", "issuer.list_keys)"),
         ),
         "True",
     ),
