@@ -62,6 +62,7 @@ def _publish(job: Job, settings: Settings, run: Run, value_format: str) -> None:
     form = partial(fill, job, settings)
     Secret(form(value.reveal()))
     session = Session(run.deadline, run.ca_bundle)
+    access = keeper.Access(session)
     app = entra.find_app(job)
     mirrors = [
         *key_vault.value_mirrors(job, settings, replace(IN_KEY_VAULT, form=form), app, session),
@@ -72,7 +73,7 @@ def _publish(job: Job, settings: Settings, run: Run, value_format: str) -> None:
             f"{job.user.shown}: enter 'key_vault_name' or 'aws_secret_id', or there is nowhere to publish to"
         )
     labels = replace(IN_KEEPER, secret="") if from_keeper else IN_KEEPER
-    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, labels, run.rotation_id)
+    record = keeper.RecordStore(access.client(), job.user.uid, labels, run.rotation_id)
     # What Keeper made is in use already: a native rotation has changed the system before this runs.
     issuer = values.Value(value, job.user.shown, run.rotation_id, reversible=not from_keeper)
     plan = Plan(job.user.uid, life=None, health_seconds=gateway.health_seconds(settings))

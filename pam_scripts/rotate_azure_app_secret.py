@@ -59,11 +59,12 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     settling = settings.number("settling_seconds", 0, 600)
     cloud, app = entra.find_cloud(job), entra.find_app(job, its_own=True)
     session = Session(run.deadline, run.ca_bundle)
-    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
+    access = keeper.Access(session)
     mirrors = [
         *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
+    record = keeper.RecordStore(access.client(), job.user.uid, IN_KEEPER, run.rotation_id)
     issuer = AppSecrets(
         Graph(cloud, entra.log_in(app, cloud.authority, session), session),
         target.id,

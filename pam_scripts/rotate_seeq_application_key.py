@@ -57,13 +57,14 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     plan = gateway.read_plan(job, settings, timedelta(days=settings.number("expiry_days", 1, 3650)))
     server_url, login = find_admin(job, settings.text("seeq_server_url"))
     session = Session(run.deadline, run.ca_bundle)
+    access = keeper.Access(session)
     app = entra.find_app(job)
     issuer = ApplicationKeys(Server(server_url, login, session, run.say), target.id, run.say)
-    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     mirrors = [
         *key_vault.mirrors(job, settings, IN_KEY_VAULT, target, app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
+    record = keeper.RecordStore(access.client(), job.user.uid, IN_KEEPER, run.rotation_id)
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

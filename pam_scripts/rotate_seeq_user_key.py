@@ -80,6 +80,7 @@ def script(job: Job, settings: Settings, run: Run) -> None:
     plan = gateway.read_plan(job, settings, None)
     server_url, login = find_admin(job, settings.text("seeq_server_url"), its_own=True)
     session = Session(run.deadline, run.ca_bundle)
+    access = keeper.Access(session)
     app = entra.find_app(job)
     issuer = UserKeys(
         Server(server_url, login, session, run.say),
@@ -93,11 +94,11 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         days_between=days_between,
         own_login=login.record_uid == job.user.uid,
     )
-    record = keeper.RecordStore(keeper.Client(keeper.read_config(), session), job.user.uid, IN_KEEPER, run.rotation_id)
     mirrors = [
         *key_vault.mirrors(job, settings, IN_KEY_VAULT, target_of(job, settings), app, session),
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
+    record = keeper.RecordStore(access.client(), job.user.uid, IN_KEEPER, run.rotation_id)
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

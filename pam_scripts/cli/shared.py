@@ -30,7 +30,7 @@ class Shared:
     @classmethod
     def fetch(cls, deadline: Deadline, attached: Sequence[str] = (), configuration: str = "") -> Shared:
         """Fetch every shared record; raise BadInput where a named one is not among them."""
-        client = keeper.Client(keeper.read_config(), Session(deadline))
+        client = keeper.Access(Session(deadline)).client()
         records = patiently(deadline, lambda: client.fetch([]))
         missing = [uid for uid in (*attached, configuration) if uid and uid not in records]
         if missing:

@@ -90,6 +90,7 @@ class Manager:
     """The wire: calls to Azure Resource Manager."""
 
     def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: http.Session) -> None:
+        session.connect(f"https://{cloud.manager}")
         self._host = cloud.manager
         self._credential = credential
         self._session = session

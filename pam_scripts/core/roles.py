@@ -177,10 +177,10 @@ class Store(Protocol):
         """Bring back what stood here before this publication; leave alone what others wrote since."""
 
     def outdated(self) -> Sequence[Any]:
-        """Return the older versions of the credential that can still be read, in the store's own terms."""
+        """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
 
     def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Lock these versions away, but those of the kept rotations (by id)."""
+        """Lock away those of these versions that are older than ours, but those of the kept rotations (by id)."""
 
 
 class Truth(Store, Protocol):

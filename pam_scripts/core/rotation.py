@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -74,20 +74,25 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
             f"Generated new {issuer.noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else "")
         )
 
-        # 3. Verify it by a real login; the record is still ours to save into.
+        # 3. Verify it by a real login. Meanwhile: is the record still ours to save into, and which versions
+        #    in the mirrors will be outdated?
         with side_by_side() as start:
-            start(lambda: _verify(issuer, credential, run))
-            start(lambda: patiently(run.deadline, truth.check_claim))
+            start(partial(_verify, issuer, credential, run))
+            start(partial(patiently, run.deadline, truth.check_claim))
+            outdated = [start(partial(_outdated, mirror, run)) for mirror in mirrors]
 
-        # 4. Publish to each store, the truth first, and confirm each by reading back.
-        attempt.publication = Publication(credential, run.rotation_id, run.started, expires_at)
-        _publish_everywhere(attempt, attempt.publication)
+        # 4. Publish to each store, the truth first.
+        publication = Publication(credential, run.rotation_id, run.started, expires_at)
+        _publish_everywhere(attempt, publication)
 
-        # 5. Have the consumers read it, and wait until all of them are well again.
-        _reload(attempt, consumers, plan.health_seconds)
+        # 5. Once each was read back, have the consumers read it, and wait until all of them are well again.
+        if consumers:
+            _confirm(attempt, publication)
+            _reload(attempt, consumers, plan.health_seconds)
 
-        # 6. Look again before the point of no return: nobody came before us, the record is still ours.
-        listed, outdated = _last_look(issuer, truth, mirrors, key, keys, run)
+        # 6. Look again before the point of no return: each store, read back, holds the new key, nobody came
+        #    before us, the record is still ours.
+        listed = _last_look(attempt, publication, key)
         issuer.act_as(credential)
     except Exception as failure:
         raise _give_up(attempt, failure) from failure
@@ -99,13 +104,13 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         with side_by_side() as start:
             tried = start(partial(_try_to_delete, issuer, doomed))
             for mirror, versions in zip(mirrors, outdated, strict=True):
-                start(partial(_retire, mirror, versions, fate.kept_rotations, run))
+                start(partial(_retire, mirror, versions.result(), fate.kept_rotations, run))
 
         # 8. Confirm: each store still holds ours, the list has ours and nothing else.
         with side_by_side() as start:
             gone = start(partial(_see_gone, issuer, doomed, tried.result(), run))
             for store in stores:
-                start(partial(_publish, store, attempt.publication, run, looking_first=True))
+                start(partial(_publish, store, publication, run, looking_first=True, retry=anything))
         extra = _extra_keys(issuer, key, fate, gone.result(), run)
     except Exception as failure:
         raise _end_in_doubt(attempt, failure, fate) from failure
@@ -297,39 +302,59 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
 
 
 def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
-    """Publish to the truth, then to all mirrors at once; where there is no way back, to all that will have it."""
+    """Publish to the truth, and see it there; then write to all mirrors at once, which `_confirm` sees."""
+    attempt.publication = publication
+    attempt.touched.append(attempt.truth)
+    _hold(attempt, publication, [attempt.truth])
+    attempt.touched += attempt.mirrors
+    with side_by_side() as start:
+        for mirror in attempt.mirrors:
+            start(partial(_write, mirror, publication))
+
+
+def _confirm(attempt: _Attempt, publication: Publication) -> None:
+    """See every mirror hold the credential; raise the first failure, which may be the truth's."""
+    _hold(attempt, publication, attempt.mirrors)
+    if attempt.failures:
+        raise attempt.failures[0]
+
+
+def _hold(attempt: _Attempt, publication: Publication, stores: Sequence[Store]) -> None:
+    """Have these stores hold the credential; where there is no way back, a failure waits until all were tried."""
     issuer, run = attempt.issuer, attempt.run
-    failures: list[PamScriptError] = []
 
     def publish(store: Store) -> PamScriptError | None:
+        looking_first, retry = store is not attempt.truth, transient if issuer.reversible else anything
         try:
-            _publish(store, publication, run, determined=not issuer.reversible)
+            _publish(store, publication, run, looking_first=looking_first, retry=retry)
         except PamScriptError as failure:
             return failure
-        attempt.published.append(store)
         return None
 
-    for stores in ([attempt.truth], attempt.mirrors):
-        attempt.touched += stores
-        with side_by_side() as start:
-            ends = [start(partial(publish, store)) for store in stores]
-        for store, end in zip(stores, ends, strict=True):
-            if failure := end.result():
-                failures.append(failure)
-                continue
+    with side_by_side() as start:
+        ends = [start(partial(publish, store)) for store in stores]
+    for store, end in zip(stores, ends, strict=True):
+        if failure := end.result():
+            if attempt.failures:
+                run.warn(str(failure))
+            attempt.failures.append(failure)
+        elif store not in attempt.published:
+            attempt.published.append(store)
             run.entry.stored_in += store.places
             for place in store.places:
                 run.say(f"Stored in {place}")
-        if failures and issuer.reversible:
-            break
-    for another in failures[1:]:
-        run.warn(str(another))
-    if failures:
-        raise failures[0]
+    if attempt.failures and issuer.reversible:
+        raise attempt.failures[0]
+
+
+def _write(store: Store, publication: Publication) -> None:
+    """Write once; what came of it is seen by reading."""
+    with suppress(ApiError):
+        store.write(publication)
 
 
 def _publish(
-    store: Store, publication: Publication, run: Run, *, looking_first: bool = False, determined: bool = False
+    store: Store, publication: Publication, run: Run, *, looking_first: bool, retry: Callable[[ApiError], bool]
 ) -> None:
     """Write until the store, read back, holds the credential. Looks after every try, so no try is blind."""
     wanted = store.parts(publication.credential)
@@ -345,7 +370,7 @@ def _publish(
         if not store.read().holds(wanted):
             raise failed
 
-    patiently(run.deadline, write_and_read_back, retry=anything if looking_first or determined else transient)
+    patiently(run.deadline, write_and_read_back, retry=retry)
 
 
 # -- 5. the consumers ---------------------------------------------------------------------------
@@ -367,7 +392,7 @@ def _reload(attempt: _Attempt, consumers: Sequence[Consumer], seconds: float) ->
             run.entry.reloaded.append(consumer.name)
             run.say(f"Reloading {consumer.name}")
     ill = _wait_for_health(consumers, seconds, run)
-    run.entry.health = "no" if ill else "yes" if consumers else ""
+    run.entry.health = "no" if ill else "yes"
     if ill:
         raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
 
@@ -397,20 +422,19 @@ def _wait_for_health(consumers: Sequence[Consumer], seconds: float, run: Run) ->
 # -- 6. the last look ---------------------------------------------------------------------------
 
 
-def _last_look(  # noqa: PLR0913, PLR0917 - each is one thing that may have changed
-    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], key: Key, known: Iterable[Key], run: Run
-) -> tuple[list[Key], list[Sequence[Any]]]:
-    """Return the keys as they are now, and each mirror's older versions; raise Yielded where another goes first.
+def _last_look(attempt: _Attempt, publication: Publication, key: Key) -> list[Key]:
+    """Return the keys as they are now; raise Yielded where another rotation goes first.
 
     Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
     the later one always sees the earlier one's key, whatever their clocks say.
     """
+    issuer, run = attempt.issuer, attempt.run
     with side_by_side() as start:
-        start(partial(patiently, run.deadline, truth.check_claim))
+        start(partial(_confirm, attempt, publication))
+        start(partial(patiently, run.deadline, attempt.truth.check_claim))
         found = start(partial(_list_with, issuer, key, run))
-        versions = [start(partial(_outdated, mirror, run)) for mirror in mirrors]
     listed = found.result()
-    earlier = {item.id for item in known}
+    earlier = {item.id for item in attempt.keys}
     for rival in listed:
         new = rival.id not in earlier and rival.id != key.id and owner_of(rival)
         if new and (rival.created_at, rival.id) < (key.created_at, key.id):
@@ -418,7 +442,7 @@ def _last_look(  # noqa: PLR0913, PLR0917 - each is one thing that may have chan
                 f"{issuer.system}: another rotation of {issuer.target} (Keeper record {owner_of(rival)}) "
                 f"made {issuer.noun} {rival.id} first"
             )
-    return listed, [each.result() for each in versions]
+    return listed
 
 
 def _list_with(issuer: Issuer, key: Key, run: Run) -> list[Key]:
@@ -470,6 +494,7 @@ class _Attempt:
         self.publication: Publication | None = None
         self.touched: list[Store] = []
         self.published: list[Store] = []
+        self.failures: list[PamScriptError] = []
         self.reloaded: list[Consumer] = []
         run.entry.target = _target(issuer)
 

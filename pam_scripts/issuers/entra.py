@@ -35,6 +35,7 @@ class Graph:
     """The wire: calls to Microsoft Graph as the admin application."""
 
     def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: http.Session) -> None:
+        session.connect(f"https://{cloud.graph}")
         self.cloud = cloud
         self._credential = credential
         self._session = session

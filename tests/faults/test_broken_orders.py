@@ -101,7 +101,7 @@ BREAKAGES = {
         "Silent",
     ),
     "never lets go of its lease": Breakage(
-        "stores/keeper.py",
+        "stores/keeper/__init__.py",
         (("holder != self._rotation_id and until > utc_now()", "holder != self._rotation_id"),),
         "Converges",
         "killed before the answer",
@@ -155,7 +155,7 @@ def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, benc
 def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Path, warm: Warm) -> None:
     """Where nothing keeps two rotations apart, a schedule shows it."""
     breakage = Breakage(
-        "stores/keeper.py",
+        "stores/keeper/__init__.py",
         (
             (
                 "        self._refuse_foreign_lease(record)\n        # Where",

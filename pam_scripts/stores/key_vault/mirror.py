@@ -158,13 +158,13 @@ class Mirror:
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def outdated(self) -> Sequence[Outdated]:
-        """List the enabled versions that are older than ours."""
+        """List the enabled versions."""
         with side_by_side() as start:
-            older = [start(partial(self._older_versions, name)) for name in self._names.values()]
-        return [each for versions in older for each in versions.result()]
+            found = {name: start(partial(self._versions, name)) for name in self._names.values()}
+        return [(name, version) for name, versions in found.items() for version in versions.result() if version.enabled]
 
     def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
-        """Disable versions, which hold keys that are deleted.
+        """Disable the versions older than ours, which hold keys that are deleted.
 
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
@@ -172,7 +172,8 @@ class Mirror:
         with side_by_side() as start:
             for name, version in outdated:
                 rotation = (version.tags or {}).get("rotation-id")
-                if rotation not in kept and (rotation or not kept):
+                spared = rotation in kept or (kept and not rotation)
+                if not spared and _is_older(version, self._ours(name)):
                     start(partial(self._disable, name, version))
 
     # -- within -----------------------------------------------------------------------------------
@@ -182,11 +183,11 @@ class Mirror:
         with contextlib.suppress(Exception):
             _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
 
-    def _older_versions(self, name: str) -> list[Outdated]:
-        latest = None if name in self._made else self._get(name)
-        ours = latest.properties if latest else self._made.get(name)
-        versions = self._versions(name) if ours else []
-        return [(name, version) for version in versions if version.enabled and ours and _is_older(version, ours)]
+    def _ours(self, name: str) -> SecretProperties | None:
+        """Return our version: as its making was answered, else the latest, which was read back."""
+        if name not in self._made and (latest := self._get(name)):
+            self._made[name] = latest.properties
+        return self._made.get(name)
 
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
@@ -319,10 +320,10 @@ class _NoToken:
         raise LookupError
 
 
-def _is_older(version: SecretProperties, ours: SecretProperties) -> bool:
+def _is_older(version: SecretProperties, ours: SecretProperties | None) -> bool:
     # Key Vault's times are whole seconds. One of the same second that came after ours is put right when
     # the store is read again: ours is then set anew.
-    if not version.created_on or not ours.created_on:
+    if not ours or not version.created_on or not ours.created_on:
         return False
     return version.version != ours.version and version.created_on <= ours.created_on
 

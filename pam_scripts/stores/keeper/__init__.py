@@ -1,12 +1,10 @@
 """Keeper: the record that is rotated, through Secrets Manager; the truth that mirrors follow.
 
-Fields are found by their label, in the custom fields only: the SDK's own look-up falls back to
-the field's type and would hit another field. Every save starts from a record read just before: Keeper
-refuses it where somebody has saved since. What became of a save is seen by reading back; only for the
-last one, which holds no credential, a clear answer will do. The lease that keeps two rotations apart
-stands in the record itself and is taken by the record's revision.
-
-https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
+Its wire is in client.py. Fields are found by their label, in the custom fields only: the SDK's own
+look-up falls back to the field's type and would hit another field. Every save starts from a record read
+just before: Keeper refuses it where somebody has saved since. What became of a save is seen by reading
+back; only for the last one, which holds no credential, a clear answer will do. The lease that keeps two
+rotations apart stands in the record itself and is taken by the record's revision.
 """
 
 from __future__ import annotations
@@ -17,21 +15,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import requests
-from keeper_secrets_manager_core import SecretsManager
-from keeper_secrets_manager_core.crypto import CryptoUtils
-from keeper_secrets_manager_core.dto.payload import KSMHttpResponse
-from keeper_secrets_manager_core.storage import InMemoryKeyValueStorage
-from keeper_secrets_manager_core.utils import bytes_to_base64
-
-from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
 from pam_scripts.core.fields import Field, Record, flat_value, normalised
 from pam_scripts.core.gateway import Job, job_from
@@ -41,11 +31,12 @@ from pam_scripts.core.patience import iso, parse_iso, patiently, utc_now
 from pam_scripts.core.roles import Copy, Credential, Publication, Run
 from pam_scripts.core.secret import Secret
 
-T = TypeVar("T")
-
 # Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
 # age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
 _FRESH = 5.0
+
+if TYPE_CHECKING:
+    from pam_scripts.stores.keeper.client import Client
 
 SYSTEM = "keeper"
 LEASE = "rotation_lease"
@@ -108,84 +99,20 @@ def _parse_config(text: str, place: str) -> dict[str, str]:
     return {key: str(values[key]) for key in (*_CONFIG_KEYS, *_CONFIG_OPTIONAL) if values.get(key)}
 
 
-class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published without types
-    """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
+class Access:
+    """The Gateway's own access to Secrets Manager: its configuration, and a connection on its way."""
 
-    def __init__(self, config: Mapping[str, str], session: Session) -> None:
-        session.connect(f"https://{config['hostname']}")
-        try:
-            CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
-        except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
-            raise BadInput("the Secrets Manager configuration is damaged: its 'privateKey' is not a key") from None
-        super().__init__(config=InMemoryKeyValueStorage(dict(config)))
+    def __init__(self, session: Session) -> None:
+        self._config = read_config()
         self._session = session
+        session.connect(f"https://{self._config['hostname']}")
 
-    def post_function(  # the SDK's is static, and called through self
-        self,
-        url: str,
-        transmission_key: Any,  # noqa: ANN401 - the SDK's own types
-        encrypted_payload_and_signature: Any,  # noqa: ANN401
-        _verify: object = True,
-        _proxy: object = None,
-    ) -> Any:  # noqa: ANN401
-        """Post one encrypted request; raise ApiError for every answer the SDK would wait or stumble over."""
-        action = url.rpartition("/")[2].replace("_", " ")
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "PublicKeyId": str(transmission_key.publicKeyId),
-            "TransmissionKey": bytes_to_base64(transmission_key.encryptedKey),
-            "Authorization": f"Signature {bytes_to_base64(encrypted_payload_and_signature.signature)}",
-        }
-        body = encrypted_payload_and_signature.encrypted_payload
-        try:
-            response = self._session.post(url, headers=headers, data=body)
-        except requests.RequestException as error:
-            raise http.no_answer(SYSTEM, action, error) from None
-        if response.status_code != HTTPStatus.OK:
-            _refuse_unless_key(response, action)
-        elif action == "get secret" and not response.content:
-            raise ApiError(SYSTEM, action, "the answer is empty")
-        return KSMHttpResponse(response.status_code, response.content, response)
+    def client(self) -> Client:
+        """Return the client; raise BadInput where the configuration is damaged."""
+        # Imported while the connection is made: the SDK, with its cryptography, is a fifth of a script's start-up.
+        from pam_scripts.stores.keeper.client import Client  # noqa: PLC0415
 
-    def fetch(self, uids: Sequence[str]) -> dict[str, Any]:
-        """Return the records with these UIDs (all that are shared for none), those that can be read, by UID."""
-        answer = _readable("get secret", lambda: self.get_secrets(list(uids) or None, full_response=True))
-        if answer.bad_records or answer.bad_folders:
-            raise ApiError(SYSTEM, "get secret", "a record in the answer cannot be decrypted")
-        return {record.uid: record for record in answer.records}
-
-    def update(self, record: Any) -> None:  # noqa: ANN401
-        """Save a record whose `dict` was changed; refused where its revision is no longer the newest."""
-        record.raw_json = json.dumps(record.dict)
-        _readable("update secret", lambda: self.save(record))
-
-
-def _readable(action: str, ask: Callable[[], T]) -> T:
-    try:
-        return ask()
-    except PamScriptError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the SDK lets whatever a strange answer causes through
-        raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
-
-
-def _refuse_unless_key(response: requests.Response, action: str) -> None:
-    """Raise for an error answer, unless the server asks for another key: the SDK answers that itself."""
-    try:
-        answer = response.json()
-        name = str(answer.get("result_code") or answer.get("error") or "")
-        wait = answer.get("retry_after")
-    except (requests.JSONDecodeError, AttributeError):
-        name, wait = "", None
-    if name == "key":
-        return
-    code = HTTPStatus.TOO_MANY_REQUESTS if name == "throttled" else response.status_code
-    pause = float(wait) if isinstance(wait, int | float) else http.retry_after(response.headers)
-    cause = http.phrase(code) + (f" ({name})" if re.fullmatch(r"\w{1,60}", name) else "")
-    next_step = ""
-    if name in ("access_denied", "invalid_signature", "invalid_client"):
-        next_step = "check that the Gateway's Secrets Manager application and its device are not locked or removed"
-    raise ApiError(SYSTEM, action, cause, code=code, retry_after=pause, next_step=next_step)
+        return Client(self._config, self._session)
 
 
 def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -213,7 +140,7 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     name. configuration: UID of the PAM configuration; where none is given, the only one that is
     shared to the application. Raises BadInput where a named record is not shared.
     """
-    client = Client(read_config(), Session(run.deadline))
+    client = Access(Session(run.deadline)).client()
     return job_among(patiently(run.deadline, lambda: client.fetch([])), uid, attached, configuration)
 
 

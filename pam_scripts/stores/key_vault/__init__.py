@@ -1,4 +1,4 @@
-"""Azure Key Vault: which secrets in which vaults a record asks for. `key_vault_mirror` reads and writes them."""
+"""Azure Key Vault: which secrets in which vaults a record asks for. mirror.py reads and writes them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _mirrors(
     credentials = {place.authority: entra.log_in(app, place.authority, session) for place in places}
     # Imported while the connections are made: the SDK is a fifth of a script's start-up, and a run without a
     # mirror needs none of it.
-    from pam_scripts.stores.key_vault_mirror import Mirror  # noqa: PLC0415
+    from pam_scripts.stores.key_vault.mirror import Mirror  # noqa: PLC0415
 
     return [Mirror(place.url, credentials[place.authority], layout, place.names, tag, session) for place in places]
 
