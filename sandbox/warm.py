@@ -50,6 +50,7 @@ HEAVY = (
     "azure.identity",
     "azure.keyvault.secrets",
     "msal_extensions",
+    "boto3",
 )
 
 _LONGEST_JOB = 1 << 20

@@ -141,10 +141,12 @@ class Wire:
             await asyncio.sleep(0.005)
         self._ready.set()
         await self._stopped.wait()
-        proxy.close()
-        server.should_exit = True
-        server.force_exit = True
-        await serving
+        # Uvicorn's own way to stop waits for what is under way, and sleeps before that.
+        for listening in (proxy, *server.servers):
+            listening.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        serving.cancel()
 
     def _tls(self) -> ssl.SSLContext:
         def choose(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> int | None:
@@ -154,8 +156,8 @@ class Wire:
             tls.context = _certified(name)
             return None
 
-        # A context needs some certificate of its own before it listens; no client ever sees this one.
-        context = _certificate("sandbox.invalid")
+        # It has no certificate of its own: the callback puts one in its place that has the host's.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.sni_callback = choose
         return context
 
@@ -265,13 +267,11 @@ def _authority() -> trustme.CA:
     return trustme.CA()
 
 
-def _certificate(name: str) -> ssl.SSLContext:
+@functools.cache
+def _certified(name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _authority().issue_cert(name).configure_cert(context)
     return context
-
-
-_certified = functools.cache(_certificate)
 
 
 def _listener() -> socket.socket:

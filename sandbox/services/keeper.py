@@ -13,7 +13,6 @@ keys too, so that tests can look inside and a person can "edit" a record in the 
 from __future__ import annotations
 
 import base64
-import copy
 import hmac
 import itertools
 import json
@@ -155,7 +154,7 @@ class Keeper:
         """Let a person edit the record in the vault: `change` alters the data it is given."""
         with self._lock:
             record = self._records[uid]
-            data = copy.deepcopy(record.data)
+            data = _copy(record.data)
             change(data)
             self._store(record, data)
 
@@ -174,8 +173,7 @@ class Keeper:
     def record(self, uid: str) -> Data:
         """Copy the record's current data: title, type, fields, custom, notes."""
         with self._lock:
-            data: Data = json.loads(json.dumps(self._records[uid].data))  # many times as fast as copying it
-        return data
+            return _copy(self._records[uid].data)
 
     def value(self, uid: str, label: str) -> str | None:
         """Read the first value of the custom field with exactly this label; None if missing or empty."""
@@ -198,7 +196,7 @@ class Keeper:
     def history(self, uid: str) -> list[Data]:
         """Copy every version of the record that was ever saved, oldest first."""
         with self._lock:
-            return copy.deepcopy(self._records[uid].versions)
+            return [_copy(data) for data in self._records[uid].versions]
 
     # -- the application's device -----------------------------------------------------------------
 
@@ -351,7 +349,7 @@ class Keeper:
             raise _RefusedError(400, "out_of_sync", "the record was changed since it was read")
 
     def _store(self, record: _Record, data: Data) -> None:
-        record.versions.append(copy.deepcopy(data))
+        record.versions.append(_copy(data))
         record.revision = next(self._revisions)
         record.saved_at = self._clock.now()
 
@@ -387,6 +385,12 @@ class _RefusedError(Exception):
 def _field(kind: str, value: str, label: str | None = None) -> Field:
     made: Field = {"type": kind, "value": [value] if value else []}
     return made if label is None else {**made, "label": label}
+
+
+def _copy(data: Data) -> Data:
+    # Many times as fast as `copy.deepcopy`.
+    copied: Data = json.loads(json.dumps(data))
+    return copied
 
 
 def _new_uid() -> str:

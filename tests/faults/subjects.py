@@ -18,20 +18,15 @@ from tests import invariants
 
 
 @dataclass(frozen=True)
-class View:
-    """The state of a plant at one moment.
+class Held:
+    """What a plant's places hold at one moment.
 
     copies: what each place holds, as key id and value; ("", "") for nothing. live: value of each key
-    that could log in, by key id. labels: label of each of them. rest: whatever else must be as before
-    when nothing was changed. shape: the state with what is random left out, equal where two states
-    differ in nothing that a rotation could tell apart.
+    that could log in, by key id.
     """
 
     copies: Mapping[str, tuple[str, str]]
     live: Mapping[str, str]
-    labels: Mapping[str, str]
-    rest: Any
-    shape: str
 
     def kind(self, place: str) -> str:
         """Say what stands in a place: `empty`, `alive`, `mixed` (halves of two live keys, or one half) or `dead`."""
@@ -45,8 +40,22 @@ class View:
 
 
 @dataclass(frozen=True)
+class View(Held):
+    """The whole state of a plant at one moment.
+
+    labels: label of each live key. rest: whatever else must be as before when nothing was changed.
+    shape: the state with what is random left out, equal where two states differ in nothing that a
+    rotation could tell apart.
+    """
+
+    labels: Mapping[str, str]
+    rest: Any
+    shape: str
+
+
+@dataclass(frozen=True)
 class Subject:
-    """One script, the plant it runs in, and how to read that plant.
+    """One script, the plant it runs in, and how to read that plant: all of it, or what its places hold.
 
     forward_only: what is published is in use already, so that a failure puts nothing back.
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
@@ -58,6 +67,7 @@ class Subject:
     script: str
     make: Callable[[Path], AnyPlant]
     view: Callable[[AnyPlant], View]
+    held: Callable[[AnyPlant], Held]
     check_rotated: Callable[[AnyPlant, bool], None]
     pairs: frozenset[str] = frozenset()
     deadline: int = 20
@@ -105,11 +115,13 @@ def _at_rest(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "custom": [item for item in record["custom"] if item["label"] != "last_rotation"]}
 
 
-def _view(plant: AnyPlant) -> View:
-    issued = sorted(plant.issued(), key=lambda key: key.created_at)
-    live = [key for key in issued if key.live and key.listed]
-    record = plant.keeper.record(plant.user_uid)
-    values = {item["label"]: (item["value"] or [""])[0] for item in record["custom"]}
+def _values(record: dict[str, Any]) -> dict[str, str]:
+    """Return what stands in the record's fields, by label."""
+    return {item["label"]: (item["value"] or [""])[0] for item in record["custom"]}
+
+
+def _held(plant: AnyPlant) -> Held:
+    values = _values(plant.keeper.record(plant.user_uid))
     id_field, value_field = list(plant.outputs)[:2]
     names = (plant.id_name, plant.password_name, plant.combined_name)
     key_id, value, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
@@ -117,23 +129,33 @@ def _view(plant: AnyPlant) -> View:
     outside = {"AWS": plant.aws.value(plant.aws_secret) or ""} if plant.aws_secret else {}
     outside |= {f"app {app.name}": app.holds.get("credential") or "" for app in plant.apps}
     elsewhere = {place: json.loads(text or "{}") for place, text in outside.items()}
-    enabled = [[one.enabled for one in plant.key_vault.versions(VAULT, name)] for name in names]
     copies = {
         "Keeper": (values.get(id_field, ""), values.get(value_field, "")),
         _PAIR: (key_id, value),
         "Key Vault's combined secret": (both.get(id_field, ""), both.get(value_field, "")),
         **{place: (pair.get(id_field, ""), pair.get(value_field, "")) for place, pair in elsewhere.items()},
     }
+    return Held(copies, {key.key_id: key.value for key in plant.issued() if key.live and key.listed})
+
+
+def _view(plant: AnyPlant) -> View:
+    held = _held(plant)
+    issued = sorted(plant.issued(), key=lambda key: key.created_at)
+    live = [key for key in issued if key.key_id in held.live]
+    record = plant.keeper.record(plant.user_uid)
+    values = _values(record)
+    names = (plant.id_name, plant.password_name, plant.combined_name)
+    enabled = [[one.enabled for one in plant.key_vault.versions(VAULT, name)] for name in names]
     fields = [label for label, held in values.items() if held and label != "last_rotation"]
-    shape = repr((copies, [key.key_id for key in live], enabled, sorted({*values} - {"last_rotation"}), fields))
+    shape = repr((held.copies, [key.key_id for key in live], enabled, sorted({*values} - {"last_rotation"}), fields))
     known = {plant.old_key_id: plant.old_password, **{key.key_id: key.value for key in issued}}
     for number, (known_id, known_value) in enumerate(known.items()):
         shape = shape.replace(known_id, f"id{number}").replace(known_value, f"value{number}")
     return View(
-        copies=copies,
-        live={key.key_id: key.value for key in live},
+        copies=held.copies,
+        live=held.live,
         labels={key.key_id: key.label for key in live},
-        rest=(_at_rest(record), key_id, value, combined),
+        rest=(_at_rest(record), *(plant.key_vault.value(VAULT, name) for name in names)),
         shape=shape,
     )
 
@@ -142,7 +164,7 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
     def check(plant: AnyPlant, spotless: bool) -> None:
         new = invariants.assert_true_state(plant, combined=combined, older_disabled=spotless)
         assert new != plant.old_key_id, "the key is a new one"
-        copies = _view(plant).copies
+        copies = _held(plant).copies
         assert {copies["Keeper"]} == {copies[place] for place in copies if place.startswith(("AWS", "app "))} | {
             copies["Keeper"]
         }, "what is kept elsewhere, and what the apps hold, is what Keeper holds"
@@ -160,7 +182,7 @@ def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     read: bool = False,
 ) -> Subject:
     make = _plant(kind, deadline, combined=combined, first_time=first_time, read=read)
-    return Subject(script, make, _view, _rotated(combined=combined), frozenset((_PAIR,)), deadline)
+    return Subject(script, make, _view, _held, _rotated(combined=combined), frozenset((_PAIR,)), deadline)
 
 
 # -- values that are published --------------------------------------------------------------------
@@ -178,24 +200,31 @@ def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
     return make
 
 
-def _view_of_values(plant: AnyPlant) -> View:
+def _held_values(plant: AnyPlant) -> Held:
     """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
     assert isinstance(plant, PublishPlant)
     held = {
         **plant.holdings(),
         **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
     }
-    known = {value for value in held.values() if value in plant.made()}
+    made = plant.made()
+    known = {value: value for value in held.values() if value in made}
+    return Held({place: (value, value) for place, value in held.items()}, known)
+
+
+def _view_of_values(plant: AnyPlant) -> View:
+    assert isinstance(plant, PublishPlant)
+    held = _held_values(plant)
     record = plant.keeper.record(plant.user_uid)
     filled = sorted(item["label"] for item in record["custom"] if item["value"] and item["label"] != "last_rotation")
     versions = [[one.enabled for one in plant.key_vault.versions(vault, plant.id_name)] for vault in plant.vaults]
-    shape = repr((held, versions, filled))
-    for number, value in enumerate(sorted(known, key=lambda one: one != plant.old_password)):
+    shape = repr((held.copies, versions, filled))
+    for number, value in enumerate(sorted(held.live, key=lambda one: one != plant.old_password)):
         shape = shape.replace(value, f"value{number}")
     return View(
-        copies={place: (value, value) for place, value in held.items()},
-        live={value: value for value in known},
-        labels=dict.fromkeys(known, ""),
+        copies=held.copies,
+        live=held.live,
+        labels=dict.fromkeys(held.live, ""),
         rest=(_at_rest(record), plant.holdings()),
         shape=shape,
     )
@@ -220,9 +249,9 @@ SUBJECTS = {
     "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
-    "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _published),
+    "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
-        "publish_secret", _publishing("keeper"), _view_of_values, _published, forward_only=True
+        "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
     ),
 }
 MAIN = SUBJECTS["seeq application"]

@@ -126,9 +126,9 @@ class Witness:
 
     def look(self, request: Request | None = None) -> None:
         """Look now; `request` is the one about to be carried out, None at the end."""
-        view, log = self._trial.subject.view(self._trial.plant), self._trial.plant.wire.log
-        for place in view.copies:
-            kind = view.kind(place)
+        held, log = self._trial.subject.held(self._trial.plant), self._trial.plant.wire.log
+        for place in held.copies:
+            kind = held.kind(place)
             if kind != "mixed":
                 self._mixed[place] = 0
             elif place in self._trial.subject.pairs and self._write and self._follows_the_write(request):
@@ -283,18 +283,24 @@ class Bench:
     warm: Warm
     dist: Path
     convergence: Convergence
+    _happy_paths: dict[Subject, list[Spot]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def file(self, subject: Subject) -> Path:
         """Return the subject's attachable file."""
         return self.dist / f"{subject.script}.py"
 
     def happy_path(self, subject: Subject) -> list[Spot]:
-        """Return the requests of a run that meets no fault, which must itself be without fault."""
+        """Return the requests of a run that meets no fault, which must itself be without fault.
+
+        Found out once for each subject.
+        """
+        if subject in self._happy_paths:
+            return self._happy_paths[subject]
         outcome, log = self._one(subject, "no fault", lambda _trial: [], direct=True, again=False)
         assert not outcome.violations, str(outcome)
         assert [0] == outcome.exits, str(outcome)
         assert len(log) > _FEWEST_REQUESTS, "the happy path was found"
-        return spots(log)
+        return self._happy_paths.setdefault(subject, spots(log))
 
     def meet(
         self,
