@@ -31,9 +31,13 @@ class Tally(Protocol):
 
 
 @pytest.fixture(scope="session")
-def bench(warm: Warm, dist: Path) -> Bench:
+def bench(warm: Warm, dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Return what every trial needs."""
-    return Bench(warm, dist, Convergence())
+    # Each worker's own directory stands in one that is the session's.
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "converges"
+    shared.mkdir(exist_ok=True)
+    return Bench(warm, dist, Convergence(shared))
 
 
 @pytest.fixture(scope="session")

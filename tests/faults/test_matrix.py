@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.faults.conftest import EXHAUSTIVE, Tally
-from tests.faults.kinds import EXTRA, KILLS, KINDS, LOST, at
+from tests.faults.kinds import EXTRA, KILLS, KINDS, LOST, REFUSALS, at
 from tests.faults.subjects import SISTERS, SUBJECTS, Subject
 from tests.faults.trial import Bench, Outcome
 
@@ -37,11 +37,16 @@ def _matrix(
 
 @pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else [kind for kind in KINDS if kind not in EXTRA])
 def test_a_rotation_survives_each_fault_at_each_request_through_the_proxy(
-    bench: Bench, tally: Tally, kind: str
+    bench: Bench, tally: Tally, seed: int, kind: str
 ) -> None:
-    """A fault at any one request leaves every promise kept, and running again ends in the true state."""
+    """A fault at any one request leaves every promise kept, and running again ends in the true state.
+
+    Plain refusals are drawn where not all is to be gone through.
+    """
     name = "seeq application"
-    tally(f"{name}: matrix, proxy", _matrix(bench, SUBJECTS[name], kind, direct=False), strikes=1)
+    drawn_by = seed if kind in REFUSALS and not EXHAUSTIVE else None
+    trials = _matrix(bench, SUBJECTS[name], kind, direct=False, drawn_by=drawn_by)
+    tally(f"{name}: matrix, proxy", trials, strikes=1)
 
 
 @pytest.mark.parametrize("kind", KINDS if EXHAUSTIVE else LOST)
