@@ -163,6 +163,18 @@ def test_every_vault_that_is_named_mirrors_the_key(script: Script, plant: Plant)
     assert in_keeper(plant) == tuple(plant.key_vault.value("second-vault", name) for name in names)
 
 
+def test_each_token_is_asked_for_once(script: Script, plant: Plant) -> None:
+    """Two vaults, and the manager of the apps, share one login: one token for each kind of resource."""
+    plant.key_vault.add_vault("second-vault", plant.tenant_id, plant.cloud.vaults)
+    plant.key_vault.grant("second-vault", plant.azure_app.client_id)
+    plant.set_field("key_vault_name", f"{VAULT}, second-vault")
+    read_by_apps(plant, "reports", "alarms")
+
+    assert_rotates(script, plant)
+    asked = [request.path.rpartition("/")[2] for request in plant.wire.log if request.host.startswith("login.")]
+    assert ["openid-configuration", "token", "token"] == sorted(asked)
+
+
 # -- consumers ------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from bench.measure import most_in_flight
+from sandbox.faults import Rule, status
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
 from sandbox.services import keeper
@@ -375,6 +377,22 @@ def test_as_many_old_keys_as_asked_for_stay_alive(keep: int, script: Script, pla
     for part, name in enumerate((plant.id_name, plant.password_name)):
         readable = {one.value for one in plant.key_vault.versions(VAULT, name) if one.enabled and one.tags}
         assert {pair[part] for pair in (*kept, newest)} == readable
+
+
+def test_many_old_keys_are_deleted_side_by_side_and_as_the_server_bears(script: Script, plant: Plant) -> None:
+    """No more than eight deletions at a time; once the server is busy nothing is sent for as long as it asks."""
+    for number in range(60):
+        plant.add_key(f"left over {number}", created_days_ago=60)
+    plant.wire.rules.append(Rule(status(429, retry_after="1"), method="DELETE", nth=25))
+    plant.wire.round_trip = 0.02
+
+    succeed(script, plant)
+    assert_true_state(plant)
+    deletions = [request for request in plant.wire.log if request.method == "DELETE"]
+    assert 1 < most_in_flight(deletions, plant.wire.round_trip) <= 8
+    refused = next(request for request in deletions if request.status == 429)
+    under_way = [request for request in deletions if 0 < request.started - refused.ended < 0.9]
+    assert len(under_way) < 8
 
 
 def test_take_over_deletes_the_key_of_another_record(script: Script, plant: Plant) -> None:

@@ -173,17 +173,13 @@ def new_credential(app: AppSecret | None, authority: str, session: Session) -> T
     )
 
 
-def token(  # noqa: PLR0913 - each is one fact of a request
-    credential: TokenCredential, resource: str, session: Session, system: str, action: str, *, enable_cae: bool = False
-) -> str:
-    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good.
-
-    enable_cae: of the kind that may be taken back early, as azure-keyvault-secrets asks for; the two are kept apart.
-    """
+def token(credential: TokenCredential, resource: str, session: Session, system: str, action: str) -> str:
+    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good."""
     from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see log_in
 
     try:
-        made = credential.get_token(f"https://{resource}/.default", enable_cae=enable_cae).token
+        # Of the kind that may be taken back early, as azure-keyvault-secrets asks for: the others are kept apart.
+        made = credential.get_token(f"https://{resource}/.default", enable_cae=True).token
     except ClientAuthenticationError as error:
         raise no_token(session, system, action, error) from None
     except AzureError as error:

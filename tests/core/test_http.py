@@ -6,6 +6,7 @@ import email.utils
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,54 @@ def test_the_trusted_cas_are_read_once(wire: Wire, session: Session) -> None:
     assert 2 == wire.tls_handshakes
     with pytest.raises(ApiError, match="certificate is not trusted"):
         call(Session(Deadline(60)), "echo")
+
+
+# -- connecting ahead -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_what_is_connected_ahead_is_used(
+    wire: Wire, session: Session, monkeypatch: pytest.MonkeyPatch, *, proxied: bool
+) -> None:
+    """Requests side by side find their connections made, after the servers' session tickets came, too."""
+    root = URL
+    if not proxied:
+        monkeypatch.delenv("HTTPS_PROXY")
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr("socket.getaddrinfo", lambda _host, *rest, **more: resolve("127.0.0.1", *rest, **more))
+        root = f"https://{HOST}:{wire.tls_port}"
+    session.connect(root, 2)
+    # Longer than tickets take to arrive on loopback.
+    time.sleep(0.3)
+    assert ([], 2) == (wire.log, wire.tls_handshakes)
+    wire.rules.append(Rule(faults.delay(0.2)))
+
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(session.get, [f"{root}/echo"] * 2))
+    assert [200, 200] == [answer.status_code for answer in answers]
+    assert 2 == wire.tls_handshakes
+
+
+def test_a_request_waits_for_the_connection_that_is_on_its_way(wire: Wire, session: Session) -> None:
+    """Nothing is connected twice because it was asked too early."""
+    wire.round_trip = 0.1
+    session.connect(URL)
+
+    assert session.get(f"{URL}/echo").ok
+    assert 1 == wire.tls_handshakes
+
+
+def test_what_goes_wrong_while_connecting_ahead_is_told_by_the_request(wire: Wire, tmp_path: Path) -> None:
+    """A certificate that is not trusted is as little trusted ahead; the request says so."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    session = Session(Deadline(60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(other))
+        session.connect(URL)
+        with pytest.raises(ApiError, match="certificate is not trusted"):
+            call(session, "echo")
+    assert [] == wire.log
 
 
 def test_every_call_is_bounded_whatever_the_caller_says(wire: Wire) -> None:

@@ -94,7 +94,7 @@ class Mirror:
         """Get a token, and meanwhile have the vault say whose tokens it takes, which the SDK asks it once."""
         action, resource = f"log in to {self._vault}", self._url.partition(".")[2]
         with side_by_side() as start:
-            start(partial(entra.token, self._credential, resource, self._session, SYSTEM, action, enable_cae=True))
+            start(partial(entra.token, self._credential, resource, self._session, SYSTEM, action))
             start(self._introduce)
 
     def examine(self) -> Copy:
