@@ -32,6 +32,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sandbox.services.entra import CLOUDS, Cloud
+from sandbox.services.refusal import Refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,17 +82,6 @@ _PATH = re.compile(
 )
 _REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"/providers/Microsoft\.Authorization/permissions", re.IGNORECASE)
-
-
-class ArmRefusal(Exception):
-    """A request that Resource Manager or Container Apps refuses: HTTP status, code, message, headers."""
-
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{status} {code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -445,7 +435,7 @@ class ContainerApps:
         with self._lock:
             try:
                 response = self._manage(request, cloud)
-            except ArmRefusal as refusal:
+            except Refusal as refusal:
                 error = {"error": {"code": refusal.code, "message": refusal.message}}
                 response = JSONResponse(error, refusal.status, headers=refusal.headers)
         response.headers.update(ids)
@@ -456,7 +446,7 @@ class ContainerApps:
         """Check what every request has in common, in the order of the real thing, and carry it out."""
         if "api-version" not in request.query_params:
             message = "The api-version query parameter (?api-version=) is required for all requests."
-            raise ArmRefusal(400, "MissingApiVersionParameter", message)
+            raise Refusal(400, "MissingApiVersionParameter", message)
         path = _PATH.fullmatch(request.url.path.rstrip("/"))
         named = path["subscription"] if path else ""
         subscription = self._subscriptions.get(named.lower())
@@ -466,13 +456,13 @@ class ContainerApps:
         if subscription is None or self.entra.cloud(subscription.tenant_id) != cloud:
             if not _GUID.fullmatch(named):
                 message = f"The provided subscription identifier '{named}' is malformed or invalid."
-                raise ArmRefusal(400, "InvalidSubscriptionId", message)
-            raise ArmRefusal(404, "SubscriptionNotFound", f"The subscription '{named}' could not be found.")
+                raise Refusal(400, "InvalidSubscriptionId", message)
+            raise Refusal(404, "SubscriptionNotFound", f"The subscription '{named}' could not be found.")
         self._hold_back(subscription, claims)
         action, scope, revision, work = self._operation(request, path)
         roles = self._roles(claims["appid"], scope)
         if not any(role.allows(action) for role in roles):
-            raise ArmRefusal(
+            raise Refusal(
                 403,
                 "AuthorizationFailed",
                 f"The client '{claims['appid']}' with object id '{claims['oid']}' does not have authorization to"
@@ -480,7 +470,7 @@ class ContainerApps:
                 " granted, please refresh your credentials.",
             )
         if path["group"] and path["group"].lower() not in subscription.groups:
-            raise ArmRefusal(404, "ResourceGroupNotFound", f"Resource group '{path['group']}' could not be found.")
+            raise Refusal(404, "ResourceGroupNotFound", f"Resource group '{path['group']}' could not be found.")
         call = _Call(request, path["scope"], subscription, path["group"] or "", path["app"] or "", revision, roles)
         return work(call)
 
@@ -515,13 +505,13 @@ class ContainerApps:
             f'Bearer authorization_uri="https://{cloud.authorities[0]}/{tenant}", error="invalid_token",'
             f' error_description="{described}"'
         )
-        raise ArmRefusal(401, code, message, {"WWW-Authenticate": challenge})
+        raise Refusal(401, code, message, {"WWW-Authenticate": challenge})
 
     def _hold_back(self, subscription: _Subscription, claims: dict[str, Any]) -> None:
         # https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
         if self._throttled:
             self._throttled -= 1
-            raise ArmRefusal(
+            raise Refusal(
                 429,
                 "SubscriptionRequestsThrottled",
                 f"Number of requests for subscription '{subscription.subscription_id}' actor '{claims['oid']}'"
@@ -570,7 +560,7 @@ class ContainerApps:
     def _app(self, call: _Call) -> ContainerApp:
         app = call.subscription.groups[call.group.lower()].get(call.app.lower())
         if app is None:
-            raise ArmRefusal(
+            raise Refusal(
                 404,
                 "ResourceNotFound",
                 f"The Resource 'Microsoft.App/containerApps/{call.app}' under resource group '{call.group}' was not"
@@ -584,7 +574,7 @@ class ContainerApps:
             if revision.name == call.revision.lower():
                 return app, revision
         # The real code is not written down; it is a 404 in any case.
-        raise ArmRefusal(404, "RevisionNotFound", f"Revision '{call.revision}' of '{app.name}' was not found.")
+        raise Refusal(404, "RevisionNotFound", f"Revision '{call.revision}' of '{app.name}' was not found.")
 
     def _list_permissions(self, call: _Call) -> Response:
         """https://learn.microsoft.com/rest/api/authorization/permissions."""
@@ -612,11 +602,11 @@ class ContainerApps:
         app = self._app(call)
         query = dict(call.request.query_params)
         if "$filter" in query:
-            raise ArmRefusal(400, "InvalidFilter", "The sandbox does not filter revisions.")
+            raise Refusal(400, "InvalidFilter", "The sandbox does not filter revisions.")
         try:
             start = int(base64.urlsafe_b64decode(query.get("$skipToken", "MA==")))
         except (binascii.Error, ValueError):
-            raise ArmRefusal(400, "InvalidSkipToken", "The skip token is invalid.") from None
+            raise Refusal(400, "InvalidSkipToken", "The skip token is invalid.") from None
         end = start + self.page_size
         page: dict[str, Any] = {"value": [_shown_revision(app, one) for one in app.revisions[start:end]]}
         if end < len(app.revisions):
@@ -630,10 +620,10 @@ class ContainerApps:
         if self._busy:
             self._busy -= 1
             message = f"Cannot modify container App '{app.name}' because another modification is in progress."
-            raise ArmRefusal(409, "ContainerAppLockConflict", f"{message} Please retry the operation.")
+            raise Refusal(409, "ContainerAppLockConflict", f"{message} Please retry the operation.")
         if not revision.active:
             # That it is refused was seen (https://github.com/microsoft/vscode-azurecontainerapps/issues/322), not how.
-            raise ArmRefusal(400, "RevisionNotActive", f"Revision '{revision.name}' is not active.")
+            raise Refusal(400, "RevisionNotActive", f"Revision '{revision.name}' is not active.")
         revision.restarts += 1
         if revision.replicas and revision.ready:
             self._start(app, revision, app.restart_lag, app.restart_seconds)
@@ -655,7 +645,7 @@ def _domain(cloud: Cloud) -> str:
 
 def _check_version(version: str, known: Sequence[str], kind: str) -> None:
     if version not in known:
-        raise ArmRefusal(
+        raise Refusal(
             400,
             "NoRegisteredProviderFound",
             f"No registered resource provider found for location '{_LOCATION[1]}' and API version '{version}' for"
@@ -664,10 +654,10 @@ def _check_version(version: str, known: Sequence[str], kind: str) -> None:
         )
 
 
-def _no_such_type(request: Request) -> ArmRefusal:
+def _no_such_type(request: Request) -> Refusal:
     version = request.query_params["api-version"]
     message = f"The resource type could not be found in the namespace 'Microsoft.App' for api version '{version}'."
-    return ArmRefusal(404, "InvalidResourceType", message)
+    return Refusal(404, "InvalidResourceType", message)
 
 
 def _written(date: datetime) -> str:

@@ -17,7 +17,7 @@ import re
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.services.entra import CLOUDS, Secret, new_value
+from sandbox.services.refusal import Refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,17 +58,6 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)")
 _EQUALS = re.compile(r"(appId|displayName) eq '((?:[^']|'')*)'")
 _MAY_BE_GIVEN = {"displayName", "startDateTime", "endDateTime", "customKeyIdentifier"}
-
-
-class GraphRefusal(Exception):
-    """A request that Graph refuses: HTTP status, code, message, headers."""
-
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{status} {code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -195,7 +185,7 @@ class Graph:
                     if roles is not None and not roles & set(claims.get("roles", ())):
                         raise _denied()
                     content = work(_Call(request, body, f"https://{request.url.hostname}/v1.0", claims))
-                except GraphRefusal as refusal:
+                except Refusal as refusal:
                     return self._refuse(refusal, ids)
             if content is None:
                 return Response(status_code=204, headers=ids)
@@ -224,16 +214,16 @@ class Graph:
             return claims
         login = f"https://{cloud.authorities[0]}/common/oauth2/authorize"
         challenge = f'Bearer realm="", authorization_uri="{login}", client_id="{_GRAPH_APP}"'
-        raise GraphRefusal(401, "InvalidAuthenticationToken", fault, {"WWW-Authenticate": challenge})
+        raise Refusal(401, "InvalidAuthenticationToken", fault, {"WWW-Authenticate": challenge})
 
     def _hold_back(self) -> None:
         # https://learn.microsoft.com/graph/throttling
         if self._throttled:
             self._throttled -= 1
             headers = {"Retry-After": str(self._retry_after)}
-            raise GraphRefusal(429, "TooManyRequests", "Please retry again later.", headers)
+            raise Refusal(429, "TooManyRequests", "Please retry again later.", headers)
 
-    def _refuse(self, refusal: GraphRefusal, ids: dict[str, str]) -> Response:
+    def _refuse(self, refusal: Refusal, ids: dict[str, str]) -> Response:
         date = self.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
         error = {"code": refusal.code, "message": refusal.message, "innerError": {"date": date, **ids}}
         return JSONResponse({"error": error}, refusal.status, headers={**ids, **(refusal.headers or {})})
@@ -253,11 +243,11 @@ class Graph:
         path = call.request.path_params
         wanted = str(path.get("id", path.get("app_id")))
         if not _GUID.fullmatch(wanted):
-            raise GraphRefusal(400, "Request_BadRequest", f"Invalid object identifier '{wanted}'.")
+            raise Refusal(400, "Request_BadRequest", f"Invalid object identifier '{wanted}'.")
         for app in self._applications(call):
             if wanted.lower() == (app.object_id if "id" in path else app.client_id):
                 return app
-        raise GraphRefusal(
+        raise Refusal(
             404,
             "Request_ResourceNotFound",
             f"Resource '{wanted}' does not exist or one of its queried reference-property objects are not present.",
@@ -272,7 +262,7 @@ class Graph:
             raise _denied()
         if self._concurrent:
             self._concurrent -= 1
-            raise GraphRefusal(
+            raise Refusal(
                 self._concurrent_status,
                 "Directory_ConcurrencyViolation",
                 "Error due to concurrent requests being made to the tenant. Please wait briefly and retry.",
@@ -320,7 +310,7 @@ class Graph:
         if asked is not None:
             found = _EQUALS.fullmatch(asked.strip())
             if not found:
-                raise GraphRefusal(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
+                raise Refusal(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
             of, value = found[1], found[2].replace("''", "'").lower()
             apps = [app for app in apps if value == (app.client_id if of == "appId" else app.name.lower())]
         page, link = _page(call, apps)
@@ -344,12 +334,12 @@ class Graph:
         if not isinstance(asked, dict) or not isinstance(asked.get("displayName"), (str, type(None))):
             raise _unreadable()
         for name in asked.keys() - _MAY_BE_GIVEN:
-            raise GraphRefusal(400, "Request_BadRequest", f"Property '{name}' of a password cannot be chosen.")
+            raise Refusal(400, "Request_BadRequest", f"Property '{name}' of a password cannot be chosen.")
         now = self.clock.now()
         start = _date(asked.get("startDateTime")) or now
         end = _date(asked.get("endDateTime")) or _two_years_after(start)
         if end <= max(start, now):
-            raise GraphRefusal(400, "Request_BadRequest", "The password would end before it starts, or has ended.")
+            raise Refusal(400, "Request_BadRequest", "The password would end before it starts, or has ended.")
         app = self._writable(call)
         secret = Secret(
             secret_id=str(uuid.uuid4()),
@@ -369,7 +359,7 @@ class Graph:
         """https://learn.microsoft.com/graph/api/application-removepassword."""
         key_id = _parameters(call, "removePassword", {"keyId"}).get("keyId")
         if not isinstance(key_id, str) or not _GUID.fullmatch(key_id):
-            raise GraphRefusal(400, "BadRequest", f"Cannot convert the literal '{key_id}' to the type 'Edm.Guid'.")
+            raise Refusal(400, "BadRequest", f"Cannot convert the literal '{key_id}' to the type 'Edm.Guid'.")
         app = self._writable(call)
         key_id = key_id.lower()
         unseen = self._state(app).unseen_removals
@@ -379,20 +369,20 @@ class Graph:
             self._changes(app)
             self.entra.remove_secret(app.client_id, key_id)
             return
-        raise GraphRefusal(400, "Request_BadRequest", f"There is no password credential with keyId '{key_id}'.")
+        raise Refusal(400, "Request_BadRequest", f"There is no password credential with keyId '{key_id}'.")
 
 
 def _unknown_segment(call: _Call) -> None:
     segment = call.request.url.path.rpartition("/")[2]
-    raise GraphRefusal(400, "BadRequest", f"Resource not found for the segment '{segment}'.")
+    raise Refusal(400, "BadRequest", f"Resource not found for the segment '{segment}'.")
 
 
-def _denied() -> GraphRefusal:
-    return GraphRefusal(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+def _denied() -> Refusal:
+    return Refusal(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 
 
-def _unreadable() -> GraphRefusal:
-    return GraphRefusal(
+def _unreadable() -> Refusal:
+    return Refusal(
         400,
         "BadRequest",
         "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid"
@@ -411,7 +401,7 @@ def _parameters(call: _Call, operation: str, known: set[str]) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise _unreadable()
     for name in read.keys() - known:
-        raise GraphRefusal(
+        raise Refusal(
             400,
             "BadRequest",
             f"The parameter '{name}' in the request payload is not a valid parameter for the operation '{operation}'.",
@@ -441,7 +431,7 @@ def _select(call: _Call, shown: dict[str, Any]) -> tuple[dict[str, Any], str]:
     for name in names:
         if name not in shown:
             message = f"Parsing OData Select and Expand failed: Could not find a property named '{name}'."
-            raise GraphRefusal(400, "BadRequest", message)
+            raise Refusal(400, "BadRequest", message)
     return {name: shown[name] for name in names}, f"({','.join(names)})"
 
 
@@ -450,7 +440,7 @@ def _page(call: _Call, items: list[App]) -> tuple[list[App], dict[str, str]]:
     top = call.option("top") or str(PAGE)
     if not top.isdecimal() or not 1 <= int(top) <= _LARGEST_PAGE:
         message = f"Invalid page size specified: '{top}'. Must be between 1 and {_LARGEST_PAGE} inclusive."
-        raise GraphRefusal(400, "Request_UnsupportedQuery", message)
+        raise Refusal(400, "Request_UnsupportedQuery", message)
     start = 0
     token = call.option("skiptoken")
     if token is not None:
@@ -458,7 +448,7 @@ def _page(call: _Call, items: list[App]) -> tuple[list[App], dict[str, str]]:
             start = int(base64.urlsafe_b64decode(token.encode()))
         except (binascii.Error, ValueError):
             message = "The specified page token value has expired and can no longer be included in your request."
-            raise GraphRefusal(400, "Directory_ExpiredPageToken", message) from None
+            raise Refusal(400, "Directory_ExpiredPageToken", message) from None
     end = start + int(top)
     if end >= len(items):
         return items[start:], {}
@@ -480,7 +470,7 @@ def _date(given: object) -> datetime | None:
     except (ValueError, OverflowError):
         pass
     message = f"Cannot convert the literal '{given}' to the expected type 'Edm.DateTimeOffset'."
-    raise GraphRefusal(400, "BadRequest", message)
+    raise Refusal(400, "BadRequest", message)
 
 
 def _written(date: datetime) -> str:
