@@ -130,6 +130,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
     """
 
     def __init__(self, ca_bundle: str) -> None:
+        # requests would make two managers, each with connections of its own, for two threads that come first.
+        self._lock = threading.Lock()
         self._context = context = create_urllib3_context()
         # urllib3 asks for the CAs at every connection. To read the public ones takes 15 ms of CPU time, more than
         # all the rest of a handshake.
@@ -147,8 +149,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
         """Make connections through a proxy with the context, and without Nagle's algorithm."""
         at_once = HTTPConnection.default_socket_options
-        made = super().proxy_manager_for(*arguments, ssl_context=self._context, socket_options=at_once, **options)
-        made.pool_classes_by_scheme = _POOLS
+        with self._lock:
+            made = super().proxy_manager_for(*arguments, ssl_context=self._context, socket_options=at_once, **options)
+            made.pool_classes_by_scheme = _POOLS
         return made
 
     def connect(self, request: requests.PreparedRequest, verify: Any, proxies: Any, timeout: float) -> None:  # noqa: ANN401

@@ -12,10 +12,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
@@ -37,8 +38,13 @@ from pam_scripts.stores.key_vault import SYSTEM, Layout
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
+    from azure.core.rest import HttpRequest
 
 T = TypeVar("T")
+
+# Held by whoever is within the SDK, but for the time on the wire: its models are not made for several threads
+# (https://github.com/Azure/azure-sdk-for-python/issues/47426), and it is the wire that goes side by side.
+IN_THE_SDK = threading.Lock()
 
 # A secret's name, and a version of it.
 Outdated: TypeAlias = tuple[str, SecretProperties]
@@ -180,7 +186,7 @@ class Mirror:
 
     def _introduce(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), IN_THE_SDK:
             _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
 
     def _ours(self, name: str) -> SecretProperties | None:
@@ -285,7 +291,8 @@ class Mirror:
     def _ask(self, action: str, ask: Callable[[], T]) -> T:
         action = f"{action} in {self._vault}"
         try:
-            return ask()
+            with IN_THE_SDK:
+                return ask()
         except ClientAuthenticationError as error:
             if str(getattr(getattr(error.response, "request", None), "url", "")).startswith(self._url):
                 raise _refused(action, error) from None
@@ -305,11 +312,23 @@ def _client(url: str, credential: TokenCredential, session: http.Session) -> Sec
     return SecretClient(
         url,
         credential,
-        transport=RequestsTransport(session=session, session_owner=False),
+        transport=_Transport(session=session, session_owner=False),
         # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
         retry_total=0,
         permit_redirects=False,
     )
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core leaves its type open
+    """The wire: other threads may be within the SDK meanwhile."""
+
+    def send(self, request: HttpRequest, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        """Send a request, and return the answer."""
+        IN_THE_SDK.release()
+        try:
+            return super().send(request, **options)
+        finally:
+            IN_THE_SDK.acquire()
 
 
 class _NoToken:
