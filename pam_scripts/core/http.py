@@ -56,10 +56,15 @@ class Session(requests.Session):
 
         Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked.
         """
-        threads = [threading.Thread(target=self._connect, args=(url,), daemon=True) for _ in range(connections)]
-        self._connecting.setdefault(urlsplit(url).netloc, []).extend(threads)
-        for thread in threads:
-            thread.start()
+        adapter = self.get_adapter(url)
+        with contextlib.suppress(Exception):
+            if isinstance(adapter, _Adapter):
+                request = self.prepare_request(requests.Request("GET", url))
+                settings = self.merge_environment_settings(url, {}, None, None, None)
+                threads = adapter.connect(
+                    request, settings["verify"], settings["proxies"], connections, self.deadline.call_timeout()
+                )
+                self._connecting.setdefault(urlsplit(url).netloc, []).extend(threads)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
         """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""
@@ -70,14 +75,6 @@ class Session(requests.Session):
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
         return super().send(request, **kwargs)
-
-    def _connect(self, url: str) -> None:
-        adapter = self.get_adapter(url)
-        with contextlib.suppress(Exception):
-            if isinstance(adapter, _Adapter):
-                request = self.prepare_request(requests.Request("GET", url))
-                settings = self.merge_environment_settings(url, {}, None, None, None)
-                adapter.connect(request, settings["verify"], settings["proxies"], self.deadline.call_timeout())
 
 
 class _Connection(HTTPSConnection):
@@ -106,16 +103,24 @@ class _Pool(HTTPSConnectionPool):
 
     ConnectionCls = _Connection
 
-    def connect(self, timeout: float) -> None:
-        """Make a connection as a request would, within so many seconds, and leave it to the first that comes."""
-        connection = self._get_conn()
-        if isinstance(connection, _Connection) and connection.is_closed:
-            connection.timeout = timeout
-            if self.proxy:
-                self._prepare_proxy(connection)
-            else:
-                connection.connect()
-        self._put_conn(connection)
+    def connect(self, connections: int, timeout: float) -> list[threading.Thread]:
+        """Begin to make so many connections as requests would, within so many seconds, for the first that come."""
+        # All are taken before the first one is there to be taken again.
+        taken = [self._get_conn() for _ in range(connections)]
+        threads = [threading.Thread(target=self._connect, args=(one, timeout), daemon=True) for one in taken]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _connect(self, connection: Any, timeout: float) -> None:  # noqa: ANN401 - urllib3's own type is private
+        with contextlib.suppress(Exception):
+            if connection.is_closed:
+                connection.timeout = timeout
+                if self.proxy:
+                    self._prepare_proxy(connection)
+                else:
+                    connection.connect()
+            self._put_conn(connection)
 
 
 _POOLS = {"http": HTTPConnectionPool, "https": _Pool}
@@ -154,11 +159,19 @@ class _Adapter(requests.adapters.HTTPAdapter):
             made.pool_classes_by_scheme = _POOLS
         return made
 
-    def connect(self, request: requests.PreparedRequest, verify: Any, proxies: Any, timeout: float) -> None:  # noqa: ANN401
-        """Open a connection that the request could be sent on, and leave it to the first that asks."""
+    def connect(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,  # noqa: ANN401 - as `send`
+        proxies: Any,  # noqa: ANN401
+        connections: int,
+        timeout: float,
+    ) -> list[threading.Thread]:
+        """Begin to make connections that the request could be sent on, for the first that come."""
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
         self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]  # requests leaves it so
-        pool.connect(timeout)
+        threads: list[threading.Thread] = pool.connect(connections, timeout)
+        return threads
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -65,8 +65,17 @@ KILLS = ("killed before the answer", "killed after the answer")
 # Where a proxy in between changes what the client sees.
 LOST = ("no effect, no answer", "effect, no answer", "hang")
 
-# A plain refusal, with no effect: the same wherever it comes from, but for who is asked.
-REFUSALS = ("401", "403", "404", "429 with Retry-After")
+# An answer that says no, or nothing of use, and no more behind it: the same wherever it comes from, but for who is asked.
+PLAIN = (
+    "401",
+    "403",
+    "404",
+    "429 with Retry-After",
+    "500 before",
+    "503 with Retry-After",
+    "broken body",
+    "web page",
+)
 
 # Beyond what is asked for everywhere: the same fault as one above, seen from its other side.
 EXTRA = ("web page after effect", "hang after effect")

@@ -35,7 +35,7 @@ class Breakage:
 
 
 _ROTATION = "core/rotation.py"
-_PUBLISHING = "    for stores in ([attempt.truth], attempt.mirrors):\n"
+_PUBLISHING = "    attempt.publication = publication\n"
 _READ_BACK = "        if not store.read().holds(wanted):\n            raise failed\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
 
@@ -62,7 +62,7 @@ BREAKAGES = {
     ),
     "deletes before it publishes": Breakage(
         _ROTATION,
-        ((_PUBLISHING, f"    _try_to_delete(issuer, attempt.keys)\n{_PUBLISHING}"),),
+        ((_PUBLISHING, f"    _try_to_delete(attempt.issuer, attempt.keys)\n{_PUBLISHING}"),),
         "Alive",
     ),
     "does not confirm what it publishes": Breakage(_ROTATION, ((_READ_BACK, ""),), "Alive", "no effect, no answer"),
