@@ -65,7 +65,7 @@ KILLS = ("killed before the answer", "killed after the answer")
 # Where a proxy in between changes what the client sees.
 LOST = ("no effect, no answer", "effect, no answer", "hang")
 
-# An answer that says no, or nothing of use, and no more behind it: the same wherever it comes from, but for who is asked.
+# An answer that says no, or nothing of use, with nothing more behind it: it differs little from request to request.
 PLAIN = (
     "401",
     "403",
