@@ -74,12 +74,9 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
             f"Generated new {issuer.noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else "")
         )
 
-        # 3. Verify it by a real login. Meanwhile: is the record still ours to save into, and which versions
-        #    in the mirrors will be outdated?
-        with side_by_side() as start:
-            start(partial(_verify, issuer, credential, run))
-            start(partial(patiently, run.deadline, truth.check_claim))
-            outdated = [start(partial(_outdated, mirror, run)) for mirror in mirrors]
+        # 3. Verify it by a real login. Meanwhile: is the record still ours to save into, and which versions in
+        #    the mirrors will be outdated?
+        outdated = _verify_and_look(attempt, credential)
 
         # 4. Publish to each store, the truth first.
         publication = Publication(credential, run.rotation_id, run.started, expires_at)
@@ -104,7 +101,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         with side_by_side() as start:
             tried = start(partial(_try_to_delete, issuer, doomed))
             for mirror, versions in zip(mirrors, outdated, strict=True):
-                start(partial(_retire, mirror, versions.result(), fate.kept_rotations, run))
+                start(partial(_retire, mirror, versions, fate.kept_rotations, run))
 
         # 8. Confirm: each store still holds ours, the list has ours and nothing else.
         with side_by_side() as start:
@@ -178,9 +175,13 @@ def _changing_nothing(issuer: Issuer) -> Iterator[None]:
         if issuer.reversible or isinstance(error, BadInput):
             error.state = error.state or "nothing changed"
             raise
-        raise NotCertain(
-            error.cause, state=f"no store has the {issuer.noun} of {issuer.target} yet", next_step=error.next_step
-        ) from error
+        raise _with_no_store(issuer, error) from error
+
+
+def _with_no_store(issuer: Issuer, error: PamScriptError) -> NotCertain:
+    return NotCertain(
+        error.cause, state=f"no store has the {issuer.noun} of {issuer.target} yet", next_step=error.next_step
+    )
 
 
 def _look(
@@ -278,6 +279,18 @@ def _create(issuer: Issuer, its_label: str, expires_at: datetime | None, run: Ru
             raise
 
     return patiently(run.deadline, create_or_look, retry=busy)
+
+
+def _verify_and_look(attempt: _Attempt, credential: Credential) -> list[Sequence[Any]]:
+    """Verify the key, and return which versions each mirror will have to lock away."""
+    issuer, run = attempt.issuer, attempt.run
+    with side_by_side() as start:
+        start(partial(_verify, issuer, credential, run))
+        # Where there is no way back, all is written, whatever the record says.
+        if issuer.reversible:
+            start(partial(patiently, run.deadline, attempt.truth.check_claim))
+        outdated = [start(partial(_outdated, mirror, run)) for mirror in attempt.mirrors]
+    return [versions.result() for versions in outdated]
 
 
 def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
@@ -517,9 +530,9 @@ def _give_up(attempt: _Attempt, failure: Exception) -> PamScriptError:
 
 def _stand_still(attempt: _Attempt, error: PamScriptError) -> PamScriptError:
     """Say who holds what, where the system already has the new value and there is no way back."""
-    issuer, publication = attempt.issuer, attempt.publication
-    if publication is None:
-        return error
+    issuer = attempt.issuer
+    if attempt.publication is None:
+        return _with_no_store(issuer, error)
     missing = [store.name for store in attempt.stores if store not in attempt.published]
     holding = ", ".join(store.name for store in attempt.published)
     return NotCertain(

@@ -539,6 +539,26 @@ def test_where_there_is_no_way_back_a_failed_look_is_not_called_harmless() -> No
         house.rotate()
 
 
+def test_where_there_is_no_way_back_the_record_is_no_reason_to_leave_a_store_out() -> None:
+    """A record that cannot be looked at keeps the value from no mirror: it is written, and the end looks again."""
+    house = one_way()
+    house.truth.failing["check claim"] = [trouble(404)] * 99
+
+    with pytest.raises(NotCertain):
+        house.rotate()
+    assert "new" == house.holding[1]
+
+
+def test_where_there_is_no_way_back_a_run_that_is_stopped_early_is_not_called_harmless() -> None:
+    """Told to stop between the lease and the first store, it says that no store has the value: exit 4."""
+    house = one_way()
+    house.mirror.failing["outdated"] = [OutOfTime("stopped by SIGTERM")]
+
+    with pytest.raises(NotCertain, match="stopped by SIGTERM; no store has the access key of application A yet"):
+        house.rotate()
+    assert ("old", "old") == house.holding
+
+
 # -- which keys go --------------------------------------------------------------------------------
 
 OURS = label(OWNER, "R-0")

@@ -37,6 +37,12 @@ class Spot:
     def __str__(self) -> str:
         return f"{self.address} #{self.nth}"
 
+    @property
+    def is_by_chance(self) -> bool:
+        """Whether time decides if it is made: how often consumers are asked until they are well."""
+        asked_at_least = 3 if re.match(r"GET .*/revisions/[^/]+$", self.address) else 1
+        return self.nth > asked_at_least and bool(re.match(r"GET .*(/health|/revisions/[^/]+)$", self.address))
+
     def rule(self, fault: Fault) -> Rule:
         """Return what has a fault strike here."""
         return Rule(fault, where=lambda request: address(request) == self.address, nth=self.nth)
