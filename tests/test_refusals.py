@@ -224,6 +224,15 @@ def another_tenant(plant: Plant) -> None:
     use_azure(plant, Tenant_Id=plant.entra.add_tenant())
 
 
+def an_application_of_another_tenant(plant: Plant) -> None:
+    """Enter an application that logs in, in a tenant that the vault is not of."""
+    tenant_id = plant.entra.add_tenant()
+    app = plant.entra.add_application(tenant_id, "elsewhere")
+    use_azure(
+        plant, Tenant_Id=tenant_id, Client_Id=app.client_id, Client_Secret=plant.entra.add_secret(app.client_id)[1]
+    )
+
+
 def unknown_application(plant: Plant) -> None:
     """Enter a client id that nobody has."""
     use_azure(plant, Client_Id="00000000-0000-4000-8000-000000000001")
@@ -235,7 +244,8 @@ def unknown_application(plant: Plant) -> None:
         (wrong_secret, ("AADSTS7000215", "'client_secret'", "not its id")),
         (expired_secret, ("AADSTS7000222", "expired")),
         (unknown_tenant, ("check 'tenant_id'",)),
-        (another_tenant, ("'tenant_id'",)),
+        (another_tenant, ("AADSTS700016", "check 'application_client_id' and 'tenant_id'")),
+        (an_application_of_another_tenant, ("check 'tenant_id'", "the service belongs to another tenant")),
         (unknown_application, ("AADSTS700016", "'application_client_id'")),
     ],
 )

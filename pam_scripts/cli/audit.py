@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -39,6 +38,7 @@ from pam_scripts.core.fields import Settings
 from pam_scripts.core.gateway import Job, read_ca_bundle
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline, iso, utc_now
+from pam_scripts.core.together import side_by_side
 from pam_scripts.issuers import values
 from pam_scripts.issuers.entra import Graph
 from pam_scripts.issuers.seeq.server import Login, Server, find_admin
@@ -55,9 +55,6 @@ _NUMBERS = {
     "health_seconds": (5, 1800),
 }
 _FLAGS = ("take_over", "dry_run")
-
-# Systems asked at the same time; within each, one request follows the other.
-_SIDE_BY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -262,9 +259,10 @@ def _ask_everybody(readers: Sequence[_Reader], deadline: Deadline, say: Callable
         *(_seeq_work(group, deadline, say) for group in by_server),
         *(_entra_work(group, deadline, say) for group in by_tenant),
     ]
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        for ending in [pool.submit(_carefully, ask, subjects) for subjects, ask in work]:
-            ending.result()
+    # Within each system one request follows the other.
+    with side_by_side() as start:
+        for subjects, ask in work:
+            start(partial(_carefully, ask, subjects))
 
 
 def _seeq_work(

@@ -11,9 +11,9 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from pam_scripts.core import diagnosis, http
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.together import side_by_side
 from pam_scripts.stores import keeper
 
 _OLDEST_PYTHON = (3, 10)
@@ -65,8 +66,9 @@ def look_at_host() -> Iterator[Sight]:
 
 def look_at_hosts(hosts: Iterable[str], deadline: Deadline) -> list[Sight]:
     """Ask every host for its front page: any answer will do, its certificate and its clock are what counts."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda host: _host(host, deadline), sorted(set(hosts))))
+    with side_by_side() as start:
+        told = [start(partial(_host, host, deadline)) for host in sorted(set(hosts))]
+    return [one.result() for one in told]
 
 
 def clock(date: str | None, now: datetime) -> timedelta | None:

@@ -158,9 +158,6 @@ class Store(Protocol):
     def places(self) -> Sequence[str]:
         """Where in the store the credential stands, one line each."""
 
-    def connect(self) -> None:
-        """Log in to the store; looks at nothing in it yet."""
-
     def examine(self) -> Copy:
         """Return what the store holds, having looked for all that would make a write fail."""
 
@@ -175,6 +172,13 @@ class Store(Protocol):
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Bring back what stood here before this publication; leave alone what others wrote since."""
+
+
+class Mirror(Store, Protocol):
+    """A store that follows the truth."""
+
+    def connect(self) -> None:
+        """Log in to the store; looks at nothing in it yet."""
 
     def outdated(self) -> Sequence[Any]:
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""

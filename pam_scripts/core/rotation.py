@@ -26,7 +26,7 @@ from pam_scripts.core.errors import (
     defect,
 )
 from pam_scripts.core.patience import WAITS, anything, busy, iso, patiently, transient, utc_now
-from pam_scripts.core.roles import Consumer, Copy, Credential, Issuer, Key, Plan, Publication, Run, Store, Truth
+from pam_scripts.core.roles import Consumer, Copy, Credential, Issuer, Key, Mirror, Plan, Publication, Run, Store, Truth
 from pam_scripts.core.together import side_by_side
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
@@ -43,7 +43,7 @@ _LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
 
 
 def rotate(  # noqa: PLR0913, PLR0917 - one for each role
-    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], plan: Plan, run: Run, consumers: Sequence[Consumer] = ()
+    issuer: Issuer, truth: Truth, mirrors: Sequence[Mirror], plan: Plan, run: Run, consumers: Sequence[Consumer] = ()
 ) -> None:
     """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
     stores: list[Store] = [truth, *mirrors]
@@ -185,7 +185,7 @@ def _with_no_store(issuer: Issuer, error: PamScriptError) -> NotCertain:
 
 
 def _look(
-    issuer: Issuer, truth: Truth, mirrors: Sequence[Store], consumers: Iterable[Consumer], run: Run
+    issuer: Issuer, truth: Truth, mirrors: Sequence[Mirror], consumers: Iterable[Consumer], run: Run
 ) -> tuple[list[Copy], list[Key]]:
     """Examine everything; return what each store holds, the truth first, and the issuer's keys.
 
@@ -487,7 +487,7 @@ class _Attempt:
         self,
         issuer: Issuer,
         truth: Truth,
-        mirrors: Sequence[Store],
+        mirrors: Sequence[Mirror],
         before: Sequence[Copy],
         keys: Sequence[Key],
         its_label: str,
@@ -698,19 +698,19 @@ def _see_gone(issuer: Issuer, doomed: Iterable[Key], errors: Mapping[str, ApiErr
         errors = _try_to_delete(issuer, pending, ways[0])
 
 
-def _outdated(store: Store, run: Run) -> Sequence[Any]:
+def _outdated(mirror: Mirror, run: Run) -> Sequence[Any]:
     """Return what `_retire` is to lock away; a failure is worth a warning, since it logs nobody in."""
     try:
-        return patiently(run.deadline, store.outdated)
+        return patiently(run.deadline, mirror.outdated)
     except ApiError as error:
         run.warn(f"older versions stay readable, though they log nobody in: {error}")
         return ()
 
 
-def _retire(store: Store, outdated: Sequence[Any], kept: Sequence[str], run: Run) -> None:
+def _retire(mirror: Mirror, outdated: Sequence[Any], kept: Sequence[str], run: Run) -> None:
     """Lock dead credentials away; as with `_outdated`, a failure is worth a warning."""
     try:
-        patiently(run.deadline, lambda: store.retire(outdated, kept))
+        patiently(run.deadline, lambda: mirror.retire(outdated, kept))
     except ApiError as error:
         run.warn(f"older versions stay readable, though they log nobody in: {error}")
 

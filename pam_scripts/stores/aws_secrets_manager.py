@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pam_scripts.core import http
+from pam_scripts.core import http, roles
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.gateway import Job
-from pam_scripts.core.roles import Copy, Credential, Publication, Store
+from pam_scripts.core.roles import Copy, Credential, Publication
 from pam_scripts.core.secret import Secret
 
 SYSTEM = "aws secrets manager"
@@ -64,7 +64,7 @@ class Layout:
     form: Callable[[str], str] = str
 
 
-def mirrors(job: Job, settings: Settings, layout: Layout, session: http.Session) -> list[Store]:
+def mirrors(job: Job, settings: Settings, layout: Layout, session: http.Session) -> list[roles.Mirror]:
     """Return the mirror that a record's `aws_secret_id` asks for, none where it is empty.
 
     Credentials: an attached record with `aws_access_key_id` and `aws_secret_access_key`, then the PAM

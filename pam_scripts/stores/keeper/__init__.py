@@ -31,16 +31,16 @@ from pam_scripts.core.patience import iso, parse_iso, patiently, utc_now
 from pam_scripts.core.roles import Copy, Credential, Publication, Run
 from pam_scripts.core.secret import Secret
 
-# Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
-# age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
-_FRESH = 5.0
-
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
 
 SYSTEM = "keeper"
 LEASE = "rotation_lease"
 OPS_LOG = "last_rotation"
+
+# Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
+# age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
+_FRESH = 5.0
 
 # What every rotation writes beside the credential: when, and the log.
 LOG_FIELDS = (
@@ -213,9 +213,6 @@ class RecordStore:
         values = {self._labels.key_id: credential.key_id, self._labels.secret: credential.secret.reveal()}
         return {label: values[label] for label in self._credential}
 
-    def connect(self) -> None:
-        """Nothing to do: every request is signed for itself."""
-
     def examine(self) -> Copy:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
         record = self._fetch(missing=BadInput)
@@ -267,13 +264,6 @@ class RecordStore:
         self._save(record)
         if self._copy(self._fetch()).holds_any(written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
-
-    def outdated(self) -> Sequence[Any]:
-        """None: Keeper's record history is for people with the right to it."""
-        return ()
-
-    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Nothing to do."""
 
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.

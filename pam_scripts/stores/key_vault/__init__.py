@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pam_scripts.core import entra, http
+from pam_scripts.core import entra, http, roles
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
-from pam_scripts.core.roles import Store
 
 SYSTEM = "key vault"
 
@@ -66,7 +65,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
     target: Target,
     app: entra.AppSecret | None,
     session: http.Session,
-) -> list[Store]:
+) -> list[roles.Mirror]:
     """Return the mirrors that a record's `key_vault_name` asks for, none where it is empty.
 
     Raises BadInput for a vault or a prefix that Key Vault could not have.
@@ -77,7 +76,7 @@ def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
 
 def value_mirrors(
     job: Job, settings: Settings, layout: Layout, app: entra.AppSecret | None, session: http.Session
-) -> list[Store]:
+) -> list[roles.Mirror]:
     """Return the mirrors of a value that stands alone: in every vault the one secret that `secret_name` names."""
     return _mirrors(value_places_of(job, settings, layout), layout, job.user.uid, app, session)
 
@@ -127,7 +126,7 @@ def _places(job: Job, settings: Settings, naming: str, names: Mapping[str, str])
 
 def _mirrors(
     places: Sequence[Place], layout: Layout, tag: str, app: entra.AppSecret | None, session: http.Session
-) -> list[Store]:
+) -> list[roles.Mirror]:
     if not places:
         return []
     for place in places:
