@@ -23,9 +23,9 @@ def mirror_in_aws(plant: AnyPlant) -> None:
     ("stem", "site", "mirrored", "prepare", "needed"),
     [
         (APPLICATION, Plant, False, None, set()),
-        (APPLICATION, Plant, True, None, {"azure.core"} | KEY_VAULT | ENTRA),
+        (APPLICATION, Plant, True, None, {"azure.core"} | KEY_VAULT),
         (APPLICATION, Plant, False, mirror_in_aws, AWS),
-        (APP_SECRET, AzureAppPlant, False, None, {"azure.core"} | ENTRA),
+        (APP_SECRET, AzureAppPlant, False, None, set()),
     ],
     ids=["Keeper alone", "Key Vault", "AWS", "an Azure application"],
 )

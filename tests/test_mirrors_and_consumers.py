@@ -172,7 +172,7 @@ def test_each_token_is_asked_for_once(script: Script, plant: Plant) -> None:
 
     assert_rotates(script, plant)
     asked = [request.path.rpartition("/")[2] for request in plant.wire.log if request.host.startswith("login.")]
-    assert ["openid-configuration", "token", "token"] == sorted(asked)
+    assert ["token", "token"] == sorted(asked)
 
 
 # -- consumers ------------------------------------------------------------------------------------

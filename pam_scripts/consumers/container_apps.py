@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from pam_scripts.core import entra, http
@@ -19,9 +19,6 @@ from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.roles import Consumer
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 SYSTEM = "container apps"
 HEALTH = "health"
@@ -89,17 +86,17 @@ def _subscription(job: Job) -> str:
 class Manager:
     """The wire: calls to Azure Resource Manager."""
 
-    def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: http.Session) -> None:
+    def __init__(self, cloud: entra.Cloud, login: entra.Login, session: http.Session) -> None:
         session.connect(f"https://{cloud.manager}")
         self._host = cloud.manager
-        self._credential = credential
+        self._login = login
         self._session = session
 
     def call(self, method: str, path: str, action: str, api: str = _API) -> dict[str, Any]:
         """Make one call; `path` may also be a page's whole address on the same host."""
         root = f"https://{self._host}/"
         url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}"
-        bearer = entra.token(self._credential, self._host, self._session, SYSTEM, action)
+        bearer = self._login.token(self._host, SYSTEM, action).value.reveal()
         headers = {"Authorization": f"Bearer {bearer}"}
         try:
             return http.call(

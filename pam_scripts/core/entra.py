@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
@@ -17,7 +20,7 @@ from pam_scripts.core.fields import Field, Record, normalised
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken, TokenCredential
+    from azure.core.credentials import AccessToken
     from azure.core.exceptions import ClientAuthenticationError
 
     from pam_scripts.core.gateway import Job
@@ -55,16 +58,22 @@ _NEXT_STEPS = {
     "AADSTS700016": "the Azure application is not in this tenant: check 'application_client_id' and 'tenant_id'",
     "AADSTS90002": "the Azure tenant does not exist: check 'tenant_id'",
 }
+_CREDENTIAL = "check the Azure credential: attached record, PAM configuration, or managed identity"
+
+_GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+# Seconds before its end from which on a token is no longer used.
+_SPARE = 300
 
 
 @dataclass(frozen=True)
 class AppSecret:
-    """The Azure application a script logs in as, and which record named it."""
+    """An Azure application with its secret, and the UID of the record that named it, where one did."""
 
     tenant_id: str
     client_id: str
     secret: Secret
-    record_uid: str
+    record_uid: str = ""
 
 
 ADMIN_FIELDS = (
@@ -117,99 +126,183 @@ def find_cloud(job: Job) -> Cloud:
     return CLOUDS["public"]
 
 
-def log_in(app: AppSecret | None, authority: str, session: Session) -> TokenCredential:
+@dataclass(frozen=True)
+class Token:
+    """A bearer token. expires_at: seconds since 1970."""
+
+    value: Secret
+    expires_at: float
+
+
+class Login(Protocol):
+    """Whoever tokens are made for; each token is asked for once, however many threads need it."""
+
+    def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
+        """Return a token for a resource, by its host name.
+
+        system, action: what needs it, in the words of the ApiError for a refusal. tenant_id: the one that
+        the resource says it belongs to, where it does.
+        """
+
+
+def log_in(app: AppSecret | None, authority: str, session: Session) -> Login:
     """Return what tokens come from: the given application, else the host's own identity.
 
-    Whoever shares the session shares it, so that each token is asked for once.
+    Whoever shares the session shares it.
     """
     if (app, authority) not in session.shared:
-        if app:
-            session.connect(f"https://{authority}")
-        session.shared[app, authority] = _Shared(new_credential(app, authority, session))
-    credential: TokenCredential = session.shared[app, authority]
-    return credential
+        session.shared[app, authority] = (
+            Application(app, authority, session) if app else HostIdentity(authority, session)
+        )
+    login: Login = session.shared[app, authority]
+    return login
 
 
-class _Shared:
-    """A credential for several threads: the second one finds the token that the first one got."""
+class Application:
+    """An application that logs in with its client secret."""
 
-    def __init__(self, credential: TokenCredential) -> None:
-        self._credential = credential
+    def __init__(self, app: AppSecret, authority: str, session: Session) -> None:
+        session.connect(f"https://{authority}")
+        self._app = app
+        self._authority = authority
+        self._session = session
         self._lock = threading.Lock()
+        self._made: dict[str, Token] = {}
 
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ANN401 - passed on
-        """Return a token, from one thread at a time."""
+    def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
+        """Return a token for a resource, as `Login.token`; the secret goes to the application's own tenant only."""
+        own, action = self._app.tenant_id, f"{action}: no token from Entra"
+        both_are_ids = re.fullmatch(_GUID, tenant_id) and re.fullmatch(_GUID, own)
+        if both_are_ids and tenant_id.lower() != own.lower():
+            raise ApiError(
+                system,
+                action,
+                f"the application is of tenant {own}",
+                code=HTTPStatus.UNAUTHORIZED,
+                next_step="check 'tenant_id': the service belongs to another tenant",
+            )
         with self._lock:
-            return self._credential.get_token(*scopes, **options)
+            token = self._made.get(resource)
+            if not token or token.expires_at - time.time() < _SPARE:
+                token = self._made[resource] = self._ask(resource, system, action)
+        return token
+
+    def _ask(self, resource: str, system: str, action: str) -> Token:
+        try:
+            return ask_for_token(self._app, self._authority, resource, self._session, system=system, action=action)
+        except ApiError as error:
+            if error.refused:
+                error.next_step = _NEXT_STEPS.get(error.name, _CREDENTIAL)
+            raise
 
 
-def new_credential(app: AppSecret | None, authority: str, session: Session) -> TokenCredential:
-    """Return what tokens come from, in the terms of azure-identity.
+def ask_for_token(  # noqa: PLR0913 - each is one fact of the login
+    app: AppSecret, authority: str, resource: str, session: Session, *, system: str, action: str
+) -> Token:
+    """Ask for a token with a client secret, for real: the one request that proves a secret, too.
 
-    Without an application: environment, workload identity and managed identity, in the order of
-    DefaultAzureCredential; never a developer's login that happens to be on the host.
+    azure-identity would ask for the address that tokens come from first, which is one more round trip, and is
+    a good part of a script's start-up.
+
+    https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     """
-    # Imported where used: azure-identity is a good part of a script's start-up, and not every run needs it.
-    from azure.core.pipeline.transport import RequestsTransport  # noqa: PLC0415
-    from azure.identity import ClientSecretCredential, DefaultAzureCredential  # noqa: PLC0415
-
-    common: dict[str, Any] = {
-        "authority": authority,
-        "transport": RequestsTransport(session=session, session_owner=False),
-        "retry_total": 0,
-        # The authorities are known; asking one of them for a list of authorities proves nothing more.
-        "disable_instance_discovery": True,
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": app.client_id,
+        "client_secret": app.secret.reveal(),
+        "scope": f"https://{resource}/.default",
     }
-    if app:
-        return ClientSecretCredential(app.tenant_id, app.client_id, app.secret.reveal(), **common)
-    return DefaultAzureCredential(
-        exclude_developer_cli_credential=True,
-        exclude_cli_credential=True,
-        exclude_powershell_credential=True,
-        exclude_shared_token_cache_credential=True,
-        exclude_visual_studio_code_credential=True,
-        exclude_broker_credential=True,
-        **common,
-    )
+    url = f"https://{authority}/{quote(app.tenant_id, safe='')}/oauth2/v2.0/token"
+    answer, _ = http.call(session, "POST", url, system=system, action=action, explain=_explain, form=form)
+    value, seconds = answer.get("access_token"), answer.get("expires_in")
+    if not isinstance(value, str) or not value or not isinstance(seconds, int):
+        raise ApiError(system, action, "the answer carries no token; is a proxy in the way?")
+    return Token(Secret(value), time.time() + seconds)
 
 
-def token(credential: TokenCredential, resource: str, session: Session, system: str, action: str) -> str:
-    """Return a token for a resource, by its host name; azure-identity keeps it for as long as it is good."""
-    from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see log_in
-
-    try:
-        # Of the kind that may be taken back early, as azure-keyvault-secrets asks for: the others are kept apart.
-        made = credential.get_token(f"https://{resource}/.default", enable_cae=True).token
-    except ClientAuthenticationError as error:
-        raise no_token(session, system, action, error) from None
-    except AzureError as error:
-        inner = error.inner_exception
-        raise http.no_answer(system, action, inner if isinstance(inner, Exception) else error) from None
-    Secret(made)
-    return made
+def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+    # Entra's description is long, and only its code is certain to carry no value.
+    match = re.search(r"AADSTS\d+", str(answer.get("error_description") or ""))
+    return (match[0] if match else str(answer.get("error") or "")), ""
 
 
-def no_token(session: Session, system: str, action: str, error: ClientAuthenticationError) -> ApiError:
-    """Return the error for a refused token; of Entra's long message only the code is certain to carry no value.
+class HostIdentity:
+    """The host's own identity: environment, workload identity and managed identity, as azure-identity finds them.
 
-    Raises OutOfTime where that is the reason: azure-identity turns whatever stops it into a refusal.
+    In the order of DefaultAzureCredential; never a developer's login that happens to be on the host.
     """
-    session.deadline.check()
-    words = error.message or ""
-    match = re.search(r"AADSTS\d+", words)
-    name = match[0] if match else ""
-    # azure-identity's own refusal to take its secret to the tenant that the service asked for.
-    foreign = "acquire tokens for tenant" in words
-    # MSAL's way to say that the authority knows no such tenant.
-    unknown = "Unable to get authority configuration" in words
-    next_step = _NEXT_STEPS.get(name, "")
-    if foreign or unknown:
-        next_step = "check 'tenant_id'" + (": the service belongs to another tenant" if foreign else "")
-    return ApiError(
-        system,
-        action,
-        f"no token from Entra ({name or type(error).__name__})",
-        code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
-        name=name,
-        next_step=next_step or "check the Azure credential: attached record, PAM configuration, or managed identity",
-    )
+
+    def __init__(self, authority: str, session: Session) -> None:
+        # Imported where used: azure-identity is a good part of a script's start-up, and most runs need none of it.
+        from azure.core.pipeline.transport import RequestsTransport  # noqa: PLC0415
+        from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+
+        self._session = session
+        self._lock = threading.Lock()
+        self.credential = DefaultAzureCredential(
+            exclude_developer_cli_credential=True,
+            exclude_cli_credential=True,
+            exclude_powershell_credential=True,
+            exclude_shared_token_cache_credential=True,
+            exclude_visual_studio_code_credential=True,
+            exclude_broker_credential=True,
+            authority=authority,
+            transport=RequestsTransport(session=session, session_owner=False),
+            retry_total=0,
+            # The authorities are known; asking one of them for a list of authorities proves nothing more.
+            disable_instance_discovery=True,
+        )
+
+    def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
+        """Return a token for a resource, as `Login.token`; azure-identity keeps it for as long as it is good."""
+        from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see above
+
+        try:
+            with self._lock:
+                made = self.credential.get_token(f"https://{resource}/.default", tenant_id=tenant_id or None)
+        except ClientAuthenticationError as error:
+            raise self._refused(system, f"{action}: no token from Entra", error) from None
+        except AzureError as error:
+            inner = error.inner_exception
+            raise http.no_answer(system, action, inner if isinstance(inner, Exception) else error) from None
+        return Token(Secret(made.token), made.expires_on)
+
+    def _refused(self, system: str, action: str, error: ClientAuthenticationError) -> ApiError:
+        """Return the error for a refused token; of Entra's long message only the code is certain to carry no value.
+
+        Raises OutOfTime where that is the reason: azure-identity turns whatever stops it into a refusal.
+        """
+        self._session.deadline.check()
+        words = error.message or ""
+        match = re.search(r"AADSTS\d+", words)
+        name = match[0] if match else ""
+        # azure-identity's own refusal to take its secret to the tenant that the service asked for.
+        foreign = "acquire tokens for tenant" in words
+        # MSAL's way to say that the authority knows no such tenant.
+        unknown = "Unable to get authority configuration" in words
+        next_step = _NEXT_STEPS.get(name, "")
+        if foreign or unknown:
+            next_step = "check 'tenant_id'" + (": the service belongs to another tenant" if foreign else "")
+        return ApiError(
+            system,
+            action,
+            name or type(error).__name__,
+            code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
+            name=name,
+            next_step=next_step or _CREDENTIAL,
+        )
+
+
+class ForSdk:
+    """A login as Azure's SDKs take one: they ask it for tokens themselves."""
+
+    def __init__(self, login: Login, system: str, action: str) -> None:
+        self._login, self._system, self._action = login, system, action
+
+    def get_token(self, *scopes: str, tenant_id: str | None = None, **_options: object) -> AccessToken:
+        """Return a token for the one scope, https://RESOURCE/.default; raise ApiError as `Login.token`."""
+        from azure.core.credentials import AccessToken  # noqa: PLC0415 - whoever asks has imported it
+
+        resource = scopes[0].removeprefix("https://").removesuffix("/.default")
+        made = self._login.token(resource, self._system, self._action, tenant_id or "")
+        return AccessToken(made.value.reveal(), int(made.expires_at))

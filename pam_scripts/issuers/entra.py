@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from pam_scripts.core import entra, http
@@ -19,9 +18,6 @@ from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.patience import iso, parse_iso
 from pam_scripts.core.roles import Credential, Key
 from pam_scripts.core.secret import Secret
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 SYSTEM = "entra"
 
@@ -34,10 +30,10 @@ _SELECTED = "id,appId,displayName,passwordCredentials"
 class Graph:
     """The wire: calls to Microsoft Graph as the admin application."""
 
-    def __init__(self, cloud: entra.Cloud, credential: TokenCredential, session: http.Session) -> None:
+    def __init__(self, cloud: entra.Cloud, login: entra.Login, session: http.Session) -> None:
         session.connect(f"https://{cloud.graph}")
         self.cloud = cloud
-        self._credential = credential
+        self._login = login
         self._session = session
 
     def call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -69,22 +65,13 @@ class Graph:
         return claims if isinstance(claims, dict) else {}
 
     def token(self, action: str) -> str:
-        """Return a token for Graph; azure-identity keeps it for as long as it is good."""
-        return entra.token(self._credential, self.cloud.graph, self._session, SYSTEM, action)
+        """Return a token for Graph, the same one for as long as it is good."""
+        return self._login.token(self.cloud.graph, SYSTEM, action).value.reveal()
 
     def log_in(self, tenant_id: str, client_id: str, secret: Secret, action: str) -> None:
-        """Ask for a token with a client secret, for real, past every cache.
-
-        https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-        """
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": secret.reveal(),
-            "scope": f"https://{self.cloud.graph}/.default",
-        }
-        url = f"https://{self.cloud.authority}/{quote(tenant_id, safe='')}/oauth2/v2.0/token"
-        http.call(self._session, "POST", url, system=SYSTEM, action=action, explain=_explain_login, form=form)
+        """Ask for a token with a client secret, for real, past every cache."""
+        app = entra.AppSecret(tenant_id, client_id, secret)
+        entra.ask_for_token(app, self.cloud.authority, self.cloud.graph, self._session, system=SYSTEM, action=action)
 
 
 class AppSecrets:
@@ -250,9 +237,3 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     if not isinstance(error, Mapping):
         return "", ""
     return str(error.get("code") or ""), str(error.get("message") or "")
-
-
-def _explain_login(answer: Mapping[str, Any]) -> tuple[str, str]:
-    # Entra's description is long, and only its code is certain to carry no value.
-    match = re.search(r"AADSTS\d+", str(answer.get("error_description") or ""))
-    return (match[0] if match else str(answer.get("error") or "")), ""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import ClientSecretCredential, DefaultAzureCredential
 
-from pam_scripts.core.entra import CLOUDS, find_app, find_cloud, new_credential, no_token
-from pam_scripts.core.errors import BadInput, OutOfTime
+from pam_scripts.core.entra import CLOUDS, AppSecret, ForSdk, HostIdentity, Login, find_app, find_cloud, log_in
+from pam_scripts.core.errors import ApiError, BadInput, OutOfTime
 from pam_scripts.core.fields import Record
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.together import side_by_side
+from sandbox.faults import Rule, status
+from sandbox.plant import Plant
+from sandbox.services import entra as entra_service
 
 IDS = {"tenant_id": "plant.example.com", "application_client_id": "0fe1-app"}
 OWN = {**IDS, "client_secret": "its own secret"}
@@ -140,12 +146,93 @@ def test_an_unknown_cloud_is_refused() -> None:
 
 # -- logging in -----------------------------------------------------------------------------------
 
+VAULTS = "vault.azure.net"
 
-def test_an_application_logs_in_as_itself(session: Session) -> None:
-    """A given application is never exchanged for the host's identity."""
-    app = find_app(job(None, CONFIGURED))
 
-    assert isinstance(new_credential(app, CLOUDS["public"].authority, session), ClientSecretCredential)
+@pytest.fixture
+def wired(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session whose requests reach the plant's Entra."""
+    for name, value in plant.wire.environment().items():
+        monkeypatch.setenv(name, value)
+    return Session(Deadline(60))
+
+
+def as_application(plant: Plant, session: Session, **changes: str) -> Login:
+    """Return the login of the plant's application."""
+    given = {"tenant_id": plant.tenant_id, "client_id": plant.azure_app.client_id, **changes}
+    app = AppSecret(given["tenant_id"], given["client_id"], Secret(given.get("secret", plant.azure_secret)))
+    return log_in(app, plant.cloud.authorities[0], session)
+
+
+def as_host(plant: Plant, session: Session, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Login:
+    """Return the login of a host whose environment names the plant's application."""
+    given = {"TENANT_ID": plant.tenant_id, "CLIENT_ID": plant.azure_app.client_id, "CLIENT_SECRET": plant.azure_secret}
+    for name, value in {**given, **{name.upper(): value for name, value in changes.items()}}.items():
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    return log_in(None, plant.cloud.authorities[0], session)
+
+
+def test_an_application_logs_in_with_one_request_for_each_resource(wired: Session, plant: Plant) -> None:
+    """However often and by however many threads it is asked for; it is the application that the token is made for."""
+    login = as_application(plant, wired)
+    asking = [VAULTS, VAULTS, plant.cloud.graph, VAULTS]
+
+    with side_by_side() as start:
+        made = [start(partial(login.token, resource, "key vault", "log in")) for resource in asking]
+
+    for resource, token in zip(asking, made, strict=True):
+        claims = plant.entra.token_claims(token.result().value.reveal()) or {}
+        assert (plant.azure_app.client_id, f"https://{resource}") == (claims["appid"], claims["aud"])
+    assert [f"/{plant.tenant_id}/oauth2/v2.0/token"] * 2 == [request.path for request in plant.wire.log]
+    assert as_application(plant, wired) is login, "whoever shares the session shares the login"
+
+
+def test_a_token_near_its_end_is_asked_for_anew(wired: Session, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has five minutes left would end under way."""
+    monkeypatch.setattr(entra_service, "TOKEN_LIFETIME", timedelta(seconds=240))
+    login = as_application(plant, wired)
+
+    first, second = (login.token(VAULTS, "key vault", "log in").value for _ in range(2))
+
+    assert first != second
+
+
+def test_azures_sdks_get_the_same_token(wired: Session, plant: Plant) -> None:
+    """They name a resource by its scope, and count a token's life in whole seconds."""
+    login = as_application(plant, wired)
+
+    made = ForSdk(login, "key vault", "log in").get_token(f"https://{VAULTS}/.default", tenant_id=plant.tenant_id)
+
+    own = login.token(VAULTS, "key vault", "log in")
+    assert (own.value.reveal(), int(own.expires_at)) == (made.token, made.expires_on)
+    assert own.value.reveal() not in repr(own)
+
+
+def test_a_tenant_by_its_name_is_not_held_against_an_id(wired: Session, plant: Plant) -> None:
+    """A vault names its tenant by an id; where the record has a name, Entra and the vault decide."""
+    login = as_application(plant, wired, tenant_id="plant.example.com")
+
+    with pytest.raises(ApiError, match="AADSTS90002"):
+        login.token(VAULTS, "key vault", "log in", plant.tenant_id)
+
+
+def test_the_secret_goes_to_its_own_tenant_only(wired: Session, plant: Plant) -> None:
+    """Whatever tenant a service says it belongs to, nothing is asked of that one."""
+    with pytest.raises(ApiError, match="the service belongs to another tenant") as caught:
+        as_application(plant, wired).token(VAULTS, "key vault", "log in", plant.entra.add_tenant())
+
+    assert not caught.value.transient
+    assert not plant.wire.log
+
+
+def test_an_answer_without_a_token_is_none(wired: Session, plant: Plant) -> None:
+    """A proxy's own page in Entra's place proves nothing, and may be asked again."""
+    plant.wire.rules.append(Rule(status(200)))
+
+    with pytest.raises(ApiError, match="the answer carries no token") as caught:
+        as_application(plant, wired).token(VAULTS, "key vault", "log in")
+
+    assert caught.value.transient
 
 
 def test_the_hosts_identity_is_never_a_developers(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,71 +241,84 @@ def test_the_hosts_identity_is_never_a_developers(session: Session, monkeypatch:
         monkeypatch.setenv(name, "plant.example.com")
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
 
-    credential = new_credential(None, CLOUDS["public"].authority, session)
+    credential = HostIdentity(CLOUDS["public"].authority, session).credential
 
-    assert isinstance(credential, DefaultAzureCredential)
     tried = [type(one).__name__ for one in credential.credentials]
     assert ["EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential"] == tried
 
 
 # -- a refused token ------------------------------------------------------------------------------
 
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
+
+@pytest.mark.parametrize("whose", ["application", "host"])
 @pytest.mark.parametrize(
-    ("code", "way_out"),
+    ("changes", "code", "way_out"),
     [
-        ("AADSTS7000215", "its value, not its id"),
-        ("AADSTS7000222", "has expired"),
-        ("AADSTS700016", "'application_client_id' and 'tenant_id'"),
-        ("AADSTS90002", "check 'tenant_id'"),
-        ("AADSTS50034", "attached record, PAM configuration, or managed identity"),
+        ({"secret": "hunter2-hunter2"}, "AADSTS7000215", "its value, not its id"),
+        ({"secret": "expired"}, "AADSTS7000222", "has expired"),
+        ({"client_id": UNKNOWN}, "AADSTS700016", "'application_client_id' and 'tenant_id'"),
+        ({"tenant_id": UNKNOWN}, "AADSTS90002", "check 'tenant_id'"),
     ],
+    ids=["wrong-secret", "expired-secret", "unknown-application", "unknown-tenant"],
 )
-def test_of_a_refusal_the_code_is_told(code: str, way_out: str, session: Session) -> None:
+def test_of_a_refusal_the_code_is_told(  # noqa: PLR0913, PLR0917 - one case's facts
+    whose: str,
+    changes: dict[str, str],
+    code: str,
+    way_out: str,
+    wired: Session,
+    plant: Plant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Entra's code and the field to look at; never its text, which repeats what was sent."""
-    refused = ClientAuthenticationError(f"Authentication failed: {code}: value 'hunter2' is no good. Trace ID: 1")
+    if changes.get("secret") == "expired":
+        changes = {"secret": plant.entra.add_secret(plant.azure_app.client_id, expires_in_days=-1)[1]}
+    if whose == "host":
+        changes = {("client_secret" if name == "secret" else name): value for name, value in changes.items()}
+        login = as_host(plant, wired, monkeypatch, **changes)
+    else:
+        login = as_application(plant, wired, **changes)
 
-    error = no_token(session, "entra", "read application", refused)
+    with pytest.raises(ApiError) as caught:
+        login.token(VAULTS, "key vault", "log in to plant-vault")
 
-    assert f"entra: read application: no token from Entra ({code})" == error.cause
+    error = caught.value
+    assert error.cause.startswith("key vault: log in to plant-vault: no token from Entra: ")
     assert way_out in error.next_step
-    assert "hunter2" not in str(error)
-    assert (401, code, False) == (error.code, error.name, error.transient)
-
-
-def test_a_tenant_that_is_not_the_services_is_told(session: Session) -> None:
-    """What azure-identity itself refuses to do points to the tenant."""
-    words = "The current credential is not configured to acquire tokens for tenant 0fe1"
-
-    error = no_token(session, "key vault", "read secret", ClientAuthenticationError(words))
-
-    assert "the service belongs to another tenant" in error.next_step
+    assert not re.search(r"Trace|hunter2|check that", str(error))
     assert not error.transient
+    # Where the tenant is unknown azure-identity asks for its configuration first, and makes no code of the refusal.
+    if (whose, code) != ("host", "AADSTS90002"):
+        assert code in error.cause
+        assert code == error.name
 
 
-def test_a_tenant_that_does_not_exist_is_told(session: Session) -> None:
-    """Entra is first asked where the tenant's tokens come from; what is made of its refusal has no code."""
-    words = (
-        "Authentication failed: Unable to get authority configuration for https://login.microsoftonline.com/0fe1. "
-        "Also please double check your tenant name or GUID is correct."
-    )
+def test_a_tenant_that_is_not_the_services_is_told(
+    wired: Session, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What azure-identity itself refuses to do points to the tenant."""
+    with pytest.raises(ApiError, match="the service belongs to another tenant") as caught:
+        as_host(plant, wired, monkeypatch).token(VAULTS, "key vault", "log in", plant.entra.add_tenant())
 
-    error = no_token(session, "entra", "read application", ClientAuthenticationError(words))
-
-    assert "check 'tenant_id'" in error.next_step
+    assert not caught.value.transient
 
 
-def test_a_refusal_without_a_code_may_be_asked_again(session: Session) -> None:
-    """What says nothing of a reason may have been the way there."""
-    error = no_token(session, "entra", "read application", ClientAuthenticationError("no identity endpoint"))
+def test_a_refusal_without_a_code_may_be_asked_again(wired: Session, plant: Plant) -> None:
+    """Where the host has no identity, that may have been the way to the one it has."""
+    with pytest.raises(ApiError, match="attached record, PAM configuration, or managed identity") as caught:
+        log_in(None, plant.cloud.authorities[0], wired).token(VAULTS, "key vault", "log in")
 
-    assert error.transient
-    assert "managed identity" in error.next_step
+    assert caught.value.transient
 
 
-def test_a_refusal_at_the_end_of_the_time_is_the_end_of_the_time(session: Session) -> None:
+def test_a_refusal_at_the_end_of_the_time_is_the_end_of_the_time(
+    wired: Session, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """azure-identity makes a refusal of whatever stops it, the run's deadline too."""
-    session.deadline.stop("stopped by SIGTERM")
+    login = as_host(plant, wired, monkeypatch)
+    wired.deadline.stop("stopped by SIGTERM")
 
     with pytest.raises(OutOfTime, match="stopped by SIGTERM"):
-        no_token(session, "entra", "read application", ClientAuthenticationError("no answer"))
+        login.token(VAULTS, "key vault", "log in")

@@ -10,28 +10,22 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from typing import Any
 
 from pam_scripts.cli.findings import Finding, Vault, VaultSecret
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import patiently
-from pam_scripts.core.secret import Secret
 from pam_scripts.stores.key_vault import SYSTEM
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 # 25 is the most that Key Vault puts on one page.
 _PAGE = "api-version=7.4&maxresults=25"
 _GRANT = "grant the role 'Key Vault Secrets Officer' on the vault (or list in its access policy)"
 
 
-def look(url: str, credential: TokenCredential, session: http.Session, say: Callable[[str], None]) -> Vault:
+def look(url: str, login: entra.Login, session: http.Session, say: Callable[[str], None]) -> Vault:
     """Return the secrets of a vault; why it could not be asked, where it could not."""
-    wire = _Wire(url, credential, session, say)
+    wire = _Wire(url, login, session, say)
     try:
         secrets = {_name(item): _secret(item) for item in wire.pages("secrets")}
     except PamScriptError as error:
@@ -49,11 +43,9 @@ def look(url: str, credential: TokenCredential, session: http.Session, say: Call
 class _Wire:
     """Calls to one vault. Plain HTTP, since the SDK asks once more for every vault, to be refused first."""
 
-    def __init__(
-        self, url: str, credential: TokenCredential, session: http.Session, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, url: str, login: entra.Login, session: http.Session, say: Callable[[str], None]) -> None:
         self._url = url
-        self._credential = credential
+        self._login = login
         self._session = session
         self._say = say
         self._vault = url.removeprefix("https://").partition(".")[0]
@@ -87,7 +79,8 @@ class _Wire:
         return lambda: self._get(url)
 
     def _get(self, url: str) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._token()}"}
+        token = self._login.token(self._url.partition(".")[2], SYSTEM, self._action)
+        headers = {"Authorization": f"Bearer {token.value.reveal()}"}
         try:
             return http.call(
                 self._session, "GET", url, system=SYSTEM, action=self._action, explain=_explain, headers=headers
@@ -98,18 +91,6 @@ class _Wire:
             elif error.code == HTTPStatus.UNAUTHORIZED:
                 error.next_step = "check that the Azure credential is of the vault's tenant"
             raise
-
-    def _token(self) -> str:
-        suffix = self._url.partition(".")[2]
-        try:
-            token = self._credential.get_token(f"https://{suffix}/.default").token
-        except ClientAuthenticationError as error:
-            raise entra.no_token(self._session, SYSTEM, self._action, error) from None
-        except AzureError as error:
-            inner = error.inner_exception
-            raise http.no_answer(SYSTEM, self._action, inner if isinstance(inner, Exception) else error) from None
-        Secret(token)
-        return token
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:

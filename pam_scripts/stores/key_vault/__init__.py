@@ -132,12 +132,12 @@ def _mirrors(
     for place in places:
         # Its secrets are read side by side.
         session.connect(place.url, len(place.names))
-    credentials = {place.authority: entra.log_in(app, place.authority, session) for place in places}
+    logins = {place.authority: entra.log_in(app, place.authority, session) for place in places}
     # Imported while the connections are made: the SDK is a fifth of a script's start-up, and a run without a
     # mirror needs none of it.
     from pam_scripts.stores.key_vault.mirror import Mirror  # noqa: PLC0415
 
-    return [Mirror(place.url, credentials[place.authority], layout, place.names, tag, session) for place in places]
+    return [Mirror(place.url, logins[place.authority], layout, place.names, tag, session) for place in places]
 
 
 def _vault(name: str, suffix: str) -> tuple[str, str]:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     DecodeError,
     HttpResponseError,
     ResourceNotFoundError,
@@ -56,21 +55,22 @@ class Mirror:
     def __init__(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
         self,
         url: str,
-        credential: TokenCredential,
+        login: entra.Login,
         layout: Layout,
         names: Mapping[str, str],
         target: str,
         session: http.Session,
     ) -> None:
-        self._client = _client(url, credential, session)
+        self._vault = url.removeprefix("https://").partition(".")[0]
+        self._action = f"log in to {self._vault}"
+        self._client = _client(url, entra.ForSdk(login, SYSTEM, self._action), session)
         self._url = url
-        self._credential = credential
+        self._login = login
         self._session = session
         self._layout = layout
         # By part, in the order they are written in: the combined secret, which is whole at once, first.
         self._names = dict(names)
         self._target = target
-        self._vault = url.removeprefix("https://").partition(".")[0]
         self._seen: set[str] = set()
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
@@ -98,9 +98,8 @@ class Mirror:
 
     def connect(self) -> None:
         """Get a token, and meanwhile have the vault say whose tokens it takes, which the SDK asks it once."""
-        action, resource = f"log in to {self._vault}", self._url.partition(".")[2]
         with side_by_side() as start:
-            start(partial(entra.token, self._credential, resource, self._session, SYSTEM, action))
+            start(partial(self._login.token, self._url.partition(".")[2], SYSTEM, self._action))
             start(self._introduce)
 
     def examine(self) -> Copy:
@@ -293,10 +292,6 @@ class Mirror:
         try:
             with IN_THE_SDK:
                 return ask()
-        except ClientAuthenticationError as error:
-            if str(getattr(getattr(error.response, "request", None), "url", "")).startswith(self._url):
-                raise _refused(action, error) from None
-            raise entra.no_token(self._session, SYSTEM, action, error) from None
         except DecodeError as error:
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
         except HttpResponseError as error:
