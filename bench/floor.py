@@ -49,25 +49,28 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "save record": Step(
             "Keeper", ("verify", "read record again"), "a store never holds a key that does not log in"
         ),
-        "read record back": Step("Keeper", ("save record",), "what it holds is known from reading alone"),
-        "set id": Step("Key Vault", ("read record back",), "mirrors follow what the truth is seen to hold"),
-        "set password": Step("Key Vault", ("set id",), "were the first one refused, the pair would be mixed"),
-        "read id back": Step("Key Vault", ("set password",), "what it holds is known from reading alone"),
-        "read password back": Step("Key Vault", ("set password",), "the same"),
+        "set id": Step("Key Vault", ("save record",), "mirrors follow the truth, once it says that it has the key"),
+        "set password": Step("Key Vault", ("save record",), "beside the id: a pair is mixed for as short as can be"),
         # Look again before the point of no return.
-        "check lease": Step("Keeper", ("set password",), "still ours once every store was written"),
-        "list keys again": Step("Seeq", ("set password",), "no other rotation came first, all stores written"),
+        "read record back": Step(
+            "Keeper", ("set id", "set password"), "what it holds is known from reading alone; the lease is still ours"
+        ),
+        "read id back": Step("Key Vault", ("set id", "set password"), "what it holds is known from reading alone"),
+        "read password back": Step("Key Vault", ("set id", "set password"), "the same"),
+        "list keys again": Step("Seeq", ("set id", "set password"), "no other rotation came first, all stores written"),
         # Delete.
         "delete old key": Step(
             "Seeq",
-            ("read id back", "read password back", "check lease", "list keys again"),
+            ("read record back", "read id back", "read password back", "list keys again"),
             "only when every store was seen to hold the new one",
         ),
         "disable old id": Step(
-            "Key Vault", ("list versions of id", "check lease", "list keys again"), "only past the point of no return"
+            "Key Vault",
+            ("list versions of id", "read record back", "list keys again"),
+            "only past the point of no return",
         ),
         "disable old password": Step(
-            "Key Vault", ("list versions of password", "check lease", "list keys again"), "the same"
+            "Key Vault", ("list versions of password", "read record back", "list keys again"), "the same"
         ),
         # Confirm.
         "list keys at the end": Step("Seeq", ("delete old key",), "the list is the judge of a deletion"),

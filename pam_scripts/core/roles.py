@@ -194,7 +194,7 @@ class Truth(Store, Protocol):
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
     def check_claim(self) -> None:
-        """Raise Yielded unless the lease is still this rotation's."""
+        """Raise Yielded unless the lease is still this rotation's; may go by what was read a moment ago."""
 
     def finish(self, entry: str) -> None:
         """Write the entry into the ops log and give the lease back; raise Yielded where another rotation has it."""

@@ -107,7 +107,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         with side_by_side() as start:
             gone = start(partial(_see_gone, issuer, doomed, tried.result(), run))
             for store in stores:
-                start(partial(_publish, store, publication, run, looking_first=True, retry=anything))
+                start(partial(_publish, store, publication, run, retry=anything))
         extra = _extra_keys(issuer, key, fate, gone.result(), run)
     except Exception as failure:
         raise _end_in_doubt(attempt, failure, fate) from failure
@@ -315,10 +315,16 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
 
 
 def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
-    """Publish to the truth, and see it there; then write to all mirrors at once, which `_confirm` sees."""
+    """Publish to the truth, then write to all mirrors at once. What came of it is what `_confirm` sees."""
+    issuer, run = attempt.issuer, attempt.run
     attempt.publication = publication
     attempt.touched.append(attempt.truth)
-    _hold(attempt, publication, [attempt.truth])
+    try:
+        _publish(attempt.truth, publication, run, looking=False, retry=transient if issuer.reversible else anything)
+    except PamScriptError as failure:
+        if issuer.reversible:
+            raise
+        attempt.failures.append(failure)
     attempt.touched += attempt.mirrors
     with side_by_side() as start:
         for mirror in attempt.mirrors:
@@ -326,20 +332,16 @@ def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
 
 
 def _confirm(attempt: _Attempt, publication: Publication) -> None:
-    """See every mirror hold the credential; raise the first failure, which may be the truth's."""
-    _hold(attempt, publication, attempt.mirrors)
-    if attempt.failures:
-        raise attempt.failures[0]
+    """See every store hold the credential; where there is no way back, a failure waits until all were tried.
 
-
-def _hold(attempt: _Attempt, publication: Publication, stores: Sequence[Store]) -> None:
-    """Have these stores hold the credential; where there is no way back, a failure waits until all were tried."""
+    Raises the first failure, which may be the truth's from before.
+    """
     issuer, run = attempt.issuer, attempt.run
+    stores = attempt.mirrors if attempt.failures else attempt.stores
 
     def publish(store: Store) -> PamScriptError | None:
-        looking_first, retry = store is not attempt.truth, transient if issuer.reversible else anything
         try:
-            _publish(store, publication, run, looking_first=looking_first, retry=retry)
+            _publish(store, publication, run, retry=transient if issuer.reversible else anything)
         except PamScriptError as failure:
             return failure
         return None
@@ -356,7 +358,7 @@ def _hold(attempt: _Attempt, publication: Publication, stores: Sequence[Store]) 
             run.entry.stored_in += store.places
             for place in store.places:
                 run.say(f"Stored in {place}")
-    if attempt.failures and issuer.reversible:
+    if attempt.failures:
         raise attempt.failures[0]
 
 
@@ -367,17 +369,22 @@ def _write(store: Store, publication: Publication) -> None:
 
 
 def _publish(
-    store: Store, publication: Publication, run: Run, *, looking_first: bool, retry: Callable[[ApiError], bool]
+    store: Store, publication: Publication, run: Run, *, retry: Callable[[ApiError], bool], looking: bool = True
 ) -> None:
-    """Write until the store, read back, holds the credential. Looks after every try, so no try is blind."""
+    """Write until the store, read back, holds the credential. Looks after every try, so no try is blind.
+
+    looking: look first, and after every write; else a clear answer to the first will do for now.
+    """
     wanted = store.parts(publication.credential)
 
     def write_and_read_back() -> None:
-        if looking_first and store.read().holds(wanted):
+        if looking and store.read().holds(wanted):
             return
         failed = ApiError(store.name, "confirm the new credential", "it reads back as something else")
         try:
             store.write(publication)
+            if not looking:
+                return
         except ApiError as error:
             failed = error
         if not store.read().holds(wanted):
@@ -442,9 +449,13 @@ def _last_look(attempt: _Attempt, publication: Publication, key: Key) -> list[Ke
     the later one always sees the earlier one's key, whatever their clocks say.
     """
     issuer, run = attempt.issuer, attempt.run
+
+    def confirm() -> None:
+        _confirm(attempt, publication)
+        patiently(run.deadline, attempt.truth.check_claim)
+
     with side_by_side() as start:
-        start(partial(_confirm, attempt, publication))
-        start(partial(patiently, run.deadline, attempt.truth.check_claim))
+        start(confirm)
         found = start(partial(_list_with, issuer, key, run))
     listed = found.result()
     earlier = {item.id for item in attempt.keys}

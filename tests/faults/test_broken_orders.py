@@ -36,7 +36,7 @@ class Breakage:
 
 _ROTATION = "core/rotation.py"
 _PUBLISHING = "    attempt.publication = publication\n"
-_READ_BACK = "        if not store.read().holds(wanted):\n            raise failed\n"
+_LOOK = "        if looking and store.read().holds(wanted):\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
 
 BREAKAGES = {
@@ -65,7 +65,9 @@ BREAKAGES = {
         ((_PUBLISHING, f"    _try_to_delete(attempt.issuer, attempt.keys)\n{_PUBLISHING}"),),
         "Alive",
     ),
-    "does not confirm what it publishes": Breakage(_ROTATION, ((_READ_BACK, ""),), "Alive", "no effect, no answer"),
+    "does not confirm what it publishes": Breakage(
+        _ROTATION, ((_LOOK, "        if looking:\n"),), "Alive", "no effect, no answer"
+    ),
     "deletes the new key before it puts back": Breakage(
         _ROTATION,
         (

@@ -108,7 +108,7 @@ class Trial:
 class Witness:
     """Tries every place's credential whenever it is told to look.
 
-    A place of two halves may be mixed at one boundary only, the one between its two writes; longer
+    A place of two halves may be mixed only while its halves are being written, which goes side by side; longer
     where a fault has hit one of the writes, or what went on since, or where the machine was so busy that
     a call ran into its time limit without any. The boundaries are those of the run that writes, within
     the system it writes to: other systems may be asked meanwhile, by the run's other threads.
@@ -116,8 +116,7 @@ class Witness:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self._mixed: dict[str, int] = {}
-        self._since: dict[str, Request] = {}
+        self._whole: dict[str, float] = {}
         self._write: Request | None = None
         self.violations: list[Violation] = []
 
@@ -127,35 +126,39 @@ class Witness:
 
     def look(self, request: Request | None = None) -> None:
         """Look now; `request` is the one about to be carried out, None at the end."""
-        held, log = self._trial.subject.held(self._trial.plant), self._trial.plant.wire.log
+        now, held = time.monotonic(), self._trial.subject.held(self._trial.plant)
         for place in held.copies:
             kind = held.kind(place)
-            if kind != "mixed":
-                self._mixed[place] = 0
-            elif place in self._trial.subject.pairs and self._write and self._follows_the_write(request):
-                if not self._mixed.get(place):
-                    self._since[place] = self._write
-                self._mixed[place] = self._mixed.get(place, 0) + 1
-            too_long = self._mixed.get(place, 0) > 1 and not self._excused(self._since[place], log)
-            if kind == "dead" or too_long or (kind == "mixed" and place not in self._trial.subject.pairs):
+            # The halves' writes arrive one after the other: what came of the first is no end of what went before.
+            if kind != "mixed" and not _is_write(request):
+                self._whole[place] = now
+            passing = place in self._trial.subject.pairs and (
+                not self._follows_the_write(request) or _is_write(request) or self._excused(self._whole.get(place, 0.0))
+            )
+            if kind == "dead" or (kind == "mixed" and not passing):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
-        if request and request.method in ("PUT", "PATCH"):
+        if _is_write(request):
             self._write = request
 
     def _follows_the_write(self, request: Request | None) -> bool:
         """Say whether a request, or the end, is a boundary in the system that was last written to."""
         write = self._write
-        return not (request and write) or (request.client, request.host) == (write.client, write.host)
+        if not (request and write):
+            return True
+        return (request.client, request.host) == (write.client, write.host) and bool(write.ended)
 
-    def _excused(self, write: Request, log: Sequence[Request]) -> bool:
-        """Say whether a fault met what went on since a write, or a silence was as long as a single call may take."""
+    def _excused(self, whole: float) -> bool:
+        """Say whether, since a place was whole, a fault met anything, or a call took as long as one may."""
         limit = Deadline(self._trial.subject.deadline).call_seconds * 0.9
-        since = [one for one in log if not one.ended or one.ended >= write.started]
-        there = [one for one in since if one.host == write.host and one.number >= write.number]
+        since = [one for one in self._trial.plant.wire.log if not one.ended or one.ended >= whole]
         return any(one.fault for one in since) or any(
-            after.started - before.started > limit for before, after in itertools.pairwise(there)
+            after.started - before.started > limit for before, after in itertools.pairwise(since)
         )
+
+
+def _is_write(request: Request | None) -> bool:
+    return request is not None and request.method in ("PUT", "PATCH")
 
 
 def said(error: AssertionError) -> str:

@@ -281,8 +281,8 @@ class RecordStore:
         self._save(record)
 
     def check_claim(self) -> None:
-        """Read the record; raise Yielded unless the lease in it is ours."""
-        self._require_lease(self._fetch())
+        """Raise Yielded unless the lease in the record is ours, as it was read just now or is read anew."""
+        self._require_lease(self._fresh())
 
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.

@@ -2,8 +2,8 @@
 
 https://learn.microsoft.com/rest/api/keyvault/secrets
 
-Key Vault has no way to write two secrets at once: between the two writes, which follow each other
-directly, a reader may see a new id with an old password. The combined secret has no such moment.
+Key Vault has no way to write two secrets in one request: between the two, which go side by side, a reader
+may see a new one beside an old one. The combined secret has no such moment.
 It has no revisions either, so what keeps two rotations apart is the lease in the Keeper record.
 """
 
@@ -68,7 +68,7 @@ class Mirror:
         self._login = login
         self._session = session
         self._layout = layout
-        # By part, in the order they are written in: the combined secret, which is whole at once, first.
+        # By part.
         self._names = dict(names)
         self._target = target
         self._seen: set[str] = set()
@@ -133,13 +133,14 @@ class Mirror:
         return Copy(parts, key_id, "" if named or not parts else "a value", found)
 
     def write(self, publication: Publication) -> None:
-        """Set those secrets that are not set yet, one directly after the other; looks before it repeats itself."""
+        """Set those secrets that are not set yet, side by side; looks before it repeats itself."""
         wanted = self.parts(publication.credential)
         present = self.read().parts if self._tried else {}
         self._tried = True
-        for part, name in self._names.items():
-            if present.get(name) != wanted[name]:
-                self._set(part, wanted[name], publication)
+        with side_by_side() as start:
+            for part, name in self._names.items():
+                if present.get(name) != wanted[name]:
+                    start(partial(self._set, part, wanted[name], publication))
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Set what stood there before again, as a new version, where this publication stands now.
@@ -154,11 +155,12 @@ class Mirror:
         # Everything is read before anything is set: a pair is mixed only between its two sets.
         ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
         previous = {name: self._set_since(name, publication) or before.origin[name] for name in ours}
-        for name, present in ours.items():
-            if former := previous[name]:
-                self._set_again(name, former)
-            else:
-                self._disable(name, present.properties)
+        with side_by_side() as start:
+            for name, present in ours.items():
+                if former := previous[name]:
+                    start(partial(self._set_again, name, former))
+                else:
+                    start(partial(self._disable, name, present.properties))
         if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
