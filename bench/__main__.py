@@ -11,9 +11,9 @@ import platform
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -71,7 +71,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each kind")
     parser.add_argument("--take", choices=TAKES, default="median", help="which of their values counts")
     parser.add_argument("--round-trips", type=float, nargs="+", default=[0, 20, 100], metavar="MS")
-    parser.add_argument("--together", type=int, default=20, metavar="N", help="rotations started at once; 0: none")
+    parser.add_argument(
+        "--together", type=int, nargs="*", default=[2, 4, 8, 20], metavar="N", help="rotations started at once"
+    )
     parser.add_argument("--old-keys", type=int, default=500, metavar="N", help="keys to delete in one run; 0: none")
     options = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
@@ -93,7 +95,8 @@ def main() -> int:
         console.print(f"The floor's chain: {floor.SET_UP} round trips to connect; {'; '.join(floor.chain())}")
         alone = results[farthest][ours.name]
         if options.together:
-            console.print(crowd_table(many_at_once(ours, options.together, away), alone, away))
+            crowds = [many_at_once(ours, count, away) for count in options.together]
+            console.print(crowd_table(crowds, alone, away))
         if options.old_keys:
             console.print(backlog_table(many_old_keys(ours, options.old_keys, away), alone, away))
     console.print(f"load at the end {os.getloadavg()[0]:.1f}")
@@ -156,22 +159,32 @@ def comparison(results: Mapping[float, Mapping[str, Figures]]) -> Table:
     return table
 
 
-def crowd_table(crowd: Crowd, alone: Figures, round_trip: float) -> Table:
-    """Make the table of many rotations at once."""
-    table = Table("figure", title=f"{crowd.count} rotations started at once, {round_trip * 1000:g} ms away")
-    table.add_column("", justify="right")
-    table.add_row("wall time of all, s", f"{crowd.seconds:.2f}")
-    table.add_row("wall time of one alone, s", f"{alone.seconds:.2f}")
-    table.add_row("all / one", _ratio(crowd.seconds, alone.seconds))
-    table.add_row("CPU time of all / (one alone x CPUs), s", f"{crowd.count * alone.cpu / (os.cpu_count() or 1):.2f}")
-    table.add_row("CPU time of the sandbox meanwhile, s", f"{crowd.sandbox_cpu:.2f}")
-    table.add_row("peak memory of the heaviest, MiB", f"{crowd.peak_mb:.0f}")
-    table.add_row("requests", str(len(crowd.log)))
-    table.add_row("answered 429, or 'throttled'", str(_refused(crowd.log)))
-    for host in sorted(Counter(request.host for request in crowd.log)):
-        here = [request for request in crowd.log if request.host == host]
-        table.add_row(f"most requests in {LIMIT_PERIOD} s to {host}", str(most_within(here, LIMIT_PERIOD)))
+def crowd_table(crowds: Sequence[Crowd], alone: Figures, round_trip: float) -> Table:
+    """Make the table of many rotations at once, a column for each number of them."""
+    cpus = os.cpu_count() or 1
+    table = Table("figure", title=f"Rotations started at once, {round_trip * 1000:g} ms away, on {cpus} CPUs")
+    for crowd in crowds:
+        table.add_column(str(crowd.count), justify="right")
+
+    def row(name: str, figure: Callable[[Crowd], str]) -> None:
+        table.add_row(name, *map(figure, crowds))
+
+    row("for each CPU", lambda crowd: f"{crowd.count / cpus:g}")
+    row("wall time of all, s", lambda crowd: f"{crowd.seconds:.2f}")
+    row("wall time of one alone, s", lambda _: f"{alone.seconds:.2f}")
+    row("all / one", lambda crowd: _ratio(crowd.seconds, alone.seconds))
+    row("CPU time of all / (one alone x CPUs), s", lambda crowd: f"{crowd.count * alone.cpu / cpus:.2f}")
+    row("CPU time of the sandbox meanwhile, s", lambda crowd: f"{crowd.sandbox_cpu:.2f}")
+    row("peak memory of the heaviest, MiB", lambda crowd: f"{crowd.peak_mb:.0f}")
+    row("requests", lambda crowd: str(len(crowd.log)))
+    row("answered 429, or 'throttled'", lambda crowd: str(_refused(crowd.log)))
+    for host in sorted({request.host for crowd in crowds for request in crowd.log}):
+        row(f"most requests in {LIMIT_PERIOD} s to {host}", partial(_busiest, host))
     return table
+
+
+def _busiest(host: str, crowd: Crowd) -> str:
+    return str(most_within([request for request in crowd.log if request.host == host], LIMIT_PERIOD))
 
 
 def backlog_table(backlog: Backlog, alone: Figures, round_trip: float) -> Table:

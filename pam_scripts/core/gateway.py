@@ -24,7 +24,6 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from pam_scripts import __version__
-from pam_scripts.core import diagnosis
 from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.ops_log import Entry
@@ -161,6 +160,8 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         run.entry.record = job.user.uid
         settings = Settings(job.user, contract)
         if settings.flag("diagnose") and not check:
+            from pam_scripts.core import diagnosis  # noqa: PLC0415 - no rotation needs it
+
             diagnosis.tell(voice.say)
             return 0
         json_line = settings.choice("log_format", "text", "json") == "json" or json_line

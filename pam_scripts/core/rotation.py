@@ -82,7 +82,7 @@ def rotate(  # noqa: PLR0913, PLR0917 - one for each role
         publication = Publication(credential, run.rotation_id, run.started, expires_at)
         _publish_everywhere(attempt, publication)
 
-        # 5. Once each was read back, have the consumers read it, and wait until all of them are well again.
+        # 5. Where there are consumers: see it in each store, have them read it, wait until all are well again.
         if consumers:
             _confirm(attempt, publication)
             _reload(attempt, consumers, plan.health_seconds)
@@ -316,13 +316,12 @@ def _verify(issuer: Issuer, credential: Credential, run: Run) -> None:
 
 def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
     """Publish to the truth, then write to all mirrors at once. What came of it is what `_confirm` sees."""
-    issuer, run = attempt.issuer, attempt.run
     attempt.publication = publication
     attempt.touched.append(attempt.truth)
     try:
-        _publish(attempt.truth, publication, run, looking=False, retry=transient if issuer.reversible else anything)
+        _publish(attempt.truth, publication, attempt.run, looking=False, retry=attempt.retry)
     except PamScriptError as failure:
-        if issuer.reversible:
+        if attempt.issuer.reversible:
             raise
         attempt.failures.append(failure)
     attempt.touched += attempt.mirrors
@@ -336,12 +335,12 @@ def _confirm(attempt: _Attempt, publication: Publication) -> None:
 
     Raises the first failure, which may be the truth's from before.
     """
-    issuer, run = attempt.issuer, attempt.run
+    run = attempt.run
     stores = attempt.mirrors if attempt.failures else attempt.stores
 
     def publish(store: Store) -> PamScriptError | None:
         try:
-            _publish(store, publication, run, retry=transient if issuer.reversible else anything)
+            _publish(store, publication, run, retry=attempt.retry)
         except PamScriptError as failure:
             return failure
         return None
@@ -520,6 +519,8 @@ class _Attempt:
         self.published: list[Store] = []
         self.failures: list[PamScriptError] = []
         self.reloaded: list[Consumer] = []
+        # Where there is no way back, every error is worth another try.
+        self.retry = transient if issuer.reversible else anything
         run.entry.target = _target(issuer)
 
 

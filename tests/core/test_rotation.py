@@ -301,7 +301,7 @@ def test_any_other_label_is_nobodys(text: str) -> None:
 
 
 def test_the_order() -> None:
-    """Look, claim, create, prove, publish and read back, look again, delete, confirm; each set goes side by side."""
+    """Look, claim, create, prove, publish, read back and look again, delete, confirm; each set goes side by side."""
     house = House()
     house.rotate()
 
@@ -311,9 +311,8 @@ def test_the_order() -> None:
         {"create"},
         {"log in", "check claim", "look for old versions in mirror"},
         {"write truth"},
-        {"read truth"},
         {"write mirror"},
-        {"read mirror", "check claim", "list"},
+        {"read truth", "read mirror", "check claim", "list"},
         {"act as new"},
         {"delete old", "retire mirror"},
         {"list", "read truth", "read mirror"},
@@ -325,6 +324,33 @@ def test_the_order() -> None:
     assert house.done.index("examine truth") < min(house.done.index("examine mirror"), house.done.index("list"))
     assert (["new"], ("new", "new"), "", []) == (house.alive, house.holding, house.truth.lease, house.warned)
     assert "Key rotation completed successfully!" == house.said[-1]
+
+
+@pytest.mark.parametrize("lies", [1, 9], ids=["once", "always"])
+def test_an_answer_is_believed_only_until_the_last_look(lies: int) -> None:
+    """A truth that says it has the key, and has not: what it holds is seen before anything is deleted."""
+    house = House()
+    house.truth.write = _forgetting(house.truth, lies)  # type: ignore[method-assign, assignment]
+    if lies == 1:
+        house.rotate()
+    else:
+        with pytest.raises(ApiError, match=r"truth: confirm the new credential.*all put back as it was"):
+            house.rotate()
+
+    held = "new" if lies == 1 else "old"
+    assert ([held], (held, held)) == (house.alive, house.holding)
+    assert "put back mirror" in house.done or lies == 1
+
+
+def _forgetting(shelf: Shelf, times: int) -> Callable[[Publication], None]:
+    """Return a way to write that says so, and does nothing, as often as that."""
+    write, done = shelf.write, itertools.count(1)
+
+    def forget(publication: Publication) -> None:
+        if next(done) > times:
+            write(publication)
+
+    return forget
 
 
 def test_reads_that_do_not_depend_on_each_other_go_side_by_side() -> None:
