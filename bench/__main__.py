@@ -19,7 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import floor
-from bench.measure import Client, Figures, clients, most_in_flight, most_within, run, run_together, site, typical
+from bench.measure import (
+    Client,
+    Figures,
+    clients,
+    import_cpu,
+    most_in_flight,
+    most_within,
+    run,
+    run_together,
+    site,
+    typical,
+)
 from sandbox.log import Request
 
 # Name of each figure, how it is written, and the floor's own.
@@ -96,7 +107,7 @@ def main() -> int:
         alone = results[farthest][ours.name]
         if options.together:
             crowds = [many_at_once(ours, count, away) for count in options.together]
-            console.print(crowd_table(crowds, alone, away))
+            console.print(crowd_table(crowds, alone, import_cpu(), away))
         if options.old_keys:
             console.print(backlog_table(many_old_keys(ours, options.old_keys, away), alone, away))
     console.print(f"load at the end {os.getloadavg()[0]:.1f}")
@@ -159,8 +170,8 @@ def comparison(results: Mapping[float, Mapping[str, Figures]]) -> Table:
     return table
 
 
-def crowd_table(crowds: Sequence[Crowd], alone: Figures, round_trip: float) -> Table:
-    """Make the table of many rotations at once, a column for each number of them."""
+def crowd_table(crowds: Sequence[Crowd], alone: Figures, importing: float, round_trip: float) -> Table:
+    """Make the table of many rotations at once, a column for each number of them. importing: see `import_cpu`."""
     cpus = os.cpu_count() or 1
     table = Table("figure", title=f"Rotations started at once, {round_trip * 1000:g} ms away, on {cpus} CPUs")
     for crowd in crowds:
@@ -173,7 +184,8 @@ def crowd_table(crowds: Sequence[Crowd], alone: Figures, round_trip: float) -> T
     row("wall time of all, s", lambda crowd: f"{crowd.seconds:.2f}")
     row("wall time of one alone, s", lambda _: f"{alone.seconds:.2f}")
     row("all / one", lambda crowd: _ratio(crowd.seconds, alone.seconds))
-    row("CPU time of all / (one alone x CPUs), s", lambda crowd: f"{crowd.count * alone.cpu / cpus:.2f}")
+    row("CPU time on each CPU, s, of which", lambda crowd: f"{crowd.count * alone.cpu / cpus:.2f}")
+    row("  importing the SDKs", lambda crowd: f"{crowd.count * importing / cpus:.2f}")
     row("CPU time of the sandbox meanwhile, s", lambda crowd: f"{crowd.sandbox_cpu:.2f}")
     row("peak memory of the heaviest, MiB", lambda crowd: f"{crowd.peak_mb:.0f}")
     row("requests", lambda crowd: str(len(crowd.log)))

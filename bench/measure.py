@@ -10,6 +10,7 @@ import contextlib
 import json
 import shlex
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 SCRIPT = "rotate_seeq_application_key"
 HERE = Path(__file__).parent
+# What any client of Keeper, Seeq and Key Vault imports that is made with the official SDKs.
+SDKS = "requests, keeper_secrets_manager_core, azure.keyvault.secrets"
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,18 @@ def run_together(client: Client, plant: Site) -> tuple[float, float]:
             plant.key_held(target)
         seconds = max(report["ended"] for report in reports) - min(report["started"] for report in reports)
         return seconds, max(report["peak_mb"] for report in reports)
+
+
+def import_cpu(runs: int = 5) -> float:
+    """Return the CPU time, in seconds, of a process that imports the SDKs and does nothing else; the least of some."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        report = Path(directory) / "report"
+        launcher = [sys.executable, "-IS", str(HERE / "launcher.py"), str(report)]
+        taken: list[float] = []
+        for _ in range(runs):
+            subprocess.run([*launcher, str(RUNTIME_PYTHON), "-c", f"import {SDKS}"], check=True)  # noqa: S603 - our own
+            taken.append(json.loads(report.read_text())["cpu"])
+        return min(taken)
 
 
 def typical(runs: Sequence[Figures], take: Callable[[Iterable[float]], float] = statistics.median) -> Figures:

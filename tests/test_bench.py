@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from bench import __main__ as bench
 from bench import floor
 from bench.measure import (
     SCRIPT,
+    SDKS,
     Client,
     Figures,
     clients,
+    import_cpu,
     most_in_flight,
     most_within,
     run,
@@ -132,11 +135,20 @@ def test_rotations_started_together_are_of_different_applications(both: tuple[Cl
         for target in plant.targets:
             assert plant.key_held(target) not in {key.key_id for key in before[target.application_id]}
         crowds = [bench.Crowd(count, 1.5 * count, 50.0, 1.0, plant.wire.log) for count in (2, 4)]
-        text = shown(bench.crowd_table(crowds, figures(seconds=2.0), 0))
+        text = shown(bench.crowd_table(crowds, figures(seconds=2.0), 0.25, 0))
         assert "Rotations started at once" in text
         assert re.search(r"all / one +│ +1\.50 │ +3\.00", text)
         assert re.search(r"answered 429.*│ +0 │ +0 ", text)
+        assert re.search(rf"importing the SDKs +│ +{2 * 0.25 / (os.cpu_count() or 1):.2f} ", text)
         assert [] == [host for host in SYSTEMS if host not in text]
+
+
+def test_importing_the_sdks_is_measured_with_those_that_the_package_imports() -> None:
+    """What no client that is made with them can do without; they are there to be imported."""
+    package = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pam_scripts").rglob("*.py"))
+
+    assert import_cpu(1) > 0
+    assert [] == [name for name in SDKS.split(", ") if not re.search(rf"(import|from) {re.escape(name)}\b", package)]
 
 
 def test_many_old_keys_are_all_deleted_and_counted(both: tuple[Client, Client]) -> None:
