@@ -187,7 +187,7 @@ def test_the_key_is_asked_for_once_with_label_and_expiry(happy: tuple[Plant, Rot
 def test_the_new_key_logs_in_before_any_store_holds_it_and_the_old_one_goes_last(
     happy: tuple[Plant, RotationResult],
 ) -> None:
-    """Create, log in with it, save in Keeper, set both secrets directly one after the other, then delete."""
+    """Create, log in with it, save in Keeper, set both secrets with nothing in between, then delete."""
     plant, _ = happy
     new = in_keeper(plant)[0].encode()
     log = plant.wire.log
