@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from bench.measure import most_in_flight
 from pam_scripts.core.entra import AppSecret, Login, Token, log_in
+from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.roles import Credential, Publication
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotate_seeq_application_key import IN_KEY_VAULT
 from pam_scripts.stores.key_vault import mirror
-from sandbox.plant import Plant
+from sandbox.faults import Rule, status
+from sandbox.plant import VAULT, Plant
 
 
 class Watched:
@@ -27,20 +32,49 @@ class Watched:
         return self._login.token(resource, system, action, tenant_id)
 
 
-def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's models break when two threads make their first ones; only the wire is shared out."""
+def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each set makes a version: what stands there already is left alone."""
+    store = mirror_of(plant, monkeypatch)
+    store.examine()
+    plant.wire.rules.append(Rule(status(500), method="PUT", path=f"*{plant.id_name}", nth=1))
+    publication = Publication(Credential("new id", Secret("new value")), "R-1", utc_now(), None)
+
+    with pytest.raises(ApiError, match=f"set secret {plant.id_name} in {VAULT}: 500"):
+        store.write(publication)
+    assert {plant.id_name: plant.old_key_id, plant.password_name: "new value"} == store.read().parts
+    store.write(publication)
+
+    assert store.read().holds(store.parts(publication.credential))
+    assert [2, 2] == [len(plant.key_vault.versions(VAULT, name)) for name in (plant.id_name, plant.password_name)]
+
+
+def mirror_of(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, watch: Callable[[Login], Login] = lambda it: it
+) -> mirror.Mirror:
+    """Return the plant's mirror, wired to its vault. watch: what is put in the login's place."""
     for name, value in plant.wire.environment().items():
         monkeypatch.setenv(name, value)
     names = {"key-id": plant.id_name, "key-password": plant.password_name}
     session = Session(Deadline(60))
     app = AppSecret(plant.tenant_id, plant.azure_app.client_id, Secret(plant.azure_secret))
-    login = Watched(log_in(app, plant.cloud.authorities[0], session))
-    store = mirror.Mirror(plant.vault_url, login, IN_KEY_VAULT, names, plant.application_id, session)
+    login = watch(log_in(app, plant.cloud.authorities[0], session))
+    return mirror.Mirror(plant.vault_url, login, IN_KEY_VAULT, names, plant.application_id, session)
+
+
+def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's models break when two threads make their first ones; only the wire is shared out."""
+    logins: list[Watched] = []
+
+    def watch(login: Login) -> Login:
+        logins.append(Watched(login))
+        return logins[0]
+
+    store = mirror_of(plant, monkeypatch, watch)
     plant.wire.round_trip = 0.1
 
     assert plant.old_key_id == store.read().key_id
-    assert login.held
-    assert all(login.held)
+    assert logins[0].held
+    assert all(logins[0].held)
     assert not mirror.IN_THE_SDK.locked()
     reads = [one for one in plant.wire.log if one.host in plant.vault_url and one.status == 200]
     assert 2 == most_in_flight(reads, plant.wire.round_trip)

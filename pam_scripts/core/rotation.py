@@ -320,10 +320,10 @@ def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
     attempt.touched.append(attempt.truth)
     try:
         _publish(attempt.truth, publication, attempt.run, looking=False, retry=attempt.retry)
-    except PamScriptError as failure:
+    except PamScriptError:
+        # Where there is no way back all is written, whatever became of the rest.
         if attempt.issuer.reversible:
             raise
-        attempt.failures.append(failure)
     attempt.touched += attempt.mirrors
     with side_by_side() as start:
         for mirror in attempt.mirrors:
@@ -331,12 +331,9 @@ def _publish_everywhere(attempt: _Attempt, publication: Publication) -> None:
 
 
 def _confirm(attempt: _Attempt, publication: Publication) -> None:
-    """See every store hold the credential; where there is no way back, a failure waits until all were tried.
-
-    Raises the first failure, which may be the truth's from before.
-    """
+    """See every store hold the credential; a failure waits until all were tried, then the first one is raised."""
     run = attempt.run
-    stores = attempt.mirrors if attempt.failures else attempt.stores
+    failures: list[PamScriptError] = []
 
     def publish(store: Store) -> PamScriptError | None:
         try:
@@ -346,19 +343,19 @@ def _confirm(attempt: _Attempt, publication: Publication) -> None:
         return None
 
     with side_by_side() as start:
-        ends = [start(partial(publish, store)) for store in stores]
-    for store, end in zip(stores, ends, strict=True):
+        ends = [start(partial(publish, store)) for store in attempt.stores]
+    for store, end in zip(attempt.stores, ends, strict=True):
         if failure := end.result():
-            if attempt.failures:
+            if failures:
                 run.warn(str(failure))
-            attempt.failures.append(failure)
+            failures.append(failure)
         elif store not in attempt.published:
             attempt.published.append(store)
             run.entry.stored_in += store.places
             for place in store.places:
                 run.say(f"Stored in {place}")
-    if attempt.failures:
-        raise attempt.failures[0]
+    if failures:
+        raise failures[0]
 
 
 def _write(store: Store, publication: Publication) -> None:
@@ -517,7 +514,6 @@ class _Attempt:
         self.publication: Publication | None = None
         self.touched: list[Store] = []
         self.published: list[Store] = []
-        self.failures: list[PamScriptError] = []
         self.reloaded: list[Consumer] = []
         # Where there is no way back, every error is worth another try.
         self.retry = transient if issuer.reversible else anything

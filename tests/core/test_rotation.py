@@ -342,6 +342,17 @@ def test_an_answer_is_believed_only_until_the_last_look(lies: int) -> None:
     assert "put back mirror" in house.done or lies == 1
 
 
+def test_mirrors_are_left_alone_where_the_truth_refuses() -> None:
+    """They follow it: what it does not take reaches none of them."""
+    house = House()
+    house.truth.failing["write"] = [trouble()]
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+
+    assert "write mirror" not in house.done
+
+
 def _forgetting(shelf: Shelf, times: int) -> Callable[[Publication], None]:
     """Return a way to write that says so, and does nothing, as often as that."""
     write, done = shelf.write, itertools.count(1)
