@@ -558,6 +558,17 @@ def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back
     assert "failed: " in house.truth.log
 
 
+def test_where_two_stores_fail_both_are_told() -> None:
+    """The error line has the first one's reason; the other's is a warning."""
+    house = one_way()
+    house.truth.failing["write"] = [trouble(system="truth")] * 99
+    house.mirror.failing["write"] = [trouble(system="mirror")] * 99
+
+    with pytest.raises(NotCertain, match=r"truth: do it: refused.*the old one may still stand in truth, mirror"):
+        house.rotate()
+    assert ["mirror: do it: refused"] == house.warned
+
+
 def test_where_there_is_no_way_back_a_store_is_asked_again_whatever_it_says() -> None:
     """Even a refusal is tried again: giving up leaves the old value, which is dead, where it is."""
     house = one_way()
