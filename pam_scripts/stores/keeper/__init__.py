@@ -2,9 +2,9 @@
 
 Its wire is in client.py. Fields are found by their label, in the custom fields only: the SDK's own
 look-up falls back to the field's type and would hit another field. Every save starts from a record read
-just before: Keeper refuses it where somebody has saved since. What became of a save is seen by reading
-back; only for the last one, which holds no credential, a clear answer will do. The lease that keeps two
-rotations apart stands in the record itself and is taken by the record's revision.
+just before: Keeper refuses it where somebody has saved since. A save that was clearly answered is believed
+until the record is read again, before anything is deleted; the last one, which holds no credential, for
+good. The lease that keeps two rotations apart stands in the record itself and is taken by its revision.
 """
 
 from __future__ import annotations
