@@ -50,6 +50,7 @@ class Session(requests.Session):
         # What those who share the session make once between them, such as a login.
         self.shared: dict[Hashable, Any] = {}
         self._connecting: dict[str, list[threading.Thread]] = {}
+        self._settings: dict[Hashable, Mapping[str, Any]] = {}
 
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
@@ -65,6 +66,15 @@ class Session(requests.Session):
                     request, settings["verify"], settings["proxies"], connections, self.deadline.call_timeout()
                 )
                 self._connecting.setdefault(urlsplit(url).netloc, []).extend(threads)
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ANN401
+        """Ask the environment once for each server: requests looks through all of it, twice, for every request."""
+        if proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        key = (urlsplit(url).netloc, stream, verify, cert)
+        if key not in self._settings:
+            self._settings[key] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return dict(self._settings[key])
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
         """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""

@@ -194,6 +194,19 @@ def test_the_trusted_cas_are_read_once(wire: Wire, session: Session) -> None:
         call(Session(Deadline(60)), "echo")
 
 
+def test_the_environment_is_asked_once_for_each_server(
+    wire: Wire, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said of a server's proxy holds for the whole run; another server is asked for by itself."""
+    session.get(f"{URL}/echo")
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    assert session.get(f"{URL}/echo").ok
+    assert 2 == len(wire.log)
+    with pytest.raises(requests.ConnectionError):
+        session.get("https://other.example.com/echo")
+
+
 # -- connecting ahead -----------------------------------------------------------------------------
 
 
