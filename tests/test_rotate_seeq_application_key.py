@@ -391,9 +391,10 @@ def test_many_old_keys_are_deleted_side_by_side_and_as_the_server_bears(script: 
     deletions = [request for request in plant.wire.log if request.method == "DELETE"]
     assert 1 < most_in_flight(deletions, plant.wire.round_trip) <= 8
     refused = next(request for request in deletions if request.status == 429)
-    # What was sent before the refusal had made its way back is there long before 0.3 s are over.
-    assert [] == [request for request in deletions if 0.3 < request.started - refused.ended < 0.9]
-    assert [] != [request for request in deletions if request.started - refused.ended > 0.9]
+    # What was sent before the refusal had made its way back: one for each that were under way, or two.
+    later = [request.started - refused.ended for request in deletions if request.started > refused.ended]
+    assert len([seconds for seconds in later if seconds < 0.9]) <= 16 < len(later)
+    assert [] == [seconds for seconds in later if 0.3 < seconds < 0.9]
 
 
 def test_take_over_deletes_the_key_of_another_record(script: Script, plant: Plant) -> None:
