@@ -167,10 +167,9 @@ def import_cpu(runs: int = 5) -> float:
     """Return the CPU time, in seconds, of a process that imports the SDKs and does nothing else; the least of some."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         report = Path(directory) / "report"
-        launcher = [sys.executable, "-IS", str(HERE / "launcher.py"), str(report)]
         taken: list[float] = []
         for _ in range(runs):
-            subprocess.run([*launcher, str(RUNTIME_PYTHON), "-c", f"import {SDKS}"], check=True)  # noqa: S603 - our own
+            subprocess.run([*_launched(report), "-c", f"import {SDKS}"], check=True)  # noqa: S603 - our own
             taken.append(json.loads(report.read_text())["cpu"])
         return min(taken)
 
@@ -227,10 +226,14 @@ class Started:
 
 def _stand_in(path: Path, report: Path) -> str:
     """Write a command that takes an interpreter's arguments, and starts the real one under the launcher."""
-    command = shlex.join([sys.executable, "-IS", str(HERE / "launcher.py"), str(report), str(RUNTIME_PYTHON)])
-    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(_launched(report))} "$@"\n')
     path.chmod(0o700)
     return str(path)
+
+
+def _launched(report: Path) -> list[str]:
+    """Return what starts the runtime's interpreter under the launcher; its arguments follow."""
+    return [sys.executable, "-IS", str(HERE / "launcher.py"), str(report), str(RUNTIME_PYTHON)]
 
 
 def _payload(plant: Site, target: Target) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from pam_scripts.consumers import container_apps
-from pam_scripts.core import entra, gateway, template
+from pam_scripts.core import entra, gateway, rotation, template
 from pam_scripts.core.errors import BadInput, NotCertain
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
@@ -77,9 +77,6 @@ def _publish(job: Job, settings: Settings, run: Run, value_format: str) -> None:
     # What Keeper made is in use already: a native rotation has changed the system before this runs.
     issuer = values.Value(value, job.user.shown, run.rotation_id, reversible=not from_keeper)
     plan = Plan(job.user.uid, life=None, health_seconds=gateway.health_seconds(settings))
-    # Read while the connections are made: the order is the longest module there is.
-    from pam_scripts.core import rotation  # noqa: PLC0415
-
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pam_scripts.consumers import container_apps
-from pam_scripts.core import entra, gateway
+from pam_scripts.core import entra, gateway, rotation
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
@@ -74,9 +74,6 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         settling=settling,
         say=run.say,
     )
-    # Read while the connections are made: the order is the longest module there is.
-    from pam_scripts.core import rotation  # noqa: PLC0415
-
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pam_scripts.consumers import container_apps
-from pam_scripts.core import entra, gateway
+from pam_scripts.core import entra, gateway, rotation
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Field, Settings
 from pam_scripts.core.gateway import Job
@@ -99,9 +99,6 @@ def script(job: Job, settings: Settings, run: Run) -> None:
         *aws_secrets_manager.mirrors(job, settings, IN_AWS, session),
     ]
     record = keeper.RecordStore(access.client(), job.user.uid, IN_KEEPER, run.rotation_id)
-    # Read while the connections are made: the order is the longest module there is.
-    from pam_scripts.core import rotation  # noqa: PLC0415
-
     rotation.rotate(issuer, record, mirrors, plan, run, container_apps.find(job, settings, app, session))
 
 

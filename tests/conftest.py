@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pam_scripts.core.http import Session
+from pam_scripts.core.patience import Deadline
 from sandbox.plant import Plant, running
 from sandbox.warm import Warm
 from tests.invariants import Script
@@ -80,6 +82,14 @@ def make_plant(tmp_path: Path) -> Iterator[Callable[..., Plant]]:
     yield make
     for context in started:
         context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def wired(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session of this process whose requests reach the plant."""
+    for name, value in plant.wire.environment().items():
+        monkeypatch.setenv(name, value)
+    return Session(Deadline(60))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -14,9 +14,21 @@ KEY_VAULT, ENTRA, AWS = {"azure.keyvault.secrets"}, {"azure.identity", "msal"}, 
 HEAVY = {"azure.core", *KEY_VAULT, *ENTRA, *AWS}
 
 
-def mirror_in_aws(plant: AnyPlant) -> None:
+def mirror_in_aws(plant: AnyPlant) -> Mapping[str, str]:
     """Have the record ask for a mirror in AWS Secrets Manager."""
     plant.add_aws_mirror("plant/reports")
+    return {}
+
+
+def the_hosts_own_identity(plant: AnyPlant) -> Mapping[str, str]:
+    """Have no record name an Azure application; return the variables that name the host's."""
+    for label in ("Tenant Id", "Client Id", "Client Secret"):
+        plant.set_field(label, "", plant.configuration_uid)
+    return {
+        "AZURE_TENANT_ID": plant.tenant_id,
+        "AZURE_CLIENT_ID": plant.azure_app.client_id,
+        "AZURE_CLIENT_SECRET": plant.azure_secret,
+    }
 
 
 @pytest.mark.parametrize(
@@ -24,25 +36,25 @@ def mirror_in_aws(plant: AnyPlant) -> None:
     [
         (APPLICATION, Plant, False, None, set()),
         (APPLICATION, Plant, True, None, {"azure.core"} | KEY_VAULT),
+        (APPLICATION, Plant, True, the_hosts_own_identity, {"azure.core"} | KEY_VAULT | ENTRA),
         (APPLICATION, Plant, False, mirror_in_aws, AWS),
         (APP_SECRET, AzureAppPlant, False, None, set()),
     ],
-    ids=["Keeper alone", "Key Vault", "AWS", "an Azure application"],
+    ids=["Keeper alone", "Key Vault", "Key Vault as the host", "AWS", "an Azure application"],
 )
 def test_a_run_imports_the_libraries_of_its_own_systems_only(  # noqa: PLR0913, PLR0917 - one case's facts
     stem: str,
     site: type[AnyPlant],
     mirrored: bool,
-    prepare: Callable[[AnyPlant], None] | None,
+    prepare: Callable[[AnyPlant], Mapping[str, str]] | None,
     needed: set[str],
     make_script: Callable[..., Script],
 ) -> None:
-    """A rotation without a mirror starts without that mirror's SDK, and one without Azure without Azure's login."""
+    """Without a mirror its SDK is not imported; azure-identity only where the host's own identity is used."""
     with on_loopback(site, mirrored=mirrored) as plant:
-        if prepare:
-            prepare(plant)
+        environment = prepare(plant) if prepare else {}
 
-        result = make_script(stem, cold=True).run(plant, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+        result = make_script(stem, cold=True).run(plant, environment={**environment, "PYTHONPROFILEIMPORTTIME": "1"})
 
     # Each line of this report of Python's own ends in the name of a module that was imported.
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if "import time:" in line}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from bench.measure import most_in_flight
 from pam_scripts.core.entra import AppSecret, Login, Token, log_in
 from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.patience import utc_now
 from pam_scripts.core.roles import Credential, Publication
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotate_seeq_application_key import IN_KEY_VAULT
@@ -32,9 +30,9 @@ class Watched:
         return self._login.token(resource, system, action, tenant_id)
 
 
-def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, wired: Session) -> None:
     """Each set makes a version: what stands there already is left alone."""
-    store = mirror_of(plant, monkeypatch)
+    store = mirror_of(plant, login_of(plant, wired), wired)
     store.examine()
     plant.wire.rules.append(Rule(status(500), method="PUT", path=f"*{plant.id_name}", nth=1))
     publication = Publication(Credential("new id", Secret("new value")), "R-1", utc_now(), None)
@@ -48,33 +46,27 @@ def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, mo
     assert [2, 2] == [len(plant.key_vault.versions(VAULT, name)) for name in (plant.id_name, plant.password_name)]
 
 
-def mirror_of(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch, watch: Callable[[Login], Login] = lambda it: it
-) -> mirror.Mirror:
-    """Return the plant's mirror, wired to its vault. watch: what is put in the login's place."""
-    for name, value in plant.wire.environment().items():
-        monkeypatch.setenv(name, value)
-    names = {"key-id": plant.id_name, "key-password": plant.password_name}
-    session = Session(Deadline(60))
+def login_of(plant: Plant, session: Session) -> Login:
+    """Return the login of the plant's application."""
     app = AppSecret(plant.tenant_id, plant.azure_app.client_id, Secret(plant.azure_secret))
-    login = watch(log_in(app, plant.cloud.authorities[0], session))
+    return log_in(app, plant.cloud.authorities[0], session)
+
+
+def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.Mirror:
+    """Return the plant's mirror."""
+    names = {"key-id": plant.id_name, "key-password": plant.password_name}
     return mirror.Mirror(plant.vault_url, login, IN_KEY_VAULT, names, plant.application_id, session)
 
 
-def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, wired: Session) -> None:
     """The SDK's models break when two threads make their first ones; only the wire is shared out."""
-    logins: list[Watched] = []
-
-    def watch(login: Login) -> Login:
-        logins.append(Watched(login))
-        return logins[0]
-
-    store = mirror_of(plant, monkeypatch, watch)
+    login = Watched(login_of(plant, wired))
+    store = mirror_of(plant, login, wired)
     plant.wire.round_trip = 0.1
 
     assert plant.old_key_id == store.read().key_id
-    assert logins[0].held
-    assert all(logins[0].held)
+    assert login.held
+    assert all(login.held)
     assert not mirror.IN_THE_SDK.locked()
     reads = [one for one in plant.wire.log if one.host in plant.vault_url and one.status == 200]
     assert 2 == most_in_flight(reads, plant.wire.round_trip)

@@ -58,6 +58,7 @@ _NEXT_STEPS = {
     "AADSTS700016": "the Azure application is not in this tenant: check 'application_client_id' and 'tenant_id'",
     "AADSTS90002": "the Azure tenant does not exist: check 'tenant_id'",
 }
+_OTHER_TENANT = "check 'tenant_id': the service belongs to another tenant"
 _CREDENTIAL = "check the Azure credential: attached record, PAM configuration, or managed identity"
 
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
@@ -179,7 +180,7 @@ class Application:
                 action,
                 f"the application is of tenant {own}",
                 code=HTTPStatus.UNAUTHORIZED,
-                next_step="check 'tenant_id': the service belongs to another tenant",
+                next_step=_OTHER_TENANT,
             )
         with self._lock:
             token = self._made.get(resource)
@@ -280,16 +281,14 @@ class HostIdentity:
         foreign = "acquire tokens for tenant" in words
         # MSAL's way to say that the authority knows no such tenant.
         unknown = "Unable to get authority configuration" in words
-        next_step = _NEXT_STEPS.get(name, "")
-        if foreign or unknown:
-            next_step = "check 'tenant_id'" + (": the service belongs to another tenant" if foreign else "")
+        next_step = _OTHER_TENANT if foreign else "check 'tenant_id'" if unknown else _NEXT_STEPS.get(name, _CREDENTIAL)
         return ApiError(
             system,
             action,
             name or type(error).__name__,
             code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
             name=name,
-            next_step=next_step or _CREDENTIAL,
+            next_step=next_step,
         )
 
 

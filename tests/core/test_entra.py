@@ -149,14 +149,6 @@ def test_an_unknown_cloud_is_refused() -> None:
 VAULTS = "vault.azure.net"
 
 
-@pytest.fixture
-def wired(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """Return a session whose requests reach the plant's Entra."""
-    for name, value in plant.wire.environment().items():
-        monkeypatch.setenv(name, value)
-    return Session(Deadline(60))
-
-
 def as_application(plant: Plant, session: Session, **changes: str) -> Login:
     """Return the login of the plant's application."""
     given = {"tenant_id": plant.tenant_id, "client_id": plant.azure_app.client_id, **changes}
