@@ -222,9 +222,10 @@ def ask_for_token(  # noqa: PLR0913 - each is one fact of the login
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
-    # Entra's description is long, and only its code is certain to carry no value.
+    # Entra's description is long, and only its code is certain to carry no value; without one, the name of its error.
     match = re.search(r"AADSTS\d+", str(answer.get("error_description") or ""))
-    return (match[0] if match else str(answer.get("error") or "")), ""
+    match = match or re.fullmatch(r"\w{1,60}", str(answer.get("error") or ""))
+    return (match[0] if match else ""), ""
 
 
 class HostIdentity:

@@ -287,6 +287,18 @@ def test_of_a_refusal_the_code_is_told(  # noqa: PLR0913, PLR0917 - one case's f
         assert code == error.name
 
 
+def test_of_a_refusal_in_any_other_words_only_the_status_is_told(wired: Session, plant: Plant) -> None:
+    """What is not a name, such as a proxy's own words, could carry anything; the places to look at are named."""
+    plant.wire.rules.append(Rule(status(400)))
+
+    with pytest.raises(ApiError) as caught:
+        as_application(plant, wired).token(VAULTS, "key vault", "log in")
+
+    assert "key vault: log in: no token from Entra: 400 Bad Request" == caught.value.cause
+    assert "attached record, PAM configuration, or managed identity" in caught.value.next_step
+    assert not caught.value.transient
+
+
 def test_a_tenant_that_is_not_the_services_is_told(
     wired: Session, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
