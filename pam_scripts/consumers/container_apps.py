@@ -10,86 +10,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.core import entra, http
+from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
-from pam_scripts.core.fields import Field, Settings
-from pam_scripts.core.gateway import Job
-from pam_scripts.core.roles import Consumer
+from pam_scripts.core.fields import Field, Fields, Names, Text
+from pam_scripts.core.http import Session
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import ConsumerSpec
+from pam_scripts.logins import azure
+from pam_scripts.rotation.roles import Consumer
+from pam_scripts.rotation.shape import Shape
 
 SYSTEM = "container apps"
-HEALTH = "health"
+LABEL = "container_apps"
 
-FIELDS = (
-    Field("container_apps", "Azure Container Apps to restart, RESOURCE-GROUP/APP, several with commas"),
-    Field("health_urls", "addresses to poll until they answer 200, several with commas"),
+_GROUP = r"[\w.()-]{1,90}"
+_APP = r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
+
+APPS = Field(
+    LABEL,
+    "Azure Container Apps to restart, RESOURCE-GROUP/APP, several with commas",
+    Names(rf"{_GROUP}/{_APP}", "RESOURCE-GROUP/APP"),
+    prompt="RESOURCE-GROUP/APP of Azure Container Apps to restart, with commas; leave this for none",
+)
+SUBSCRIPTION_ID = Field(
+    "subscription_id",
+    "the Azure subscription of the container apps",
+    Text(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "a GUID"),
+    prompt="id of the Azure subscription of the container apps",
 )
 
-ADMIN_FIELDS = (Field("subscription_id", "the Azure subscription of the container apps"),)
+FIELDS: Fields = (APPS,)
+ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, SUBSCRIPTION_ID)
 
 RESTART = "Microsoft.App/containerApps/revisions/restart/action"
 GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTART} on it"
 
 _API = "2024-03-01"
 _PERMISSIONS_API = "2022-04-01"
-_GROUP = r"[\w.()-]{1,90}"
-_APP = r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
 # How often in a row an app must be seen well: the old replicas still are, when a restart has just begun.
 _LOOKS = 3
 
 
-def find(job: Job, settings: Settings, app: entra.AppSecret | None, session: http.Session) -> list[Consumer]:
-    """Return the consumers that a record names, apps first; raise BadInput for one that could not be."""
-    shown = job.user.shown
-    names = [name for part in re.split(r"[,\n]", settings.text("container_apps")) if (name := part.strip())]
-    urls = [url for part in re.split(r"[,\s]", settings.text("health_urls")) if (url := part.strip())]
-    for url in urls:
-        if not re.fullmatch(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?", url):
-            raise BadInput(
-                f"{shown}: field 'health_urls' has {url[:60]!r}",
-                next_step="enter addresses such as https://host/health",
-            )
-    for name in names:
-        if not re.fullmatch(rf"{_GROUP}/{_APP}", name):
-            raise BadInput(
-                f"{shown}: field 'container_apps' has {name[:60]!r}",
-                next_step="enter RESOURCE-GROUP/APP, several with commas",
-            )
-    consumers: list[Consumer] = []
-    if names:
-        cloud = entra.find_cloud(job)
-        manager = Manager(cloud, entra.log_in(app, cloud.authority, session), session)
-        subscription = _subscription(job)
-        for name in dict.fromkeys(names):
-            group, _, app_name = name.partition("/")
-            consumers.append(ContainerApp(manager, subscription, group, app_name))
-    return [*consumers, *(HealthPage(url, session) for url in dict.fromkeys(urls))]
+def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
+    """Return the apps that a record names; raise BadInput for one that could not be, or without a subscription."""
+    apps = APPS.read(job.user)
+    if not apps:
+        return ()
+    # An attached record comes first, then the PAM configuration.
+    subscription = SUBSCRIPTION_ID.first(job.sources)
+    if not subscription:
+        raise BadInput(
+            f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
+            next_step="enter it in the attached Azure record, or in the PAM configuration",
+        )
+    cloud, app = azure.find_cloud(job), azure.find_app(job, shape)
 
+    def build(name: str, session: Session) -> Consumer:
+        group, _, app_name = name.partition("/")
+        return ContainerApp(Manager(cloud, app, session), subscription, group, app_name)
 
-def _subscription(job: Job) -> str:
-    """Return the subscription id: from an attached record, then the PAM configuration."""
-    for record in job.sources:
-        if found := record.get("subscription_id"):
-            if re.fullmatch(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", found):
-                return found
-            raise BadInput(f"{record.shown}: field 'subscription_id' is {found[:60]!r}", next_step="it must be a GUID")
-    raise BadInput(
-        "no record has a field 'subscription_id', and 'container_apps' needs it",
-        next_step="enter it in the attached Azure record, or in the PAM configuration",
-    )
+    return [ConsumerSpec(partial(build, name), {cloud.manager: 1, cloud.authority: 1}) for name in apps]
 
 
 class Manager:
     """The wire: calls to Azure Resource Manager."""
 
-    def __init__(self, cloud: entra.Cloud, login: entra.Login, session: http.Session) -> None:
-        session.connect(f"https://{cloud.manager}")
+    def __init__(self, cloud: azure.Cloud, app: azure.AppSecret | None, session: Session) -> None:
         self._host = cloud.manager
-        self._login = login
+        self._login = azure.log_in(app, cloud.authority, session)
         self._session = session
 
     def call(self, method: str, path: str, action: str, api: str = _API) -> dict[str, Any]:
@@ -129,10 +123,8 @@ class Manager:
         return items
 
 
-class ContainerApp:
+class ContainerApp(Consumer):
     """One app: the revision that serves, or all active ones where several share its traffic."""
-
-    reloads = True
 
     def __init__(self, manager: Manager, subscription: str, group: str, app: str) -> None:
         self._manager = manager
@@ -204,53 +196,6 @@ class ContainerApp:
             return
         revisions = self._manager.pages(f"{self._path}/revisions", f"list the revisions of {self._app}")
         self._serving = [str(each.get("name")) for each in revisions if _properties(each).get("active")]
-
-
-class HealthPage:
-    """An address that says whether a consumer is well. Nothing is reloaded by it."""
-
-    reloads = False
-
-    def __init__(self, url: str, session: http.Session) -> None:
-        self._url = url
-        self._session = session
-
-    @property
-    def name(self) -> str:
-        """The address."""
-        return self._url
-
-    def examine(self) -> None:
-        """Nothing to look for: a consumer that is ill now may be so for want of the new credential."""
-
-    def missing_rights(self) -> list[str]:
-        """None: it is asked without a login."""
-        return []
-
-    def reload(self) -> None:
-        """Nothing to do."""
-
-    def trouble(self) -> str:
-        """GET it: well at 200, and at `Healthy` where it is JSON that has a status."""
-        action = f"GET {self._url}"
-        try:
-            answer = self._session.get(self._url, headers={"Accept": "application/json"})
-        except OSError as error:
-            return http.no_answer(HEALTH, action, error).cause
-        if answer.status_code != HTTPStatus.OK:
-            return f"it answers {http.phrase(answer.status_code)}"
-        status = _status(answer)
-        return "" if status.lower() in ("", "healthy") else f"its status is {status[:40]!r}"
-
-
-def _status(answer: Any) -> str:  # noqa: ANN401 - a requests.Response
-    try:
-        body = answer.json()
-    except ValueError:
-        return ""
-    if isinstance(body, dict):
-        body = body.get("status") or body.get("Status")
-    return body if isinstance(body, str) else ""
 
 
 def _trouble(name: str, revision: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""What every script shares: the order of a rotation, the Gateway's payload, time and errors."""
+"""What everything else stands on: fields, HTTP, time, errors. No vendor in here."""

@@ -36,6 +36,10 @@ class BadInput(PamScriptError):
     status: ClassVar[int] = 2
 
 
+class NoLogin(BadInput):
+    """No record has a credential that the script could act with: names where one is looked for."""
+
+
 class Refused(PamScriptError):
     """A system's state forbids the rotation: names what to grant or change. Nothing was changed."""
 

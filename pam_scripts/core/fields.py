@@ -1,4 +1,7 @@
-"""The fields of a Keeper record: a script's contract, and how its values are read.
+"""The fields of a Keeper record: what each is called, what it takes, and how its value is read.
+
+A field is written down once, as a `Field` in the module that reads it. Scripts, the audit, record
+templates and the reference pages all ask that one.
 
 Labels are compared without regard to case, blanks and underscores. A template's placeholder,
 words in angle brackets, counts as empty.
@@ -7,32 +10,196 @@ words in angle brackets, counts as empty.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret
 
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+FieldType: TypeAlias = Literal["text", "secret", "multiline", "login", "password"]
+"""Keeper's types of fields; `secret` and `password` are those whose value the vault hides."""
+
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+_LONGEST_SHOWN = 60
+
+
+class Takes(Protocol[T_co]):
+    """What a field takes."""
+
+    @property
+    def shape(self) -> str:
+        """The values that are taken, in words: `a whole number from 1 to 90`."""
+
+    def read(self, text: str) -> T_co:
+        """Return the value that a text stands for; raise ValueError with the part of it that is wrong.
+
+        An empty text is only read where the field has no default: it stands for none of what is taken.
+        """
 
 
 @dataclass(frozen=True)
-class Field:
+class Text:
+    """Text that matches a pattern as a whole; `shape` says in words what the pattern asks."""
+
+    pattern: str = r"(?s:.*)"
+    shape: str = "text"
+
+    def read(self, text: str) -> str:
+        """Return the text as it is."""
+        if text and not re.fullmatch(self.pattern, text):
+            raise ValueError(text)
+        return text
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number within bounds, both included."""
+
+    lowest: int
+    highest: int
+
+    @property
+    def shape(self) -> str:
+        """The bounds."""
+        return f"a whole number from {self.lowest} to {self.highest}"
+
+    def read(self, text: str) -> int:
+        """Return the number."""
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not self.lowest <= int(text) <= self.highest:
+            raise ValueError(text)
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`True` or `False`, in the words that people use for them."""
+
+    shape: str = "'True' or 'False'"
+
+    def read(self, text: str) -> bool:
+        """Return the truth value."""
+        word = text.lower()
+        if word not in _TRUE + _FALSE:
+            raise ValueError(text)
+        return word in _TRUE
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words, without regard to case; read as it is written here."""
+
+    words: tuple[str, ...]
+
+    @property
+    def shape(self) -> str:
+        """The words."""
+        return " or ".join(f"'{word}'" for word in self.words)
+
+    def read(self, text: str) -> str:
+        """Return the word."""
+        found = next((word for word in self.words if normalised(word) == normalised(text)), "")
+        if not found:
+            raise ValueError(text)
+        return found
+
+
+@dataclass(frozen=True)
+class Names:
+    """Several names with commas between them, each of which matches a pattern; a name that comes again counts once."""
+
+    pattern: str
+    each: str
+    separator: str = r"[,\n]"
+
+    @property
+    def shape(self) -> str:
+        """What each name must be."""
+        return f"{self.each}; several with commas"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Return the names in their order."""
+        names = [name for part in re.split(self.separator, text) if (name := part.strip())]
+        for name in names:
+            if not re.fullmatch(self.pattern, name):
+                raise ValueError(name)
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class HttpsAddress:
+    """Where a server is: https, a host, a port where it is another than 443. Read as https://HOST in small letters."""
+
+    shape: str = "https://HOST, without user name and path"
+    paths: tuple[str, ...] = ("",)
+
+    def read(self, text: str) -> str:
+        """Return the address without its path; `paths` are those that may stand behind it and mean nothing."""
+        if not text:
+            return ""
+        shown = text.rpartition("@")[2]
+        try:
+            parts = urlsplit(text)
+            is_server = parts.scheme == "https" and parts.hostname and not parts.username and (parts.port or 1)
+        except ValueError:
+            raise ValueError(shown) from None
+        if not is_server or parts.path.rstrip("/") not in self.paths or parts.query or parts.fragment:
+            raise ValueError(shown)
+        return f"https://{parts.netloc.lower()}"
+
+
+TEXT = Text()
+FLAG = Flag()
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
     """One labelled field of a record, as the contract has it.
 
-    type: the Keeper field type; `secret` is the one whose value the vault hides.
-    output: the script writes it. required: the script cannot run without it.
-    default: what an empty input field means.
+    meaning: what it says, for people. takes: what it may hold. default: what an empty input field
+    means. required: the script cannot run without it. output: the script writes it. prompt: what a
+    template asks a person to enter; without one that is the meaning. type: the Keeper field type.
     """
 
     label: str
     meaning: str
-    type: Literal["text", "secret", "multiline", "login", "password"] = "text"
-    output: bool = False
-    required: bool = False
+    takes: Takes[T]
     default: str = ""
+    required: bool = False
+    output: bool = False
+    prompt: str = ""
+    type: FieldType = "text"
+
+    def read(self, record: Record) -> T:
+        """Return the field's value in a record, its default where it is empty there.
+
+        Raises BadInput naming the record, the field and the way out.
+        """
+        value = record.get(self.label)
+        if not value and self.required:
+            raise BadInput(f"{record.shown}: field '{self.label}' is empty; enter {self.meaning}")
+        try:
+            return self.takes.read(value or self.default)
+        except ValueError as error:
+            raise self.bad(record, str(error)) from None
+
+    def first(self, records: Iterable[Record]) -> T | None:
+        """Return the value in the first of these records that has one, None where none has; raise as `read`."""
+        return next((self.read(record) for record in records if record.get(self.label)), None)
+
+    def bad(self, record: Record, value: str) -> BadInput:
+        """Return the error for a value that the field does not take."""
+        shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}..."
+        return BadInput(f"{record.shown}: field '{self.label}' is {shown!r}; it must be {self.takes.shape}")
+
+
+Fields: TypeAlias = Sequence[Field[Any]]
+"""Fields of different types, in the order in which a record has them."""
 
 
 def normalised(label: str) -> str:
@@ -94,56 +261,3 @@ class Record:
     def shown(self) -> str:
         """The record as messages name it."""
         return f"record '{self.title}' ({self.uid})"
-
-
-class Settings:
-    """The input fields of one record, read by the contract: defaults filled in, values checked.
-
-    Every reader raises BadInput naming the field and the way out.
-    """
-
-    def __init__(self, record: Record, contract: Iterable[Field]) -> None:
-        self._record = record
-        self._contract = {item.label: item for item in contract if not item.output}
-
-    def text(self, label: str, pattern: str = r"(?s:.*)", shape: str = "") -> str:
-        """Return the field's value; `shape` says in words what `pattern` asks of the whole value."""
-        value = self._record.get(label)
-        if not value:
-            if self._contract[label].required:
-                raise BadInput(f"{self._record.shown}: field '{label}' is empty; enter {self._contract[label].meaning}")
-            value = self._contract[label].default
-        if value and not re.fullmatch(pattern, value):
-            raise self.bad(label, value, shape)
-        return value
-
-    def flag(self, label: str) -> bool:
-        """Return the field's value as true or false."""
-        value = self.text(label).lower()
-        if value in _TRUE | _FALSE:
-            return value in _TRUE
-        raise self.bad(label, value, "'True' or 'False'")
-
-    def choice(self, label: str, *words: str) -> str:
-        """Return the field's value as one of these words."""
-        value = self.text(label).lower()
-        if value in words:
-            return value
-        raise self.bad(label, value, " or ".join(f"'{word}'" for word in words))
-
-    def number(self, label: str, lowest: int, highest: int) -> int:
-        """Return the field's value as a whole number within bounds."""
-        value = self.text(label)
-        shape = f"a whole number from {lowest} to {highest}"
-        if not re.fullmatch(r"\d{1,9}", value) or not lowest <= int(value) <= highest:
-            raise self.bad(label, value, shape)
-        return int(value)
-
-    def bad(self, label: str, value: str, shape: str) -> BadInput:
-        """Return the error for a value that is not what the field takes."""
-        return BadInput(f"{self._record.shown}: field '{label}' is {_short(value)!r}; it must be {shape}")
-
-
-def _short(value: str) -> str:
-    longest = 60
-    return value if len(value) <= longest else f"{value[:longest]}..."

@@ -26,8 +26,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError
-from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.times import utc_now
 
 _LONGEST_DETAIL = 200
 

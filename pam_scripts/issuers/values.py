@@ -1,4 +1,4 @@
-"""Values that no system issues: those that Keeper made, and those that are ours to make.
+"""Values that no system issues: those that Keeper made, and those that are ours to make, as an issuer.
 
 There is nothing to log in to and nothing to delete. Who accepts the value learns it from the
 stores; where Keeper has changed a system already, there is no way back.
@@ -11,77 +11,157 @@ import re
 import secrets
 import string
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pam_scripts.core import template
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.patience import utc_now
-from pam_scripts.core.roles import Credential, Key
+from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record
+from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import utc_now
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import IssuerSpec
+from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, Run
+from pam_scripts.rotation.shape import Shape, Target
 
+SURVEY = ""
+ADMIN_FIELDS: Fields = ()
 KEEPER = "keeper"
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
-# By name: what is made of a number, and the numbers that may be asked for.
+# By name: what is made of a number, and the numbers that may be asked for: at least 128 bits of randomness.
 _KINDS: dict[str, tuple[Callable[[int], str], int, int]] = {
     "hex": (secrets.token_hex, 16, 256),
-    "alnum": (lambda length: "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length)), 22, 512),
     "base64": (lambda length: base64.b64encode(secrets.token_bytes(length)).decode(), 16, 256),
+    "alnum": (lambda length: "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length)), 22, 512),
 }
 
-FORMATS = "`keeper` (as Keeper made it), `uuid`, `hex:24` and `base64:24` (random bytes), `alnum:32` (characters)"
+
+@dataclass(frozen=True)
+class ValueFormat:
+    """What a value is made of, `KIND` or `KIND:NUMBER`; read in small letters."""
+
+    shape: str = (
+        "`keeper` (as Keeper made it), `uuid`, `hex:NUMBER` or `base64:NUMBER` (16 to 256 random bytes), or "
+        "`alnum:NUMBER` (22 to 512 letters and digits)"
+    )
+
+    def read(self, text: str) -> str:
+        """Return the format."""
+        kind, _, number = text.lower().partition(":")
+        if kind in _KINDS and re.fullmatch(r"[0-9]{1,3}", number):
+            _, least, most = _KINDS[kind]
+            if least <= int(number) <= most:
+                return text.lower()
+        if text.lower() not in (KEEPER, "uuid"):
+            raise ValueError(text)
+        return text.lower()
+
+
+VALUE_FORMAT = Field("value_format", "what the value is made of", ValueFormat(), default=KEEPER)
+VALUE_TEMPLATE = Field(
+    "value_template",
+    "the text to store, with {password} (or {value}) and {login} in it; empty: the value",
+    TEXT,
+    prompt="text to store, with {password} and {login} in it; leave this for the value alone",
+)
+VALUE_QUOTING = Field(
+    "value_quoting",
+    "how the value is quoted in the template; empty: as the template looks",
+    Choice(("", *template.FORMS)),
+    prompt="sql, url, list or plain; leave this for what the template looks like",
+)
+
+FIELDS: Fields = (VALUE_FORMAT, VALUE_TEMPLATE, VALUE_QUOTING)
+
+VALUE = Field("value", "the value, where it was made here", TEXT, output=True, type="secret")
+OUTPUTS: Fields = (VALUE,)
+
+SHAPE = Shape(value_label=VALUE.label, value_part="value", owner_tag="keeper-record")
+
+
+STAND_IN = "Pw0"
+"""What stands in for a value that is not there: it has nothing in it that any form would refuse."""
+
+
+def from_keeper(record: Record) -> bool:
+    """Say whether it is Keeper that changes a record's value, in its system first: there is no way back then."""
+    return VALUE_FORMAT.read(record) == KEEPER
+
+
+def read(job: Job) -> IssuerSpec:
+    """Return what a record asks for; raise BadInput where that could not be, as far as it shows without the value."""
+    record = job.user
+    text, form = VALUE_TEMPLATE.read(record), VALUE_QUOTING.read(record)
+
+    def fill(value: str) -> str:
+        if not text:
+            return value
+        return template.fill(text, form, {"login": record.get("login"), "password": value, "value": value})
+
+    def build(run: Run, _session: Session) -> Issuer:
+        value = _value(job, run)
+        Secret(fill(value.reveal()))
+        # What Keeper made is in use already: a native rotation has changed the system before this runs.
+        return Value(value, record.shown, run.rotation_id, reversible=not from_keeper(record))
+
+    fill(STAND_IN)
+    # No system knows whose value it is, so that it is the record's own. Keeper's password stands in no field of ours.
+    shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record))
+    return IssuerSpec(target=Target(record.uid), shape=shape, build=build)
+
+
+def _value(job: Job, run: Run) -> Secret:
+    if not from_keeper(job.user):
+        return make(VALUE_FORMAT.read(job.user))
+    if not job.new_password and run.dry_run:
+        # Looking needs no value, and the vault has none on hand: what stands in for it is never stored.
+        return Secret(f"{STAND_IN}-{run.rotation_id}")
+    if not job.new_password:
+        raise BadInput(
+            "the payload's field 'newPassword' is empty, and 'value_format' is 'keeper'",
+            next_step="let Keeper rotate the password, or name a format for a value made here, such as alnum:32",
+        )
+    return job.new_password
 
 
 def make(value_format: str) -> Secret:
-    """Return a new value of a kind: `uuid`, `hex:24`, `base64:24`, `alnum:32`; raise BadInput for any other.
-
-    The numbers are bytes of randomness for hex and base64, characters for alnum; at least 128 bits.
-    """
+    """Return a new value of a format that `VALUE_FORMAT` takes, other than `keeper`."""
     if value_format == "uuid":
         return Secret(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
     kind, _, number = value_format.partition(":")
-    if kind in _KINDS and re.fullmatch(r"[0-9]{1,3}", number):
-        produce, least, most = _KINDS[kind]
-        if least <= int(number) <= most:
-            return Secret(produce(int(number)))
-        raise BadInput(f"field 'value_format' is {value_format!r}; {kind} takes a number from {least} to {most}")
-    raise BadInput(f"field 'value_format' is {value_format[:60]!r}", next_step=f"enter one of {FORMATS}")
+    return Secret(_KINDS[kind][0](int(number)))
 
 
-class Value:
+class Value(Issuer):
     """One value on its way to those who use it.
 
     reversible: the value before still works, since nobody but the stores knows of the new one.
     """
 
-    system = ""
-    noun = "value"
-    own_key_id = ""
-    proof = ""
-    settling = 0.0
-    logins_in_a_row = 1
-    lag = 0.0
-    deletions_at_once = 1
-
     def __init__(self, value: Secret, target: str, rotation_id: str, *, reversible: bool) -> None:
         self._value = value
         self._id = rotation_id
         self._made: list[Key] = []
-        self.target = target
-        self.reversible = reversible
-        self.ways_to_delete: Sequence[Callable[[Key], None]] = (self._forget,)
+        self._target = target
+        self._facts = Facts(system="", noun="value", reversible=reversible)
 
-    def connect(self) -> None:
-        """Nobody to log in to."""
+    @property
+    def facts(self) -> Facts:
+        """What is known of values beforehand."""
+        return self._facts
+
+    @property
+    def target(self) -> str:
+        """The record whose value it is."""
+        return self._target
 
     def list_keys(self) -> list[Key]:
         """Return the one value, once it is under way."""
         return list(self._made)
-
-    def missing_rights(self) -> list[str]:
-        """None: nobody is asked."""
-        return []
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Bring the value into the rotation, under the rotation's own id."""
@@ -89,11 +169,6 @@ class Value:
         self._made = [key]
         return key, Credential(self._id, self._value)
 
-    def log_in(self, credential: Credential) -> None:
-        """Nothing to log in to."""
-
-    def _forget(self, key: Key) -> None:
+    def delete_key(self, key: Key) -> None:
+        """Forget the value."""
         self._made = [made for made in self._made if made.id != key.id]
-
-    def act_as(self, credential: Credential) -> None:
-        """Nothing to log in to."""

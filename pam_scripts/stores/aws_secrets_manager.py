@@ -14,29 +14,51 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pam_scripts.core import http, roles
+from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
-from pam_scripts.core.fields import Field, Record, Settings
-from pam_scripts.core.gateway import Job
-from pam_scripts.core.roles import Copy, Credential, Publication
+from pam_scripts.core.fields import TEXT, Field, Fields, Text
 from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
+from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "aws secrets manager"
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
-FIELDS = (
-    Field("aws_secret_id", "name or ARN of a secret in AWS Secrets Manager; empty: no mirror there"),
-    Field("aws_region", "the region of that secret; empty: as its ARN or the PAM AWS configuration says"),
+LABEL = "aws_secret_id"
+SURVEY = ""
+
+SECRET_ID = Field(
+    LABEL,
+    "name or ARN of a secret in AWS Secrets Manager; empty: no mirror there",
+    Text(r"[\w/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"),
+    prompt="name or ARN of the secret in AWS Secrets Manager that mirrors it; leave this for none",
+)
+REGION = Field(
+    "aws_region",
+    "the region of that secret; empty: as its ARN or the PAM AWS configuration says",
+    Text(r"[a-z]{2}(?:-[a-z]+)+-\d", "a region such as eu-central-1"),
+    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
+)
+ACCESS_KEY_ID = Field(
+    "aws_access_key_id",
+    "access key id of the AWS identity that the script acts as",
+    TEXT,
+    prompt="access key id of the AWS identity",
+)
+SECRET_ACCESS_KEY = Field(
+    "aws_secret_access_key",
+    "that identity's secret access key",
+    TEXT,
+    prompt="secret access key of that identity",
+    type="secret",
 )
 
-ADMIN_FIELDS = (
-    Field("aws_access_key_id", "access key id of the AWS identity that the script acts as"),
-    Field("aws_secret_access_key", "that identity's secret access key", type="secret"),
-)
+ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY)
 
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
@@ -51,53 +73,44 @@ _NEXT_STEPS = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How one kind of credential stands in a secret.
-
-    id_field, value_field: the words for the two in its JSON; without them it is the value alone.
-    form: makes of the credential's value what is stored for it.
-    """
-
-    id_field: str = ""
-    value_field: str = ""
-    form: Callable[[str], str] = str
+def fields(_shape: Shape) -> Fields:
+    """Return the fields that ask for a mirror."""
+    return (SECRET_ID, REGION)
 
 
-def mirrors(job: Job, settings: Settings, layout: Layout, session: http.Session) -> list[roles.Mirror]:
+def read(job: Job, shape: Shape, _target: Target) -> Sequence[MirrorSpec]:
     """Return the mirror that a record's `aws_secret_id` asks for, none where it is empty.
 
     Credentials: an attached record with `aws_access_key_id` and `aws_secret_access_key`, then the PAM
-    AWS configuration, then what the host has (environment, instance role). Raises BadInput.
+    AWS configuration, then what the host has (environment, instance role). Raises BadInput for a secret or a
+    region that AWS could not have.
     """
-    secret_id, region = place_of(job, settings)
-    return [Mirror(Wire(region, *_keys(job), session), secret_id, layout)] if secret_id else []
-
-
-def place_of(job: Job, settings: Settings) -> tuple[str, str]:
-    """Return the secret that a record asks for and its region, both empty for none.
-
-    Raises BadInput for a secret or a region that AWS could not have.
-    """
-    secret_id = settings.text(
-        "aws_secret_id", r"[\w/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"
-    )
+    secret_id = SECRET_ID.read(job.user)
     if not secret_id:
-        return "", ""
-    configuration = job.configuration
+        return ()
     named = re.match(r"arn:[\w-]+:secretsmanager:([\w-]+):", secret_id)
-    region = settings.text("aws_region") or (named[1] if named else "")
-    region = region or (configuration.get("region_names").split()[:1] or [""] if configuration else [""])[0]
-    if not re.fullmatch(r"[a-z]{2}(?:-[a-z]+)+-\d", region):
-        raise settings.bad("aws_region", region, "a region such as eu-central-1")
-    return secret_id, region
+    configured = job.configuration.get("region_names").split() if job.configuration else []
+    region = REGION.read(job.user) or (named[1] if named else "") or "".join(configured[:1])
+    try:
+        REGION.takes.read(region or "none")
+    except ValueError:
+        raise REGION.bad(job.user, region) from None
+    key_id, secret = _keys(job)
+    # https://docs.aws.amazon.com/general/latest/gr/asm.html
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    hosts = {f"secretsmanager.{region}.{suffix}": 1}
+    return (
+        MirrorSpec(
+            secret_id,
+            lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, shape),
+            hosts,
+        ),
+    )
 
 
 def _keys(job: Job) -> tuple[str, Secret]:
     """Return the access key a job comes with; empty means the host's own identity."""
-    found: list[tuple[Record, str, str]] = [
-        (each, "aws_access_key_id", "aws_secret_access_key") for each in job.attached
-    ]
+    found = [(each, ACCESS_KEY_ID.label, SECRET_ACCESS_KEY.label) for each in job.attached]
     if job.configuration:
         found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
     for record, key_id, secret in found:
@@ -172,13 +185,13 @@ class _Body(io.BytesIO):
         yield self.read()
 
 
-class Mirror:
+class SecretMirror(Mirror):
     """One secret."""
 
-    def __init__(self, wire: Wire, secret_id: str, layout: Layout) -> None:
+    def __init__(self, wire: Wire, secret_id: str, shape: Shape) -> None:
         self._wire = wire
         self._id = secret_id
-        self._layout = layout
+        self._shape = shape
 
     @property
     def name(self) -> str:
@@ -192,13 +205,10 @@ class Mirror:
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secret's value once it holds this credential."""
-        layout, value = self._layout, credential.secret.reveal()
-        if layout.id_field:
-            return {self._id: json.dumps({layout.id_field: credential.key_id, layout.value_field: value})}
-        return {self._id: layout.form(value)}
-
-    def connect(self) -> None:
-        """Nothing to do: every request is signed for itself."""
+        shape, value = self._shape, credential.secret.reveal()
+        if shape.id_label:
+            return {self._id: json.dumps({shape.id_label: credential.key_id, shape.value_label: value})}
+        return {self._id: shape.form(value)}
 
     def examine(self) -> Copy:
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
@@ -223,7 +233,7 @@ class Mirror:
             return Copy({})
         text = found.get("SecretString") or ""
         if text in ("", _EMPTY):
-            return Copy({}, origin=found.get("VersionId"))
+            return Copy({}, restore_point=found.get("VersionId"))
         Secret(text)
         key_id = self._key_id(text)
         return Copy({self._id: text}, key_id, "" if key_id else "a value", found.get("VersionId"))
@@ -240,25 +250,20 @@ class Mirror:
         written, now = self.parts(publication.credential), self.read()
         if not now.holds(written):
             return
-        if before.origin:
+        if before.restore_point:
             self._ask(
                 "put the secret back",
                 "update_secret_version_stage",
                 VersionStage=CURRENT,
-                MoveToVersionId=before.origin,
-                RemoveFromVersionId=now.origin,
+                MoveToVersionId=before.restore_point,
+                RemoveFromVersionId=now.restore_point,
             )
         else:
             self._put(_EMPTY, f"{publication.rotation_id} put back")
         if self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
 
-    def outdated(self) -> Sequence[Any]:
-        """None: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself."""
-        return ()
-
-    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Nothing to do."""
+    # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -269,10 +274,10 @@ class Mirror:
 
     def _key_id(self, text: str) -> str:
         try:
-            held = json.loads(text) if self._layout.id_field else {}
+            held = json.loads(text) if self._shape.id_label else {}
         except ValueError:
             held = {}
-        return str(held.get(self._layout.id_field) or "") if isinstance(held, dict) else ""
+        return str(held.get(self._shape.id_label) or "") if isinstance(held, dict) else ""
 
     def _ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
         return self._wire.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)

@@ -1,19 +1,20 @@
-"""What all access keys have in common, and the access keys of an application."""
+"""What all of Seeq's access keys have in common: how they are read, how they log in, the ways to delete them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.core.errors import ApiError, Refused
-from pam_scripts.core.patience import iso, parse_iso
-from pam_scripts.core.roles import Credential, Key
+from pam_scripts.core.errors import ApiError
+from pam_scripts.core.fields import TEXT, Field, Fields
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import parse_iso
 from pam_scripts.issuers.seeq.server import SYSTEM, Server
+from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
+from pam_scripts.rotation.shape import Shape
 
 _RIGHT = "User and Group Administration"
 # How people read that capability, and how the API spells it (official client, seeq.base.seeq_names).
@@ -21,27 +22,32 @@ _RIGHT_NAMES = {"userandgroupadministration", "useradministrationcapability"}
 GRANT = f'the admin user must be an administrator or have the capability "{_RIGHT}"'
 
 
-class Keys:
-    """What all of Seeq's access keys have in common: how they log in, and the ways they are deleted."""
+KEY_ID = Field("access_key_id", "id of the key: a client's user name", TEXT, output=True)
+KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's password", TEXT, output=True, type="secret")
 
-    system = SYSTEM
-    noun = "access key"
-    settling = 10.0
-    logins_in_a_row = 1
-    proof = "the new key logs in"
-    reversible = True
-    lag = 0.0
+OUTPUTS: Fields = (KEY_ID, KEY_PASSWORD)
+
+FACTS = Facts(
+    system=SYSTEM,
+    noun="access key",
+    login_proof="the new key logs in",
+    activation_delay=10.0,
     # Few enough to leave a server room for the people who work on it.
-    deletions_at_once = 8
+    deletions_at_once=8,
+)
+
+
+class Keys(Issuer):
+    """What all of Seeq's access keys have in common: how they log in, and the ways they are deleted."""
 
     def __init__(self, server: Server, say: Callable[[str], None]) -> None:
         self._server = server
         self._say = say
-        self.ways_to_delete: Sequence[Callable[[Key], None]] = (
-            self._delete_by_key_id,
-            self._delete_by_item_id,
-            self._archive,
-        )
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of Seeq beforehand."""
+        return FACTS
 
     def connect(self) -> None:
         """POST /auth/login as the admin."""
@@ -74,81 +80,20 @@ class Keys:
         key = read_key(made, action)
         return key, Credential(key.id, password)
 
-    def _delete_by_key_id(self, key: Key) -> None:
+    def delete_key(self, key: Key) -> None:
+        """DELETE /accesskeys/{keyId}."""
         self._server.delete(f"/accesskeys/{quote(key.id, safe='')}", f"delete access key {key.id}")
+
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """By the item's id, and by archiving the item: which one a server takes is not written down."""
+        return (self._delete_by_item_id, self._archive)
 
     def _delete_by_item_id(self, key: Key) -> None:
         self._server.delete(f"/accesskeys/{quote(key.item_id, safe='')}", f"delete access key {key.id}")
 
     def _archive(self, key: Key) -> None:
         self._server.delete(f"/items/{quote(key.item_id, safe='')}", f"archive access key {key.id}")
-
-
-class ApplicationKeys(Keys):
-    """The access keys of one Seeq application."""
-
-    def __init__(self, server: Server, application_id: str, say: Callable[[str], None]) -> None:
-        super().__init__(server, say)
-        self._id = application_id
-        self._path = f"/applications/{quote(application_id, safe='')}"
-        self._name = ""
-
-    @property
-    def target(self) -> str:
-        """The application as messages name it."""
-        return f"application {self._id}" + (f" ({self._name})" if self._name else "")
-
-    @property
-    def own_key_id(self) -> str:
-        """What the script is logged in with, which may be an access key."""
-        return self._server.username
-
-    def list_keys(self) -> list[Key]:
-        """GET /applications/{id}: the keys that are not archived.
-
-        Raises Refused for an application whose keys cannot work: archived, or one that
-        authenticates through an identity provider.
-        """
-        action = f"read {self.target}"
-        try:
-            application = self._server.get(self._path, action)
-        except ApiError as error:
-            if error.code == HTTPStatus.NOT_FOUND and not self._name:
-                error.next_step = "check 'application_id'; the application may be archived, or not this user's to see"
-            elif error.code == HTTPStatus.FORBIDDEN:
-                error.next_step = GRANT
-            raise
-        listed = application.get("accessKeys") or []
-        if application.get("id") is None or not isinstance(listed, list):
-            raise ApiError(SYSTEM, action, "the answer is not an application; is a proxy in the way?")
-        first, self._name = not self._name, str(application.get("name") or self._id)
-        if first:
-            self._say(f"Retrieved application: {self._name} ({self._id})")
-        if application.get("isArchived"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it is archived",
-                next_step="restore it, or stop rotating it",
-            )
-        if application.get("oidcDirectoryId"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it authenticates through an identity provider (OIDC) and can have no access keys",
-                next_step="rotate its secret at the identity provider",
-            )
-        return [read_key(item, action) for item in listed if not item.get("isArchived")]
-
-    def missing_rights(self) -> list[str]:
-        """Say so where the admin may not make keys for applications."""
-        if self._may_administer_users():
-            return []
-        return [f"{self._server.username} may not make keys: {GRANT}"]
-
-    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
-        """POST /applications/{id}/generate-access-key; the answer carries the password, this once."""
-        body = {"label": label, "expiry": iso(expires_at) if expires_at else None}
-        return self._create(f"{self._path}/generate-access-key", f"create key for {self.target}", body)
-
-    def act_as(self, credential: Credential) -> None:
-        """Nothing to do: whoever makes an application's keys is not logged in with one of them."""
 
 
 def read_key(item: Mapping[str, Any], action: str) -> Key:
@@ -168,3 +113,18 @@ def read_key(item: Mapping[str, Any], action: str) -> Key:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
+
+
+def shape(prefix: str, owner_tag: str, expires_label: str = "") -> Shape:
+    """Return how an access key is laid out; see `Shape` for what the words mean."""
+    return Shape(
+        id_label=KEY_ID.label,
+        value_label=KEY_PASSWORD.label,
+        id_part="key-id",
+        value_part="key-password",
+        both_part="key",
+        prefix=prefix,
+        owner_tag=owner_tag,
+        expires_label=expires_label,
+        logs_in_by_id=True,
+    )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import Field, Record
-from pam_scripts.core.gateway import Job
+from pam_scripts.core.errors import ApiError, BadInput, NoLogin
+from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, Record
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import Job
 
 SYSTEM = "seeq"
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
@@ -41,43 +40,54 @@ class Login:
     username: str
     password: Secret
     directory: Directory | None = None
-    record_uid: str = ""
+    record_uid: str = field(default="", compare=False)
     remedy: str = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
 
 
-ADMIN_FIELDS = (
+_ADDRESS = HttpsAddress(paths=("", "/api"))
+
+SERVER_URL = Field(
+    "seeq_server_url",
+    "address of the Seeq server, https://host",
+    _ADDRESS,
+    prompt="https://HOST where it is not the one of the Seeq admin record",
+)
+
+ADMIN_FIELDS: Fields = (
     Field(
         "login",
         "a Seeq user who may make keys: an administrator or user administrator",
-        type="login",
+        TEXT,
         required=True,
+        prompt="login of a Seeq administrator",
+        type="login",
     ),
-    Field("password", "that user's password", type="password", required=True),
-    Field("seeq_server_url", "address of the Seeq server, https://host"),
-    Field("auth_provider_class", "class of the user's directory", default=SEEQ_DIRECTORY.provider_class),
-    Field("auth_provider_id", "id of the user's directory", default=SEEQ_DIRECTORY.provider_id),
+    Field("password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"),
+    replace(SERVER_URL, prompt="https://HOST of Seeq"),
+    Field("auth_provider_class", "class of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_class),
+    Field("auth_provider_id", "id of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_id),
 )
 
 
-def find_admin(job: Job, server_url: str, *, its_own: bool = False) -> tuple[str, Login]:
+def find_admin(job: Job, *, its_own: bool = False) -> tuple[str, Login]:
     """Return the server's address and the login that makes keys there.
 
     The login is the attached record that has `login` and `password`, else the PAM Configuration's
     custom fields; its_own: else the PAM User record's own present access key. The address is the
-    given one, else the one beside the login. Raises BadInput where there is no login, several that
-    cannot be told apart, or no usable address.
+    PAM User record's, else the one beside the login. Raises NoLogin where there is no login, or several that
+    cannot be told apart, and BadInput where there is no usable address.
     """
     candidates = [record for record in job.attached if record.has("login", "password")]
     if len(candidates) > 1:
         # Azure's admin record may carry a login too; the one that names a server is Seeq's.
-        candidates = [record for record in candidates if record.has("seeq_server_url")] or candidates
+        candidates = [record for record in candidates if record.has(SERVER_URL.label)] or candidates
     if len(candidates) > 1:
         candidates = [record for record in candidates if not record.has("tenant_id", "client_secret")] or candidates
     if len(candidates) > 1:
         titles = ", ".join(record.shown for record in candidates)
-        raise BadInput(
+        raise NoLogin(
             f"{len(candidates)} attached records have a login and a password: {titles}",
-            next_step="give the Seeq admin's record, and only that one, a field 'seeq_server_url'",
+            next_step=f"give the Seeq admin's record, and only that one, a field '{SERVER_URL.label}'",
         )
     configuration = job.configuration
     if candidates:
@@ -91,12 +101,19 @@ def find_admin(job: Job, server_url: str, *, its_own: bool = False) -> tuple[str
         remedy = "the record's own access key is not accepted: attach a record with a login that may make keys"
         login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid, remedy)
     else:
-        raise BadInput(
+        raise NoLogin(
             "no Seeq admin credential: no attached record has both 'login' and 'password'",
             next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
             "in the PAM configuration",
         )
-    return _address(server_url or source.get("seeq_server_url", "url"), source), login
+    # Keeper's own field for a website's address is what a record of type Login has.
+    address = SERVER_URL.first([job.user, source]) or replace(SERVER_URL, label="url").first([source])
+    if not address:
+        raise BadInput(
+            f"no Seeq server: field '{SERVER_URL.label}' is empty in the PAM User record and in {source.shown}",
+            next_step="enter https://HOST",
+        )
+    return address, login
 
 
 def _directory(record: Record) -> Directory | None:
@@ -108,30 +125,10 @@ def _directory(record: Record) -> Directory | None:
     )
 
 
-def _address(entered: str, source: Record) -> str:
-    if not entered:
-        raise BadInput(
-            f"no Seeq server: field 'seeq_server_url' is empty in the PAM User record and in {source.shown}",
-            next_step="enter https://HOST",
-        )
-    parts = urlsplit(entered)
-    try:
-        usable = parts.scheme == "https" and parts.hostname and not parts.username and (parts.port or 1)
-    except ValueError:
-        usable = False
-    if not usable or parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.fragment:
-        raise BadInput(
-            f"field 'seeq_server_url' is {entered.rpartition('@')[2]!r}",
-            next_step="it must be https://HOST, without user name and path",
-        )
-    return f"https://{parts.netloc.lower()}"
-
-
 class Server:
     """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
 
     def __init__(self, url: str, login: Login, session: Session, say: Callable[[str], None]) -> None:
-        session.connect(url)
         self.url = url
         self.username = login.username
         self._login = login

@@ -1,19 +1,57 @@
-"""The access keys of a user."""
+"""The access keys of a Seeq user that carry our label, as an issuer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pam_scripts.core.errors import ApiError, Refused
-from pam_scripts.core.patience import iso, parse_iso, utc_now
-from pam_scripts.core.roles import Credential, Key
-from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key
-from pam_scripts.issuers.seeq.server import SYSTEM, Login, Server
+from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.fields import FLAG, TEXT, Field, Fields, Number, Text
+from pam_scripts.core.times import iso, parse_iso, utc_now
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import IssuerSpec
+from pam_scripts.issuers.seeq import keys, server
+from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
+from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Server, find_admin
+from pam_scripts.rotation import labels
+from pam_scripts.rotation.roles import Credential, Key, Run
+from pam_scripts.rotation.shape import Target
+
+SURVEY = "pam_scripts.issuers.seeq.survey"
+ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
+OUTPUTS: Fields = keys.OUTPUTS
+# No `expires`: these keys have no end of their own.
+SHAPE = shape("seeq-user", "seeq-user-id")
+
+USERNAME = Field(
+    "username",
+    "the user whose key it is; empty: the record's login",
+    TEXT,
+    prompt="user name in Seeq where it is not the login of this record",
+)
+USER_ID = Field(
+    "user_id",
+    "the user's Seeq ID, where the name alone does not tell",
+    Text(r"[0-9A-Za-z-]{1,64}", "a Seeq ID: letters, digits, hyphens"),
+    prompt="Seeq ID of the user where the name alone does not tell",
+)
+KEY_LABEL = Field("key_label", "label of the keys that are ours to replace", TEXT, default="Keeper")
+DELETE_OTHER_LABELS = Field(
+    "delete_other_labels", "'True': also delete the user's keys with other labels", FLAG, default="False"
+)
+DAYS_BETWEEN_ROTATIONS = Field(
+    "days_between_rotations",
+    "for the warning that a key will be dead before its turn",
+    Number(1, 3650),
+    default="30",
+)
+
+FIELDS: Fields = (SERVER_URL, USERNAME, USER_ID, KEY_LABEL, DELETE_OTHER_LABELS, DAYS_BETWEEN_ROTATIONS)
 
 _PAGE = 100
 VALIDITY = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
@@ -21,6 +59,69 @@ VALIDITY = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/V
 _NOT_ALLOWED = (
     f"the server may have users' own access keys disabled (Authentication/AccessKey/Creation/Enabled); {GRANT}"
 )
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """The user whose keys a record asks for, and which of those are the record's to replace.
+
+    owner: UID of the Keeper record. username, user_id: one may be empty. every_label: keys of any label are.
+    own_login: the script is logged in with the record's own key, which will be replaced there.
+    """
+
+    owner: str
+    username: str
+    user_id: str
+    key_label: str
+    every_label: bool
+    days_between: int
+    own_login: bool
+
+    def includes(self, item: Mapping[str, Any]) -> bool:
+        """Say whether a key, as Seeq lists it, is this record's to replace."""
+        name, words = str(item.get("name") or ""), str(item.get("description") or "")
+        if self.every_label or labels.owner_in(name) == self.owner:
+            return True
+        # What another record's rotation has made is that record's, whatever its label.
+        return self.key_label in (name, words) and not labels.is_ours(name)
+
+
+def read(job: Job) -> IssuerSpec:
+    """Return what a record asks for; raise BadInput where that could not be."""
+    record = job.user
+    user_id = USER_ID.read(record)
+    username = USERNAME.read(record) or ("" if user_id else record.get("login"))
+    if not user_id and not username:
+        raise BadInput(f"{record.shown}: fields 'username' and 'user_id' and the login are empty; enter one of them")
+    # A user name has characters that a secret's name may not have.
+    target_id = user_id or re.sub(r"[^0-9A-Za-z]+", "-", username).strip("-")
+    if not target_id:
+        raise BadInput(
+            f"{record.shown}: the user name {username!r} has no letter or digit that a Key Vault name could take",
+            next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
+        )
+    url, login = find_admin(job, its_own=True)
+    keys_of = Ownership(
+        owner=record.uid,
+        username=username,
+        user_id=user_id,
+        key_label=KEY_LABEL.read(record),
+        every_label=DELETE_OTHER_LABELS.read(record),
+        days_between=DAYS_BETWEEN_ROTATIONS.read(record),
+        own_login=login.record_uid == record.uid,
+    )
+    host = urlsplit(url).netloc
+    return IssuerSpec(
+        target=Target(target_id, user_id or username),
+        shape=SHAPE,
+        build=lambda run, session: UserKeys(keys_of, Server(url, login, session, run.say), run),
+        hosts={host: 1},
+        server=host,
+        login_id="" if keys_of.own_login else login.username,
+        shares=keys_of.key_label.lower(),
+        group=(url, login),
+        details=keys_of,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,40 +154,21 @@ class UserKeys(Keys):
     https://support.seeq.com/kb/latest/cloud/working-with-access-keys
     """
 
-    def __init__(  # noqa: PLR0913 - each is one fact of the target
-        self,
-        server: Server,
-        say: Callable[[str], None],
-        warn: Callable[[str], None],
-        *,
-        username: str,
-        user_id: str,
-        owner: str,
-        key_label: str,
-        every_label: bool,
-        days_between: int,
-        own_login: bool,
-    ) -> None:
-        super().__init__(server, say)
-        self._warn = warn
-        self._username = username
-        self._user_id = user_id
-        self._owner = owner
-        self._key_label = key_label
-        self._every_label = every_label
-        self._days_between = days_between
-        self._own_login = own_login
+    def __init__(self, ownership: Ownership, server: Server, run: Run) -> None:
+        super().__init__(server, run.say)
+        self._ownership = ownership
+        self._run = run
         self._user: User | None = None
 
     @property
     def target(self) -> str:
         """The user as messages name it."""
-        return f"user {self._user.username if self._user else self._username or self._user_id or 'me'}"
+        return f"user {self._user.username if self._user else self._ownership.username or self._ownership.user_id}"
 
     @property
     def own_key_id(self) -> str:
         """The key that the script is logged in with, unless it is the record's own and will be replaced there."""
-        return "" if self._own_login else self._server.username
+        return "" if self._ownership.own_login else self._server.username
 
     def list_keys(self) -> list[Key]:
         """GET /accesskeys: the user's keys that carry our label and are not archived."""
@@ -96,8 +178,9 @@ class UserKeys(Keys):
             self._refuse_dead_keys(self._user)
         action = f"list access keys of {self.target}"
         items = self._pages(f"/accesskeys?userId={quote(self._user.id, safe='')}", "keys", action)
-        ours = [item for item in items if is_ours(item, self._owner, self._key_label, every_label=self._every_label)]
-        return [read_key(item, action) for item in ours if not item.get("isArchived")]
+        return [
+            read_key(item, action) for item in items if self._ownership.includes(item) and not item.get("isArchived")
+        ]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login may not make keys for this user, as far as the server tells."""
@@ -109,23 +192,23 @@ class UserKeys(Keys):
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
         """POST /accesskeys; the answer carries the password, this once."""
-        body = {"name": label, "description": self._key_label, "userId": self._user.id if self._user else ""}
+        body = {"name": label, "description": self._ownership.key_label, "userId": self._user.id if self._user else ""}
         return self._create("/accesskeys", f"create key for {self.target}", body, _NOT_ALLOWED)
 
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
-        if self._own_login:
+        if self._ownership.own_login:
             self._server.change_login(Login(credential.key_id, credential.secret))
 
     def _find_user(self) -> User:
         me = self._server.get("/users/me", "read the login's own user")
-        wanted = (self._username or "").lower()
-        if self._user_id and self._user_id.upper() != str(me.get("id")).upper():
-            return self._read_user(self._user_id)
-        if self._user_id or not wanted or wanted == str(me.get("username") or "").lower():
+        wanted = self._ownership.username.lower()
+        if self._ownership.user_id and self._ownership.user_id.upper() != str(me.get("id")).upper():
+            return self._read_user(self._ownership.user_id)
+        if self._ownership.user_id or not wanted or wanted == str(me.get("username") or "").lower():
             return read_user(me)
-        action = f"look for user {self._username}"
-        found = self._pages(f"/users?usernameSearch={quote(self._username, safe='')}", "users", action)
+        action = f"look for user {self._ownership.username}"
+        found = self._pages(f"/users?usernameSearch={quote(self._ownership.username, safe='')}", "users", action)
         exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
         if len(exact) == 1:
             return self._read_user(str(exact[0]["id"]))
@@ -147,10 +230,10 @@ class UserKeys(Keys):
         """Say before anything is made when keys of this user cannot work, or not until the next rotation."""
         if dead := why_dead(user, self.target):
             raise dead
-        if user.validity is not None and user.validity < self._days_between * 24 * 60:
-            self._warn(
+        if user.validity is not None and user.validity < self._ownership.days_between * 24 * 60:
+            self._run.warn(
                 f"access keys of {self.target} work for {user.lasting} only: the new key dies before the next rotation "
-                f"in {self._days_between} days, unless the user logs in; raise {VALIDITY}"
+                f"in {self._ownership.days_between} days, unless the user logs in; raise {VALIDITY}"
             )
 
     def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
@@ -168,15 +251,6 @@ class UserKeys(Keys):
             found += items
             if not items or not page.get("next"):
                 return found
-
-
-def is_ours(item: Mapping[str, Any], owner: str, key_label: str, *, every_label: bool) -> bool:
-    """Say whether a key, as Seeq lists it, is the Keeper record `owner`'s to replace."""
-    name, words = str(item.get("name") or ""), str(item.get("description") or "")
-    if every_label or name.startswith(f"keeper:{owner}:"):
-        return True
-    # What another record's rotation has made is that record's, whatever its label.
-    return key_label in (name, words) and not name.startswith("keeper:")
 
 
 def why_dead(user: User, target: str) -> Refused | None:

@@ -3,155 +3,107 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from pam_scripts.core import entra, http, roles
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import Field, Settings
-from pam_scripts.core.gateway import Job
+from pam_scripts.core.fields import FLAG, Field, Fields, Names, Text
+from pam_scripts.core.http import Session
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.logins import azure
+from pam_scripts.rotation.roles import Mirror
+from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "key vault"
+LABEL = "key_vault_name"
+SURVEY = "pam_scripts.stores.key_vault.survey"
+ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
 
-_VAULT_NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
+_NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
+_SUFFIXES = "|".join(re.escape(cloud.vault_suffix) for cloud in azure.CLOUDS.values())
+_VAULTS = Names(
+    rf"{_NAME}|https://{_NAME}\.(?i:{_SUFFIXES})/?",
+    "a vault's name (3 to 24 letters, digits and single hyphens) or its full address, "
+    f"https://NAME.{' or '.join(cloud.vault_suffix for cloud in azure.CLOUDS.values())}",
+)
 _SECRET_NAME = r"[0-9a-zA-Z-]{1,127}"  # noqa: S105 - the shape of a name
 
-
-@dataclass(frozen=True)
-class Layout:
-    """How one kind of credential is laid out in a vault.
-
-    value_part, id_part, both_part: what the secrets' names end in, and their `key-type` tag; empty
-    where there is no such secret. target_tag: the tag that names whose credential it is.
-    id_field, value_field: the words for the two in the combined secret's JSON. form: makes of the
-    credential's value what is stored for it.
-    """
-
-    value_part: str
-    target_tag: str
-    id_part: str = ""
-    both_part: str = ""
-    id_field: str = ""
-    value_field: str = ""
-    form: Callable[[str], str] = str
-
-
-@dataclass(frozen=True)
-class Target:
-    """Whose credential a mirror is of: the word for it in secrets' names, and in their tag where that differs."""
-
-    id: str
-    tag: str = ""
-
-
-VAULT_FIELD = Field(
-    "key_vault_name", "name of the Azure Key Vault, or its full https address; several with commas; empty: no mirror"
+VAULTS = Field(
+    LABEL,
+    "name of the Azure Key Vault, or its full https address; several with commas; empty: no mirror",
+    _VAULTS,
+    prompt="names of the Azure Key Vaults that mirror it, with commas; leave this for none",
+)
+COMBINED = Field("key_vault_combined", "'True': also one secret with both, as JSON", FLAG, default="False")
+SECRET_NAME = Field(
+    "secret_name",
+    "the secret's name in every Key Vault",
+    Text(_SECRET_NAME, "1 to 127 letters, digits and hyphens"),
+    prompt="name of the secret in every Key Vault",
 )
 
 
-def fields(prefix: str, names: str) -> tuple[Field, ...]:
-    """Return the fields that ask for a mirror. prefix: the default one; names: what the secrets are called."""
-    return (
-        VAULT_FIELD,
-        Field("secret_name_prefix", f"secrets are {names}", default=prefix),
-        Field("key_vault_combined", "'True': also one secret with both, as JSON", default="False"),
+def fields(shape: Shape) -> Fields:
+    """Return the fields that ask for a mirror: with names made of a prefix, or, for a value alone, one name."""
+    return (VAULTS, _prefix(shape), COMBINED) if shape.id_part else (VAULTS, SECRET_NAME)
+
+
+def _prefix(shape: Shape) -> Field[str]:
+    return Field(
+        "secret_name_prefix",
+        f"what the secrets' names begin with: PREFIX-TARGET-{shape.id_part} and PREFIX-TARGET-{shape.value_part}",
+        Text(r"[0-9a-zA-Z-]{1,100}", "letters, digits and hyphens"),
+        default=shape.prefix,
     )
 
 
-def mirrors(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
-    job: Job,
-    settings: Settings,
-    layout: Layout,
-    target: Target,
-    app: entra.AppSecret | None,
-    session: http.Session,
-) -> list[roles.Mirror]:
+def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     """Return the mirrors that a record's `key_vault_name` asks for, none where it is empty.
 
-    Raises BadInput for a vault or a prefix that Key Vault could not have.
+    Raises BadInput for a vault or a secret's name that Key Vault could not have, or a login that is none.
     """
-    tag = target.tag or target.id
-    return _mirrors(places_of(job, settings, layout, target), layout, tag, app, session)
+    vaults = VAULTS.read(job.user)
+    if not vaults:
+        return ()
+    names = _names(job, shape, target)
+    cloud, app = azure.find_cloud(job), azure.find_app(job, shape)
+    return [_spec(url, app, names, shape, target.mark) for url in dict.fromkeys(_url(name, cloud) for name in vaults)]
 
 
-def value_mirrors(
-    job: Job, settings: Settings, layout: Layout, app: entra.AppSecret | None, session: http.Session
-) -> list[roles.Mirror]:
-    """Return the mirrors of a value that stands alone: in every vault the one secret that `secret_name` names."""
-    return _mirrors(value_places_of(job, settings, layout), layout, job.user.uid, app, session)
+def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape: Shape, owner: str) -> MirrorSpec:
+    host = url.removeprefix("https://")
+    name, _, suffix = host.partition(".")
+    cloud = next(each for each in azure.CLOUDS.values() if each.vault_suffix == suffix)
+
+    def build(session: Session) -> Mirror:
+        # Imported here: the SDK is a fifth of a script's start-up, and a run without a mirror needs none of it.
+        from pam_scripts.stores.key_vault.mirror import VaultMirror  # noqa: PLC0415
+
+        return VaultMirror(url, azure.log_in(app, cloud.authority, session), shape, names, owner, session)
+
+    # The vault's secrets are read side by side.
+    return MirrorSpec(name, build, {host: len(names), cloud.authority: 1}, (url, cloud, app), names)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a record asks for a mirror: the vault's URL, whom to log in at, the secrets' names by part."""
-
-    url: str
-    authority: str
-    names: Mapping[str, str]
-
-    @property
-    def vault(self) -> str:
-        """The vault's name."""
-        return self.url.removeprefix("https://").partition(".")[0]
-
-
-def places_of(job: Job, settings: Settings, layout: Layout, target: Target) -> list[Place]:
-    """Return where a record asks for its mirrors; raise BadInput as `mirrors` does."""
-    stem = f"{settings.text('secret_name_prefix')}-{target.id}"
-    combined = [layout.both_part] if settings.flag("key_vault_combined") else []
-    names = {part: f"{stem}-{part}" for part in (*combined, layout.id_part, layout.value_part)}
-    return _places(job, settings, "secret_name_prefix", names)
-
-
-def value_places_of(job: Job, settings: Settings, layout: Layout) -> list[Place]:
-    """Return where a record asks for the mirrors of a value that stands alone; raise BadInput as `mirrors` does."""
-    name = settings.text("secret_name")
-    if settings.text("key_vault_name") and not name:
-        raise BadInput(f"{job.user.shown}: field 'secret_name' is empty; enter the secret's name in Key Vault")
-    return _places(job, settings, "secret_name", {layout.value_part: name})
-
-
-def _places(job: Job, settings: Settings, naming: str, names: Mapping[str, str]) -> list[Place]:
-    vaults = [name for part in settings.text("key_vault_name").split(",") if (name := part.strip())]
-    suffix = entra.find_cloud(job).vault_suffix if vaults else ""
-    found = dict.fromkeys(_vault(name, suffix) for name in vaults)
-    for made in names.values() if found else ():
-        if not re.fullmatch(_SECRET_NAME, made):
+def _names(job: Job, shape: Shape, target: Target) -> Mapping[str, str]:
+    """Return the secrets' names by part, in the order in which they are told."""
+    if not shape.id_part:
+        name = SECRET_NAME.read(job.user)
+        if not name:
+            raise BadInput(f"{job.user.shown}: field '{SECRET_NAME.label}' is empty; enter {SECRET_NAME.prompt}")
+        return {shape.value_part: name}
+    prefix = _prefix(shape)
+    both = (shape.both_part,) if COMBINED.read(job.user) else ()
+    names = {part: f"{prefix.read(job.user)}-{target.id}-{part}" for part in (*both, shape.id_part, shape.value_part)}
+    for name in names.values():
+        if not re.fullmatch(_SECRET_NAME, name):
             raise BadInput(
-                f"{job.user.shown}: field '{naming}' makes the secret name '{made[:140]}'",
+                f"{job.user.shown}: field '{prefix.label}' makes the secret name '{name[:140]}'",
                 next_step="a Key Vault name has 1 to 127 letters, digits and hyphens: change or shorten it",
             )
-    return [Place(url, authority, names) for url, authority in found]
+    return names
 
 
-def _mirrors(
-    places: Sequence[Place], layout: Layout, tag: str, app: entra.AppSecret | None, session: http.Session
-) -> list[roles.Mirror]:
-    if not places:
-        return []
-    for place in places:
-        # Its secrets are read side by side.
-        session.connect(place.url, len(place.names))
-    logins = {place.authority: entra.log_in(app, place.authority, session) for place in places}
-    # Imported while the connections are made: the SDK is a fifth of a script's start-up, and a run without a
-    # mirror needs none of it.
-    from pam_scripts.stores.key_vault.mirror import Mirror  # noqa: PLC0415
-
-    return [Mirror(place.url, logins[place.authority], layout, place.names, tag, session) for place in places]
-
-
-def _vault(name: str, suffix: str) -> tuple[str, str]:
-    """Return a vault's URL and its cloud's authority, for its name or its URL; raise BadInput for anything else."""
-    host = name.removeprefix("https://").rstrip("/").lower() if name.startswith("https://") else ""
-    if not host and re.fullmatch(_VAULT_NAME, name):
-        host = f"{name.lower()}.{suffix}"
-    label, _, suffix = host.partition(".")
-    cloud = next((cloud for cloud in entra.CLOUDS.values() if cloud.vault_suffix == suffix), None)
-    if cloud and re.fullmatch(_VAULT_NAME, label):
-        return f"https://{host}", cloud.authority
-    suffixes = " or ".join(cloud.vault_suffix for cloud in entra.CLOUDS.values())
-    raise BadInput(
-        f"field 'key_vault_name' is {name[:60]!r}",
-        next_step="enter the vault's name (3 to 24 letters, digits and single hyphens) "
-        f"or its full address, https://NAME.{suffixes}",
-    )
+def _url(name: str, cloud: azure.Cloud) -> str:
+    """Return a vault's URL, for its name in the credential's cloud or for its own address."""
+    return name.rstrip("/").lower() if name.startswith("https://") else f"https://{name.lower()}.{cloud.vault_suffix}"

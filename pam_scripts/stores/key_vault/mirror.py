@@ -27,13 +27,15 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import RequestsTransport
 from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
 
-from pam_scripts.core import entra, http
+from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, Refused
-from pam_scripts.core.patience import iso
-from pam_scripts.core.roles import Copy, Credential, Publication
+from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.together import side_by_side
-from pam_scripts.stores.key_vault import SYSTEM, Layout
+from pam_scripts.core.times import iso
+from pam_scripts.logins import azure
+from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
+from pam_scripts.rotation.shape import Shape
+from pam_scripts.stores.key_vault import SYSTEM
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -49,28 +51,28 @@ IN_THE_SDK = threading.Lock()
 Outdated: TypeAlias = tuple[str, SecretProperties]
 
 
-class Mirror:
+class VaultMirror(Mirror):
     """The secrets of one target in one vault."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
         self,
         url: str,
-        login: entra.Login,
-        layout: Layout,
+        login: azure.Login,
+        shape: Shape,
         names: Mapping[str, str],
-        target: str,
+        owner: str,
         session: http.Session,
     ) -> None:
         self._vault = url.removeprefix("https://").partition(".")[0]
         self._action = f"log in to {self._vault}"
-        self._client = _client(url, entra.ForSdk(login, SYSTEM, self._action), session)
+        self._client = _client(url, azure.ForSdk(login, SYSTEM, self._action), session)
         self._url = url
         self._login = login
         self._session = session
-        self._layout = layout
+        self._shape = shape
         # By part.
         self._names = dict(names)
-        self._target = target
+        self._owner = owner
         self._seen: set[str] = set()
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
@@ -87,47 +89,47 @@ class Mirror:
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secrets' values once the vault holds this credential."""
-        layout = self._layout
+        shape = self._shape
         key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
-            layout.both_part: json.dumps({layout.id_field: key_id, layout.value_field: secret}),
-            layout.id_part: key_id,
-            layout.value_part: layout.form(secret),
+            shape.both_part: json.dumps({shape.id_label: key_id, shape.value_label: secret}),
+            shape.id_part: key_id,
+            shape.value_part: shape.form(secret),
         }
         return {name: values[part] for part, name in self._names.items()}
 
     def connect(self) -> None:
         """Get a token, and meanwhile have the vault say whose tokens it takes, which the SDK asks it once."""
-        with side_by_side() as start:
-            start(partial(self._login.token, self._url.partition(".")[2], SYSTEM, self._action))
-            start(self._introduce)
+        with concurrently() as submit:
+            submit(partial(self._login.token, self._url.partition(".")[2], SYSTEM, self._action))
+            submit(self._ask_for_challenge)
 
     def examine(self) -> Copy:
         """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
         copy = self.read()
-        for name, secret in copy.origin.items():
-            other = (secret.properties.tags or {}).get(self._layout.target_tag) if secret else None
-            if other not in (None, self._target):
+        for name, secret in copy.restore_point.items():
+            other = (secret.properties.tags or {}).get(self._shape.owner_tag) if secret else None
+            if other not in (None, self._owner):
                 raise Refused(
-                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._target}",
+                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._owner}",
                     next_step="give one of the two records another name or prefix for its secrets",
                 )
-        with side_by_side() as start:
+        with concurrently() as submit:
             for name in self._names.values():
-                if not copy.origin[name]:
-                    start(partial(self._refuse_soft_deleted, name))
-        self._seen = {secret.properties.version for secret in copy.origin.values() if secret}
+                if not copy.restore_point[name]:
+                    submit(partial(self._refuse_soft_deleted, name))
+        self._seen = {secret.properties.version for secret in copy.restore_point.values() if secret}
         return copy
 
     def read(self) -> Copy:
         """Read the secrets."""
-        with side_by_side() as start:
-            reading = {name: start(partial(self._get, name)) for name in self._names.values()}
+        with concurrently() as submit:
+            reading = {name: submit(partial(self._get, name)) for name in self._names.values()}
         found = {name: secret.result() for name, secret in reading.items()}
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
-        Secret(parts.get(self._names[self._layout.value_part], ""))
+        Secret(parts.get(self._names[self._shape.value_part], ""))
         rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
-        named = self._names.get(self._layout.id_part)
+        named = self._names.get(self._shape.id_part)
         whole = all(found.values()) and len(rotations) == 1
         key_id = parts.get(named, "") if named and whole else ""
         return Copy(parts, key_id, "" if named or not parts else "a value", found)
@@ -137,10 +139,10 @@ class Mirror:
         wanted = self.parts(publication.credential)
         present = self.read().parts if self._tried else {}
         self._tried = True
-        with side_by_side() as start:
+        with concurrently() as submit:
             for part, name in self._names.items():
                 if present.get(name) != wanted[name]:
-                    start(partial(self._set, part, wanted[name], publication))
+                    submit(partial(self._set, part, wanted[name], publication))
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Set what stood there before again, as a new version, where this publication stands now.
@@ -154,20 +156,20 @@ class Mirror:
         written = self.parts(publication.credential)
         # Everything is read before anything is set: a pair is mixed only between its two sets.
         ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
-        previous = {name: self._set_since(name, publication) or before.origin[name] for name in ours}
-        with side_by_side() as start:
+        previous = {name: self._set_since(name, publication) or before.restore_point[name] for name in ours}
+        with concurrently() as submit:
             for name, present in ours.items():
                 if former := previous[name]:
-                    start(partial(self._set_again, name, former))
+                    submit(partial(self._set_again, name, former))
                 else:
-                    start(partial(self._disable, name, present.properties))
+                    submit(partial(self._disable, name, present.properties))
         if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def outdated(self) -> Sequence[Outdated]:
         """List the enabled versions."""
-        with side_by_side() as start:
-            found = {name: start(partial(self._versions, name)) for name in self._names.values()}
+        with concurrently() as submit:
+            found = {name: submit(partial(self._versions, name)) for name in self._names.values()}
         return [(name, version) for name, versions in found.items() for version in versions.result() if version.enabled]
 
     def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
@@ -176,16 +178,16 @@ class Mirror:
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
         """
-        with side_by_side() as start:
+        with concurrently() as submit:
             for name, version in outdated:
                 rotation = (version.tags or {}).get("rotation-id")
                 spared = rotation in kept or (kept and not rotation)
                 if not spared and _is_older(version, self._ours(name)):
-                    start(partial(self._disable, name, version))
+                    submit(partial(self._disable, name, version))
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _introduce(self) -> None:
+    def _ask_for_challenge(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
         with contextlib.suppress(Exception), IN_THE_SDK:
             _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
@@ -199,7 +201,7 @@ class Mirror:
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
         tags = {
-            self._layout.target_tag: self._target,
+            self._shape.owner_tag: self._owner,
             "key-type": part,
             **({"expiry": iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
@@ -212,7 +214,7 @@ class Mirror:
                     name,
                     value,
                     expires_on=publication.expires_at,
-                    content_type="application/json" if part == self._layout.both_part else "text/plain",
+                    content_type="application/json" if part == self._shape.both_part else "text/plain",
                     tags=tags,
                 ).properties
             ),

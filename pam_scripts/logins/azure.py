@@ -9,22 +9,22 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import Field, Record, normalised
+from pam_scripts.core.errors import ApiError
+from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
+from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import Job
+from pam_scripts.rotation.shape import Shape
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
     from azure.core.exceptions import ClientAuthenticationError
-
-    from pam_scripts.core.gateway import Job
-    from pam_scripts.core.http import Session
 
 
 @dataclass(frozen=True)
@@ -74,42 +74,55 @@ class AppSecret:
     tenant_id: str
     client_id: str
     secret: Secret
-    record_uid: str = ""
+    record_uid: str = field(default="", compare=False)
 
 
-ADMIN_FIELDS = (
-    Field("tenant_id", "the Entra tenant", required=True),
-    Field("application_client_id", "client id of the application that the script logs in as", required=True),
-    Field("client_secret", "that application's client secret", type="secret", required=True),
-    Field("azure_cloud", f"{', '.join(list(CLOUDS)[:-1])} or {list(CLOUDS)[-1]}", default="public"),
+_ID = Text(r"[0-9A-Za-z.-]{1,253}", "an id as the Azure portal shows it, without blanks")
+
+TENANT_ID = Field("tenant_id", "the Entra tenant", _ID, required=True, prompt="id of the Entra tenant")
+CLIENT_ID = Field(
+    "application_client_id",
+    "client id of the application that the script logs in as",
+    _ID,
+    required=True,
+    prompt="client id of the admin application",
+)
+CLIENT_SECRET = Field(
+    "client_secret",
+    "that application's client secret",
+    TEXT,
+    required=True,
+    prompt="client secret of the admin application",
+    type="secret",
+)
+AZURE_CLOUD = Field(
+    "azure_cloud", "which of Azure's clouds it is of, and its vaults", Choice(tuple(CLOUDS)), default="public"
 )
 
+ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD)
 
-def find_app(job: Job, *, its_own: bool = False) -> AppSecret | None:
+
+def find_app(job: Job, shape: Shape) -> AppSecret | None:
     """Return the Azure application a job comes with; None means the host's own identity.
 
-    The first that has all three fields: an attached record, then the PAM Azure Configuration.
-    its_own: the PAM User record itself may be the one, between the two: an application that rotates
-    its own secret.
+    The first that has all three fields: an attached record, then the PAM Azure Configuration. Between the two
+    comes the PAM User record itself where an application's client secret is what is rotated: an application
+    may rotate its own. Raises BadInput for an id that is none.
     """
-    labels = ("tenant_id", "application_client_id", "client_secret")
-    for record in [*job.attached, *([job.user] if its_own else [])]:
-        if record.has(*labels):
-            return _app(record, *labels)
+    rotates_itself = shape.value_label == CLIENT_SECRET.label
+    for record in [*job.attached, *([job.user] if rotates_itself else [])]:
+        if record.has(TENANT_ID.label, CLIENT_ID.label, CLIENT_SECRET.label):
+            return _app(record, CLIENT_ID)
+    # Keeper's own field of the configuration.
+    client_id = replace(CLIENT_ID, label="client_id")
     configuration = job.configuration
-    if configuration and configuration.has("tenant_id", "client_id", "client_secret"):
-        return _app(configuration, "tenant_id", "client_id", "client_secret")
+    if configuration and configuration.has(TENANT_ID.label, client_id.label, CLIENT_SECRET.label):
+        return _app(configuration, client_id)
     return None
 
 
-def _app(record: Record, tenant: str, client: str, secret: str) -> AppSecret:
-    for label in (tenant, client):
-        if not re.fullmatch(r"[0-9A-Za-z.-]{1,253}", record.get(label)):
-            raise BadInput(
-                f"{record.shown}: field '{label}' is {record.get(label)[:60]!r}",
-                next_step="it must be an id as the Azure portal shows it, without blanks",
-            )
-    return AppSecret(record.get(tenant), record.get(client), record.secret(secret), record.uid)
+def _app(record: Record, client_id: Field[str]) -> AppSecret:
+    return AppSecret(TENANT_ID.read(record), client_id.read(record), record.secret(CLIENT_SECRET.label), record.uid)
 
 
 def find_cloud(job: Job) -> Cloud:
@@ -117,14 +130,7 @@ def find_cloud(job: Job) -> Cloud:
 
     The PAM User record comes last: it is its own admin record where an application rotates itself.
     """
-    for record in job.sources:
-        if name := record.get("azure_cloud"):
-            if cloud := CLOUDS.get(normalised(name)):
-                return cloud
-            raise BadInput(
-                f"{record.shown}: field 'azure_cloud' is {name[:60]!r}", next_step=f"it must be {' or '.join(CLOUDS)}"
-            )
-    return CLOUDS["public"]
+    return CLOUDS[AZURE_CLOUD.first(job.sources) or AZURE_CLOUD.default]
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,6 @@ class Application:
     """An application that logs in with its client secret."""
 
     def __init__(self, app: AppSecret, authority: str, session: Session) -> None:
-        session.connect(f"https://{authority}")
         self._app = app
         self._authority = authority
         self._session = session

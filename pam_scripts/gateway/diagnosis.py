@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from pam_scripts import __version__
+import pam_scripts
 
 # What requirements.txt asks for, by the names that PyPI has for it.
 PACKAGES = ("keeper-secrets-manager-core", "requests", "azure-identity", "azure-keyvault-secrets")
@@ -22,7 +22,7 @@ PACKAGES = ("keeper-secrets-manager-core", "requests", "azure-identity", "azure-
 
 def tell(say: Callable[[str], None]) -> None:
     """Say in plain lines who runs this, with which interpreter, where, and which variables are set."""
-    say(f"Diagnosis by pam-scripts {__version__}: nothing else is done while 'diagnose' is 'True' in the record")
+    say(f"Diagnosis by pam-scripts {pam_scripts.__build__}: nothing else is done while 'diagnose' is 'True'")
     for name, found in surroundings().items():
         say(f"{name}: {found}")
 

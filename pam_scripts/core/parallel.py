@@ -13,16 +13,16 @@ T = TypeVar("T")
 AT_ONCE = 8
 
 
-class Start(Protocol):
-    """What a `with side_by_side()` gives: begins a call, and returns where its result will be."""
+class Submit(Protocol):
+    """What a `with concurrently()` gives: begins a call, and returns the future that will have its result."""
 
     def __call__(self, call: Callable[[], T]) -> Future[T]:
         """Begin a call."""
 
 
 @contextmanager
-def side_by_side(at_once: int = AT_ONCE) -> Iterator[Start]:
-    """Make the calls that are started within the `with` statement at the same time, so many at once.
+def concurrently(at_once: int = AT_ONCE) -> Iterator[Submit]:
+    """Make the calls that are submitted within the `with` statement at the same time, so many at once.
 
     Its end waits for all of them: whoever puts things back after a failure is alone again. Then the error
     of the first one that failed, in the order of starting, is raised.
@@ -30,11 +30,11 @@ def side_by_side(at_once: int = AT_ONCE) -> Iterator[Start]:
     futures: list[Future[object]] = []
     with ThreadPoolExecutor(at_once) as threads:
 
-        def start(call: Callable[[], T]) -> Future[T]:
+        def submit(call: Callable[[], T]) -> Future[T]:
             future = threads.submit(call)
             futures.append(future)  # type: ignore[arg-type]  # only ever asked for its error
             return future
 
-        yield start
+        yield submit
     for future in futures:
         future.result()

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from pam_scripts.core.errors import OldKeysAlive
-from pam_scripts.core.patience import iso
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso
 
 KEPT = 10
 """How many entries stay in a record, the newest first."""

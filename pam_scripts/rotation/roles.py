@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from pam_scripts.core.ops_log import Entry
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core import retry
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.errors import ApiError
 from pam_scripts.core.secret import Secret
+from pam_scripts.rotation import labels
+from pam_scripts.rotation.ops_log import Entry
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,16 @@ class Key:
     def expired(self, now: datetime) -> bool:
         """Say whether the key has come to its end and logs nobody in."""
         return self.expires_at is not None and self.expires_at <= now
+
+    @property
+    def owner(self) -> str:
+        """The UID of the Keeper record whose rotation made the key, empty for any other key."""
+        return labels.owner_in(self.label)
+
+    @property
+    def rotation_id(self) -> str:
+        """The id of the rotation that made the key, empty for any other key."""
+        return labels.rotation_in(self.label)
 
     @property
     def shown(self) -> str:
@@ -60,13 +75,13 @@ class Copy:
 
     parts: the store's own places for the credential, and the value in each that has one.
     shown: what messages say of it where the credential has no id.
-    origin: whatever the store itself needs to put this state back.
+    restore_point: whatever the store itself needs to put this state back.
     """
 
     parts: Mapping[str, str] = field(repr=False)
     key_id: str = ""
     shown: str = ""
-    origin: Any = field(default=None, repr=False)
+    restore_point: Any = field(default=None, repr=False)
 
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
@@ -77,74 +92,77 @@ class Copy:
         return any(self.parts.get(place) == value for place, value in parts.items())
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an issuer before it is asked.
+
+    system: its name, as messages begin. noun: what it calls its keys: `access key`, `client secret`.
+    login_proof: what a login proves, as messages say it: `the new key logs in`; empty where nobody can log in.
+    activation_delay: seconds that a new key may take until it logs in everywhere. logins_in_a_row: how many
+    logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
+    may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
+    a time. reversible: whether a new key can be taken back; where it cannot, a rotation only goes forward.
+    """
+
+    system: str
+    noun: str
+    login_proof: str = ""
+    activation_delay: float = 0.0
+    logins_in_a_row: int = 1
+    listing_delay: float = 0.0
+    deletions_at_once: int = 1
+    reversible: bool = True
+
+
 class Issuer(Protocol):
-    """Where keys are born and die.
+    """Where keys are born and die. The least one lists, creates and deletes; all else has a default.
 
     Every call raises ApiError where the system does not do or does not say, and Refused where its
     state forbids the rotation.
     """
 
     @property
-    def system(self) -> str:
-        """The system's name, as messages begin."""
-
-    @property
-    def noun(self) -> str:
-        """What the system calls its keys: `access key`, `client secret`."""
+    def facts(self) -> Facts:
+        """What is known of it beforehand."""
 
     @property
     def target(self) -> str:
         """Whose keys these are, as messages name it."""
 
     @property
-    def proof(self) -> str:
-        """What a login proves, as messages say it: `the new key logs in`; empty where nobody can log in."""
-
-    @property
-    def reversible(self) -> bool:
-        """Whether a new key can be undone. Where it cannot, a rotation only goes forward."""
-
-    @property
     def own_key_id(self) -> str:
         """The id of the key that this script itself is logged in with, empty where it is none."""
-
-    @property
-    def settling(self) -> float:
-        """Seconds that a new key may take until it logs in everywhere."""
-
-    @property
-    def logins_in_a_row(self) -> int:
-        """How many logins must succeed in a row before a new key counts as proven."""
-
-    @property
-    def lag(self) -> float:
-        """Seconds that a listing may be behind what was done."""
-
-    @property
-    def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
-        """The ways to delete a key, best first; whether one worked is judged by listing."""
-
-    @property
-    def deletions_at_once(self) -> int:
-        """How many deletions of one target's keys may be under way at a time."""
+        return ""
 
     def connect(self) -> None:
         """Log in as whoever makes the keys; looks at nothing yet."""
+        return None
 
     def list_keys(self) -> list[Key]:
         """Return every key that is not deleted, expired ones too."""
 
     def missing_rights(self) -> list[str]:
         """Return what must be granted before a rotation can work, as far as the system can tell."""
+        return []
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
-        """Make a key. An ApiError leaves open whether there is one now: look for its label."""
+        """Make a key, with an id that no key before it had. An ApiError leaves open whether there is one now."""
 
     def log_in(self, credential: Credential) -> None:
         """Log in with a credential, for real; raise ApiError where it is refused."""
+        return None
+
+    def delete_key(self, key: Key) -> None:
+        """Delete a key in the way that should work; whether it did is judged by listing."""
+
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """What to try, in this order, where a key is listed all the same."""
+        return ()
 
     def act_as(self, credential: Credential) -> None:
         """Make later calls with the new key, where those so far were made with one that is to be deleted."""
+        return None
 
 
 class Store(Protocol):
@@ -179,12 +197,15 @@ class Mirror(Store, Protocol):
 
     def connect(self) -> None:
         """Log in to the store; looks at nothing in it yet."""
+        return None
 
     def outdated(self) -> Sequence[Any]:
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
+        return ()
 
     def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
         """Lock away those of these versions that are older than ours, but those of the kept rotations (by id)."""
+        return None
 
 
 class Truth(Store, Protocol):
@@ -210,12 +231,14 @@ class Consumer(Protocol):
     @property
     def reloads(self) -> bool:
         """Whether there is anything to reload, or only somebody to ask."""
+        return True
 
     def examine(self) -> None:
         """Look for all that would make a reload fail."""
 
     def missing_rights(self) -> list[str]:
         """Return what must be granted before it can be reloaded, as far as its system can tell."""
+        return []
 
     def reload(self) -> None:
         """Make it read the credential anew; returns once that is under way. May be repeated."""
@@ -243,7 +266,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run of a script: its name, its time, its voice, its log, and whom it trusts beside the public CAs."""
+    """One run of a script: its id, its time, its voice, its log, and whom it trusts beside the public CAs."""
 
     rotation_id: str
     started: datetime
@@ -256,3 +279,91 @@ class Run:
 
     def __post_init__(self) -> None:
         self.entry.rotation_id, self.entry.started = self.rotation_id, self.started
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What does not change while one key is replaced: who takes part, what is to be done, and the run."""
+
+    issuer: Issuer
+    truth: Truth
+    mirrors: Sequence[Mirror]
+    plan: Plan
+    run: Run
+    consumers: Sequence[Consumer] = ()
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the issuer beforehand."""
+        return self.issuer.facts
+
+    @property
+    def stores(self) -> list[Store]:
+        """All stores, the truth first."""
+        return [self.truth, *self.mirrors]
+
+    @property
+    def label(self) -> str:
+        """The label of the key that this rotation makes."""
+        return labels.label(self.plan.owner, self.run.rotation_id)
+
+    @property
+    def shown_target(self) -> str:
+        """Whose key it is, and where, as the ops log names it."""
+        return f"{self.issuer.target} in {self.facts.system}" if self.facts.system else self.issuer.target
+
+    @property
+    def worth_another_try(self) -> Callable[[ApiError], bool]:
+        """Which errors of a store are worth another try: all of them, where there is no way back."""
+        return retry.transient if self.facts.reversible else retry.any_error
+
+    def retrying(self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient) -> T:
+        """Make a call within the run's time, as `retry.retrying` does."""
+        return retry.retrying(self.run.deadline, call, on)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What is to become of the keys that were there before: kept ones live on, doomed ones go."""
+
+    kept: Sequence[Key] = ()
+    doomed: Sequence[Key] = ()
+
+    @property
+    def kept_ids(self) -> set[str]:
+        """The ids of the kept ones."""
+        return {key.id for key in self.kept}
+
+    @property
+    def doomed_ids(self) -> set[str]:
+        """The ids of the doomed ones."""
+        return {key.id for key in self.doomed}
+
+
+@dataclass
+class Progress:
+    """What has happened so far: the one place that undoing reads.
+
+    before: what each store held, the truth first. keys: those that the issuer listed before creation.
+    key, publication: the new key, and what is published of it. outdated: the versions in each mirror that are
+    to be locked away. touched: stores that were written to. published: stores seen to hold the new key.
+    reloaded: consumers that may have read it. listed: the keys at the last look.
+    """
+
+    before: Sequence[Copy] = ()
+    keys: Sequence[Key] = ()
+    fate: Fate = field(default_factory=Fate)
+    key: Key | None = None
+    publication: Publication | None = None
+    outdated: Sequence[Sequence[Any]] = ()
+    touched: list[Store] = field(default_factory=list)
+    published: list[Store] = field(default_factory=list)
+    reloaded: list[Consumer] = field(default_factory=list)
+    listed: Sequence[Key] = ()
+
+    @property
+    def new(self) -> tuple[Key, Publication]:
+        """The new key and its publication, for the steps after creation."""
+        assert self.key  # noqa: S101 - the order: nothing that asks for it comes before `create`
+        assert self.publication  # noqa: S101 - the same
+        return self.key, self.publication

@@ -1,4 +1,4 @@
-"""Microsoft Entra: client secrets of an application registration, over Microsoft Graph.
+"""Microsoft Entra: client secrets of an application registration, over Microsoft Graph, as an issuer.
 
 https://learn.microsoft.com/graph/api/resources/application
 """
@@ -7,19 +7,57 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.core import entra, http
+from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.patience import iso, parse_iso
-from pam_scripts.core.roles import Credential, Key
+from pam_scripts.core.fields import TEXT, Field, Fields, Number, Text
+from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso, parse_iso
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.specs import IssuerSpec
+from pam_scripts.logins import azure
+from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
+from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "entra"
+SURVEY = "pam_scripts.issuers.azure_app_survey"
+ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
+
+APPLICATION_OBJECT_ID = Field(
+    "application_object_id",
+    "the application's object id, or its client id",
+    Text(r"[0-9A-Fa-f-]{36}", "an id such as 0fe1...: 36 characters"),
+    required=True,
+    prompt="object id or client id of the application",
+)
+EXPIRY_DAYS = Field("expiry_days", "life of the new secret, in days", Number(1, 730), default="365")
+SETTLING_SECONDS = Field(
+    "settling_seconds", "seconds that Entra may take to accept a new secret everywhere", Number(0, 600), default="90"
+)
+
+# The first, and the outputs, are labels of Keeper's own sample script.
+FIELDS: Fields = (APPLICATION_OBJECT_ID, EXPIRY_DAYS, SETTLING_SECONDS)
+
+SECRET_ID = Field("client_secret_id", "id of the client secret", TEXT, output=True)
+SECRET = Field("client_secret", "the client secret", TEXT, output=True, type="secret")
+OUTPUTS: Fields = (SECRET_ID, SECRET)
+
+SHAPE = Shape(
+    id_label=SECRET_ID.label,
+    value_label=SECRET.label,
+    id_part="secret-id",
+    value_part="secret",
+    both_part="credential",
+    prefix="azure-app",
+    owner_tag="entra-application-id",
+    expires_label="expires",
+)
 
 _OWNED = "Application.ReadWrite.OwnedBy"
 _ALL = "Application.ReadWrite.All"
@@ -27,13 +65,31 @@ _GRANT = f"grant the admin application {_OWNED} on Graph and make it an owner of
 _SELECTED = "id,appId,displayName,passwordCredentials"
 
 
+def read(job: Job) -> IssuerSpec:
+    """Return what a record asks for; raise BadInput where that could not be."""
+    cloud, app = azure.find_cloud(job), azure.find_app(job, SHAPE)
+    application_id = APPLICATION_OBJECT_ID.read(job.user)
+    settling_seconds = SETTLING_SECONDS.read(job.user)
+    return IssuerSpec(
+        target=Target(application_id),
+        shape=SHAPE,
+        build=lambda run, session: AppSecrets(
+            Graph(cloud, app, session), application_id, job.user.uid, settling_seconds, run.say
+        ),
+        hosts={cloud.graph: 1, cloud.authority: 1},
+        life=timedelta(days=EXPIRY_DAYS.read(job.user)),
+        server=cloud.graph,
+        group=(cloud, app),
+    )
+
+
 class Graph:
     """The wire: calls to Microsoft Graph as the admin application."""
 
-    def __init__(self, cloud: entra.Cloud, login: entra.Login, session: http.Session) -> None:
-        session.connect(f"https://{cloud.graph}")
+    def __init__(self, cloud: azure.Cloud, app: azure.AppSecret | None, session: Session) -> None:
         self.cloud = cloud
-        self._login = login
+        self.app = app
+        self._login = azure.log_in(app, cloud.authority, session)
         self._session = session
 
     def call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -70,46 +126,39 @@ class Graph:
 
     def log_in(self, tenant_id: str, client_id: str, secret: Secret, action: str) -> None:
         """Ask for a token with a client secret, for real, past every cache."""
-        app = entra.AppSecret(tenant_id, client_id, secret)
-        entra.ask_for_token(app, self.cloud.authority, self.cloud.graph, self._session, system=SYSTEM, action=action)
+        app = azure.AppSecret(tenant_id, client_id, secret)
+        azure.ask_for_token(app, self.cloud.authority, self.cloud.graph, self._session, system=SYSTEM, action=action)
 
 
-class AppSecrets:
+class AppSecrets(Issuer):
     """The client secrets of one application registration."""
 
-    system = SYSTEM
-    noun = "client secret"
-    # Replicas learn of a new secret one after the other: one login proves one of them.
-    logins_in_a_row = 3
-    proof = "the new secret logs in"
-    reversible = True
-    lag = 5.0
-    # Graph refuses a second change of one application while another is under way.
-    deletions_at_once = 1
-    own_key_id = ""
-
-    def __init__(  # noqa: PLR0913 - each is one fact of the target
-        self,
-        graph: Graph,
-        application_id: str,
-        *,
-        tenant_id: str,
-        admin_client_id: str,
-        rotates_itself: bool,
-        settling: float,
-        say: Callable[[str], None],
+    def __init__(
+        self, graph: Graph, application_id: str, owner: str, settling_seconds: float, say: Callable[[str], None]
     ) -> None:
-        self.settling = settling
         self._graph = graph
         self._id = application_id
-        self._tenant_id = tenant_id
-        self._admin_client_id = admin_client_id
-        self._rotates_itself = rotates_itself
+        self._owner = owner
+        self._settling_seconds = settling_seconds
         self._say = say
         self._path = ""
         self._client_id = ""
         self._name = ""
-        self.ways_to_delete: Sequence[Callable[[Key], None]] = (self._remove,)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of Entra beforehand."""
+        return Facts(
+            system=SYSTEM,
+            noun="client secret",
+            login_proof="the new secret logs in",
+            activation_delay=self._settling_seconds,
+            # Replicas learn of a new secret one after the other: one login proves one of them.
+            logins_in_a_row=3,
+            listing_delay=5.0,
+            # Graph refuses a second change of one application while another is under way.
+            deletions_at_once=1,
+        )
 
     @property
     def target(self) -> str:
@@ -158,12 +207,19 @@ class AppSecrets:
 
     def log_in(self, credential: Credential) -> None:
         """Ask for a token with the client secret."""
-        tenant_id = self._tenant_id or str(self._graph.claims().get("tid") or "")
+        app = self._graph.app
+        tenant_id = app.tenant_id if app else str(self._graph.claims().get("tid") or "")
         action = f"log in with client secret {credential.key_id}"
         self._graph.log_in(tenant_id, self._client_id, credential.secret, action)
 
-    def act_as(self, credential: Credential) -> None:
-        """Nothing to do: the token that the admin's secret gave outlives the secret."""
+    def delete_key(self, key: Key) -> None:
+        """POST removePassword.
+
+        https://learn.microsoft.com/graph/api/application-removepassword
+        """
+        self._graph.call("POST", f"{self._path}/removePassword", f"delete client secret {key.id}", {"keyId": key.id})
+
+    # Nothing to do in `act_as`: the token that the admin's secret gave outlives the secret.
 
     def _find(self, action: str) -> dict[str, Any]:
         known_as = {
@@ -194,8 +250,9 @@ class AppSecrets:
 
     def _refuse_to_lock_out(self) -> None:
         claims = self._graph.claims()
-        admin = self._admin_client_id or str(claims.get("appid") or claims.get("azp") or "")
-        if self._client_id.lower() == admin.lower() and not self._rotates_itself:
+        app = self._graph.app
+        admin = app.client_id if app else str(claims.get("appid") or claims.get("azp") or "")
+        if self._client_id.lower() == admin.lower() and not (app and app.record_uid == self._owner):
             raise BadInput(
                 f"{SYSTEM}: {self.target} is the very application that the script is logged in as, "
                 "and nobody would enter its new secret where that login comes from",
@@ -212,10 +269,6 @@ class AppSecrets:
             owners |= {str(owner.get("id")) for owner in page.get("value") or []}
             path = str(page.get("@odata.nextLink") or "")
         return owners
-
-    def _remove(self, key: Key) -> None:
-        # https://learn.microsoft.com/graph/api/application-removepassword
-        self._graph.call("POST", f"{self._path}/removePassword", f"delete client secret {key.id}", {"keyId": key.id})
 
 
 def read_key(item: Mapping[str, Any], action: str) -> Key:

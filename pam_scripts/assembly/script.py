@@ -1,0 +1,165 @@
+"""What a script is: an issuer and the words for its records; everything else follows from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+import pam_scripts
+from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, labels_left_out, present
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import TEXT, Field, Fields
+from pam_scripts.core.http import Session
+from pam_scripts.gateway import request
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.run import main
+from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
+from pam_scripts.rotation.order import rotate
+from pam_scripts.rotation.roles import Rotation, Run
+from pam_scripts.stores.keeper.configuration import Access
+from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT, RecordStore
+from pam_scripts.stores.keeper.records import fetch_job
+
+if TYPE_CHECKING:
+    from pam_scripts.assembly.kinds import IssuerKind, Kind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable."""
+
+    issuer: IssuerSpec | None
+    mirrors: Sequence[MirrorSpec]
+    consumers: Sequence[ConsumerSpec]
+    problems: Sequence[BadInput]
+
+    @property
+    def hosts(self) -> Mapping[str, int]:
+        """The hosts that will be asked, and how many connections at a time."""
+        specs: list[IssuerSpec | MirrorSpec | ConsumerSpec] = [*self.mirrors, *self.consumers]
+        hosts = [spec.hosts for spec in [*specs, *([self.issuer] if self.issuer else [])]]
+        return {host: max(each.get(host, 0) for each in hosts) for host in chain(*hosts)}
+
+
+@dataclass(frozen=True)
+class Script:
+    """One attachable script.
+
+    stem: the name of its module. title: what it does, in one line. issuer: who makes its keys. has_keys: whether
+    there are keys that a system lists, or only a value. record_title, login_prompt, admin_title: what its record
+    templates are called, and what they ask for as the login. identified_by: labels of which one, filled in, says
+    that a record is this script's. suggested_by: labels that say so even empty, in a PAM User record.
+    deadline_seconds: what a run may take by default.
+    """
+
+    stem: str
+    title: str
+    issuer: IssuerKind
+    record_title: str
+    login_prompt: str
+    admin_title: str
+    identified_by: Sequence[str]
+    suggested_by: Sequence[str]
+    deadline_seconds: int = 120
+    has_keys: bool = True
+
+    # -- its records ------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> Fields:
+        """The fields of the PAM User record that a person fills in."""
+        return (
+            *self.issuer.FIELDS,
+            *(field for kind in present(MIRRORS) for field in kind.fields(self.issuer.SHAPE)),
+            *(field for kind in present(CONSUMERS) for field in kind.FIELDS),
+            *(request.PLAN_FIELDS if self.has_keys else ()),
+            *request.run_fields(self.deadline_seconds),
+        )
+
+    @property
+    def outputs(self) -> Fields:
+        """The fields of the PAM User record that the script writes."""
+        label = self.issuer.SHAPE.expires_label
+        expires = (Field(label, "when the key ends, ISO 8601 in UTC", TEXT, output=True),) if label else ()
+        return (*self.issuer.OUTPUTS, *expires, ROTATED_AT, OPS_LOG)
+
+    @property
+    def admin_fields(self) -> Fields:
+        """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
+        if self.issuer.ADMIN_FIELDS:
+            return self.issuer.ADMIN_FIELDS
+        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        return list({field.label: field for kind in kinds for field in kind.ADMIN_FIELDS}.values())
+
+    def read(self, job: Job) -> Asked:
+        """Read all that a job's records say; what a run would refuse is among the problems. Nobody is asked."""
+        problems = [_left_out(job, label) for label in labels_left_out() if job.user.get(label)]
+
+        def attempt(read: Callable[[], T]) -> T | None:
+            try:
+                return read()
+            except BadInput as error:
+                if str(error) not in map(str, problems):
+                    problems.append(error)
+                return None
+
+        for field in self.inputs:
+            attempt(partial(field.read, job.user))
+        issuer = attempt(partial(self.issuer.read, job))
+        shape = issuer.shape if issuer else self.issuer.SHAPE
+        consumers = [attempt(partial(kind.read, job, shape)) or () for kind in present(CONSUMERS)]
+        mirrors = [attempt(partial(kind.read, job, shape, issuer.target)) or () for kind in present(MIRRORS) if issuer]
+        return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems)
+
+    # -- its runs ---------------------------------------------------------------------------------
+
+    def problems(self, job: Job) -> Sequence[BadInput]:
+        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
+        return self.read(job).problems
+
+    def seconds(self, job: Job) -> int:
+        """Return what the run may take: where consumers are waited for, and nothing else is set, so much longer."""
+        waits = any(job.user.get(kind.LABEL) for kind in CONSUMERS)
+        if job.user.get(request.DEADLINE_SECONDS.label):
+            return request.DEADLINE_SECONDS.read(job.user)
+        return self.deadline_seconds + (2 * request.HEALTH_SECONDS.read(job.user) if waits else 0)
+
+    def untouched(self, _job: Job) -> str:
+        """Say what state a run leaves that has touched nothing."""
+        return "nothing changed"
+
+    def work(self, job: Job, run: Run) -> None:
+        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+        asked = self.read(job)
+        assert asked.issuer  # noqa: S101 - a run begins with the problems, and there was none
+        session = Session(run.deadline, run.ca_bundle)
+        access = Access(session)
+        # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
+        for host, connections in asked.hosts.items():
+            session.connect(f"https://{host}", connections)
+        rotate(
+            Rotation(
+                issuer=asked.issuer.build(run, session),
+                mirrors=[spec.build(session) for spec in asked.mirrors],
+                truth=RecordStore(access.client(), job.user.uid, asked.issuer.shape, run.rotation_id),
+                consumers=[spec.build(session) for spec in asked.consumers],
+                plan=request.read_plan(job.user, asked.issuer.life, has_keys=self.has_keys),
+                run=run,
+            )
+        )
+
+    def main(self) -> int:
+        """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
+        return main(self, fetch_job)
+
+
+def _left_out(job: Job, label: str) -> BadInput:
+    return BadInput(
+        f"{job.user.shown}: field '{label}' asks for what this build, {pam_scripts.__build__}, was made without",
+        next_step="attach a build that has it, or empty the field",
+    )

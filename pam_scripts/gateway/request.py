@@ -1,0 +1,121 @@
+"""What is asked of a run beside its records: the fields that every record may carry, and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pam_scripts
+from pam_scripts.core.errors import NotCertain, OldKeysAlive
+from pam_scripts.core.fields import FLAG, TEXT, Choice, Field, Fields, Number, Record
+from pam_scripts.rotation.roles import Plan
+
+
+@dataclass(frozen=True)
+class PemFile:
+    """The path of a PEM file with certificates that this host's user may read."""
+
+    shape: str = "the path of a PEM file on the Gateway's host that its user may read"
+
+    def read(self, text: str) -> str:
+        """Return the path, once its certificates were read."""
+        try:
+            if text:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+        except (OSError, ssl.SSLError):
+            raise ValueError(text) from None
+        return text
+
+
+DRY_RUN = Field("dry_run", "'True': look at everything, report, change nothing", FLAG, default="False")
+DIAGNOSE = Field(
+    "diagnose", "'True': tell what the script sees of its host, and do nothing else", FLAG, default="False"
+)
+DEADLINE_SECONDS = Field(
+    "deadline_seconds",
+    "seconds that the whole run may take; the default grows by twice `health_seconds` where consumers are named",
+    Number(10, 3600),
+    default="120",
+)
+CA_BUNDLE = Field(
+    "ca_bundle",
+    "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones",
+    PemFile(),
+    prompt="path of a PEM file with the private CA of your servers; leave this for none",
+)
+HEALTH_SECONDS = Field(
+    "health_seconds", "seconds that consumers may take to be well again after a reload", Number(5, 1800), default="180"
+)
+ENVIRONMENT = Field(
+    "environment",
+    "where this credential is used, for the ops log: `dev`, `stage`, `production`",
+    TEXT,
+    prompt="dev, stage or production, for the ops log; leave this for none",
+)
+ROTATION_REASON = Field("rotation_reason", "why it is rotated, for the ops log", TEXT, default="routine rotation")
+LOG_FORMAT = Field(
+    "log_format",
+    "`json`: the last line on stdout sums the run up for a SIEM",
+    Choice(("text", "json")),
+    default="text",
+)
+KEEP_PREVIOUS_KEYS = Field(
+    "keep_previous_keys", "how many of the newest old keys stay alive", Number(0, 100), default="0"
+)
+TAKE_OVER = Field(
+    "take_over", "'True': also delete keys that another Keeper record's rotation made", FLAG, default="False"
+)
+
+PLAN_FIELDS: Fields = (KEEP_PREVIOUS_KEYS, TAKE_OVER)
+"""Fields of every script that replaces keys."""
+
+
+def run_fields(deadline_seconds: int) -> Fields:
+    """Return the fields that every script's record may carry. deadline_seconds: what a run may take by default."""
+    deadline = replace(DEADLINE_SECONDS, default=f"{deadline_seconds}")
+    return (DRY_RUN, DIAGNOSE, deadline, CA_BUNDLE, HEALTH_SECONDS, ENVIRONMENT, ROTATION_REASON, LOG_FORMAT)
+
+
+def read_plan(record: Record, life: timedelta | None, *, has_keys: bool) -> Plan:
+    """Return what the rotation of a PAM User record is to do. has_keys: whether there are keys to keep or delete."""
+    return Plan(
+        owner=record.uid,
+        life=life,
+        keep=KEEP_PREVIOUS_KEYS.read(record) if has_keys else 0,
+        take_over=TAKE_OVER.read(record) if has_keys else False,
+        health_seconds=HEALTH_SECONDS.read(record),
+    )
+
+
+def command_line(title: str) -> argparse.Namespace:
+    """Read the command line of an attachable script; ends the process where it cannot be read. title: what it does."""
+    parser = argparse.ArgumentParser(
+        description=title,
+        epilog="Without options it reads the Keeper Gateway's payload from standard input. "
+        "Exit status: 0 rotated and confirmed; 1 failed, nothing changed or all put back; 2 bad input, nothing "
+        f"touched; {OldKeysAlive.status} rotated, but old keys are still alive; {NotCertain.status} not certain, "
+        "a person must look.",
+    )
+    parser.add_argument("--version", action="version", version=pam_scripts.__build__)
+    parser.add_argument("--json-lines", action="store_true", help="sum the run up in JSON, on the last line of stdout")
+    parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
+    parser.add_argument("--record", metavar="UID", help="the PAM User record to check")
+    parser.add_argument(
+        "--credential",
+        metavar="UID",
+        action="append",
+        default=[],
+        help="a record attached to the script (default: those that the record's own script settings name)",
+    )
+    parser.add_argument(
+        "--configuration",
+        metavar="UID",
+        default="",
+        help="the PAM configuration (default: the only one shared to the application)",
+    )
+    arguments = parser.parse_args()
+    if arguments.check != bool(arguments.record):
+        parser.error("--check and --record UID go together")
+    return arguments

@@ -1,0 +1,154 @@
+"""One run of a script, as the Keeper Gateway starts it: its deadline, its signals, its exit status."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import pam_scripts
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
+from pam_scripts.core.times import utc_now
+from pam_scripts.gateway import request
+from pam_scripts.gateway.payload import Job, read_job
+from pam_scripts.gateway.voice import Voice, prepare_output
+from pam_scripts.rotation.ops_log import Entry
+from pam_scripts.rotation.roles import Run
+
+# Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
+_GRACE = 10.0
+
+# What fetching the records may take with `--check`: the record's own deadline is not known yet.
+_LOOKING_SECONDS = 60.0
+
+
+class Script(Protocol):
+    """What a run asks of a script."""
+
+    @property
+    def stem(self) -> str:
+        """Its name: that of its module."""
+
+    @property
+    def title(self) -> str:
+        """What it does, in one line."""
+
+    def problems(self, job: Job) -> Sequence[BadInput]:
+        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
+
+    def seconds(self, job: Job) -> int:
+        """Return what the run may take."""
+
+    def untouched(self, job: Job) -> str:
+        """Say what state a run leaves that has touched nothing: `nothing changed`."""
+
+    def work(self, job: Job, run: Run) -> None:
+        """Do the job; raise a PamScriptError where it is not done."""
+
+
+# Gets the records of a job through Secrets Manager, by the UIDs of the record, of attached records and of the
+# PAM configuration.
+Fetch = Callable[[Run, str, Sequence[str], str], Job]
+
+
+def main(script: Script, fetch: Fetch) -> int:
+    """Run a script as the Gateway does (a payload on standard input), or as an engineer (`--check`).
+
+    Returns the exit status: 0 only when all is done and confirmed.
+    """
+    prepare_output()
+    arguments = request.command_line(script.title)
+
+    def get_job(run: Run) -> Job:
+        if arguments.check:
+            return fetch(run, arguments.record, arguments.credential, arguments.configuration)
+        return read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
+
+    return carry_out(script, get_job, Voice(), check=arguments.check, json_line=arguments.json_lines)
+
+
+def carry_out(
+    script: Script, get_job: Callable[[Run], Job], voice: Voice, *, check: bool, json_line: bool = False
+) -> int:
+    """Do one job, and say how it ended; return the exit status.
+
+    check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
+    can ask for that too.
+    """
+    run = _run(script.stem, voice)
+    untouched = "nothing changed"
+    timer: threading.Timer | None = None
+    try:
+        job = get_job(run)
+        run.entry.record = job.user.uid
+        untouched = script.untouched(job)
+        if request.DIAGNOSE.read(job.user) and not check:
+            from pam_scripts.gateway import diagnosis  # noqa: PLC0415 - no rotation needs it
+
+            diagnosis.tell(voice.say)
+            return 0
+        json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
+        for problem in script.problems(job):
+            raise problem
+        run.entry.environment = request.ENVIRONMENT.read(job.user)
+        run.entry.reason = request.ROTATION_REASON.read(job.user)
+        run.deadline = Deadline(script.seconds(job))
+        run.dry_run = check or request.DRY_RUN.read(job.user)
+        run.ca_bundle = request.CA_BUNDLE.read(job.user)
+        timer = _end_in_time(run, voice)
+        script.work(job, run)
+    except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
+        error = failure if isinstance(failure, PamScriptError) else NotCertain(defect(failure))
+        # Whoever changes something says what state that left; where nobody did, nothing was.
+        if failure is error:
+            error.state = error.state or untouched
+        voice.fail(error)
+        run.entry.error, run.entry.status = str(error), error.status
+    finally:
+        if timer:
+            timer.cancel()
+    if json_line:
+        voice.say(run.entry.line())
+    return run.entry.status
+
+
+def _run(name: str, voice: Voice) -> Run:
+    started = utc_now()
+    rotation_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {socket.gethostname()}")
+    return Run(rotation_id, started, Deadline(_LOOKING_SECONDS), voice.say, voice.warn, entry=entry)
+
+
+def _end_in_time(run: Run, voice: Voice) -> threading.Timer:
+    """See to it that the run ends: in order when it is told to stop, and from outside where a call hangs.
+
+    Returns what ends it from outside, to be cancelled once the run is over.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        run.deadline.stop(f"stopped by {signal.Signals(number).name}")
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), stop)
+
+    def end() -> None:
+        voice.fail(
+            NotCertain(
+                f"a call still hangs {_GRACE:g} s after the run's time of {run.deadline.seconds:g} s",
+                state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
+                next_step="run the rotation again: it starts from whatever it finds",
+            )
+        )
+        os._exit(NotCertain.status)
+
+    timer = threading.Timer(run.deadline.seconds + _GRACE, end)
+    timer.daemon = True
+    timer.start()
+    return timer

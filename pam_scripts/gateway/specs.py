@@ -1,0 +1,58 @@
+"""What a record asks of each part of a rotation: read and checked, while nobody was asked yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pam_scripts.core.http import Session
+from pam_scripts.rotation.roles import Consumer, Issuer, Mirror, Run
+from pam_scripts.rotation.shape import Shape, Target
+
+
+@dataclass(frozen=True)
+class IssuerSpec:
+    """The keys that a record asks to have replaced.
+
+    target: whose they are, as the record says. shape: how the credential is laid out for this record. build: makes
+    the issuer. hosts: those that will be asked, and how many connections at a time. life: how long a new key is to
+    live, None where its issuer gives keys no end. server: the host of the system that issues them. login_id: what
+    the script logs in with, where that may be a key of the target that is not replaced with it. shares: what tells
+    records apart that rotate keys of the same target, in small letters; empty where none may. group: what those
+    targets have in common that an audit looks at together: server and login. details: what else that look goes by.
+    """
+
+    target: Target
+    shape: Shape
+    build: Callable[[Run, Session], Issuer]
+    hosts: Mapping[str, int] = field(default_factory=dict)
+    life: timedelta | None = None
+    server: str = ""
+    login_id: str = ""
+    shares: str = ""
+    group: Hashable = None
+    details: object = None
+
+
+@dataclass(frozen=True)
+class MirrorSpec:
+    """A mirror that a record asks for.
+
+    name: as messages name it. build: makes it. hosts: as IssuerSpec's. group: what those mirrors have in common
+    that an audit looks at together: address and login. secrets: the names of its secrets, by what they end in.
+    """
+
+    name: str
+    build: Callable[[Session], Mirror]
+    hosts: Mapping[str, int]
+    group: Hashable = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConsumerSpec:
+    """A consumer that a record asks to have reloaded: what makes it, and the hosts, as IssuerSpec's."""
+
+    build: Callable[[Session], Consumer]
+    hosts: Mapping[str, int] = field(default_factory=dict)

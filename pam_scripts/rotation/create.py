@@ -1,0 +1,80 @@
+"""Steps 2 and 3 of a rotation: make the key, and prove that it logs in."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pam_scripts.core.errors import ApiError, NotCertain
+from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.retry import busy
+from pam_scripts.core.times import iso
+from pam_scripts.rotation.delete import find_outdated
+from pam_scripts.rotation.roles import Credential, Key, Progress, Publication, Rotation
+
+# Seconds between a login with the new key and the next.
+_FIRST_PAUSE = 0.3
+
+
+def create(rotation: Rotation, progress: Progress) -> None:
+    """Create the key, labelled with this rotation; raise NotCertain where its id is that of a key before it."""
+    run, noun = rotation.run, rotation.facts.noun
+    expires_at = run.started + rotation.plan.life if rotation.plan.life else None
+
+    def create_or_look() -> tuple[Key, Credential]:
+        """Create; again only where the system declined for now, and a look shows that it did nothing."""
+        try:
+            return rotation.issuer.create_key(rotation.label, expires_at)
+        except ApiError as error:
+            if error.busy and labelled(rotation):
+                error.busy = False
+            raise
+
+    key, credential = rotation.retrying(create_or_look, on=busy)
+    progress.key = key
+    if key.id in {before.id for before in progress.keys}:
+        raise NotCertain(
+            f"{rotation.facts.system}: the new {noun} has the id {key.id} of one that was there before, so that "
+            "nobody can tell the two apart",
+        )
+    progress.publication = Publication(credential, run.rotation_id, run.started, expires_at)
+    run.entry.key = key.id
+    run.entry.next_due = f"before {iso(expires_at)}" if expires_at else "as scheduled; the key itself has no end"
+    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else ""))
+
+
+def labelled(rotation: Rotation) -> list[Key]:
+    """List the keys that carry this rotation's label."""
+    return [key for key in rotation.issuer.list_keys() if key.label == rotation.label]
+
+
+def verify(rotation: Rotation, progress: Progress) -> None:
+    """Log in with the new key; meanwhile see that the record is still ours, and which versions will be outdated."""
+    with concurrently() as submit:
+        submit(partial(_log_in, rotation, progress))
+        # Where there is no way back, all is written, whatever the record says.
+        if rotation.facts.reversible:
+            submit(partial(rotation.retrying, rotation.truth.check_claim))
+        outdated = [submit(partial(find_outdated, rotation, mirror)) for mirror in rotation.mirrors]
+    progress.outdated = [versions.result() for versions in outdated]
+
+
+def _log_in(rotation: Rotation, progress: Progress) -> None:
+    """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
+    facts, deadline = rotation.facts, rotation.run.deadline
+    settled = max(deadline.left() - facts.activation_delay, 0.0)
+    in_a_row, pause = 0, _FIRST_PAUSE
+    while True:
+        try:
+            rotation.issuer.log_in(progress.new[1].credential)
+            in_a_row, pause = in_a_row + 1, _FIRST_PAUSE
+            if in_a_row >= facts.logins_in_a_row:
+                break
+        except ApiError as error:
+            spare = deadline.left() - settled
+            if error.hopeless or spare <= 0 or (error.retry_after or 0.0) > spare:
+                raise
+            in_a_row, pause = 0, min(pause * 2, 5.0)
+            pause = min(max(pause, error.retry_after or 0.0), spare)
+        deadline.wait(pause)
+    if facts.login_proof:
+        rotation.run.say(f"Verified: {facts.login_proof}")

@@ -1,0 +1,167 @@
+"""Steps 7 and 8 of a rotation: delete the other keys, lock older versions away, and confirm. It only goes forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pam_scripts.core import retry
+from pam_scripts.core.errors import ApiError, NotCertain, OldKeysAlive, PamScriptError, defect
+from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.retry import any_error
+from pam_scripts.rotation.finish import finish
+from pam_scripts.rotation.look import count
+from pam_scripts.rotation.publish import put
+from pam_scripts.rotation.roles import Key, Mirror, Progress, Rotation
+
+
+def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive | None:
+    """Delete the doomed keys, then see each store hold ours and the list have ours and nothing else.
+
+    Returns the error for keys that are alive all the same. Raises NotCertain where the new key is not listed.
+    """
+    key, publication = progress.new
+    # A key made now is never among them, whatever its id.
+    doomed = [
+        item
+        for item in progress.listed
+        if item.id in progress.fate.doomed_ids and item.id != key.id and item.label != rotation.label
+    ]
+    kept = [item.rotation_id for item in progress.fate.kept if item.rotation_id]
+    with concurrently() as submit:
+        tried = submit(partial(try_to_delete, rotation, doomed))
+        for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
+            submit(partial(_retire, rotation, mirror, versions, kept))
+    with concurrently() as submit:
+        gone = submit(partial(see_gone, rotation, doomed, tried.result()))
+        for store in rotation.stores:
+            submit(partial(put, rotation, store, publication, on=any_error))
+    extra = _extra_keys(rotation, progress, gone.result())
+    _note(rotation, progress, extra)
+    if not extra:
+        return None
+    return OldKeysAlive(
+        f"{rotation.facts.system}: {count(len(extra), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
+        f"still alive: {', '.join(item.shown for item in extra)}",
+        state=f"the new {rotation.facts.noun} {key.id} is in place in every store",
+        next_step=f"delete them in {rotation.facts.system}, or run the rotation again",
+    )
+
+
+def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
+    """Log a failure after the first deletion, give the lease back; return the error that says what to look at."""
+    cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
+    doomed = ", ".join(item.id for item in progress.fate.doomed) or "none"
+    error = NotCertain(
+        cause,
+        state=f"the new {rotation.facts.noun} {progress.new[0].id} logs in and was stored everywhere, but "
+        f"the end was not confirmed; keys that may still be alive in {rotation.facts.system}: {doomed}",
+        next_step="look at the keys of the target and at the stores, or run the rotation again",
+    )
+    finish(rotation, error)
+    return error
+
+
+def try_to_delete(
+    rotation: Rotation, doomed: Iterable[Key], way: Callable[[Key], None] | None = None
+) -> dict[str, ApiError]:
+    """Try one way, the best unless another is given, on each of these keys; return what went wrong, by the key's id.
+
+    Several at a time, as many as the issuer bears; once it says that it is busy, the rest is not even sent.
+    """
+    declined: list[ApiError] = []
+
+    def attempt(key: Key) -> ApiError | None:
+        if declined:
+            return declined[0]
+        try:
+            (way or rotation.issuer.delete_key)(key)
+        except ApiError as error:
+            if error.busy:
+                declined.append(error)
+            return error
+        return None
+
+    with concurrently(rotation.facts.deletions_at_once) as submit:
+        ends = {key.id: submit(partial(attempt, key)) for key in doomed}
+    return {key_id: error for key_id, end in ends.items() if (error := end.result())}
+
+
+def see_gone(rotation: Rotation, doomed: Iterable[Key], errors: Mapping[str, ApiError]) -> list[Key]:
+    """Return the keys that are listed once these are gone, trying again and trying every way until they are.
+
+    The list is the judge, not the answers. Where the system was only busy, or its list is late, the same way is
+    tried again, after looking; otherwise the next way is. errors: what the best way met, by the key's id.
+    """
+    issuer, run, delay = rotation.issuer, rotation.run, rotation.facts.listing_delay
+    pending, ways, tries = list(doomed), [issuer.delete_key, *issuer.other_ways_to_delete], 0
+    while True:
+        listed = rotation.retrying(issuer.list_keys, any_error)
+        ids = {key.id for key in listed}
+        # Where lists are late, a refused deletion of a key that is not listed proves nothing.
+        left = [key for key in pending if key.id in ids or (delay and key.id in errors)]
+        if not left:
+            return listed
+        # What goes forward is not at its end: the waits begin anew.
+        tries = 0 if len(left) < len(pending) else tries
+        pending = left
+        again = delay > 0 or any(error.transient for error in errors.values())
+        waits = retry.WAITS[tries : tries + 1]
+        wait = max([*waits, *(error.retry_after or 0.0 for error in errors.values())], default=0.0)
+        if again and tries < len(retry.WAITS) and wait < run.deadline.left():
+            run.deadline.wait(wait)
+            tries += 1
+        else:
+            for error in list(errors.values())[:1]:
+                run.warn(error.cause)
+            ways, tries = ways[1:], 0
+            if not ways:
+                return listed
+        errors = try_to_delete(rotation, pending, ways[0])
+
+
+def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
+    """Return the versions that are to be locked away; a failure is worth a warning, since they log nobody in."""
+    try:
+        return rotation.retrying(mirror.outdated)
+    except ApiError as error:
+        rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
+        return ()
+
+
+def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+    """Lock dead credentials away; as with `find_outdated`, a failure is worth a warning."""
+    try:
+        rotation.retrying(partial(mirror.retire, outdated, kept))
+    except ApiError as error:
+        rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
+
+
+def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> list[Key]:
+    """Return every listed key that should not be there; raise where the new one is not.
+
+    Those that withstood deletion are known; any other is given a moment, for a list that is late, or a
+    rotation that is just stepping back. listed: the keys as they were just listed.
+    """
+    fate, deadline, key = progress.fate, rotation.run.deadline, progress.new[0]
+    for pause in (*retry.WAITS, None):
+        if key.id not in {item.id for item in listed} and not rotation.facts.listing_delay:
+            raise NotCertain(f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} is no longer listed")
+        extra = [item for item in listed if item.id not in {key.id, *fate.kept_ids}]
+        if {item.id for item in extra} <= fate.doomed_ids or pause is None or pause >= deadline.left():
+            break
+        deadline.wait(pause)
+        listed = rotation.retrying(rotation.issuer.list_keys, any_error)
+    return extra
+
+
+def _note(rotation: Rotation, progress: Progress, extra: Sequence[Key]) -> None:
+    entry, alive = rotation.run.entry, {item.id for item in extra}
+    deleted = [item for item in progress.fate.doomed if item.id not in alive]
+    for item in deleted:
+        rotation.run.say(f"Deleted {rotation.facts.noun}: {item.shown}")
+    entry.deleted = [item.id for item in deleted]
+    entry.kept = [item.id for item in progress.fate.kept]
+    entry.alive = sorted(alive)
+    entry.health = entry.health or rotation.facts.login_proof

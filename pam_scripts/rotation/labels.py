@@ -1,0 +1,30 @@
+"""Labels: how a key says which Keeper record it serves, and which rotation made it."""
+
+from __future__ import annotations
+
+import re
+
+_PREFIX = "keeper:"
+_LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
+
+
+def label(owner: str, rotation_id: str) -> str:
+    """Return the label of a key made by a rotation for the Keeper record with the UID `owner`."""
+    return f"{_PREFIX}{owner}:{rotation_id}"
+
+
+def owner_in(text: str) -> str:
+    """Return the UID of the Keeper record whose rotation made the key with this label, empty for any other label."""
+    match = _LABEL.fullmatch(text)
+    return match["owner"] if match else ""
+
+
+def rotation_in(text: str) -> str:
+    """Return the id of the rotation that made the key with this label, empty for any other label."""
+    match = _LABEL.fullmatch(text)
+    return match["rotation"] if match else ""
+
+
+def is_ours(text: str) -> bool:
+    """Say whether a label is one of this package's, whichever record it serves, and even where it was cut short."""
+    return text.startswith(_PREFIX)

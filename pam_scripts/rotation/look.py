@@ -1,0 +1,133 @@
+"""Step 1 of a rotation: look at everything, and find every reason to stop while that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+
+from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, Refused
+from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.times import iso, utc_now
+from pam_scripts.rotation.roles import Fate, Key, Progress, Rotation
+
+# A lease outlives its run by this much, for requests still under way and clocks that differ.
+LEASE_MARGIN = timedelta(seconds=60)
+
+
+@contextmanager
+def changing_nothing(rotation: Rotation) -> Iterator[None]:
+    """Let whatever goes wrong within say that nothing was changed, or, where there is no way back, who lacks what."""
+    try:
+        yield
+    except PamScriptError as error:
+        if rotation.facts.reversible or isinstance(error, BadInput):
+            error.state = error.state or "nothing changed"
+            raise
+        raise no_store_has_it(rotation, error) from error
+
+
+def no_store_has_it(rotation: Rotation, error: PamScriptError) -> NotCertain:
+    """Return the error for a run that ended before the first store, where the system has the new value already."""
+    return NotCertain(
+        error.cause,
+        state=f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet",
+        next_step=error.next_step,
+    )
+
+
+def look(rotation: Rotation, progress: Progress) -> None:
+    """Examine everything: what each store holds, the issuer's keys, the consumers; and decide which keys are to go.
+
+    Logging in depends on nothing, and goes beside the truth. What is seen of the others is seen after it: its
+    lease is had only if nobody changed it since, so that no other rotation can have changed that.
+    """
+    with concurrently() as submit:
+        truth = submit(partial(rotation.retrying, rotation.truth.examine))
+        submit(partial(rotation.retrying, rotation.issuer.connect))
+        for mirror in rotation.mirrors:
+            submit(partial(rotation.retrying, mirror.connect))
+    with concurrently() as submit:
+        others = [submit(partial(rotation.retrying, mirror.examine)) for mirror in rotation.mirrors]
+        for consumer in rotation.consumers:
+            submit(partial(rotation.retrying, consumer.examine))
+        listed = submit(partial(rotation.retrying, rotation.issuer.list_keys))
+    progress.before = [truth.result(), *(other.result() for other in others)]
+    progress.keys = listed.result()
+    _refuse_what_is_not_ours(rotation, progress)
+    progress.fate = _decide(rotation, progress)
+    _report(rotation, progress)
+
+
+def look_for_missing_rights(rotation: Rotation) -> None:
+    """Raise Refused naming every right that is missing, as far as the systems tell; the end of a dry run."""
+    missing = [f"{rotation.facts.system}: {right}" for right in rotation.retrying(rotation.issuer.missing_rights)]
+    for consumer in rotation.consumers:
+        missing += [f"{consumer.name}: {right}" for right in rotation.retrying(consumer.missing_rights)]
+    if missing:
+        raise Refused("; ".join(missing))
+    rotation.run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
+
+
+def take_lease(rotation: Rotation) -> None:
+    """Take the lease of the truth; raise Yielded where another rotation has it."""
+    run = rotation.run
+    until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
+    rotation.retrying(lambda: rotation.truth.claim(run.rotation_id, until))
+
+
+def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:
+    issuer, plan, noun = rotation.issuer, rotation.plan, rotation.facts.noun
+    for key in progress.keys:
+        if issuer.own_key_id and key.id == issuer.own_key_id:
+            raise BadInput(
+                f"{rotation.facts.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
+                "which this rotation deletes",
+                next_step="attach the credential of a user administrator instead",
+            )
+        if key.owner not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:
+            raise BadInput(
+                f"{rotation.facts.system}: {noun} {key.id} of {issuer.target} was made for the Keeper record "
+                f"{key.owner}; record {plan.owner} would delete it",
+                next_step="let one record rotate this target; to move it here for good set 'take_over' to 'True'",
+            )
+
+
+def _decide(rotation: Rotation, progress: Progress) -> Fate:
+    """Choose which previous keys live on: first what the stores hold, then the newest.
+
+    Never one that an interrupted rotation of this record left behind: made by it, held by no store,
+    and newer than what the stores hold, so that nobody was ever told of it.
+    """
+    keys, plan = progress.keys, rotation.plan
+    held = {copy.key_id for copy in progress.before} - {""}
+    published = max((key.created_at for key in keys if key.id in held), default=None)
+
+    def left_behind(key: Key) -> bool:
+        never_told = key.id not in held and (published is None or key.created_at > published)
+        return key.owner == plan.owner and never_told
+
+    candidates = [key for key in keys if not key.expired(utc_now()) and not left_behind(key)]
+    candidates.sort(key=lambda key: (key.id in held, key.created_at), reverse=True)
+    kept = candidates[: plan.keep]
+    return Fate(kept, [key for key in keys if key not in kept])
+
+
+def _report(rotation: Rotation, progress: Progress) -> None:
+    run, fate, has_keys = rotation.run, progress.fate, bool(rotation.facts.login_proof)
+    for store, copy in zip(rotation.stores, progress.before, strict=True):
+        nothing = f"no {'key' if has_keys else 'value'} yet"
+        held = copy.key_id or copy.shown or ("a mixed pair" if copy.parts else nothing)
+        run.say(f"{store.name} holds: {held}")
+    if has_keys:
+        run.say(f"Found {count(len(progress.keys), rotation.facts.noun)} of {rotation.issuer.target}")
+    for key in fate.kept:
+        run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
+    for key in fate.doomed:
+        run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
+
+
+def count(number: int, noun: str) -> str:
+    """Write so many of something: `1 key`, `2 keys`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,144 @@
+"""What becomes of a failure before the first deletion: everything is put back, and the new key deleted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pam_scripts.core.errors import NotCertain, PamScriptError, defect
+from pam_scripts.core.retry import any_error
+from pam_scripts.rotation.create import labelled
+from pam_scripts.rotation.delete import see_gone, try_to_delete
+from pam_scripts.rotation.finish import finish
+from pam_scripts.rotation.look import no_store_has_it
+from pam_scripts.rotation.reload import wait_for_health
+from pam_scripts.rotation.roles import Progress, Rotation
+
+
+def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
+    """Put everything back, log that, give the lease back; return the error that says how far that went."""
+    run = rotation.run
+    run.deadline.enter_reserve()
+    error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
+    if rotation.facts.reversible:
+        error = _put_back(rotation, progress, error)
+        run.entry.stored_in = []
+    else:
+        error = _explain_forward_only_failure(rotation, progress, error)
+    if error.status == PamScriptError.status:
+        run.entry.key = ""
+    finish(rotation, error)
+    return error
+
+
+def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:
+    """Say who holds what, where the system already has the new value and there is no way back."""
+    if progress.publication is None:
+        return no_store_has_it(rotation, error)
+    missing = [store.name for store in rotation.stores if store not in progress.published]
+    holding = ", ".join(store.name for store in progress.published)
+    return NotCertain(
+        error.cause,
+        state=f"the new {rotation.facts.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
+        + (f"it stands in {holding}; " if holding else "")
+        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it"),
+        next_step=error.next_step or "rotate again: every store then gets the next one",
+    )
+
+
+def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:
+    """Bring every store back, then the consumers, then delete the new key; return the error that says how far.
+
+    The key goes only once nobody can hold it: where a store cannot be put back or asked, or a consumer
+    not be reloaded, it stays alive.
+    """
+    run, noun = rotation.run, rotation.facts.noun
+    new_id = progress.key.id if progress.key else ""
+    if progress.publication and (dead := _died_since(rotation, progress)):
+        return NotCertain(
+            error.cause,
+            state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
+            f"the new {noun} {new_id} stays alive, wherever it was stored",
+            next_step="run the rotation again: it starts from whatever it finds",
+        )
+    stuck = []
+    for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
+        if store in progress.touched:
+            try:
+                rotation.retrying(partial(store.put_back, before, progress.publication), any_error)
+            except PamScriptError as reason:
+                stuck.append(store.name)
+                run.warn(f"{store.name} could not be put back: {reason.cause}")
+    ill: dict[str, str] = {}
+    if not stuck:
+        stuck, ill = _reload_again(rotation, progress)
+    if stuck and progress.publication:
+        return NotCertain(
+            error.cause,
+            state=f"{', '.join(stuck)} may hold the new {noun} {new_id}, which stays alive, as do all other keys; "
+            "every other store holds what it held before",
+            next_step="run the rotation again once they can be reached: it starts from whatever it finds",
+        )
+    alive = _delete_new_key(rotation, progress)
+    if alive:
+        return NotCertain(
+            error.cause,
+            state=f"all stores hold what they held before, but a new {noun} labelled '{rotation.label}' "
+            f"may be alive ({', '.join(sorted(alive))})",
+            next_step=f"delete it in {rotation.facts.system}, or run the rotation again: it deletes what it finds",
+        )
+    error.state = "nothing changed" if progress.publication is None else "all put back as it was"
+    if ill:
+        error.state += f", and reloaded again, but not well: {', '.join(ill)}"
+    return error
+
+
+def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
+    """Delete every key that this rotation made; return the ids (or the label) of those that may be alive.
+
+    A key whose id is that of one before it is left alone: it may be the only one alive.
+    """
+    before = {key.id for key in progress.keys}
+    try:
+        if progress.key is None:
+            rotation.run.deadline.wait(rotation.facts.listing_delay)
+        made = rotation.retrying(lambda: labelled(rotation), any_error)
+        if progress.key and progress.key.id not in {key.id for key in made}:
+            made.append(progress.key)
+        ours = [key for key in made if key.id not in before]
+        listed = see_gone(rotation, ours, try_to_delete(rotation, ours))
+        return {key.id for key in made} & {key.id for key in listed}
+    except PamScriptError as reason:
+        rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
+        return {rotation.label}
+
+
+def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], dict[str, str]]:
+    """Have the consumers read what was put back; return who could not be reloaded, and who is not well."""
+    run, stuck = rotation.run, []
+    for consumer in progress.reloaded:
+        try:
+            rotation.retrying(consumer.reload, any_error)
+            if consumer.reloads:
+                run.say(f"Reloading {consumer.name} with what was put back")
+        except PamScriptError as reason:
+            stuck.append(consumer.name)
+            run.warn(f"{consumer.name} could not be reloaded: {reason.cause}")
+    if stuck or not progress.reloaded:
+        return stuck, {}
+    try:
+        # Half of what is left: the new key is still to be deleted.
+        seconds = min(rotation.plan.health_seconds, run.deadline.left() / 2)
+        return [], wait_for_health(rotation, progress.reloaded, seconds)
+    except PamScriptError as reason:
+        run.warn(f"whether the consumers are well cannot be told: {reason.cause}")
+        return [], {}
+
+
+def _died_since(rotation: Rotation, progress: Progress) -> list[str]:
+    """Return the keys that stores held when they were examined, and that are deleted by now: not to be put back."""
+    try:
+        listed = {key.id for key in rotation.retrying(rotation.issuer.list_keys)}
+    except PamScriptError:
+        return []
+    held = {copy.key_id for copy in progress.before}
+    return [key.id for key in progress.keys if key.id in held and key.id not in listed]

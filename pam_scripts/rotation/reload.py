@@ -1,0 +1,56 @@
+"""Step 5 of a rotation: have the consumers read the credential anew, and wait until they are well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.rotation.roles import Consumer, Progress, Rotation
+
+# Seconds between one look at consumers that are not well yet and the next: a part of what they may take, this at most.
+HEALTH_PAUSE = 2.0
+_LOOKS = 60
+
+
+def reload(rotation: Rotation, progress: Progress) -> None:
+    """Reload every consumer, all at once, then wait until all are well; raise Refused naming those that are not."""
+    run = rotation.run
+    for consumer in rotation.consumers:
+        progress.reloaded.append(consumer)
+        try:
+            rotation.retrying(consumer.reload)
+        except ApiError as error:
+            # One that was refused goes on as it was, and cannot hold the new key.
+            if error.refused:
+                progress.reloaded.remove(consumer)
+            raise
+        if consumer.reloads:
+            run.entry.reloaded.append(consumer.name)
+            run.say(f"Reloading {consumer.name}")
+    ill = wait_for_health(rotation, rotation.consumers, rotation.plan.health_seconds)
+    run.entry.health = "no" if ill else "yes"
+    if ill:
+        raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
+
+
+def wait_for_health(rotation: Rotation, consumers: Sequence[Consumer], seconds: float) -> dict[str, str]:
+    """Wait until all are well, or the time is up; return the names of those that are not, and what is wrong."""
+    deadline = rotation.run.deadline
+    give_up, pause = deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS)
+    ill, waiting = {}, list(consumers)
+    while True:
+        for consumer in tuple(waiting):
+            try:
+                trouble = consumer.trouble()
+            except ApiError as error:
+                if not error.transient:
+                    raise
+                trouble = error.cause
+            ill[consumer.name] = trouble
+            if not trouble:
+                waiting.remove(consumer)
+                del ill[consumer.name]
+                rotation.run.say(f"Healthy: {consumer.name}")
+        if not waiting or deadline.left() - pause <= max(give_up, 0.0):
+            return ill
+        deadline.wait(pause)

@@ -1,0 +1,54 @@
+"""How a script's credential is laid out wherever it is kept: one `Shape` for the record and for every mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose credential it is.
+
+    id: the word for it in the names of secrets. tag: what marks a secret as this target's, the id where it is empty.
+    """
+
+    id: str
+    tag: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What marks a secret as this target's."""
+        return self.tag or self.id
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How one script's credential is laid out.
+
+    id_label, value_label: the record's fields for the two, and the words for them in a JSON object that holds
+    both; id_label is empty for a value that has no id. owner_tag: the name of the tag that says whose a secret is.
+    id_part, value_part, both_part: what the names of secrets end in where a mirror keeps the two apart, and where
+    it keeps both together. prefix: what those names begin with by default. expires_label: the record's field for
+    the key's end, empty where keys have none. value_in_record: whether the record holds the value, or only
+    mirrors do. logs_in_by_id: whether a client names the id when it logs in. form: makes of the value what mirrors
+    hold of it.
+    """
+
+    value_label: str
+    value_part: str
+    owner_tag: str
+    id_label: str = ""
+    id_part: str = ""
+    both_part: str = ""
+    prefix: str = ""
+    expires_label: str = ""
+    value_in_record: bool = True
+    logs_in_by_id: bool = False
+    form: Callable[[str], str] = str
+
+    @property
+    def record_labels(self) -> tuple[str, ...]:
+        """The record's fields that hold the credential."""
+        value = (self.value_label,) if self.value_in_record else ()
+        return ((self.id_label,) if self.id_label else ()) + value

@@ -1,0 +1,74 @@
+"""Keeper records as scripts see them, and the job that the Gateway would make of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Record
+from pam_scripts.core.http import Session
+from pam_scripts.core.retry import retrying
+from pam_scripts.gateway.payload import Job, job_from
+from pam_scripts.rotation.roles import Run
+from pam_scripts.stores.keeper import SYSTEM
+from pam_scripts.stores.keeper.configuration import Access
+
+
+def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a record as the Gateway's payload has it: label, or type where there is none, to value.
+
+    A key that comes again gets a number, several values stay a list, and the scripts themselves are left out.
+    """
+    flat: dict[str, Any] = {"uid": record.uid, "title": record.title or ""}
+    for item in [*(record.dict.get("fields") or []), *(record.dict.get("custom") or [])]:
+        if item.get("type") == "script":
+            continue
+        name = item.get("label") or item.get("type") or ""
+        key, number = name, 2
+        while key in flat:
+            key, number = f"{name}{number}", number + 1
+        values = item.get("value") or [""]
+        flat[key] = values[0] if len(values) == 1 else values
+    return flat
+
+
+def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -> Job:
+    """Put together what the Gateway would hand over for a record, from Secrets Manager alone.
+
+    attached: UIDs of attached records; where none is given, those that the record's script settings
+    name. configuration: UID of the PAM configuration; where none is given, the only one that is
+    shared to the application. Raises BadInput where a named record is not shared.
+    """
+    client = Access(Session(run.deadline)).client()
+    return job_among(retrying(run.deadline, lambda: client.fetch([])), uid, attached, configuration)
+
+
+def job_among(records: Mapping[str, Any], uid: str, attached: Sequence[str] = (), configuration: str = "") -> Job:
+    """Put a job together from records that were fetched before, by UID; as `fetch_job` does."""
+    if uid in records:
+        attached = attached or _script_credentials(records[uid])
+    if not configuration:
+        configurations = [other for other, record in records.items() if _is_configuration(record)]
+        configuration = configurations[0] if len(configurations) == 1 else ""
+    wanted = [item for item in (uid, configuration, *attached) if item]
+    missing = [item for item in wanted if item not in records]
+    if missing:
+        raise BadInput(
+            f"{SYSTEM}: not shared to the Gateway's application: {', '.join(missing)}",
+            next_step="share the folder to the application, or check the UID",
+        )
+    flat = [Record.from_flat(flatten(records[item])) for item in wanted]
+    return job_from(flat, user_uid=uid, configuration_uid=configuration)
+
+
+def _is_configuration(record: Any) -> bool:  # noqa: ANN401
+    return bool(re.fullmatch(r"pam\w*Configuration", record.type or ""))
+
+
+def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
+    """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
+    fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
+    scripts = [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]
+    return [uid for value in scripts for uid in value.get("recordRef") or []]
