@@ -1,3 +1,7 @@
 """Post-rotation scripts for Keeper: rotate keys, keep every copy of them true."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+# What is running: an attachable file puts the name of its build here before it imports anything else of the package,
+# the version and eight digits for what the file holds: 0.2.0+1a2b3c4d.
+__build__: str = __version__

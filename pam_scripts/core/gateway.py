@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TextIO
 
-from pam_scripts import __version__
+from pam_scripts import __build__
 from pam_scripts.core.errors import BadInput, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.fields import Field, Record, Settings
 from pam_scripts.core.ops_log import Entry
@@ -194,7 +194,7 @@ def _arguments(title: str) -> argparse.Namespace:
         f"touched; {OldKeysAlive.status} rotated, but old keys are still alive; {NotCertain.status} not certain, "
         "a person must look.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=__build__)
     parser.add_argument("--json-lines", action="store_true", help="sum the run up in JSON, on the last line of stdout")
     parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
     parser.add_argument("--record", metavar="UID", help="the PAM User record to check")
@@ -220,7 +220,7 @@ def _arguments(title: str) -> argparse.Namespace:
 def _run(name: str, voice: Voice) -> Run:
     started = utc_now()
     rotation_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    entry = Entry(script=name, rotated_by=f"pam-scripts {__version__} on {socket.gethostname()}")
+    entry = Entry(script=name, rotated_by=f"pam-scripts {__build__} on {socket.gethostname()}")
     return Run(rotation_id, started, Deadline(_LOOKING_SECONDS), voice.say, voice.warn, entry=entry)
 
 
