@@ -32,8 +32,9 @@ lint: $(DEV)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
 bundle: $(DEV)
-	@$(RUN) -m tools.bundle
+	@$(RUN) -m tools.bundle $(if $(strip $(WITH)),--with='$(strip $(WITH))')
 
 clean:
 	rm -rf .venv .venv-runtime dist .mypy_cache .ruff_cache .hypothesis

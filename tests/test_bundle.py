@@ -1,22 +1,27 @@
-"""The attachable files: what stands in them, and how they run as the Gateway runs them."""
+"""The attachable files: what stands in them, what can be left out, and how they run as the Gateway runs them."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tools.bundle import BundleError, build, bundle, scripts
+from tools.bundle import BundleError, UnknownChoice, build, bundle, kinds, lines_of_code, main, scripts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = scripts(REPOSITORY)
+
+# Every mirror and consumer alone, none of them, and all.
+CHOICES = [None, "none", *(kind.word for kind in kinds(REPOSITORY))]
 
 SOURCES = {
     "requirements.txt": "# Runtime.\nrequests>=2,<3\nazure-identity>=1.2,<2\nazure-keyvault-secrets>=4,<5\n",
@@ -56,19 +61,63 @@ SOURCES = {
     ),
 }
 
+# A registry, with a store that is a package and needs an SDK, one that is a module and needs a helper, and a consumer.
+REGISTRY = {
+    "assembly__init": "",
+    "assembly__registry": (
+        "from __future__ import annotations\n\n"
+        "from pam_scripts.consumers import bell\n"
+        "from pam_scripts.stores import cupboard as big, drawer\n\n"
+        "MIRRORS: tuple[object, ...] = (drawer, big)\n"
+        "CONSUMERS = (bell,)\n"
+    ),
+    "stores__cupboard__init": (
+        '"""A cupboard."""\n\n'
+        "from pam_scripts.stores.cupboard import locks\n\n"
+        'LABEL = "cupboard_name"\n'
+        "LOCK = locks.LOCK\n"
+    ),
+    "stores__cupboard__locks": (
+        '"""Locks."""\n\nLOCK = "lock"\n\n\ndef ask():\n    from azure.keyvault.secrets import SecretClient\n'
+    ),
+    "stores__drawer": '"""A drawer."""\n\nfrom pam_scripts.core import felt, words\n\nLABEL: str = "drawer_name"\n',
+    "core__felt": '"""Felt."""\n',
+    "consumers__init": '"""Consumers."""\n',
+    "consumers__bell": '"""A bell."""\n\nfrom pam_scripts.core import words\n\nLABEL = "bell_names"\n',
+    "rotate_thing": (
+        '"""A script."""\n\n'
+        "import sys\n\n"
+        "import pam_scripts\n"
+        "from pam_scripts.assembly import registry\n\n"
+        "BUILD = pam_scripts.__build__\n\n\n"
+        "def main():\n"
+        '    """Say which build it is, and of each kind whether it is left out."""\n'
+        "    for kind in (*registry.MIRRORS, *registry.CONSUMERS):\n"
+        "        sys.stdout.write(f\"{kind.LABEL} {hasattr(kind, 'LEFT_OUT')}, \")\n"
+        "    sys.stdout.write(BUILD)\n"
+        "    return 0\n"
+    ),
+}
+WORDS = ("drawer", "cupboard", "bell")
+
 
 def write(root: Path, **changes: str) -> Path:
-    """Write the small package below `root`; `changes` replaces or adds, by path with `__` for `/`."""
-    sources = SOURCES | {f"pam_scripts/{name.replace('__', '/')}.py": text for name, text in changes.items()}
+    """Write the small package below `root`.
+
+    changes: what to replace or add, by path with `__` for `/`, and `init` for `__init__.py`.
+    """
+    paths = {re.sub(r"/init$", "/__init__", name.replace("__", "/")): text for name, text in changes.items()}
+    sources = SOURCES | {f"pam_scripts/{path}.py": text for path, text in paths.items()}
     for path, text in sources.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(text.encode())
     return root
 
 
-def run(
+def run(  # noqa: PLR0913 - one run's facts
     file: Path,
     *options: str,
+    arguments: Sequence[str] = (),
     given: str = "hello\n",
     python: str = sys.executable,
     cwd: Path | None = None,
@@ -77,7 +126,7 @@ def run(
     """Run a file as the Gateway does: the payload on standard input, nothing else to go by."""
     environment = os.environ | {"PYTHONPATH": pythonpath, "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
-        [python, *options, str(file)],
+        [python, *options, str(file), *arguments],
         input=given,
         capture_output=True,
         text=True,
@@ -100,6 +149,11 @@ def interpreter(version: str) -> str:
         if answer.stdout.strip() == version:
             return candidate
     pytest.skip(f"Python {version} is not installed here")
+
+
+def held_in(text: str) -> list[str]:
+    """Return the paths of the modules whose digests a file's head lists."""
+    return re.findall(r"^# [0-9a-f]{64}  (.+)$", text, re.MULTILINE)
 
 
 @pytest.fixture
@@ -176,8 +230,6 @@ def test_a_traceback_shows_the_lines_of_the_attached_file(built: Path) -> None:
 
 def test_only_what_the_script_imports_is_held(built: Path) -> None:
     """Imports are followed, in functions too; unused, private and types-only modules stay out."""
-    held = re.findall(r"^# [0-9a-f]{64}  (.+)$", built.read_text(encoding="utf-8"), re.MULTILINE)
-
     assert [
         "pam_scripts/__init__.py",
         "pam_scripts/core/__init__.py",
@@ -185,7 +237,7 @@ def test_only_what_the_script_imports_is_held(built: Path) -> None:
         "pam_scripts/rotate_thing.py",
         "pam_scripts/stores/__init__.py",
         "pam_scripts/stores/shelf.py",
-    ] == held
+    ] == held_in(built.read_text(encoding="utf-8"))
 
 
 def test_private_modules_are_not_scripts(tmp_path: Path) -> None:
@@ -193,12 +245,15 @@ def test_private_modules_are_not_scripts(tmp_path: Path) -> None:
     assert ["rotate_thing"] == scripts(write(tmp_path))
 
 
-def test_the_header_names_script_version_and_the_digest_of_each_module(tmp_path: Path) -> None:
+def test_the_head_names_script_build_and_the_digest_of_each_module(tmp_path: Path) -> None:
     """A reviewer can compare each module with the repository by its SHA-256."""
     root = write(tmp_path)
-    header = bundle(root, "rotate_thing").partition("\nimport ")[0]
+    made = bundle(root, "rotate_thing")
+    header = made.text.partition("\nimport ")[0]
 
-    assert "# rotate_thing, version 1.2.3:" in header
+    assert re.fullmatch(r"1\.2\.3\+[0-9a-f]{8}", made.build)
+    assert f"# rotate_thing, build {made.build}:" in header
+    assert '# It was put together by "make bundle".\n' in header
     for digest, path in re.findall(r"^# ([0-9a-f]{64})  (.+)$", header, re.MULTILINE):
         assert hashlib.sha256((root / path).read_bytes()).hexdigest() == digest
 
@@ -220,11 +275,11 @@ def test_two_builds_are_the_same_byte_for_byte(tmp_path: Path) -> None:
 
 def test_the_checksums_are_in_the_format_of_sha256sum(tmp_path: Path) -> None:
     """Each line of SHA256SUMS is the digest, two blanks, the file name; the same is returned."""
-    sums = build(write(tmp_path / "root"), tmp_path / "dist")
+    made = build(write(tmp_path / "root"), tmp_path / "dist")
 
     digest = hashlib.sha256((tmp_path / "dist" / "rotate_thing.py").read_bytes()).hexdigest()
     assert f"{digest}  rotate_thing.py\n" == (tmp_path / "dist" / "SHA256SUMS").read_text()
-    assert {"rotate_thing.py": digest} == sums
+    assert [("rotate_thing.py", digest)] == [(each.name, each.sha256) for each in made]
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.4", "3.6", "3.7", "3.8", "3.9"])
@@ -323,24 +378,313 @@ def test_the_command_says_why_it_cannot_build(tmp_path: Path) -> None:
     assert "bundle: numpy: which PyPI package is that? Add it to DISTRIBUTIONS\n" == result.stderr
 
 
+def test_the_command_says_in_one_line_that_a_source_is_no_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A syntax error in the sources ends the build with its place, and no traceback."""
+    root = write(tmp_path, rotate_thing="def main(:\n")
+
+    assert 1 == main(["--root", str(root)])
+    assert ("", "bundle: invalid syntax (pam_scripts.rotate_thing, line 1)\n") == capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "name"),
+    [
+        (None, {"drawer", "cupboard", "bell"}, "rotate_thing.py"),
+        ("bell cupboard,drawer", {"drawer", "cupboard", "bell"}, "rotate_thing.py"),
+        ("drawer", {"drawer"}, "rotate_thing-with-drawer.py"),
+        ("cupboard", {"cupboard"}, "rotate_thing-with-cupboard.py"),
+        (" bell,\tdrawer, drawer", {"drawer", "bell"}, "rotate_thing-with-drawer-bell.py"),
+        ("none", set(), "rotate_thing-with-none.py"),
+    ],
+)
+def test_a_build_holds_the_mirrors_and_consumers_that_it_names_and_nothing_of_the_others(
+    wanted: str | None, held: set[str], name: str, tmp_path: Path
+) -> None:
+    """What is left out is absent with all that only it imports, the rest is there, and the file's name says it."""
+    only = {
+        "drawer": {"core/felt.py", "core/words.py", "stores/drawer.py"},
+        "cupboard": {"stores/cupboard/__init__.py", "stores/cupboard/locks.py"},
+        "bell": {"consumers/bell.py", "core/words.py"},
+    }
+    always = {"assembly/__init__.py", "assembly/registry.py", "consumers/__init__.py", "stores/__init__.py"}
+    always |= {"__init__.py", "rotate_thing.py"} | ({"core/__init__.py"} if held & {"drawer", "bell"} else set())
+    root = write(tmp_path, **REGISTRY)
+
+    made = bundle(root, "rotate_thing", wanted)
+
+    expected = {f"pam_scripts/{path}" for path in always.union(*(only[word] for word in held))}
+    assert name == made.name
+    assert expected == set(held_in(made.text))
+    for path in expected:
+        assert f"r'''\n{(root / path).read_text(encoding='utf-8')}''')" in made.text
+    for path in {f"pam_scripts/{path}" for path in set().union(*only.values())} - expected:
+        assert (root / path).read_text(encoding="utf-8") not in made.text
+
+
+def test_a_stand_in_says_no_more_than_its_label_and_that_it_is_left_out(tmp_path: Path) -> None:
+    """In place of a module or package that is left out stands a generated module of that name."""
+    text = bundle(write(tmp_path, **REGISTRY), "rotate_thing", "bell").text
+
+    stand_in = '"""Left out of this build: cupboard."""\n\nLABEL = \'cupboard_name\'\nLEFT_OUT = True\n'
+    assert re.search(
+        r"^    'pam_scripts\.stores\.cupboard': \(False, \d+, r'''\n" + re.escape(stand_in) + r"'''\),$",
+        text,
+        re.MULTILINE,
+    )
+
+
+def test_the_head_says_what_is_in_and_what_is_left_out(tmp_path: Path) -> None:
+    """Each mirror and consumer is named with the field that asks for it; so is the command to build it again."""
+    root = write(tmp_path, **REGISTRY)
+    header = bundle(root, "rotate_thing", "bell,drawer").text.partition("\nimport ")[0]
+
+    assert (
+        "# in this build: drawer ('drawer_name')\n"
+        "# in this build: bell ('bell_names')\n"
+        "# left out of this build: cupboard ('cupboard_name')\n"
+    ) in header
+    assert '# It was put together by "make bundle WITH=drawer,bell".\n' in header
+    assert "# left out" not in bundle(root, "rotate_thing").text
+
+
+@pytest.mark.parametrize("wanted", [None, "none", "drawer", "cupboard,bell"])
+def test_the_heads_own_commands_check_the_modules_and_the_name_of_the_build(wanted: str | None, tmp_path: Path) -> None:
+    """Run as the head shows them, the one prints OK for each module that is in, the other the digits of the name."""
+    root = write(tmp_path, **REGISTRY)
+    made = bundle(root, "rotate_thing", wanted)
+    (tmp_path / "file").write_text(made.text, encoding="utf-8")
+
+    commands = re.findall(r"^#     (grep .+)$", made.text, re.MULTILINE)
+    checked, digits = (
+        subprocess.run(
+            ["/bin/sh", "-c", command.replace("THIS_FILE", "file")],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=root,
+        ).stdout
+        for command in commands
+    )
+
+    assert "".join(f"{path}: OK\n" for path in held_in(made.text)) == checked
+    assert f"1.2.3+{digits[:8]}" == made.build
+
+
+@pytest.mark.parametrize("wanted", [None, "none", "drawer", "cupboard,bell"])
+def test_a_file_tells_its_script_which_build_it_is_and_what_is_left_out(wanted: str | None, tmp_path: Path) -> None:
+    """The build's name is on the package before a module of it is imported, and the registry sees each stand-in."""
+    made = bundle(write(tmp_path, **REGISTRY), "rotate_thing", wanted)
+    (tmp_path / "file").write_text(made.text, encoding="utf-8")
+
+    result = run(tmp_path / "file")
+
+    out = {word: wanted is not None and word not in wanted for word in WORDS}
+    said = f"drawer_name {out['drawer']}, cupboard_name {out['cupboard']}, bell_names {out['bell']}, {made.build}"
+    assert (0, said, "") == (result.returncode, result.stdout, result.stderr)
+
+
+def test_two_choices_and_two_sources_have_different_names(tmp_path: Path) -> None:
+    """The digits of a build's name change with what is in it, and with nothing else."""
+    root = write(tmp_path / "root", **REGISTRY)
+    wanted = [None, "none", "drawer", "cupboard", "bell", "drawer,bell"]
+    names = [bundle(root, "rotate_thing", each).build for each in wanted]
+    again = [bundle(write(tmp_path / "copy", **REGISTRY), "rotate_thing", each).build for each in wanted]
+    changed = write(tmp_path / "changed", **REGISTRY | {"core__felt": '"""Other felt."""\n'})
+
+    assert len(wanted) == len(set(names))
+    assert names == again
+    assert names[0] != bundle(changed, "rotate_thing").build
+    assert names[4] == bundle(changed, "rotate_thing", "bell").build
+
+
+def test_the_checksums_list_every_file_that_lies_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build with a choice adds its files to those of earlier builds, and sha256sum finds them all to be true."""
+    root = write(tmp_path, **REGISTRY)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "notes.txt").touch()
+    outputs = []
+    for options in ([], ["--with", "none"], ["--with", "bell drawer"], ["--with", "none"]):
+        assert 0 == main(["--root", str(root), *options])
+        outputs.append(capsys.readouterr().out.split()[1])
+    listed = (tmp_path / "dist" / "SHA256SUMS").read_text()
+    checked = subprocess.run(
+        ["/bin/sh", "-c", "sha256sum --check SHA256SUMS"], capture_output=True, text=True, check=True, cwd=root / "dist"
+    )
+
+    files = ["rotate_thing-with-drawer-bell.py", "rotate_thing-with-none.py", "rotate_thing.py"]
+    assert [files[2], files[1], files[0], files[1]] == outputs
+    assert files == [line.split("  ")[1] for line in listed.splitlines()]
+    assert "".join(f"{name}: OK\n" for name in files) == checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("drawers", "WITH names 'drawers'"),
+        ("drawer,shelf", "WITH names 'shelf'"),
+        ("drawer_name", "WITH names 'drawer_name'"),
+        ("none,bell", "WITH names 'none' beside others"),
+        (",", "WITH names ''"),
+    ],
+)
+def test_an_unknown_word_is_one_line_with_the_choices_and_nothing_is_written(
+    wanted: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command exits 2 where it is asked for what the registry does not list."""
+    root = write(tmp_path, **REGISTRY)
+
+    status = main(["--root", str(root), "--with", wanted])
+
+    assert 2 == status
+    assert ("", f"bundle: {message}; choose from: drawer, cupboard, bell, none\n") == capsys.readouterr()
+    assert not (root / "dist").exists()
+
+
+def test_without_a_registry_there_is_nothing_to_choose(tmp_path: Path) -> None:
+    """A package that lists no mirror and no consumer has one build, whose head does not speak of a choice."""
+    root = write(tmp_path)
+
+    with pytest.raises(UnknownChoice, match="WITH names 'drawer'; choose from: none"):
+        bundle(root, "rotate_thing", "drawer")
+    assert bundle(root, "rotate_thing") == bundle(root, "rotate_thing", "none")
+    assert "rotate_thing.py" == bundle(root, "rotate_thing", "none").name
+    assert "this build: drawer" not in bundle(root, "rotate_thing").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"assembly__registry": "CONSUMERS = ()\n"}, "assembly/registry.py: sets no MIRRORS"),
+        ({"assembly__registry": "MIRRORS = ()\n"}, "assembly/registry.py: sets no CONSUMERS"),
+        ({"assembly__registry": "MIRRORS = (drawer,)\n"}, "MIRRORS has drawer, no module that it imports"),
+        ({"assembly__registry": "MIRRORS = all_of()\n"}, "MIRRORS has all_of(), no module that it imports"),
+        (
+            {"assembly__registry": "from pam_scripts.core.words import shout\nMIRRORS = (shout,)\n"},
+            "MIRRORS has shout, no module that it imports",
+        ),
+        (
+            {
+                "consumers__drawer": 'LABEL = "x"\n',
+                "assembly__registry": (
+                    "from pam_scripts.stores import drawer\nfrom pam_scripts.consumers import drawer as other\n"
+                    "MIRRORS = (drawer,)\nCONSUMERS = (other,)\n"
+                ),
+            },
+            "lists two modules called drawer",
+        ),
+        ({"consumers__bell": "X = 1\n"}, "consumers/bell.py: sets no LABEL"),
+        ({"consumers__bell": "LABEL = X\n"}, "consumers/bell.py: LABEL is not a text in quotes"),
+        ({"consumers__bell": 'LABEL = "\\x27\\x27\\x27"\n'}, "consumers/bell.py: holds '''"),
+    ],
+)
+def test_a_registry_that_cannot_be_read_is_refused(changes: dict[str, str], message: str, tmp_path: Path) -> None:
+    """Where lists and labels are not written out, no file is built with something else in it than was asked for."""
+    root = write(tmp_path, **REGISTRY | changes)
+
+    with pytest.raises(BundleError, match=re.escape(message)):
+        bundle(root, "rotate_thing", "none")
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "imported"),
+    [
+        ("rotate_thing", "from pam_scripts.stores import drawer\n", "pam_scripts.stores.drawer"),
+        (
+            "rotate_thing",
+            "def main():\n    import pam_scripts.stores.cupboard.locks\n",
+            "pam_scripts.stores.cupboard.locks",
+        ),
+        ("assembly__registry", "from pam_scripts.stores.cupboard import LOCK\n", "pam_scripts.stores.cupboard.LOCK"),
+    ],
+)
+def test_who_needs_what_is_left_out_is_refused(module: str, source: str, imported: str, tmp_path: Path) -> None:
+    """Only the registry can do with a stand-in: an import by any other module would fail in a rotation."""
+    root = write(tmp_path, **REGISTRY | {module: REGISTRY[module] + source})
+
+    bundle(root, "rotate_thing")
+    with pytest.raises(BundleError, match=re.escape(f": imports {imported}, which WITH leaves out")):
+        bundle(root, "rotate_thing", "none")
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(None, True), ("cupboard", True), ("drawer,bell", False)])
+def test_the_packages_of_what_is_left_out_are_not_asked_for(wanted: str | None, asked: bool, tmp_path: Path) -> None:
+    """A host needs the SDKs of the mirrors that are in, and no others."""
+    (tmp_path / "file").write_text(bundle(write(tmp_path, **REGISTRY), "rotate_thing", wanted).text, encoding="utf-8")
+
+    result = run(tmp_path / "file", "-S")
+
+    assert (2 if asked else 0) == result.returncode
+    assert asked == ('-m pip install "azure-keyvault-secrets>=4,<5"\n' in result.stderr)
+
+
+def test_the_command_prints_digest_name_lines_and_lines_of_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line a file, whose first two columns are those of SHA256SUMS; stand-ins are no code of the package."""
+    root = write(tmp_path, **REGISTRY, rotate_other='"""Another."""\n\n\ndef main():\n    return 0\n')
+
+    main(["--root", str(root), "--with", "none"])
+
+    printed = capsys.readouterr().out.splitlines()
+    counts = {path.name: len(path.read_bytes().splitlines()) for path in (tmp_path / "dist").glob("*.py")}
+    other, thing = counts["rotate_other-with-none.py"], counts["rotate_thing-with-none.py"]
+    # Of code: the version's line and main's two; the version's, the registry's five and the script's nine.
+    assert [f"{other:5,} lines,     3 of code", f"{thing:5,} lines,    15 of code"] == [line[-26:] for line in printed]
+    listed = (tmp_path / "dist" / "SHA256SUMS").read_text()
+    assert listed.split() == [word for line in printed for word in line.split()[:2]]
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("", 0),
+        ('"""A docstring\n\nof three lines."""\n', 0),
+        ("# A comment.\n\n    # Another.\n", 0),
+        ("X = 1  # one\n\nY = (\n    # nothing\n    2,\n)\n", 4),
+        ('def f(x: int) -> int:\n    """Say\n\n    it."""\n    return x\n', 2),
+        ('def f() -> None: """Say it."""\n', 1),
+        ('class C:\n    """Say it."""\n\n    x = "x"\n    """And this."""\n', 2),
+        ('X = """one\n\n# two\n"""\n', 3),
+        ('X = f"""one {1}\n\ntwo"""\n', 2),
+    ],
+)
+def test_lines_of_code_are_those_that_carry_code(source: str, lines: int) -> None:
+    """Blank lines, comments and docstrings are not counted; the lines of any other text are."""
+    assert lines == lines_of_code(source)
+
+
+def test_help_tells_the_words_the_files_and_the_exit_statuses() -> None:
+    """The command explains itself: what to ask for, what is written and printed, and how it ends."""
+    result = subprocess.run(
+        [sys.executable, "-m", "tools.bundle", "--help"], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+
+    for part in ("--with", 'WITH="key_vault"', "SCRIPT-with-none.py", "SHA256SUMS", "lines of code", "Exit status"):
+        assert part in result.stdout
+
+
 def test_there_are_scripts_to_bundle() -> None:
     """The tests below run over the repository's own scripts, of which there is at least one."""
     assert "rotate_seeq_application_key" in SCRIPTS
 
 
+@pytest.mark.parametrize("wanted", CHOICES)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_builds_twice_to_the_same_file_that_old_interpreters_parse(script: str) -> None:
+def test_each_script_builds_twice_to_the_same_file_that_old_interpreters_parse(script: str, wanted: str | None) -> None:
     """The outer file keeps to syntax that Python 3.4 knows, and does not change between builds."""
-    text = bundle(REPOSITORY, script)
+    made = bundle(REPOSITORY, script, wanted)
 
-    assert bundle(REPOSITORY, script) == text
-    ast.parse(text, feature_version=(3, 4))
+    assert bundle(REPOSITORY, script, wanted) == made
+    ast.parse(made.text, feature_version=(3, 4))
 
 
+@pytest.mark.parametrize("wanted", CHOICES)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_holds_its_modules_verbatim(script: str) -> None:
-    """The bytes of every module that the header lists stand in the file, and its digest is theirs."""
-    content = bundle(REPOSITORY, script).encode()
+def test_each_script_holds_its_modules_verbatim(script: str, wanted: str | None) -> None:
+    """The bytes of every module that the head lists stand in the file, and its digest is theirs."""
+    content = bundle(REPOSITORY, script, wanted).text.encode()
     held = re.findall(r"^# ([0-9a-f]{64})  (.+)$", content.decode(), re.MULTILINE)
 
     assert f"pam_scripts/{script}.py" in {path for _, path in held}
@@ -351,10 +695,25 @@ def test_each_script_holds_its_modules_verbatim(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_refuses_a_payload_it_cannot_read(script: str, tmp_path: Path) -> None:
+def test_each_script_names_its_build(script: str, tmp_path: Path) -> None:
+    """`--version` and `rotated_by` have the name that stands in the file's head, not the version alone."""
+    made = bundle(REPOSITORY, script)
+    (tmp_path / "attached").write_text(made.text, encoding="utf-8")
+
+    version = run(tmp_path / "attached", arguments=["--version"])
+    failed = run(tmp_path / "attached", arguments=["--json-lines"], given="not a payload\n")
+
+    assert f"# {script}, build {made.build}:" in made.text
+    assert (0, f"{made.build}\n", "") == (version.returncode, version.stdout, version.stderr)
+    assert json.loads(failed.stdout.splitlines()[-1])["rotated_by"].startswith(f"pam-scripts {made.build} on ")
+
+
+@pytest.mark.parametrize("wanted", [None, "none"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_script_refuses_a_payload_it_cannot_read(script: str, wanted: str | None, tmp_path: Path) -> None:
     """The attachable file finds all that it imports, and answers rubbish on standard input with exit 2."""
     file = tmp_path / "attached"
-    file.write_text(bundle(REPOSITORY, script), encoding="utf-8")
+    file.write_text(bundle(REPOSITORY, script, wanted).text, encoding="utf-8")
 
     result = run(file, given="not a payload\n")
 
@@ -368,7 +727,7 @@ def test_each_script_tells_an_old_interpreter_so(version: str, script: str, tmp_
     """The real files too answer an old interpreter with one line and exit 2."""
     python = interpreter(version)
     file = tmp_path / "attached"
-    file.write_text(bundle(REPOSITORY, script), encoding="utf-8")
+    file.write_text(bundle(REPOSITORY, script).text, encoding="utf-8")
 
     result = run(file, python=python)
 
@@ -381,7 +740,7 @@ def test_each_script_tells_an_old_interpreter_so(version: str, script: str, tmp_
 def test_each_script_says_what_to_install(script: str, tmp_path: Path) -> None:
     """On an interpreter without any package, the one line names the Keeper SDK by its PyPI name."""
     file = tmp_path / "attached"
-    file.write_text(bundle(REPOSITORY, script), encoding="utf-8")
+    file.write_text(bundle(REPOSITORY, script).text, encoding="utf-8")
 
     result = run(file, "-S")
 

@@ -8,6 +8,10 @@ in it: the same sources give the same bytes.
 Own modules are found by following the scripts' imports, those inside functions included and those
 under `if TYPE_CHECKING` left out. An import that is made from a string (`importlib.import_module`) is
 not seen.
+
+A build may leave mirrors and consumers out (`WITH`). Which there are is read from the package's
+registry. A module that is left out is replaced by a stand-in that says so; what only it imports is left
+out, too.
 """
 
 from __future__ import annotations
@@ -15,17 +19,48 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import io
 import re
 import string
 import sys
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 PACKAGE = "pam_scripts"
+
+REGISTRY = f"{PACKAGE}.assembly.registry"
+"""The module that lists every mirror and every consumer; a package may have none."""
+
+NONE = "none"
+"""The word for a build without any mirror and any consumer."""
+
+HELP = """\
+Build the attachable files: one for each script, with the package's own modules word for word.
+
+Prints a line for each file: its SHA-256, its name, its lines, and the lines of code in the package's
+own modules that it holds (blank lines, comments and docstrings not counted)."""
+
+EPILOG = f"""\
+--with names the mirrors and consumers to build in, by their modules, with commas or blanks between them;
+{NONE} for none of them. Without it all are in. A record that fills in the field of what was left out is
+refused by the script. `make bundle WITH="key_vault"` is the same as `--with key_vault`.
+
+  SCRIPT.py                                everything is in
+  SCRIPT-with-key_vault.py                 key_vault is in, the others are left out
+  SCRIPT-with-key_vault-container_apps.py  two are in
+  SCRIPT-with-{NONE}.py                      none is in
+
+SHA256SUMS lists every .py file in the directory, those of earlier builds too. A file's head says the
+build's name (the version and eight digits for what the file holds), what is in, what is left out, and
+how to check both. The same sources give the same bytes.
+
+Exit status: 0 built; 1 the sources cannot be bundled; 2 --with names what is not there. Nothing is
+written unless it is 0."""
 
 DISTRIBUTIONS = {
     "azure.core": "azure-identity",
@@ -46,17 +81,21 @@ OUTER = string.Template('''\
 #!/usr/bin/env python3
 # -*- coding: utf-8 -*-
 #
-# $script, version $version: a post-rotation script for Keeper, to attach to a record.
+# $script, build $build: a post-rotation script for Keeper, to attach to a record.
 #
-# The file was put together by "python -m tools.bundle". It holds the modules listed here as they stand
-# in the repository, each between triple quotes, and runs them from there: nothing is unpacked, nothing
-# is fetched.
+# It was put together by "$command".
+# It holds the modules listed here as they stand in the repository, each between triple quotes, and runs
+# them from there: nothing is unpacked, nothing is fetched.
 #
-# To check the whole file, build it again from the same version: the bytes are the same, and
-# dist/SHA256SUMS has their SHA-256. To check the modules, let this print OK for each, in a copy of the
-# repository:
+$choice# To check the whole file, build it again from the same version with the same command: the bytes are the
+# same, and dist/SHA256SUMS has their SHA-256. To check the modules, let this print OK for each, in a copy
+# of the repository:
 #
 #     grep -E "^# [0-9a-f]{64}  " THIS_FILE | cut -c 3- | sha256sum --check
+#
+# The build's name is the version, $version, and the first eight digits that this prints:
+#
+#     grep -E "^# ([0-9a-f]{64}  |left out of this build: )" THIS_FILE | sha256sum
 #
 $digests
 
@@ -136,6 +175,7 @@ MODULES = {
 $modules}
 
 sys.meta_path.insert(0, HeldModules(MODULES))
+importlib.import_module("$package").__build__ = "$build"
 status = importlib.import_module("$package.$script").main()
 # The process ends here: taking apart, object by object, what the system takes back at once would cost as
 # much as all the looking.
@@ -143,9 +183,83 @@ gc.freeze()
 sys.exit(status)
 ''')
 
+# What the head says of mirrors and consumers, where the package lists any.
+CHOICE = string.Template("""\
+# Mirrors and consumers, each with the field of a record that asks for it:
+#
+$lines
+#
+""")
+REFUSED = """\
+# In place of what is left out stands a module of that name that says no more than so, and a record that
+# fills in such a field is refused.
+#
+"""
+
+# What stands in place of a mirror or a consumer that is left out: the registry finds LEFT_OUT there.
+STAND_IN = string.Template('''\
+"""Left out of this build: $word."""
+
+LABEL = $label
+LEFT_OUT = True
+''')
+
+# Tokens that make no line one of code.
+_NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
 
 class BundleError(Exception):
     """The sources cannot be put into one file; the message says which, and why."""
+
+
+class UnknownChoice(BundleError):
+    """What is to be built in is not there to choose; the message says what is."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of mirror or consumer, which a build holds or leaves out.
+
+    `module` is the dotted name of its module or package, `label` the field of a record that asks for it.
+    """
+
+    module: str
+    label: str
+
+    @property
+    def word(self) -> str:
+        """What it is called in WITH, in file names and in the head."""
+        return self.module.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kinds that a build holds, and those that it leaves out, both in the registry's order."""
+
+    held: Sequence[Kind]
+    left_out: Sequence[Kind]
+
+    @property
+    def words(self) -> list[str]:
+        """The words that say it; none where nothing is left out."""
+        return [kind.word for kind in self.held] or [NONE] if self.left_out else []
+
+    @property
+    def ending(self) -> str:
+        """What it adds to a script's name in the name of the file."""
+        return "-".join(["-with", *self.words]) if self.words else ""
+
+    @property
+    def command(self) -> str:
+        """The command that builds it."""
+        return f"make bundle WITH={','.join(self.words)}" if self.words else "make bundle"
 
 
 @dataclass(frozen=True)
@@ -153,13 +267,15 @@ class Module:
     """One of the package's own modules.
 
     `name` is the dotted name, `path` its place below the root with forward slashes, `is_package`
-    whether it is an `__init__.py`, `source` its text as it stands in the file.
+    whether it is an `__init__.py`, `source` its text as it stands in the file. `is_stand_in` says that
+    the text was made here, to stand in place of what is left out.
     """
 
     name: str
     path: str
     is_package: bool
     source: str
+    is_stand_in: bool = False
 
     @property
     def sha256(self) -> str:
@@ -185,53 +301,159 @@ class Import:
         return f"{self.module}.{self.member}" if self.member else self.module
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """One attachable file: its `name`, its `text`, the name of its `build`, and the modules in it."""
+
+    name: str
+    text: str
+    build: str
+    modules: Sequence[Module]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def lines(self) -> int:
+        """How many lines the file has."""
+        return self.text.count("\n")
+
+    @property
+    def lines_of_code(self) -> int:
+        """How many lines of the package's own modules carry code; stand-ins are not counted."""
+        return sum(lines_of_code(module.source) for module in self.modules if not module.is_stand_in)
+
+
 def scripts(root: Path) -> list[str]:
     """Return the names of the attachable scripts below `root`, sorted."""
     return sorted(path.stem for path in (root / PACKAGE).glob("*.py") if not path.name.startswith("_"))
 
 
-def bundle(root: Path, script: str) -> str:
+def kinds(root: Path) -> list[Kind]:
+    """Return the mirrors and consumers that the package's registry lists, in its order; none without one.
+
+    Nothing is imported. Raises `BundleError` where the registry's lists, or a label, cannot be read.
+    """
+    registry = _read(root, REGISTRY)
+    if registry is None:
+        return []
+    imported = {
+        alias.asname or alias.name: f"{_absolute(node, REGISTRY.rpartition('.')[0])}.{alias.name}"
+        for node in ast.parse(registry.source, registry.path).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    found = []
+    for listing in ("MIRRORS", "CONSUMERS"):
+        value = _assigned(registry, listing)
+        for each in value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]:
+            name = imported.get(ast.unparse(each), "")
+            module = _read(root, name) if name.startswith(f"{PACKAGE}.") else None
+            if module is None:
+                raise BundleError(f"{registry.path}: {listing} has {ast.unparse(each)}, no module that it imports")
+            label = _assigned(module, "LABEL")
+            if not isinstance(label, ast.Constant) or not isinstance(label.value, str):
+                raise BundleError(f"{module.path}: LABEL is not a text in quotes")
+            found.append(Kind(name, label.value))
+    words = [kind.word for kind in found]
+    if double := sorted({word for word in words if words.count(word) > 1}):
+        raise BundleError(f"{registry.path}: lists two modules called {double[0]}")
+    return found
+
+
+def choose(root: Path, wanted: str | None) -> Choice:
+    """Return what a build is to hold. `wanted` has words with commas or blanks between them, or is None for all.
+
+    Raises `UnknownChoice` where a word is no kind's.
+    """
+    known = kinds(root)
+    if wanted is None:
+        return Choice(known, [])
+    words = re.split(r"[,\s]+", wanted.strip(", \t\n"))
+    choices = [*(kind.word for kind in known), NONE]
+    for word in words:
+        if word not in choices:
+            raise UnknownChoice(f"WITH names {word!r}; choose from: {', '.join(choices)}")
+    if NONE in words and set(words) != {NONE}:
+        raise UnknownChoice(f"WITH names {NONE!r} beside others; choose from: {', '.join(choices)}")
+    return Choice([kind for kind in known if kind.word in words], [kind for kind in known if kind.word not in words])
+
+
+def bundle(root: Path, script: str, wanted: str | None = None) -> Bundle:
     """Return the attachable file of one script.
 
-    `root` is the directory that holds the package and `requirements.txt`. Raises `BundleError` where a
-    module is missing, cannot be quoted, or imports a package that `requirements.txt` does not name.
+    `root` is the directory that holds the package and `requirements.txt`, `wanted` as `choose` has it.
+    Raises `BundleError` where a module is missing, cannot be quoted, or imports a package that
+    `requirements.txt` does not name, or a kind that is left out; and as `choose` does.
     """
-    modules, imports = _closure(root, f"{PACKAGE}.{script}")
+    choice = choose(root, wanted)
+    modules, imports = _closure(root, f"{PACKAGE}.{script}", {kind.module: kind for kind in choice.left_out})
     requirements = _requirements(root, imports)
+    there = {module.name for module in modules}
+    held = [f"# in this build: {_shown(kind)}" for kind in choice.held if kind.module in there]
+    left_out = [f"# left out of this build: {_shown(kind)}" for kind in choice.left_out if kind.module in there]
+    digests = [f"# {module.sha256}  {module.path}" for module in modules if not module.is_stand_in]
+    said = CHOICE.substitute(lines="\n".join([*held, *left_out])) if held or left_out else ""
+    version = _version(root)
+    # The head tells how to come to the same digits.
+    listing = "".join(f"{line}\n" for line in [*left_out, *digests])
+    build_name = f"{version}+{hashlib.sha256(listing.encode()).hexdigest()[:8]}"
     blank = OUTER.substitute(
         package=PACKAGE,
         script=script,
-        version=_version(root),
-        digests="\n".join(f"# {module.sha256}  {module.path}" for module in modules),
+        version=version,
+        build=build_name,
+        command=choice.command,
+        choice=said + (REFUSED if left_out else ""),
+        digests="\n".join(digests),
         requirements="".join(f"    ({name!r}, {text!r}),\n" for name, text in requirements),
         modules="@MODULES@",
     )
     before, after = blank.split("@MODULES@")
     line = before.count("\n") + 1
-    held = []
+    entries = []
     for module in modules:
         entry = f"    {module.name!r}: ({module.is_package}, {line}, r'''\n{module.source}'''),\n"
         line += entry.count("\n")
-        held.append(entry)
-    return before + "".join(held) + after
+        entries.append(entry)
+    return Bundle(f"{script}{choice.ending}.py", before + "".join(entries) + after, build_name, modules)
 
 
-def build(root: Path, output: Path) -> dict[str, str]:
-    """Write every script's attachable file and `SHA256SUMS` into `output`.
+def build(root: Path, output: Path, wanted: str | None = None) -> list[Bundle]:
+    """Write every script's attachable file into `output`, and `SHA256SUMS` of all that lie there.
 
-    Returns file name -> SHA-256 in hexadecimal. Raises `BundleError` as `bundle` does, or where there is
-    no script at all; nothing is written then.
+    `wanted` is as `choose` has it. Returns what was built. Raises `BundleError` as `bundle` does, or
+    where there is no script at all; nothing is written then.
     """
-    files = {f"{script}.py": bundle(root, script).encode() for script in scripts(root)}
-    if not files:
+    bundles = [bundle(root, script, wanted) for script in scripts(root)]
+    if not bundles:
         raise BundleError(f"{root / PACKAGE}: no attachable script there")
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     output.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (output / name).write_bytes(content)
-    listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    for each in bundles:
+        (output / each.name).write_bytes(each.text.encode())
+    files = sorted(output.glob("*.py"), key=lambda path: path.name)
+    listing = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     (output / "SHA256SUMS").write_bytes(listing.encode())
-    return sums
+    return bundles
+
+
+def lines_of_code(source: str) -> int:
+    """Return how many lines of a module carry code: no blank lines, no comments, no docstrings."""
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    texts = source.split("\n")
+    carrying: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in _NO_CODE or (token.type == tokenize.STRING and token.start[0] in docstrings):
+            continue
+        carrying.update(line for line in range(token.start[0], token.end[0] + 1) if texts[line - 1].strip())
+    return len(carrying)
 
 
 def imports_of(source: str, name: str, *, is_package: bool) -> Iterator[Import]:
@@ -272,8 +494,11 @@ def _catches_import_error(handler: ast.ExceptHandler) -> bool:
     return any(isinstance(each, ast.Name) and each.id in {"ImportError", "ModuleNotFoundError"} for each in caught)
 
 
-def _closure(root: Path, start: str) -> tuple[list[Module], list[Import]]:
-    """Return every own module that `start` needs, by name, and all that they import from elsewhere."""
+def _closure(root: Path, start: str, left_out: Mapping[str, Kind]) -> tuple[list[Module], list[Import]]:
+    """Return every own module that `start` needs, by name, and all that they import from elsewhere.
+
+    `left_out` has the kinds in whose place stand-ins are returned, by module.
+    """
     found: dict[str, Module] = {}
     elsewhere: list[Import] = []
     waiting = [start]
@@ -281,7 +506,7 @@ def _closure(root: Path, start: str) -> tuple[list[Module], list[Import]]:
         name = waiting.pop()
         if name in found:
             continue
-        module = _read(root, name)
+        module = _stand_in(left_out[name]) if name in left_out else _read(root, name)
         if module is None:
             raise BundleError(f"{name}: no such module, or no __init__.py in its directory")
         found[name] = module
@@ -290,10 +515,33 @@ def _closure(root: Path, start: str) -> tuple[list[Module], list[Import]]:
             if each.module.partition(".")[0] != PACKAGE:
                 elsewhere.append(each)
                 continue
+            _check_is_in(module, each, left_out)
             waiting.extend([each.module, *_parents(each.module)])
             if each.member and _read(root, each.dotted):
                 waiting.append(each.dotted)
     return [found[name] for name in sorted(found)], elsewhere
+
+
+def _check_is_in(importer: Module, imported: Import, left_out: Mapping[str, Kind]) -> None:
+    """Raise `BundleError` where a module needs more of a kind that is left out than the stand-in has."""
+    if importer.name == REGISTRY and imported.dotted in left_out:
+        return
+    for name in (*_parents(imported.dotted), imported.dotted):
+        if name in left_out:
+            raise BundleError(
+                f"{importer.path}: imports {imported.dotted}, which WITH leaves out; only {REGISTRY} may import {name}"
+            )
+
+
+def _stand_in(kind: Kind) -> Module:
+    path = f"{kind.module.replace('.', '/')}.py"
+    source = STAND_IN.substitute(word=kind.word, label=repr(kind.label))
+    _check_quotable(path, source)
+    return Module(kind.module, path, is_package=False, source=source, is_stand_in=True)
+
+
+def _shown(kind: Kind) -> str:
+    return f"{kind.word} ({kind.label!r})"
 
 
 def _parents(name: str) -> list[str]:
@@ -347,28 +595,48 @@ def _requirements(root: Path, imports: Iterable[Import]) -> list[tuple[str, str]
 
 
 def _version(root: Path) -> str:
-    path = root / PACKAGE / "__init__.py"
-    for node in ast.parse(path.read_bytes()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__":
-            return str(ast.literal_eval(node.value))
-    raise BundleError(f"{PACKAGE}/__init__.py: sets no __version__")
+    package = _read(root, PACKAGE)
+    if package is None:
+        raise BundleError(f"{PACKAGE}: no such package")
+    return str(ast.literal_eval(_assigned(package, "__version__")))
+
+
+def _assigned(module: Module, name: str) -> ast.expr:
+    """Return what a module sets a name to, at its top level."""
+    for node in ast.parse(module.source, module.path).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value and name in map(ast.unparse, targets):
+            return node.value
+    raise BundleError(f"{module.path}: sets no {name}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build the files, print the checksums; return the exit status: 0, or 1 with the reason on stderr."""
+    """Build the files and print a line for each; return the exit status, with the reason on stderr if it is not 0."""
     repository = Path(__file__).resolve().parents[1]
-    parser = argparse.ArgumentParser(prog="python -m tools.bundle", description="Build the attachable files.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bundle",
+        description=HELP,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--with", dest="wanted", metavar="WORDS", help="mirrors and consumers to build in (all)")
     parser.add_argument(
         "--root", type=Path, default=repository, help="directory that holds the package (this repository)"
     )
     parser.add_argument("--output", type=Path, help="directory to write to (ROOT/dist)")
     options = parser.parse_args(arguments)
     try:
-        sums = build(options.root, options.output or options.root / "dist")
-    except BundleError as error:
+        bundles = build(options.root, options.output or options.root / "dist", options.wanted)
+    except (BundleError, OSError, SyntaxError) as error:
         sys.stderr.write(f"bundle: {error}\n")
-        return 1
-    sys.stdout.writelines(f"{digest}  {name}\n" for name, digest in sums.items())
+        return 2 if isinstance(error, UnknownChoice) else 1
+    width = max(len(each.name) for each in bundles)
+    sys.stdout.writelines(
+        f"{each.sha256}  {each.name:<{width}}  {each.lines:5,} lines, {each.lines_of_code:5,} of code\n"
+        for each in bundles
+    )
     return 0
 
 
