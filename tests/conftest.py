@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.deadline import Deadline
 from sandbox.plant import Plant, running
 from sandbox.warm import Warm
 from tests.invariants import Script

@@ -29,18 +29,18 @@ def any_error(error: ApiError) -> bool:  # noqa: ARG001 - it has the shape of `t
     return True
 
 
-def retrying(deadline: Deadline, call: Callable[[], T], retry: Callable[[ApiError], bool] = transient) -> T:
+def retrying(deadline: Deadline, call: Callable[[], T], on: Callable[[ApiError], bool] = transient) -> T:
     """Make a call that changes nothing, or looks before it does; again with growing waits where it failed.
 
     A Retry-After is honoured. Raises the last ApiError once the waits are used up, at once where
-    `retry` says that asking again is no use, and OutOfTime at the deadline.
+    `on` says that asking again is no use, and OutOfTime at the deadline.
     """
     for wait in WAITS:
         try:
             return call()
         except ApiError as error:
             pause = max(wait, error.retry_after or 0.0)
-            if not retry(error) or pause >= deadline.left():
+            if not on(error) or pause >= deadline.left():
                 raise
             deadline.wait(pause)
     return call()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -65,6 +66,14 @@ _GRANT = f"grant the admin application {_OWNED} on Graph and make it an owner of
 _SELECTED = "id,appId,displayName,passwordCredentials"
 
 
+@dataclass(frozen=True)
+class Place:
+    """A cloud, and who logs in to it; targets of one place are looked at together."""
+
+    cloud: azure.Cloud
+    app: azure.AppSecret | None
+
+
 def read(job: Job) -> IssuerSpec:
     """Return what a record asks for; raise BadInput where that could not be."""
     cloud, app = azure.find_cloud(job), azure.find_app(job, SHAPE)
@@ -79,7 +88,7 @@ def read(job: Job) -> IssuerSpec:
         hosts={cloud.graph: 1, cloud.authority: 1},
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
         server=cloud.graph,
-        group=(cloud, app),
+        group=Place(cloud, app),
     )
 
 

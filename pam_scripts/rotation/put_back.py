@@ -32,7 +32,7 @@ def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamSc
 
 def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:
     """Say who holds what, where the system already has the new value and there is no way back."""
-    if progress.publication is None:
+    if not progress.touched:
         return no_store_has_it(rotation, error)
     missing = [store.name for store in rotation.stores if store not in progress.published]
     holding = ", ".join(store.name for store in progress.published)
@@ -53,7 +53,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     """
     run, noun = rotation.run, rotation.facts.noun
     new_id = progress.key.id if progress.key else ""
-    if progress.publication and (dead := _died_since(rotation, progress)):
+    if progress.touched and (dead := _died_since(rotation, progress)):
         return NotCertain(
             error.cause,
             state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
@@ -71,7 +71,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     ill: dict[str, str] = {}
     if not stuck:
         stuck, ill = _reload_again(rotation, progress)
-    if stuck and progress.publication:
+    if stuck and progress.touched:
         return NotCertain(
             error.cause,
             state=f"{', '.join(stuck)} may hold the new {noun} {new_id}, which stays alive, as do all other keys; "
@@ -86,7 +86,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             f"may be alive ({', '.join(sorted(alive))})",
             next_step=f"delete it in {rotation.facts.system}, or run the rotation again: it deletes what it finds",
         )
-    error.state = "nothing changed" if progress.publication is None else "all put back as it was"
+    error.state = "all put back as it was" if progress.touched else "nothing changed"
     if ill:
         error.state += f", and reloaded again, but not well: {', '.join(ill)}"
     return error

@@ -7,20 +7,33 @@ from typing import Any
 import pytest
 
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import Field, Record, Settings, flat_value, is_placeholder, normalised
-
-CONTRACT = (
-    Field("application_id", "the ID of the application", required=True),
-    Field("expiry_days", "life of the key", default="90"),
-    Field("dry_run", "look only", default="False"),
-    Field("note", "anything"),
-    Field("access_key_id", "id of the key", output=True),
+from pam_scripts.core.fields import (
+    FLAG,
+    TEXT,
+    Choice,
+    Field,
+    HttpsAddress,
+    Names,
+    Number,
+    Record,
+    Text,
+    flat_value,
+    is_placeholder,
+    normalised,
 )
 
+APPLICATION_ID = Field("application_id", "the ID of the application", TEXT, required=True)
+EXPIRY_DAYS = Field("expiry_days", "life of the key", Number(1, 365), default="90")
+DRY_RUN = Field("dry_run", "look only", FLAG, default="False")
+NOTE = Field("note", "anything", Text(r"[a-z]+", "letters"))
+CLOUD = Field("cloud", "which cloud", Choice(("public", "usgovernment")), default="public")
+APPS = Field("apps", "who reads it", Names(r"[a-z]+/[a-z]+", "GROUP/APP"))
+SERVER = Field("server", "where it is", HttpsAddress(paths=("", "/api")))
 
-def settings(**values: object) -> Settings:
-    """Return the settings of a record with these fields."""
-    return Settings(Record.from_flat({"uid": "U", "title": "Key", **values}), CONTRACT)
+
+def record(**values: object) -> Record:
+    """Return a record with these fields."""
+    return Record.from_flat({"uid": "U", "title": "Key", **values})
 
 
 @pytest.mark.parametrize("label", ["tenant_id", "tenantId", "Tenant Id", "TENANT__ID", " tenant\tid "])
@@ -112,33 +125,33 @@ def test_a_record_may_lack_uid_and_title(flat: dict[str, Any]) -> None:
 def test_an_empty_input_means_its_default() -> None:
     """Missing, empty and placeholder are one."""
     for value in ({}, {"expiry_days": ""}, {"expiry_days": "<days it lives>"}):
-        assert 90 == settings(**value).number("expiry_days", 1, 365)
-    assert "" == settings().text("note")
+        assert 90 == EXPIRY_DAYS.read(record(**value))
+    assert "" == NOTE.read(record())
 
 
 @pytest.mark.parametrize("value", ["True", "true", "YES", "on", "1"])
 def test_words_for_yes(value: str) -> None:
     """What people write for true is true."""
-    assert settings(dry_run=value).flag("dry_run")
+    assert DRY_RUN.read(record(dry_run=value))
 
 
 @pytest.mark.parametrize("value", ["False", "no", "OFF", "0", ""])
 def test_words_for_no(value: str) -> None:
     """What people write for false is false, and so is the default."""
-    assert not settings(dry_run=value).flag("dry_run")
+    assert not DRY_RUN.read(record(dry_run=value))
 
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("365", 365), (" 42 ", 42), ("007", 7), (30, 30)])
 def test_numbers_within_their_bounds(value: object, number: int) -> None:
     """Both bounds belong to what is allowed; a number may come as a number."""
-    assert number == settings(expiry_days=value).number("expiry_days", 1, 365)
+    assert number == EXPIRY_DAYS.read(record(expiry_days=value))
 
 
 @pytest.mark.parametrize("value", ["0", "366", "-1", "1.0", "1e1", "one", "9" * 400])
 def test_numbers_out_of_bounds_name_field_record_and_bounds(value: str) -> None:
     """The error says which record, which field, what stood there in short, and what may."""
     with pytest.raises(BadInput) as caught:
-        settings(expiry_days=value).number("expiry_days", 1, 365)
+        EXPIRY_DAYS.read(record(expiry_days=value))
 
     message = str(caught.value)
     assert message.startswith("record 'Key' (U): field 'expiry_days' is ")
@@ -149,12 +162,80 @@ def test_numbers_out_of_bounds_name_field_record_and_bounds(value: str) -> None:
 def test_a_required_field_says_what_to_enter() -> None:
     """An empty required field is named with its meaning."""
     with pytest.raises(BadInput, match="field 'application_id' is empty; enter the ID of the application"):
-        settings().text("application_id")
+        APPLICATION_ID.read(record())
 
 
 def test_a_pattern_is_asked_of_the_whole_value() -> None:
     """A good beginning is not enough, nor is a line of several."""
     for value in ("abc def", "abc\nrm"):
         with pytest.raises(BadInput, match="it must be letters"):
-            settings(note=value).text("note", r"[a-z]+", "letters")
-    assert "abc" == settings(note="abc").text("note", r"[a-z]+", "letters")
+            NOTE.read(record(note=value))
+    assert "abc" == NOTE.read(record(note="abc"))
+
+
+@pytest.mark.parametrize("value", ["usgovernment", "US Government", " us_government "])
+def test_a_choice_is_read_as_it_is_written_in_the_contract(value: str) -> None:
+    """Case, blanks and underscores make no difference."""
+    assert "usgovernment" == CLOUD.read(record(cloud=value))
+
+
+def test_an_unknown_word_is_refused_with_those_that_are_known() -> None:
+    """Whoever reads the line can choose."""
+    with pytest.raises(BadInput, match="'cloud' is 'moon'; it must be 'public' or 'usgovernment'"):
+        CLOUD.read(record(cloud="moon"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("", ()), ("a/b", ("a/b",)), ("a/b, c/d ,", ("a/b", "c/d")), ("a/b\nc/d", ("a/b", "c/d")), ("a/b,a/b", ("a/b",))],
+)
+def test_several_names_are_read_in_their_order(value: str, expected: tuple[str, ...]) -> None:
+    """Commas and line ends part them; blanks and repetitions do not count."""
+    assert expected == APPS.read(record(apps=value))
+
+
+def test_the_one_name_that_is_wrong_is_named() -> None:
+    """Not the whole list."""
+    with pytest.raises(BadInput, match="'apps' is 'portal'; it must be GROUP/APP; several with commas"):
+        APPS.read(record(apps="plant/reports, portal"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", ""),
+        ("https://Seeq.Example.com", "https://seeq.example.com"),
+        ("https://seeq.example.com:8443/", "https://seeq.example.com:8443"),
+        ("https://seeq.example.com/api/", "https://seeq.example.com"),
+    ],
+)
+def test_an_address_is_read_without_its_path(value: str, expected: str) -> None:
+    """Scheme, host and port are what counts."""
+    assert expected == SERVER.read(record(server=value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "seeq.example.com",
+        "http://seeq.example.com",
+        "https://",
+        "https://user:pass@seeq.example.com",
+        "https://seeq.example.com/login",
+        "https://seeq.example.com?x=1",
+        "https://seeq.example.com:none",
+        "https://[::1",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused_without_its_password(value: str) -> None:
+    """Plain http, user names, paths and queries are not taken."""
+    with pytest.raises(BadInput, match="it must be https://HOST, without user name and path") as caught:
+        SERVER.read(record(server=value))
+
+    assert "pass" not in str(caught.value).partition("it must")[0]
+
+
+def test_the_first_record_that_has_a_field_decides() -> None:
+    """Empty ones are passed over; where none has it there is no value."""
+    assert "usgovernment" == CLOUD.first([record(), record(cloud="usgovernment"), record(cloud="public")])
+    assert CLOUD.first([record(), record(cloud="")]) is None

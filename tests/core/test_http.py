@@ -21,9 +21,10 @@ from starlette.routing import Route
 from urllib3.connection import HTTPSConnection
 
 from pam_scripts.core import http
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, OutOfTime
 from pam_scripts.core.http import Session, retry_after
-from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.times import utc_now
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.wire import Wire

@@ -14,7 +14,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
 from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Server, find_admin
+from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Place, Server, find_admin
 from pam_scripts.rotation.roles import Credential, Key
 from pam_scripts.rotation.shape import Target
 
@@ -48,7 +48,7 @@ def read(job: Job) -> IssuerSpec:
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
         server=host,
         login_id=login.username,
-        group=(url, login),
+        group=Place(url, login),
     )
 
 

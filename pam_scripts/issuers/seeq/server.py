@@ -125,6 +125,14 @@ def _directory(record: Record) -> Directory | None:
     )
 
 
+@dataclass(frozen=True)
+class Place:
+    """A server, and who logs in to it; targets of one place are looked at together."""
+
+    url: str
+    login: Login
+
+
 class Server:
     """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
 
@@ -132,6 +140,7 @@ class Server:
         self.url = url
         self.username = login.username
         self._login = login
+        self.deadline = session.deadline
         self._session = session
         self._say = say
         self._session_headers: Mapping[str, str] = {}

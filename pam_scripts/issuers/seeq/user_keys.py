@@ -17,7 +17,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
 from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Server, find_admin
+from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Place, Server, find_admin
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Credential, Key, Run
 from pam_scripts.rotation.shape import Target
@@ -119,7 +119,7 @@ def read(job: Job) -> IssuerSpec:
         server=host,
         login_id="" if keys_of.own_login else login.username,
         shares=keys_of.key_label.lower(),
-        group=(url, login),
+        group=Place(url, login),
         details=keys_of,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import FLAG, Field, Fields, Names, Text
@@ -57,6 +58,15 @@ def _prefix(shape: Shape) -> Field[str]:
     )
 
 
+@dataclass(frozen=True)
+class Place:
+    """A vault, and who logs in to it; mirrors of one place are looked at together."""
+
+    url: str
+    cloud: azure.Cloud
+    app: azure.AppSecret | None
+
+
 def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     """Return the mirrors that a record's `key_vault_name` asks for, none where it is empty.
 
@@ -82,7 +92,7 @@ def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape
         return VaultMirror(url, azure.log_in(app, cloud.authority, session), shape, names, owner, session)
 
     # The vault's secrets are read side by side.
-    return MirrorSpec(name, build, {host: len(names), cloud.authority: 1}, (url, cloud, app), names)
+    return MirrorSpec(name, build, {host: len(names), cloud.authority: 1}, Place(url, cloud, app), names)
 
 
 def _names(job: Job, shape: Shape, target: Target) -> Mapping[str, str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pam_scripts.core import patience, rotation
+from pam_scripts.core import retry
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import (
     ApiError,
     BadInput,
@@ -24,10 +25,20 @@ from pam_scripts.core.errors import (
     Refused,
     Yielded,
 )
-from pam_scripts.core.patience import Deadline
-from pam_scripts.core.roles import Copy, Credential, Key, Plan, Publication, Run
-from pam_scripts.core.rotation import label, owner_of, rotate, rotation_of
 from pam_scripts.core.secret import Secret
+from pam_scripts.rotation import reload
+from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.order import rotate
+from pam_scripts.rotation.roles import (
+    Copy,
+    Credential,
+    Facts,
+    Key,
+    Plan,
+    Publication,
+    Rotation,
+    Run,
+)
 
 OWNER = "OwnRecord"
 NOW = datetime.now(timezone.utc)
@@ -62,16 +73,15 @@ class System:
 class Office(System):
     """An issuer in memory."""
 
-    system = "office"
-    noun = "access key"
-    target = "application A"
     own_key_id = ""
-    settling = 0.2
-    logins_in_a_row = 1
-    lag = 0.0
-    proof = "the new key logs in"
-    reversible = True
-    deletions_at_once = 4
+    target = "application A"
+    facts = Facts(
+        system="office",
+        noun="access key",
+        login_proof="the new key logs in",
+        activation_delay=0.2,
+        deletions_at_once=4,
+    )
 
     def __init__(self, done: list[str], keys: Sequence[Key]) -> None:
         super().__init__(done)
@@ -81,9 +91,9 @@ class Office(System):
         self.while_listing: Callable[[], None] = lambda: None
 
     @property
-    def ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
-        """Two ways, of which only the second takes keys whose name begins with `hard`."""
-        return [self.delete, self.archive]
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """The second way takes keys whose name begins with `hard`, too."""
+        return [self.archive]
 
     def connect(self) -> None:
         """Log in."""
@@ -115,7 +125,7 @@ class Office(System):
         """Go on with the new key."""
         self.called("act as", f"act as {credential.key_id}")
 
-    def delete(self, gone: Key) -> None:
+    def delete_key(self, gone: Key) -> None:
         """Delete a key by its id."""
         self.called("delete", f"delete {gone.id}")
         if gone.id.startswith("hard"):
@@ -253,7 +263,7 @@ class House:
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
         consumers = [self.service] if self.served else []
-        rotate(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers)
+        rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers))
 
     @property
     def alive(self) -> list[str]:
@@ -274,9 +284,8 @@ def trouble(code: int | None = 403, system: str = "system") -> ApiError:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the waits out, but not their number."""
-    for module in (patience, rotation):
-        monkeypatch.setattr(module, "WAITS", (0.001, 0.001, 0.001, 0.001))
-    monkeypatch.setattr(rotation, "HEALTH_PAUSE", 0.005)
+    monkeypatch.setattr(retry, "WAITS", (0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(reload, "HEALTH_PAUSE", 0.005)
 
 
 # -- labels ---------------------------------------------------------------------------------------
@@ -286,7 +295,7 @@ def test_a_label_says_whose_key_it_is_and_of_which_rotation() -> None:
     """What is written into a label can be read out of it."""
     made = key("k", its_label=label("RecordUid_-9", "20261122T055000Z-0a1b2c3d"))
 
-    assert ("RecordUid_-9", "20261122T055000Z-0a1b2c3d") == (owner_of(made), rotation_of(made))
+    assert ("RecordUid_-9", "20261122T055000Z-0a1b2c3d") == (made.owner, made.rotation_id)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +303,7 @@ def test_a_label_says_whose_key_it_is_and_of_which_rotation() -> None:
 )
 def test_any_other_label_is_nobodys(text: str) -> None:
     """A label that people chose is not taken for ours."""
-    assert ("", "") == (owner_of(key("k", its_label=text)), rotation_of(key("k", its_label=text)))
+    assert ("", "") == (key("k", its_label=text).owner, key("k", its_label=text).rotation_id)
 
 
 # -- the order ------------------------------------------------------------------------------------
@@ -371,7 +380,7 @@ def test_reads_that_do_not_depend_on_each_other_go_side_by_side() -> None:
     together = threading.Barrier(3, timeout=5)
     for system, name in ((house.mirror, "examine"), (house.service, "examine"), (house.office, "list_keys")):
         setattr(system, name, _meeting(together, getattr(system, name)))
-    house.office.delete = _meeting(threading.Barrier(2, timeout=5), house.office.delete)  # type: ignore[method-assign]
+    house.office.delete_key = _meeting(threading.Barrier(2, timeout=5), house.office.delete_key)  # type: ignore[method-assign]
     house.rotate(dry_run=True)
     house.office.list_keys = house.office.list_keys.__wrapped__  # type: ignore[method-assign,attr-defined]
     house.mirror.examine = house.mirror.examine.__wrapped__  # type: ignore[method-assign,attr-defined]
@@ -404,8 +413,8 @@ def test_nobody_is_asked_more_once_one_deletion_was_declined() -> None:
             raise ApiError("office", "delete", "429 Too Many Requests", code=429, retry_after=0.3)
         delete(gone)
 
-    delete = house.office.delete
-    house.office.delete = declining  # type: ignore[method-assign]  # the same office, busy once
+    delete = house.office.delete_key
+    house.office.delete_key = declining  # type: ignore[method-assign]  # the same office, busy once
     house.rotate()
 
     tried = [what for what in house.done if what.startswith(("declined", "delete", "list"))]
@@ -541,8 +550,7 @@ def test_a_dry_run_tells_what_consumers_lack() -> None:
 def one_way() -> House:
     """Return a house whose issuer has put the new value to use before anybody was told."""
     house = House([])
-    house.office.reversible = False
-    house.office.proof = ""
+    house.office.facts = Facts(system="office", noun="access key", activation_delay=0.2, reversible=False)
     return house
 
 
@@ -676,7 +684,7 @@ def test_the_key_that_the_script_uses_is_not_deleted() -> None:
 def test_a_key_that_needs_a_moment_is_waited_for() -> None:
     """A first login that is refused is tried again while the system settles."""
     house = House()
-    house.office.settling = 5.0
+    house.office.facts = replace(house.office.facts, activation_delay=5.0)
     house.office.failing["log in"] = [trouble(401)]
     house.rotate()
 
@@ -686,8 +694,8 @@ def test_a_key_that_needs_a_moment_is_waited_for() -> None:
 def test_a_key_that_flaps_must_succeed_in_a_row() -> None:
     """One refusal between successes starts the count again."""
     house = House()
-    house.office.settling = 5.0
-    house.office.logins_in_a_row = 2
+    house.office.facts = replace(house.office.facts, activation_delay=5.0)
+    house.office.facts = replace(house.office.facts, logins_in_a_row=2)
     house.office.failing["log in"] = [None, trouble(401)]
     house.rotate()
 
@@ -894,13 +902,13 @@ def test_without_the_lease_nothing_is_done() -> None:
 def test_every_deletion_is_tried_and_the_list_is_the_judge() -> None:
     """One that fails does not keep the others alive; an error after the effect counts as done."""
     house = House([key("old"), key("a", 3), key("b", 5)])
-    delete = house.office.delete
+    delete = house.office.delete_key
 
     def lossy(gone: Key) -> None:
         delete(gone)
         raise trouble(None)
 
-    house.office.delete = lossy  # type: ignore[method-assign]  # the same office, with a bad connection
+    house.office.delete_key = lossy  # type: ignore[method-assign]  # the same office, with a bad connection
     house.rotate()
 
     assert ["new"] == house.alive
@@ -996,3 +1004,36 @@ def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
 
     assert (["new"], ("new", "new")) == (house.alive, house.holding)
     assert any("the ops log was not written" in line for line in house.warned)
+
+
+# -- ids that come again --------------------------------------------------------------------------
+
+
+def test_a_new_key_with_the_id_of_one_before_it_is_refused_and_nothing_is_deleted() -> None:
+    """Which of the two is alive nobody can tell: a deletion by id would take the only live one away."""
+    house = House([key("new"), key("old")])
+
+    with pytest.raises(NotCertain, match="has the id new of one that was there before") as caught:
+        house.rotate()
+
+    assert ("old", "old") == house.holding
+    assert "a new access key labelled 'keeper:OwnRecord:R-1' may be alive" in str(caught.value)
+    assert [] == [what for what in house.done if what.startswith(("delete", "archive", "write"))]
+
+
+def test_a_key_made_now_is_never_among_those_to_delete() -> None:
+    """Also where the issuer lists it under the id of a key that is to go."""
+    house = House([key("old"), key("other", age=9)])
+
+    def list_the_new_one_as_the_other() -> None:
+        house.office.keys = [
+            replace(item, label=label(OWNER, "R-1")) if item.id == "other" and "write truth" in house.done else item
+            for item in house.office.keys
+        ]
+
+    house.office.while_listing = list_the_new_one_as_the_other
+    with pytest.raises(OldKeysAlive):
+        house.rotate()
+
+    assert "delete old" in house.done
+    assert "delete other" not in house.done

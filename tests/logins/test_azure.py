@@ -9,18 +9,29 @@ from typing import Any
 
 import pytest
 
-from pam_scripts.core.entra import CLOUDS, AppSecret, ForSdk, HostIdentity, Login, find_app, find_cloud, log_in
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput, OutOfTime
 from pam_scripts.core.fields import Record
-from pam_scripts.core.gateway import Job
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.together import side_by_side
+from pam_scripts.gateway.payload import Job
+from pam_scripts.issuers import azure_app, values
+from pam_scripts.logins.azure import (
+    CLOUDS,
+    AppSecret,
+    ForSdk,
+    HostIdentity,
+    Login,
+    find_app,
+    find_cloud,
+    log_in,
+)
 from sandbox.faults import Rule, status
 from sandbox.plant import Plant
 from sandbox.services import entra as entra_service
 
+ITS_OWN = azure_app.SHAPE
 IDS = {"tenant_id": "plant.example.com", "application_client_id": "0fe1-app"}
 OWN = {**IDS, "client_secret": "its own secret"}
 ATTACHED = {"Tenant ID": "attached-tenant", "applicationClientId": "attached-app", "CLIENT_SECRET": "attached secret"}
@@ -77,7 +88,7 @@ def session() -> Session:
 )
 def test_the_first_place_with_all_three_fields_is_taken(given: Job, its_own: bool, found: str) -> None:
     """An attached record, then the record itself where it may be, then the PAM configuration."""
-    app = find_app(given, its_own=its_own)
+    app = find_app(given, ITS_OWN if its_own else values.SHAPE)
 
     assert app is not None
     assert found == app.client_id
@@ -97,12 +108,12 @@ def test_the_first_place_with_all_three_fields_is_taken(given: Job, its_own: boo
 )
 def test_without_all_three_the_host_has_its_own_identity(given: Job) -> None:
     """None stands for whatever identity the host has."""
-    assert find_app(given) is None
+    assert find_app(given, values.SHAPE) is None
 
 
 def test_an_application_says_where_it_stands_and_not_what_its_secret_is() -> None:
     """The record's UID tells a caller whether the secret can be replaced where it was found."""
-    app = find_app(job(OWN), its_own=True)
+    app = find_app(job(OWN), ITS_OWN)
 
     assert app is not None
     assert ("USER", "plant.example.com", "its own secret") == (app.record_uid, app.tenant_id, app.secret.reveal())
@@ -114,7 +125,7 @@ def test_an_application_says_where_it_stands_and_not_what_its_secret_is() -> Non
 def test_what_cannot_be_an_id_is_refused(label: str, value: str) -> None:
     """What goes into an address is checked before it does, and named with its record."""
     with pytest.raises(BadInput, match=f"Admin 0.*'{label}'.*as the Azure portal shows it"):
-        find_app(job(None, None, {**OWN, label: value}))
+        find_app(job(None, None, {**OWN, label: value}), values.SHAPE)
 
 
 # -- which cloud ----------------------------------------------------------------------------------
@@ -140,7 +151,7 @@ def test_the_first_place_that_names_a_cloud_decides(given: Job, found: str) -> N
 
 def test_an_unknown_cloud_is_refused() -> None:
     """The record and the clouds there are are named."""
-    with pytest.raises(BadInput, match=r"'Plant'.*'azure_cloud' is 'moon'.*public or usgovernment or china"):
+    with pytest.raises(BadInput, match=r"'Plant'.*'azure_cloud' is 'moon'.*'public' or 'usgovernment' or 'china'"):
         find_cloud(job(None, {"azure_cloud": "moon"}))
 
 
@@ -169,8 +180,8 @@ def test_an_application_logs_in_with_one_request_for_each_resource(wired: Sessio
     login = as_application(plant, wired)
     asking = [VAULTS, VAULTS, plant.cloud.graph, VAULTS]
 
-    with side_by_side() as start:
-        made = [start(partial(login.token, resource, "key vault", "log in")) for resource in asking]
+    with concurrently() as submit:
+        made = [submit(partial(login.token, resource, "key vault", "log in")) for resource in asking]
 
     for resource, token in zip(asking, made, strict=True):
         claims = plant.entra.token_claims(token.result().value.reveal()) or {}

@@ -11,8 +11,9 @@ import pytest
 
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.fields import Record
-from pam_scripts.core.gateway import Voice, job_from, read_job
 from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import job_from, read_job
+from pam_scripts.gateway.voice import Voice
 
 RECORDS = [
     {"uid": "CONFIG", "title": "Azure", "tenantId": "t"},

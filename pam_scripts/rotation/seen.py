@@ -1,0 +1,62 @@
+"""What an audit sees of targets and mirrors: ids, names, times and tags, never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pam_scripts.rotation.roles import Key
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that a look found wrong: the code of the audit's rule for it, what exactly, and what to do about it."""
+
+    code: str
+    what: str
+    way_out: str
+
+
+@dataclass(frozen=True)
+class SeenTarget:
+    """A target as its issuer shows it.
+
+    id: its own id there, whatever the record calls it. keys: those that are not deleted, expired ones too,
+    as far as they are the record's to replace; last_used by key id. trouble: why its keys cannot work.
+    """
+
+    id: str
+    name: str
+    keys: Sequence[Key] = ()
+    last_used: Mapping[str, datetime] = field(default_factory=dict)
+    trouble: Sequence[Trouble] = ()
+
+
+@dataclass(frozen=True)
+class IssuerLook:
+    """What a look at a record's target brought: None where nobody could be asked; and what is wrong with the look."""
+
+    target: SeenTarget | None = None
+    troubles: Sequence[Trouble] = ()
+
+
+@dataclass(frozen=True)
+class SeenSecret:
+    """One secret's newest version as its store lists it. expires_at: when the store itself says that it ends."""
+
+    enabled: bool
+    tags: Mapping[str, str]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SeenMirror:
+    """The secrets of one mirror by name, and the names of deleted ones, all in small letters.
+
+    trouble: why it could not be asked.
+    """
+
+    secrets: Mapping[str, SeenSecret] = field(default_factory=dict)
+    deleted: frozenset[str] = frozenset()
+    trouble: Trouble | None = None

@@ -1,0 +1,121 @@
+"""Azure Key Vault: what a vault says of its secrets, in pages; never a secret's value.
+
+https://learn.microsoft.com/rest/api/keyvault/secrets/get-secrets
+https://learn.microsoft.com/rest/api/keyvault/secrets/get-deleted-secrets
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import Any
+
+from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError, PamScriptError
+from pam_scripts.core.http import Session
+from pam_scripts.core.retry import retrying
+from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.logins import azure
+from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
+from pam_scripts.stores.key_vault import SYSTEM, Place
+
+# 25 is the most that Key Vault puts on one page.
+_PAGE = "api-version=7.4&maxresults=25"
+_GRANT = "grant the role 'Key Vault Secrets Officer' on the vault (or list in its access policy)"
+
+
+def survey(spec: MirrorSpec, session: Session, say: Callable[[str], None]) -> SeenMirror:
+    """Return the secrets of the vault that a mirror is in; why it could not be asked, where it could not."""
+    place = spec.group
+    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Key Vault's alone
+    wire = _Wire(place, session, say)
+    try:
+        secrets = {_name(item): _secret(item) for item in wire.pages("secrets")}
+    except PamScriptError as error:
+        way_out = error.next_step or f"check that {place.url} is there"
+        return SeenMirror(trouble=Trouble("vault-unreadable", error.cause, way_out))
+    try:
+        deleted = frozenset(_name(item) for item in wire.pages("deletedsecrets"))
+    except PamScriptError:
+        # A vault need not let the script see what was deleted; a missing secret is then just missing.
+        deleted = frozenset()
+    return SeenMirror(secrets, deleted)
+
+
+class _Wire:
+    """Calls to one vault. Plain HTTP, since the SDK asks once more for every vault, to be refused first."""
+
+    def __init__(self, place: Place, session: Session, say: Callable[[str], None]) -> None:
+        self._url = place.url
+        self._login = azure.log_in(place.app, place.cloud.authority, session)
+        self._session = session
+        self._say = say
+        self._vault = place.url.removeprefix("https://").partition(".")[0]
+
+    def pages(self, kind: str) -> list[Mapping[str, Any]]:
+        """GET all pages of `secrets` or `deletedsecrets`."""
+        found: list[Mapping[str, Any]] = []
+        url = f"{self._url}/{kind}?{_PAGE}"
+        while url:
+            page = retrying(self._session.deadline, self._page(url))
+            items = page.get("value")
+            if not isinstance(items, list):
+                raise ApiError(SYSTEM, self._action, "the answer is not a list; is a proxy in the way?")
+            found += items
+            self._say(f"vault {self._vault}: {len(found)} {kind}")
+            url = self._own(str(page.get("nextLink") or ""))
+        return found
+
+    @property
+    def _action(self) -> str:
+        return f"list the secrets of {self._vault}"
+
+    def _own(self, link: str) -> str:
+        """Return a link of the vault itself: the token goes nowhere else."""
+        link = re.sub(r"^(https://[^/:]+):443/", r"\1/", link)
+        if link and not link.lower().startswith(f"{self._url}/"):
+            raise ApiError(SYSTEM, self._action, "its next page is at another host")
+        return link
+
+    def _page(self, url: str) -> Callable[[], dict[str, Any]]:
+        return lambda: self._get(url)
+
+    def _get(self, url: str) -> dict[str, Any]:
+        token = self._login.token(self._url.partition(".")[2], SYSTEM, self._action)
+        headers = {"Authorization": f"Bearer {token.value.reveal()}"}
+        try:
+            return http.call(
+                self._session, "GET", url, system=SYSTEM, action=self._action, explain=_explain, headers=headers
+            )[0]
+        except ApiError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                error.next_step = _GRANT
+            elif error.code == HTTPStatus.UNAUTHORIZED:
+                error.next_step = "check that the Azure credential is of the vault's tenant"
+            raise
+
+
+def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+    # Key Vault's words name the caller and the resource; its code is enough, and short.
+    error = answer.get("error")
+    if not isinstance(error, Mapping):
+        return "", ""
+    inner = error.get("innererror")
+    code = inner.get("code") if isinstance(inner, Mapping) else error.get("code")
+    return str(code or ""), ""
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return str(item.get("id") or "").rpartition("/")[2].lower()
+
+
+def _secret(item: Mapping[str, Any]) -> SeenSecret:
+    attributes = item.get("attributes") or {}
+    end = attributes.get("exp")
+    return SeenSecret(
+        attributes.get("enabled") is not False,
+        {str(name): str(value) for name, value in (item.get("tags") or {}).items()},
+        datetime.fromtimestamp(end, timezone.utc) if isinstance(end, int) else None,
+    )
