@@ -150,7 +150,7 @@ SETTINGS = [
         )
     ],
     *[
-        ("key_vault_name", value, "enter the vault's name (3 to 24 letters, digits and single hyphens)")
+        ("key_vault_name", value, "a vault's name (3 to 24 letters, digits and single hyphens)")
         for value in (
             "kv",
             "my_vault",
@@ -166,7 +166,7 @@ SETTINGS = [
         )
     ],
     *[
-        ("secret_name_prefix", value, "1 to 127 letters, digits and hyphens")
+        ("secret_name_prefix", value, "letters, digits and hyphens")
         for value in ("seeq app", "seeq_app", "se\u00e9q", "a/b", "x" * 100)
     ],
     *[("key_vault_combined", value, "it must be 'True' or 'False'") for value in ("maybe", "2")],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pam_scripts.core.errors import BadInput
-from pam_scripts.stores.keeper import CONFIG_FILES, read_config
+from pam_scripts.stores.keeper.configuration import CONFIG_FILES, read_config
 from sandbox.plant import Plant
 from tests.invariants import Script, assert_silent, assert_true_state, writes
 
@@ -148,7 +148,7 @@ def test_a_file_that_may_not_be_read_is_named(script: Script, plant: Plant, tmp_
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Take every place away, and stand two files of the test's own in for the real ones."""
     paths = tmp_path / "etc.json", tmp_path / "home.json"
-    monkeypatch.setattr("pam_scripts.stores.keeper.CONFIG_FILES", tuple(map(str, paths)))
+    monkeypatch.setattr("pam_scripts.stores.keeper.configuration.CONFIG_FILES", tuple(map(str, paths)))
     for variable in ("KSM_CONFIG", "GATEWAY_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
     return paths

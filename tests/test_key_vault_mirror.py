@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bench.measure import most_in_flight
-from pam_scripts.core.entra import AppSecret, Login, Token, log_in
 from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import utc_now
-from pam_scripts.core.roles import Credential, Publication
 from pam_scripts.core.secret import Secret
-from pam_scripts.rotate_seeq_application_key import IN_KEY_VAULT
+from pam_scripts.core.times import utc_now
+from pam_scripts.issuers.seeq.application_keys import SHAPE
+from pam_scripts.logins.azure import AppSecret, Login, Token, log_in
+from pam_scripts.rotation.roles import Credential, Publication
 from pam_scripts.stores.key_vault import mirror
 from sandbox.faults import Rule, status
 from sandbox.plant import VAULT, Plant
@@ -52,10 +52,10 @@ def login_of(plant: Plant, session: Session) -> Login:
     return log_in(app, plant.cloud.authorities[0], session)
 
 
-def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.Mirror:
+def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.VaultMirror:
     """Return the plant's mirror."""
     names = {"key-id": plant.id_name, "key-password": plant.password_name}
-    return mirror.Mirror(plant.vault_url, login, IN_KEY_VAULT, names, plant.application_id, session)
+    return mirror.VaultMirror(plant.vault_url, login, SHAPE, names, plant.application_id, session)
 
 
 def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, wired: Session) -> None:

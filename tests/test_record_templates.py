@@ -16,7 +16,7 @@ from keepercommander.record_types import FieldTypes
 from pam_scripts.core.fields import is_placeholder
 
 if TYPE_CHECKING:
-    from pam_scripts.core.fields import Field
+    from pam_scripts.core.fields import Field, Fields
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "record_templates"
 STEMS = sorted({path.name.partition(".")[0] for path in TEMPLATES.glob("*_*.*")})
@@ -32,12 +32,12 @@ GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 WEB_COLUMNS = ["Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder"]
 
 
-def fields(stem: str, name: str) -> tuple[Field, ...]:
-    """Return one of the field lists of the script with this name: FIELDS or ADMIN_FIELDS."""
-    return cast("tuple[Field, ...]", getattr(importlib.import_module(f"pam_scripts.{stem}"), name))
+def fields(stem: str, name: str) -> Fields:
+    """Return one of the field lists of the script with this name: `fields` or `admin_fields`."""
+    return cast("Fields", getattr(importlib.import_module(f"pam_scripts.{stem}").SCRIPT, name))
 
 
-def custom(stem: str, name: str) -> list[Field]:
+def custom(stem: str, name: str) -> list[Field[Any]]:
     """Return the fields of a list that a template must bring itself.
 
     Login, password and URL are fields of the record type; NOOP and the key type are the Gateway's.
@@ -69,12 +69,12 @@ def gateway(stem: str) -> dict[str, str]:
 
 def check_admin_login(stem: str, login: str | None, password: str | None) -> None:
     """Of login and password those are to be filled in that the script's admin fields have; the others are empty."""
-    wanted = {field.label for field in fields(stem, "ADMIN_FIELDS")}
+    wanted = {field.label for field in fields(stem, "admin_fields")}
     for label, value in (("login", login or ""), ("password", password or "")):
         assert is_placeholder(value) if label in wanted else not value, label
 
 
-def check_values(values: dict[str, str], expected: list[Field]) -> None:
+def check_values(values: dict[str, str], expected: list[Field[Any]]) -> None:
     """Defaults stand there as values; what a person or the script must fill in, as a placeholder.
 
     So does the time limit, whose default grows where consumers are named: a number would keep it from that.
@@ -96,7 +96,7 @@ def test_there_are_templates() -> None:
 def test_commander_makes_a_pam_user_record_with_the_fields_of_the_script(stem: str, kind: str) -> None:
     """Labels and types are the script's own, none is dropped, none comes twice, Commander knows each type."""
     record, _ = commander(stem, kind)
-    expected = [(field.label, field.type) for field in custom(stem, "FIELDS")]
+    expected = [(field.label, field.type) for field in custom(stem, "fields")]
     expected += [(label, "text") for label in gateway(stem)]
 
     assert record.type == "pamUser"
@@ -114,7 +114,7 @@ def test_commander_keeps_defaults_and_placeholders(stem: str, kind: str) -> None
     record, _ = commander(stem, kind)
     values = {field.label: field.value for field in record.fields}
 
-    check_values(values, custom(stem, "FIELDS"))
+    check_values(values, custom(stem, "fields"))
     assert gateway(stem) == {label: values[label] for label in GATEWAY if label in values}
 
 
@@ -123,7 +123,7 @@ def test_commander_keeps_defaults_and_placeholders(stem: str, kind: str) -> None
 def test_commander_makes_the_admin_record(stem: str, kind: str) -> None:
     """The admin record is a Login with the script's own admin fields, of their types, and no other."""
     _, record = commander(stem, kind)
-    expected = custom(stem, "ADMIN_FIELDS")
+    expected = custom(stem, "admin_fields")
 
     assert record.type == "login"
     assert TITLES[stem][1] == record.title
@@ -155,8 +155,8 @@ def test_both_commander_files_make_the_same_records(stem: str) -> None:
 def test_the_web_vaults_file_has_every_text_field_and_no_other(stem: str) -> None:
     """Typed fields are left out: imported from here they would be plain text, a password in sight."""
     record, admin = web(stem)
-    expected = [field for field in custom(stem, "FIELDS") if field.type == "text"]
-    expected_of_admin = [field for field in custom(stem, "ADMIN_FIELDS") if field.type == "text"]
+    expected = [field for field in custom(stem, "fields") if field.type == "text"]
+    expected_of_admin = [field for field in custom(stem, "admin_fields") if field.type == "text"]
 
     assert {*WEB_COLUMNS, *gateway(stem), *(field.label for field in expected)} == set(record)
     assert {*WEB_COLUMNS, *(field.label for field in expected_of_admin)} == set(admin)
@@ -170,9 +170,9 @@ def test_what_the_web_vaults_file_leaves_out_comes_from_the_rotation_or_is_asked
     """A typed field is one that the rotation adds, or the README tells the reader to add it by hand."""
     text = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     section = text.partition("## With the web vault")[2].partition("\n## ")[0]
-    by_hand = [field.label for field in custom(stem, "ADMIN_FIELDS") if field.type != "text"]
+    by_hand = [field.label for field in custom(stem, "admin_fields") if field.type != "text"]
 
-    assert all(field.output for field in custom(stem, "FIELDS") if field.type != "text")
+    assert all(field.output for field in custom(stem, "fields") if field.type != "text")
     assert [] == [label for label in by_hand if f"| {TITLES[stem][1]} | `{label}` |" not in section]
 
 

@@ -89,6 +89,11 @@ class Script:
         return (*self.issuer.OUTPUTS, *expires, ROTATED_AT, OPS_LOG)
 
     @property
+    def fields(self) -> Fields:
+        """All fields of the PAM User record, inputs first."""
+        return (*self.inputs, *self.outputs)
+
+    @property
     def admin_fields(self) -> Fields:
         """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
         if self.issuer.ADMIN_FIELDS:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_scripts.core import gateway
 from pam_scripts.core.errors import BadInput
+from pam_scripts.gateway.payload import read_job
 from sandbox.plant import Plant
 from tests import invariants
 from tests.faults.conftest import EXHAUSTIVE, Tally
@@ -71,7 +71,7 @@ _STDIN = st.one_of(
 def test_a_payload_is_either_read_or_refused(stdin: bytes) -> None:
     """Nothing but a job, or an error that names the field, comes of any bytes at all."""
     with contextlib.suppress(BadInput):
-        job = gateway.read_job(stdin)
+        job = read_job(stdin)
         assert job.user.uid, "a job has its record"
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.deadline import Deadline
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request

@@ -53,7 +53,7 @@ def _prefix(shape: Shape) -> Field[str]:
     return Field(
         "secret_name_prefix",
         f"what the secrets' names begin with: PREFIX-TARGET-{shape.id_part} and PREFIX-TARGET-{shape.value_part}",
-        Text(r"[0-9a-zA-Z-]{1,100}", "letters, digits and hyphens"),
+        Text(r"[0-9a-zA-Z-]{1,100}", "1 to 100 letters, digits and hyphens"),
         default=shape.prefix,
     )
 
