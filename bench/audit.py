@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.fleet import EVERY, Fleet
+from tests.support.fleet import EVERY, Fleet
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from typing import Any
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Issued, Plant
-from sandbox.warm import Warm
+from tests.support.warm import Warm
 
 LEASE = "rotation_lease"
 OUTPUTS = Plant.outputs

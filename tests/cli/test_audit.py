@@ -21,13 +21,13 @@ import pytest
 from bench.audit import measure
 from pam_scripts.cli.findings import TITLES
 from sandbox.faults import Rule, no_effect_no_answer
-from sandbox.fleet import EVERY, ILLNESSES, VAULT, Fleet
 from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, on_loopback
 from sandbox.publishing import STAGE_VAULT, PublishPlant
 from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
 from tests.invariants import Script, writes
+from tests.support.fleet import EVERY, ILLNESSES, VAULT, Fleet
 
 ROUND_TRIP = 0.1
 MOST_REQUESTS = 150

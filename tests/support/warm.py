@@ -130,13 +130,13 @@ class Warm:
         self._directory = Path(tempfile.mkdtemp(prefix="warm-"))
         self._address = str(self._directory / "socket")
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-        self._server = subprocess.Popen(  # noqa: S603 - the interpreter is the caller's, the file is this one
+        self._server = subprocess.Popen(
             [self._python, "-I", __file__, self._address],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
-        assert self._server.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert self._server.stdout is not None, "it is a pipe"
         if not self._server.stdout.readline():
             raise RuntimeError(f"{self._python} could not start the fork server")
         return self
