@@ -31,8 +31,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.services import Refusal
 from sandbox.services.entra import CLOUDS, Cloud
-from sandbox.services.refusal import Refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -366,6 +366,10 @@ class ContainerApps:
         """Refuse the next so many restarts with 409, as though another change of the app went on."""
         with self._lock:
             self._busy = times
+
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what replicas hold was issued elsewhere."""
+        return frozenset()
 
     # -- replicas come and go -------------------------------------------------------------------
 

@@ -262,7 +262,7 @@ class Entra:
         with self._lock:
             del self._apps[client_id].secrets[secret_id]
 
-    def secrets(self, client_id: str) -> list[Secret]:
+    def client_secrets(self, client_id: str) -> list[Secret]:
         """List an application's secrets, expired ones too, oldest first."""
         with self._lock:
             return list(self._apps[client_id].secrets.values())
@@ -278,8 +278,8 @@ class Entra:
                 for secret in self._apps[client_id].secrets.values()
             )
 
-    def values(self) -> set[str]:
-        """Give every secret value there ever was, also of removed secrets."""
+    def secrets(self) -> set[str]:
+        """Return the value of every client secret, and every token, that there ever was."""
         with self._lock:
             return set(self._issued)
 
@@ -361,6 +361,7 @@ class Entra:
                         " administrator of the tenant or consented to by any user in the tenant. You might"
                         " have sent your authentication request to the wrong tenant.",
                     )
+                token = self._issue(tenant, app, resource)
         except _Refusal as refusal:
             return self._refuse(request, refusal)
         seconds = int(TOKEN_LIFETIME.total_seconds())
@@ -369,7 +370,7 @@ class Entra:
                 "token_type": "Bearer",
                 "expires_in": seconds,
                 "ext_expires_in": seconds,
-                "access_token": self._issue(tenant, app, resource),
+                "access_token": token,
             },
             headers={"Cache-Control": "no-store, no-cache", "Pragma": "no-cache", "Expires": "-1"},
         )
@@ -471,7 +472,9 @@ class Entra:
             claims["roles"] = sorted(app.graph_roles)
         # The real ones are signed RS256; clients must not look inside, and only this sandbox checks.
         signed = ".".join(_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "HS256"}, claims))
-        return f"{signed}.{self._sign(signed)}"
+        token = f"{signed}.{self._sign(signed)}"
+        self._issued.add(token)
+        return token
 
     def _sign(self, text: str) -> str:
         return _base64url(hmac.digest(self._signing_key, text.encode(), "sha256"))

@@ -27,8 +27,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.services import Refusal
 from sandbox.services.entra import CLOUDS, Secret, new_value
-from sandbox.services.refusal import Refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -169,6 +169,10 @@ class Graph:
         with self._lock:
             self._concurrent, self._concurrent_status = times, status
 
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what is added here is Entra's secret."""
+        return frozenset()
+
     # -- who is asking --------------------------------------------------------------------------
 
     def _operation(self, roles: frozenset[Role] | None, work: _Work) -> Callable[[Request], Any]:
@@ -274,14 +278,14 @@ class Graph:
         state = self._state(app)
         if self.read_lag:
             if not state.stale_reads:
-                state.old = self.entra.secrets(app.client_id)
+                state.old = self.entra.client_secrets(app.client_id)
             state.stale_reads = self.read_lag
         return state
 
     def _shown(self, app: App) -> dict[str, Any]:
         """Show an application, with the secrets that the asked replica knows of."""
         state = self._state(app)
-        known = self.entra.secrets(app.client_id)
+        known = self.entra.client_secrets(app.client_id)
         if state.stale_reads:
             state.stale_reads -= 1
             known = state.old
@@ -365,7 +369,7 @@ class Graph:
         unseen = self._state(app).unseen_removals
         if unseen.get(key_id):
             unseen[key_id] -= 1
-        elif any(one.secret_id == key_id for one in self.entra.secrets(app.client_id)):
+        elif any(one.secret_id == key_id for one in self.entra.client_secrets(app.client_id)):
             self._changes(app)
             self.entra.remove_secret(app.client_id, key_id)
             return

@@ -219,6 +219,14 @@ class Keeper:
         """Make the same configuration as one Base64 line, for `KSM_CONFIG` and `GATEWAY_CONFIG`."""
         return base64.b64encode(json.dumps(self.config()).encode()).decode()
 
+    def secrets(self) -> set[str]:
+        """Return what proves who the device is, in each form it is handed out in.
+
+        What stands in records is not among it: its issuers know it, and the vault masks ids as well.
+        """
+        config = self.config()
+        return {config["privateKey"], config["appKey"], self.config_base64()}
+
     def throttle(self, times: int, retry_after: float) -> None:
         """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none."""
         with self._lock:

@@ -242,6 +242,10 @@ class KeyVault:
         with self._lock:
             self._delete_softly(self._vaults[vault.lower()], name)
 
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what is kept here was issued elsewhere, and ids of keys, which may show, are among it."""
+        return frozenset()
+
     # -- the state ------------------------------------------------------------------------------
 
     def _find(self, vault: _Vault, name: str) -> _Secret | None:

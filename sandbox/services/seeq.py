@@ -188,6 +188,7 @@ class Seeq:
         self._applications: dict[str, _Application] = {}
         self._keys: list[Key] = []
         self._sessions: dict[str, _Session] = {}
+        self._secrets: set[str] = set()
         self._last_created = datetime.min.replace(tzinfo=timezone.utc)
         self._directories = {SEEQ_DIRECTORY: _new_id()}
         self._folders = {name: _new_id() for name in ("mine", "corporate")}
@@ -244,6 +245,7 @@ class Seeq:
             user.capabilities = tuple(_CAPABILITY_NAMES.get(each, each) for each in capabilities)
             user.validity_minutes = validity_minutes
             self._users[user.id] = user
+            self._secrets.add(password)
             self._directories.setdefault(directory, _new_id())
             return user.id
 
@@ -314,10 +316,10 @@ class Seeq:
             key = self._key_for_login(key_id, password)
             return key is not None and self._owner_admits(key)
 
-    def passwords(self) -> set[str]:
-        """Give the password of every key ever made."""
+    def secrets(self) -> set[str]:
+        """Return the password of every user and key, and the token of every session, that there ever was."""
         with self._lock:
-            return {key.password for key in self._keys}
+            return set(self._secrets)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ class Seeq:
         key_id = "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(16))
         key = Key(_new_id(), key_id, label, owner_id, created, expiry, password or secrets.token_urlsafe(24))
         self._keys.append(key)
+        self._secrets.add(key.password)
         return key
 
     def _is_live(self, key: Key) -> bool:
@@ -436,6 +439,7 @@ class Seeq:
             key.last_used = now
         token = secrets.token_urlsafe(32)
         self._sessions[token] = _Session(user, key, now)
+        self._secrets.add(token)
         return self._user_output(user), {"x-sq-auth": token}
 
     def _user_for_login(self, username: str, password: str, directory: tuple[str, str]) -> _User | None:

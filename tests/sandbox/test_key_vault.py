@@ -71,9 +71,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     entra = Entra(clock)
     vaults = KeyVault(clock, entra)
     wire = Wire(tmp_path)
-    for service in (entra, vaults):
-        for host in service.hosts:
-            wire.add(host, service.app)
+    wire.serve(entra, vaults)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)

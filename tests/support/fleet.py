@@ -102,9 +102,9 @@ class Fleet(Services):
             self.key_vault.grant(vault, self.azure_app.client_id)
         self.published: set[str] = set()
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
-        self.admin_password = "correct horse battery staple"
-        self.seeq.add_user("rotation.admin", self.admin_password, is_admin=True)
-        self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", self.admin_password)
+        admin_password = "correct horse battery staple"
+        self.seeq.add_user("rotation.admin", admin_password, is_admin=True)
+        self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", admin_password)
         self.configuration_uid = self.keeper.add_record(
             "pamAzureConfiguration",
             "Fleet Azure",
@@ -124,21 +124,9 @@ class Fleet(Services):
         for number in range(len(self.uids), size):
             self._make(_healthy(self, number))
 
-    def environment(self) -> dict[str, str]:
-        """Return what a command needs to find its way: proxy, CA, and the Gateway's own configuration."""
-        return {**self.wire.environment(), "KSM_CONFIG": self.keeper.config_base64()}
-
-    def secret_values(self) -> set[str]:
+    def secrets(self) -> set[str]:
         """Return every secret value that was ever issued or given here."""
-        config = self.keeper.config()
-        return {
-            self.admin_password,
-            *self.seeq.passwords(),
-            *self.entra.values(),
-            *self.published,
-            config["privateKey"],
-            config["appKey"],
-        }
+        return {*super().secrets(), *self.published}
 
     # -- making members -----------------------------------------------------------------------------
 
