@@ -29,11 +29,18 @@ class Service(Protocol):
 
 
 class Refusal(Exception):
-    """A request that Graph, Resource Manager or Container Apps refuses: HTTP status, code, message, headers."""
+    """A request that a service refuses.
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    status: of HTTP. code: the service's own word for what is wrong; message: what it says of it. headers: those
+    beside the usual ones. more: what else its answer says, where a service says more.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, **more: object
+    ) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
         self.headers = headers
+        self.more = more

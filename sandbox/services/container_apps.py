@@ -509,7 +509,7 @@ class ContainerApps:
             f'Bearer authorization_uri="https://{cloud.authorities[0]}/{tenant}", error="invalid_token",'
             f' error_description="{described}"'
         )
-        raise Refusal(401, code, message, {"WWW-Authenticate": challenge})
+        raise Refusal(401, code, message, headers={"WWW-Authenticate": challenge})
 
     def _hold_back(self, subscription: _Subscription, claims: dict[str, Any]) -> None:
         # https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -520,7 +520,7 @@ class ContainerApps:
                 "SubscriptionRequestsThrottled",
                 f"Number of requests for subscription '{subscription.subscription_id}' actor '{claims['oid']}'"
                 f" exceeded. Please try again after '{self._retry_after}' seconds.",
-                {"Retry-After": str(self._retry_after)},
+                headers={"Retry-After": str(self._retry_after)},
             )
 
     def _operation(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:

@@ -28,6 +28,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.services import Refusal
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -150,17 +152,6 @@ class _Tenant:
     tenant_id: str
     name: str
     cloud: Cloud
-
-
-class _Refusal(Exception):
-    """A login's AADSTS error: https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
-
-    def __init__(self, status: int, error: str, code: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.error = error
-        self.code = code
-        self.text = text
 
 
 class Entra:
@@ -303,7 +294,7 @@ class Entra:
         asked = urlsplit(request.query_params.get("authorization_endpoint", ""))
         tenant = asked.path.strip("/").partition("/")[0]
         if asked.hostname not in self.hosts or not tenant:
-            return self._refuse(request, _Refusal(400, "invalid_instance", 50049, "Unknown or invalid instance."))
+            return self._refuse(request, Refusal(400, "invalid_instance", "Unknown or invalid instance.", aadsts=50049))
         return JSONResponse(
             {
                 "tenant_discovery_endpoint": f"https://{asked.hostname}/{tenant}/v2.0/.well-known/openid-configuration",
@@ -322,7 +313,7 @@ class Entra:
     async def _openid_configuration(self, request: Request) -> Response:
         try:
             tenant = self._tenant(request)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return self._refuse(request, refusal)
         base = f"https://{request.url.hostname}/{tenant.tenant_id}"
         return JSONResponse(
@@ -352,17 +343,17 @@ class Entra:
                 resource = _resource(form)
                 self._check_secret(app, form)
                 if resource.rstrip("/") not in tenant.cloud.resources:
-                    raise _Refusal(
+                    raise Refusal(
                         400,
                         "invalid_resource",
-                        500011,
                         f"The resource principal named {resource} was not found in the tenant named"
                         f" {tenant.name}. This can happen if the application has not been installed by the"
                         " administrator of the tenant or consented to by any user in the tenant. You might"
                         " have sent your authentication request to the wrong tenant.",
+                        aadsts=500011,
                     )
                 token = self._issue(tenant, app, resource)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return self._refuse(request, refusal)
         seconds = int(TOKEN_LIFETIME.total_seconds())
         return JSONResponse(
@@ -378,21 +369,21 @@ class Entra:
     def _tenant(self, request: Request) -> _Tenant:
         name = str(request.path_params["tenant"])
         if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name) and "." not in name:
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "invalid_request",
-                900023,
                 f"Specified tenant identifier '{name}' is neither a valid DNS name, nor a valid external domain.",
+                aadsts=900023,
             )
         tenant = self._tenants.get(name.lower())
         if tenant is None or request.url.hostname not in tenant.cloud.authorities:
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "invalid_request",
-                90002,
                 f"Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are"
                 " signing into the correct cloud. Check with your subscription administrator, this may"
                 " happen if there are no active subscriptions for the tenant.",
+                aadsts=90002,
             )
         return tenant
 
@@ -401,51 +392,51 @@ class Entra:
             if parameter not in form:
                 raise _missing(parameter)
         if form["grant_type"] != "client_credentials":
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "unsupported_grant_type",
-                70003,
                 f"The app requested an unsupported grant type '{form['grant_type']}'.",
+                aadsts=70003,
             )
         app = self._apps.get(form["client_id"])
         if app is None or app.tenant_id != tenant.tenant_id:
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "unauthorized_client",
-                700016,
                 f"Application with identifier '{form['client_id']}' was not found in the directory"
                 f" '{tenant.name}'. This can happen if the application has not been installed by the"
                 " administrator of the tenant or consented to by any user in the tenant. You may have"
                 " sent your authentication request to the wrong tenant.",
+                aadsts=700016,
             )
         return app
 
     def _check_secret(self, app: App, form: dict[str, str]) -> None:
         if "client_secret" not in form:
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000216,
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+                aadsts=7000216,
             )
         now = self.clock.now()
         secret = next((one for one in app.secrets.values() if one.value == form["client_secret"]), None)
         if secret is None or now < secret.visible_from or (secret.answers and not secret.answers.popleft()):
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000215,
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client"
                 f" secret value, not the client secret ID, for a secret added to app '{app.client_id}'.",
+                aadsts=7000215,
             )
         if secret.expires_on <= now:
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000222,
                 f"The provided client secret keys for app '{app.client_id}' are expired. Visit the Azure"
                 " portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider"
                 " using certificate credentials for added security: https://aka.ms/certCreds.",
+                aadsts=7000222,
             )
 
     def _issue(self, tenant: _Tenant, app: App, resource: str) -> str:
@@ -479,20 +470,22 @@ class Entra:
     def _sign(self, text: str) -> str:
         return _base64url(hmac.digest(self._signing_key, text.encode(), "sha256"))
 
-    def _refuse(self, request: Request, refusal: _Refusal) -> Response:
+    def _refuse(self, request: Request, refusal: Refusal) -> Response:
+        """Answer as https://learn.microsoft.com/entra/identity-platform/reference-error-codes has it."""
+        number = refusal.more["aadsts"]
         trace = str(uuid.uuid4())
         correlation = request.headers.get("client-request-id", str(uuid.uuid4()))
         timestamp = self.clock.now().strftime("%Y-%m-%d %H:%M:%SZ")
         return JSONResponse(
             {
-                "error": refusal.error,
-                "error_description": f"AADSTS{refusal.code}: {refusal.text}"
+                "error": refusal.code,
+                "error_description": f"AADSTS{number}: {refusal.message}"
                 f"\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\nTimestamp: {timestamp}",
-                "error_codes": [refusal.code],
+                "error_codes": [number],
                 "timestamp": timestamp,
                 "trace_id": trace,
                 "correlation_id": correlation,
-                "error_uri": f"https://{request.url.hostname}/error?code={refusal.code}",
+                "error_uri": f"https://{request.url.hostname}/error?code={number}",
             },
             status_code=refusal.status,
             headers={"x-ms-request-id": trace},
@@ -505,19 +498,19 @@ def _resource(form: dict[str, str]) -> str:
         raise _missing("scope")
     wanted = [scope for scope in form["scope"].split() if scope not in _OPENID_SCOPES]
     if len(wanted) != 1 or not wanted[0].endswith("/.default"):
-        raise _Refusal(
+        raise Refusal(
             400,
             "invalid_scope",
-            1002012,
             f"The provided value for scope {form['scope']} is not valid. Client credential flows must have"
             " a scope value with /.default suffixed to the resource identifier (application ID URI).",
+            aadsts=1002012,
         )
     return wanted[0][: -len("/.default")]
 
 
-def _missing(parameter: str) -> _Refusal:
+def _missing(parameter: str) -> Refusal:
     text = f"The request body must contain the following parameter: '{parameter}'."
-    return _Refusal(400, "invalid_request", 900144, text)
+    return Refusal(400, "invalid_request", text, aadsts=900144)
 
 
 def new_value() -> str:

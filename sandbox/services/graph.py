@@ -218,14 +218,14 @@ class Graph:
             return claims
         login = f"https://{cloud.authorities[0]}/common/oauth2/authorize"
         challenge = f'Bearer realm="", authorization_uri="{login}", client_id="{_GRAPH_APP}"'
-        raise Refusal(401, "InvalidAuthenticationToken", fault, {"WWW-Authenticate": challenge})
+        raise Refusal(401, "InvalidAuthenticationToken", fault, headers={"WWW-Authenticate": challenge})
 
     def _hold_back(self) -> None:
         # https://learn.microsoft.com/graph/throttling
         if self._throttled:
             self._throttled -= 1
             headers = {"Retry-After": str(self._retry_after)}
-            raise Refusal(429, "TooManyRequests", "Please retry again later.", headers)
+            raise Refusal(429, "TooManyRequests", "Please retry again later.", headers=headers)
 
     def _refuse(self, refusal: Refusal, ids: dict[str, str]) -> Response:
         date = self.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
