@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME = timedelta(seconds=3599)
 """How long a token is good for; removing the secret it was got with does not end it earlier."""
 
+GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""An id of anything that Azure knows, in either case."""
+
 # What a client may ask for beside a resource's `/.default`; it means nothing in this grant.
 _OPENID_SCOPES = {"openid", "profile", "email", "offline_access"}
 _VALUE_ALPHABET = string.ascii_letters + string.digits + "-_."
@@ -368,7 +371,7 @@ class Entra:
 
     def _tenant(self, request: Request) -> _Tenant:
         name = str(request.path_params["tenant"])
-        if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name) and "." not in name:
+        if not GUID.fullmatch(name) and "." not in name:
             raise Refusal(
                 400,
                 "invalid_request",
@@ -511,6 +514,12 @@ def _resource(form: dict[str, str]) -> str:
 def _missing(parameter: str) -> Refusal:
     text = f"The request body must contain the following parameter: '{parameter}'."
     return Refusal(400, "invalid_request", text, aadsts=900144)
+
+
+def bearer(request: Request) -> str:
+    """Return the token that a request to another service carries; empty where it carries none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def new_value() -> str:

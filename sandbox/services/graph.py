@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.services import Refusal
-from sandbox.services.entra import CLOUDS, Secret, new_value
+from sandbox.services.entra import CLOUDS, GUID, Secret, bearer, new_value
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,7 +54,6 @@ PAGE = 100
 _LARGEST_PAGE = 999
 # The application that Graph itself is in every tenant; a token may name it as its audience.
 _GRAPH_APP = "00000003-0000-0000-c000-000000000000"
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)")
 _EQUALS = re.compile(r"(appId|displayName) eq '((?:[^']|'')*)'")
 _MAY_BE_GIVEN = {"displayName", "startDateTime", "endDateTime", "customKeyIdentifier"}
@@ -203,9 +202,9 @@ class Graph:
 
     def _authenticate(self, request: Request) -> dict[str, Any]:
         cloud = next(cloud for cloud in CLOUDS if cloud.graph == request.url.hostname)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = bearer(request)
         claims = self.entra.token_claims(token)
-        if scheme.lower() != "bearer" or not token:
+        if not token:
             fault = "Access token is empty."
         elif token.count(".") != 2:
             fault = "CompactToken parsing failed with error code: 80049217"
@@ -246,7 +245,7 @@ class Graph:
         """Find the application that the path names by its object id, or by its client id."""
         path = call.request.path_params
         wanted = str(path.get("id", path.get("app_id")))
-        if not _GUID.fullmatch(wanted):
+        if not GUID.fullmatch(wanted):
             raise Refusal(400, "Request_BadRequest", f"Invalid object identifier '{wanted}'.")
         for app in self._applications(call):
             if wanted.lower() == (app.object_id if "id" in path else app.client_id):
@@ -362,7 +361,7 @@ class Graph:
     def _remove_password(self, call: _Call) -> None:
         """https://learn.microsoft.com/graph/api/application-removepassword."""
         key_id = _parameters(call, "removePassword", {"keyId"}).get("keyId")
-        if not isinstance(key_id, str) or not _GUID.fullmatch(key_id):
+        if not isinstance(key_id, str) or not GUID.fullmatch(key_id):
             raise Refusal(400, "BadRequest", f"Cannot convert the literal '{key_id}' to the type 'Edm.Guid'.")
         app = self._writable(call)
         key_id = key_id.lower()

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.services import Refusal
-from sandbox.services.entra import CLOUDS
+from sandbox.services.entra import CLOUDS, bearer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -356,9 +356,9 @@ class KeyVault:
         cloud = self.entra.cloud(vault.tenant_id)
         audience = f"https://{cloud.vaults}"
         issuer = f"https://{cloud.issuer}/{vault.tenant_id}/"
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = bearer(request)
         claims = self.entra.token_claims(token)
-        if scheme.lower() != "bearer" or not token:
+        if not token:
             fault = "AKV10000: Request is missing a Bearer or PoP token."
         elif claims is None:
             # Which of the real messages comes for which fault of a token is not written down.
