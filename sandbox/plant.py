@@ -10,10 +10,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -417,12 +416,12 @@ class AzureAppPlant(AnyPlant):
 
     def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
         """Add one more secret."""
-        now = self.clock.now()
-        created = now - timedelta(days=created_days_ago)
-        ends = now + timedelta(days=expires_in_days)
-        made = entra.Secret(str(uuid.uuid4()), entra.new_value(), label, created, ends, visible_from=created)
-        self.entra.adopt_secret(self.target.client_id, made)
-        return made.secret_id, made.value
+        return self.entra.add_secret(
+            self.target.client_id,
+            display_name=label,
+            created_days_ago=created_days_ago,
+            expires_in_days=expires_in_days,
+        )
 
     def issued(self) -> list[Issued]:
         """Return the application's secrets; Entra forgets those that are removed."""

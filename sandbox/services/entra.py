@@ -220,6 +220,7 @@ class Entra:
         self,
         client_id: str,
         *,
+        created_days_ago: float = 0,
         expires_in_days: float = 365,
         display_name: str = "",
         value: str | None = None,
@@ -228,18 +229,19 @@ class Entra:
     ) -> tuple[str, str]:
         """Add a client secret, and return its id and its value.
 
-        `visible_in` is in seconds of the shared clock; `refuses_first` is how many logins after
-        that are still refused.
+        `expires_in_days` counts from now. `visible_in` is in seconds of the shared clock, from its creation on;
+        `refuses_first` is how many logins after that are still refused.
         """
         now = self.clock.now()
+        created = now - timedelta(days=created_days_ago)
         value = value or new_value()
         secret = Secret(
             secret_id=str(uuid.uuid4()),
             value=value,
             display_name=display_name,
-            created_on=now,
+            created_on=created,
             expires_on=now + timedelta(days=expires_in_days),
-            visible_from=now + timedelta(seconds=visible_in),
+            visible_from=created + timedelta(seconds=visible_in),
             answers=deque([False] * refuses_first),
         )
         self.adopt_secret(client_id, secret)

@@ -107,7 +107,7 @@ class Keeper:
         self._client_id = base64.b64encode(client_id).decode()
         self._app_key = os.urandom(32)
         self._folder_key = os.urandom(32)
-        self._folder_uid = _new_uid()
+        self._folder_uid = new_uid()
         self._calls: dict[str, Callable[[Data], bytes]] = {
             "get_secret": self._get_secret,
             "update_secret": self._update_secret,
@@ -130,14 +130,14 @@ class Keeper:
         folder: bool = True,
         notes: str = "",
     ) -> str:
-        """Put a record into the vault and return its uid: 16 bytes as 22 characters of Base64.
+        """Put a record into the vault and return its uid, a new one where none is given.
 
         fields, custom: the standard and the custom fields, {"type", "label" (optional), "value": [...]}.
         shared: whether the application may read the record; editable: whether it may also save it.
         folder: shared through the shared folder, or else as a single record. The two reach a client
         under different keys.
         """
-        uid = uid or _new_uid()
+        uid = uid or new_uid()
         data = {
             "title": title,
             "type": record_type,
@@ -395,7 +395,8 @@ def _copy(data: Data) -> Data:
     return copied
 
 
-def _new_uid() -> str:
+def new_uid() -> str:
+    """Make a uid for a record or folder: 16 bytes as 22 characters of Base64."""
     raw = os.urandom(16)
     # Keeper too avoids a uid that begins with a dash: command lines would take it for an option.
     return base64.urlsafe_b64encode(bytes([raw[0] & 0x7F]) + raw[1:]).decode().rstrip("=")
