@@ -13,7 +13,7 @@ import pytest
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline
 from sandbox.plant import Plant, running
-from tests.invariants import Script
+from tests.support.invariants import Script
 from tests.support.warm import Warm
 from tools import bundle
 

@@ -26,8 +26,8 @@ from sandbox.plant import SEEQ_HOST, on_loopback, running
 from sandbox.publishing import STAGE_VAULT, PublishPlant
 from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
-from tests.invariants import Script, writes
 from tests.support.fleet import EVERY, ILLNESSES, VAULT, Fleet
+from tests.support.invariants import Script, writes
 
 ROUND_TRIP = 0.1
 MOST_REQUESTS = 150

@@ -14,10 +14,10 @@ from pathlib import Path
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
-from tests import invariants
 from tests.faults.spots import address
 from tests.faults.subjects import Subject, View
 from tests.faults.trial import Bench, Outcome, Trial, Violation, Witness, said
+from tests.support import invariants
 from tests.support.warm import Run
 
 CLIENTS = ("first", "second")
