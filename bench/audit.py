@@ -10,12 +10,12 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.fleet import EVERY, Fleet
+from sandbox.plant import on_loopback
+from tests.support.fleet import EVERY, Fleet
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,11 +64,8 @@ def main() -> int:
     sys.stdout.write("records  requests  connections  seconds\n")
     worst = 0
     for size in options.sizes:
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            fleet = Fleet(Path(directory), size, ill=())
-            fleet.wire.start()
+        with on_loopback(Fleet, size=size, ill=()) as fleet:
             cost = measure(fleet, options.round_trip)
-            fleet.wire.stop()
         worst = max(worst, cost.status)
         sys.stdout.write(f"{cost.records:7}  {cost.requests:8}  {cost.connections:11}  {cost.seconds:7.1f}\n")
     return worst

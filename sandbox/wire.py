@@ -31,6 +31,7 @@ from sandbox.log import Request
 
 if TYPE_CHECKING:
     from sandbox.faults import Fault, Rule
+    from sandbox.services import Service
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -84,6 +85,12 @@ class Wire:
     def add(self, host: str, app: App) -> None:
         """Serve `app` at https://host; `*.` in front stands for any one name there."""
         self._apps[host.lower()] = app
+
+    def serve(self, *services: Service) -> None:
+        """Serve each of the services at all its hosts."""
+        for service in services:
+            for host in service.hosts:
+                self.add(host, service.app)
 
     def start(self) -> None:
         """Start listening, and return once requests are taken."""

@@ -13,8 +13,8 @@ import pytest
 from pam_scripts.core.http import Session
 from pam_scripts.core.deadline import Deadline
 from sandbox.plant import Plant, running
-from sandbox.warm import Warm
-from tests.invariants import Script
+from tests.support.invariants import Script
+from tests.support.warm import Warm
 from tools import bundle
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import pytest
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, Plant, plant_on_loopback
 from sandbox.services import keeper
-from tests.invariants import Script, State, assert_as_before, assert_silent, writes
+from tests.support.invariants import Script, State, assert_as_before, assert_silent, writes
 
 Change = Callable[[dict[str, Any], Plant], object]
 

@@ -10,7 +10,7 @@ import pytest
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, Plant
 from sandbox.services import keeper
-from tests.invariants import Script, State, assert_as_before, assert_silent, live_key_ids, writes
+from tests.support.invariants import Script, State, assert_as_before, assert_silent, live_key_ids, writes
 
 Look = Callable[[Plant], RotationResult]
 

@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 from sandbox.plant import SEEQ_HOST, VAULT, Plant
-from tests.invariants import Script, assert_rotates, live_key_ids
+from tests.support.invariants import Script, assert_rotates, live_key_ids
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "data_lab"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from tests.invariants import (
+from tests.support.invariants import (
     LEASE,
     Script,
     assert_looks,

@@ -12,7 +12,7 @@ import pytest
 from pam_scripts.core.errors import BadInput
 from pam_scripts.stores.keeper.configuration import CONFIG_FILES, read_config
 from sandbox.plant import Plant
-from tests.invariants import Script, assert_silent, assert_true_state, writes
+from tests.support.invariants import Script, assert_silent, assert_true_state, writes
 
 Write = Callable[[Plant], str]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, on_loopback
-from tests.invariants import Script
+from tests.support.invariants import Script
 
 APPLICATION, APP_SECRET = "rotate_seeq_application_key", "rotate_azure_app_secret"
 KEY_VAULT, ENTRA, AWS = {"azure.keyvault.secrets"}, {"azure.identity", "msal"}, {"boto3", "botocore"}

@@ -12,7 +12,16 @@ from sandbox.faults import Rule, status
 from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
 from sandbox.services import keeper
 from sandbox.services.container_apps import APP_READ, PERMISSIONS_READ, REVISION_READ, REVISION_RESTART
-from tests.invariants import Script, State, assert_as_before, assert_looks, assert_rotates, in_keeper, in_vault, writes
+from tests.support.invariants import (
+    Script,
+    State,
+    assert_as_before,
+    assert_looks,
+    assert_rotates,
+    in_keeper,
+    in_vault,
+    writes,
+)
 
 SECRET = "plant/reports"
 

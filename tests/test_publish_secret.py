@@ -15,7 +15,7 @@ from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, on_loopback
 from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
-from tests.invariants import LEASE, Script, assert_silent, custom_fields, writes
+from tests.support.invariants import LEASE, Script, assert_silent, custom_fields, writes
 
 Make = Callable[..., PublishPlant]
 

@@ -15,7 +15,7 @@ from sandbox.faults import Rule
 from sandbox.plant import SEEQ_HOST, VAULT, Plant
 from sandbox.services import keeper
 from sandbox.services.key_vault import ALL
-from tests.invariants import Script, State, assert_as_before, assert_credentials_alive, assert_silent, writes
+from tests.support.invariants import Script, State, assert_as_before, assert_credentials_alive, assert_silent, writes
 
 SetUp = Callable[[Plant], object]
 

@@ -15,7 +15,7 @@ from sandbox.faults import Fault, Rule
 from sandbox.log import Request
 from sandbox.plant import CLOUDS, VAULT, AzureAppPlant, on_loopback
 from sandbox.services import keeper
-from tests.invariants import (
+from tests.support.invariants import (
     Script,
     assert_looks,
     assert_refuses,

@@ -18,7 +18,7 @@ from sandbox.faults import Rule, status
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
 from sandbox.services import keeper
-from tests.invariants import (
+from tests.support.invariants import (
     OUTPUTS,
     Script,
     assert_silent,

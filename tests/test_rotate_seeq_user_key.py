@@ -12,7 +12,7 @@ import pytest
 from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, VAULT, SeeqUserPlant, on_loopback
 from sandbox.services import keeper
-from tests.invariants import (
+from tests.support.invariants import (
     Script,
     assert_looks,
     assert_refuses,

@@ -129,7 +129,7 @@ class Aws:
         self.account_id = str(next(_accounts))
         self.hosts: tuple[str, ...] = tuple(f"{_SERVICE}.{region}.amazonaws.com" for region in regions)
         self._identities: dict[str, _Identity] = {}
-        self._values: set[str] = set()
+        self._secrets: set[str] = set()
         self._throttled = 0
         self.app = Starlette(routes=[Route("/", self._endpoint, methods=["POST"])])
         self._held: Mapping[str, Callable[[_Call], dict[str, Any]]] = {
@@ -150,7 +150,7 @@ class Aws:
         identity = _Identity(name, key_id, secrets.token_urlsafe(30))
         with _turn:
             self._identities[key_id] = identity
-            self._values.add(identity.secret_access_key)
+            self._secrets.add(identity.secret_access_key)
         return key_id, identity.secret_access_key
 
     def allow_only(self, access_key_id: str, *actions: str, name: str = "*") -> None:
@@ -214,10 +214,10 @@ class Aws:
                 for version_id, one in secret.versions.items()
             ]
 
-    def values(self) -> set[str]:
-        """Return every secret value that was ever stored or issued here."""
+    def secrets(self) -> set[str]:
+        """Return the secret of every access key, and every value that was ever stored."""
         with _turn:
-            return set(self._values)
+            return set(self._secrets)
 
     # -- who is asking --------------------------------------------------------------------------
 
@@ -432,7 +432,7 @@ class Aws:
         value = call.asked.get("SecretString")
         answer = self._ask_moto(call.region, call.action, call.asked)
         if value:
-            self._values.add(str(value))
+            self._secrets.add(str(value))
         return answer
 
     def _ask_moto(self, region: str, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:

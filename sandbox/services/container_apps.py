@@ -31,8 +31,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sandbox.services.entra import CLOUDS, Cloud
-from sandbox.services.refusal import Refusal
+from sandbox.services import Refusal
+from sandbox.services.entra import CLOUDS, GUID, Cloud, bearer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -71,7 +71,6 @@ _APP_DOMAINS = {
     CLOUDS[1]: "azurecontainerapps.us",
     CLOUDS[2]: "azurecontainerapps.cn",
 }
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 # Resource Manager compares all of a path without regard to case.
 _PATH = re.compile(
@@ -367,6 +366,10 @@ class ContainerApps:
         with self._lock:
             self._busy = times
 
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what replicas hold was issued elsewhere."""
+        return frozenset()
+
     # -- replicas come and go -------------------------------------------------------------------
 
     def _start(self, app: ContainerApp, revision: Revision, lag: float, seconds: float) -> _Run:
@@ -454,7 +457,7 @@ class ContainerApps:
         if path is None:
             raise _no_such_type(request)
         if subscription is None or self.entra.cloud(subscription.tenant_id) != cloud:
-            if not _GUID.fullmatch(named):
+            if not GUID.fullmatch(named):
                 message = f"The provided subscription identifier '{named}' is malformed or invalid."
                 raise Refusal(400, "InvalidSubscriptionId", message)
             raise Refusal(404, "SubscriptionNotFound", f"The subscription '{named}' could not be found.")
@@ -475,12 +478,12 @@ class ContainerApps:
         return work(call)
 
     def _authenticate(self, request: Request, cloud: Cloud, subscription: _Subscription | None) -> dict[str, Any]:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = bearer(request)
         claims = self.entra.token_claims(token)
         code, described = "InvalidAuthenticationToken", "The access token is invalid."
         tenant = subscription.tenant_id if subscription else "common"
         issuer = f"https://{cloud.issuer}/{tenant}/"
-        if scheme.lower() != "bearer" or not token:
+        if not token:
             code = "AuthenticationFailed"
             message = "Authentication failed. The 'Authorization' header is missing."
             described = "The authentication failed because of missing 'Authorization' header."
@@ -505,7 +508,7 @@ class ContainerApps:
             f'Bearer authorization_uri="https://{cloud.authorities[0]}/{tenant}", error="invalid_token",'
             f' error_description="{described}"'
         )
-        raise Refusal(401, code, message, {"WWW-Authenticate": challenge})
+        raise Refusal(401, code, message, headers={"WWW-Authenticate": challenge})
 
     def _hold_back(self, subscription: _Subscription, claims: dict[str, Any]) -> None:
         # https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -516,7 +519,7 @@ class ContainerApps:
                 "SubscriptionRequestsThrottled",
                 f"Number of requests for subscription '{subscription.subscription_id}' actor '{claims['oid']}'"
                 f" exceeded. Please try again after '{self._retry_after}' seconds.",
-                {"Retry-After": str(self._retry_after)},
+                headers={"Retry-After": str(self._retry_after)},
             )
 
     def _operation(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:

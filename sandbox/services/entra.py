@@ -28,6 +28,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.services import Refusal
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 TOKEN_LIFETIME = timedelta(seconds=3599)
 """How long a token is good for; removing the secret it was got with does not end it earlier."""
+
+GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""An id of anything that Azure knows, in either case."""
 
 # What a client may ask for beside a resource's `/.default`; it means nothing in this grant.
 _OPENID_SCOPES = {"openid", "profile", "email", "offline_access"}
@@ -152,17 +157,6 @@ class _Tenant:
     cloud: Cloud
 
 
-class _Refusal(Exception):
-    """A login's AADSTS error: https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
-
-    def __init__(self, status: int, error: str, code: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.error = error
-        self.code = code
-        self.text = text
-
-
 class Entra:
     """The login service of the three clouds, over one set of tenants, applications and secrets.
 
@@ -226,6 +220,7 @@ class Entra:
         self,
         client_id: str,
         *,
+        created_days_ago: float = 0,
         expires_in_days: float = 365,
         display_name: str = "",
         value: str | None = None,
@@ -234,18 +229,19 @@ class Entra:
     ) -> tuple[str, str]:
         """Add a client secret, and return its id and its value.
 
-        `visible_in` is in seconds of the shared clock; `refuses_first` is how many logins after
-        that are still refused.
+        `expires_in_days` counts from now. `visible_in` is in seconds of the shared clock, from its creation on;
+        `refuses_first` is how many logins after that are still refused.
         """
         now = self.clock.now()
+        created = now - timedelta(days=created_days_ago)
         value = value or new_value()
         secret = Secret(
             secret_id=str(uuid.uuid4()),
             value=value,
             display_name=display_name,
-            created_on=now,
+            created_on=created,
             expires_on=now + timedelta(days=expires_in_days),
-            visible_from=now + timedelta(seconds=visible_in),
+            visible_from=created + timedelta(seconds=visible_in),
             answers=deque([False] * refuses_first),
         )
         self.adopt_secret(client_id, secret)
@@ -262,7 +258,7 @@ class Entra:
         with self._lock:
             del self._apps[client_id].secrets[secret_id]
 
-    def secrets(self, client_id: str) -> list[Secret]:
+    def client_secrets(self, client_id: str) -> list[Secret]:
         """List an application's secrets, expired ones too, oldest first."""
         with self._lock:
             return list(self._apps[client_id].secrets.values())
@@ -278,8 +274,8 @@ class Entra:
                 for secret in self._apps[client_id].secrets.values()
             )
 
-    def values(self) -> set[str]:
-        """Give every secret value there ever was, also of removed secrets."""
+    def secrets(self) -> set[str]:
+        """Return the value of every client secret, and every token, that there ever was."""
         with self._lock:
             return set(self._issued)
 
@@ -303,7 +299,7 @@ class Entra:
         asked = urlsplit(request.query_params.get("authorization_endpoint", ""))
         tenant = asked.path.strip("/").partition("/")[0]
         if asked.hostname not in self.hosts or not tenant:
-            return self._refuse(request, _Refusal(400, "invalid_instance", 50049, "Unknown or invalid instance."))
+            return self._refuse(request, Refusal(400, "invalid_instance", "Unknown or invalid instance.", aadsts=50049))
         return JSONResponse(
             {
                 "tenant_discovery_endpoint": f"https://{asked.hostname}/{tenant}/v2.0/.well-known/openid-configuration",
@@ -322,7 +318,7 @@ class Entra:
     async def _openid_configuration(self, request: Request) -> Response:
         try:
             tenant = self._tenant(request)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return self._refuse(request, refusal)
         base = f"https://{request.url.hostname}/{tenant.tenant_id}"
         return JSONResponse(
@@ -352,16 +348,17 @@ class Entra:
                 resource = _resource(form)
                 self._check_secret(app, form)
                 if resource.rstrip("/") not in tenant.cloud.resources:
-                    raise _Refusal(
+                    raise Refusal(
                         400,
                         "invalid_resource",
-                        500011,
                         f"The resource principal named {resource} was not found in the tenant named"
                         f" {tenant.name}. This can happen if the application has not been installed by the"
                         " administrator of the tenant or consented to by any user in the tenant. You might"
                         " have sent your authentication request to the wrong tenant.",
+                        aadsts=500011,
                     )
-        except _Refusal as refusal:
+                token = self._issue(tenant, app, resource)
+        except Refusal as refusal:
             return self._refuse(request, refusal)
         seconds = int(TOKEN_LIFETIME.total_seconds())
         return JSONResponse(
@@ -369,29 +366,29 @@ class Entra:
                 "token_type": "Bearer",
                 "expires_in": seconds,
                 "ext_expires_in": seconds,
-                "access_token": self._issue(tenant, app, resource),
+                "access_token": token,
             },
             headers={"Cache-Control": "no-store, no-cache", "Pragma": "no-cache", "Expires": "-1"},
         )
 
     def _tenant(self, request: Request) -> _Tenant:
         name = str(request.path_params["tenant"])
-        if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name) and "." not in name:
-            raise _Refusal(
+        if not GUID.fullmatch(name) and "." not in name:
+            raise Refusal(
                 400,
                 "invalid_request",
-                900023,
                 f"Specified tenant identifier '{name}' is neither a valid DNS name, nor a valid external domain.",
+                aadsts=900023,
             )
         tenant = self._tenants.get(name.lower())
         if tenant is None or request.url.hostname not in tenant.cloud.authorities:
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "invalid_request",
-                90002,
                 f"Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are"
                 " signing into the correct cloud. Check with your subscription administrator, this may"
                 " happen if there are no active subscriptions for the tenant.",
+                aadsts=90002,
             )
         return tenant
 
@@ -400,51 +397,51 @@ class Entra:
             if parameter not in form:
                 raise _missing(parameter)
         if form["grant_type"] != "client_credentials":
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "unsupported_grant_type",
-                70003,
                 f"The app requested an unsupported grant type '{form['grant_type']}'.",
+                aadsts=70003,
             )
         app = self._apps.get(form["client_id"])
         if app is None or app.tenant_id != tenant.tenant_id:
-            raise _Refusal(
+            raise Refusal(
                 400,
                 "unauthorized_client",
-                700016,
                 f"Application with identifier '{form['client_id']}' was not found in the directory"
                 f" '{tenant.name}'. This can happen if the application has not been installed by the"
                 " administrator of the tenant or consented to by any user in the tenant. You may have"
                 " sent your authentication request to the wrong tenant.",
+                aadsts=700016,
             )
         return app
 
     def _check_secret(self, app: App, form: dict[str, str]) -> None:
         if "client_secret" not in form:
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000216,
                 "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+                aadsts=7000216,
             )
         now = self.clock.now()
         secret = next((one for one in app.secrets.values() if one.value == form["client_secret"]), None)
         if secret is None or now < secret.visible_from or (secret.answers and not secret.answers.popleft()):
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000215,
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client"
                 f" secret value, not the client secret ID, for a secret added to app '{app.client_id}'.",
+                aadsts=7000215,
             )
         if secret.expires_on <= now:
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "invalid_client",
-                7000222,
                 f"The provided client secret keys for app '{app.client_id}' are expired. Visit the Azure"
                 " portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider"
                 " using certificate credentials for added security: https://aka.ms/certCreds.",
+                aadsts=7000222,
             )
 
     def _issue(self, tenant: _Tenant, app: App, resource: str) -> str:
@@ -471,25 +468,29 @@ class Entra:
             claims["roles"] = sorted(app.graph_roles)
         # The real ones are signed RS256; clients must not look inside, and only this sandbox checks.
         signed = ".".join(_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "HS256"}, claims))
-        return f"{signed}.{self._sign(signed)}"
+        token = f"{signed}.{self._sign(signed)}"
+        self._issued.add(token)
+        return token
 
     def _sign(self, text: str) -> str:
         return _base64url(hmac.digest(self._signing_key, text.encode(), "sha256"))
 
-    def _refuse(self, request: Request, refusal: _Refusal) -> Response:
+    def _refuse(self, request: Request, refusal: Refusal) -> Response:
+        """Answer as https://learn.microsoft.com/entra/identity-platform/reference-error-codes has it."""
+        number = refusal.more["aadsts"]
         trace = str(uuid.uuid4())
         correlation = request.headers.get("client-request-id", str(uuid.uuid4()))
         timestamp = self.clock.now().strftime("%Y-%m-%d %H:%M:%SZ")
         return JSONResponse(
             {
-                "error": refusal.error,
-                "error_description": f"AADSTS{refusal.code}: {refusal.text}"
+                "error": refusal.code,
+                "error_description": f"AADSTS{number}: {refusal.message}"
                 f"\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\nTimestamp: {timestamp}",
-                "error_codes": [refusal.code],
+                "error_codes": [number],
                 "timestamp": timestamp,
                 "trace_id": trace,
                 "correlation_id": correlation,
-                "error_uri": f"https://{request.url.hostname}/error?code={refusal.code}",
+                "error_uri": f"https://{request.url.hostname}/error?code={number}",
             },
             status_code=refusal.status,
             headers={"x-ms-request-id": trace},
@@ -502,19 +503,25 @@ def _resource(form: dict[str, str]) -> str:
         raise _missing("scope")
     wanted = [scope for scope in form["scope"].split() if scope not in _OPENID_SCOPES]
     if len(wanted) != 1 or not wanted[0].endswith("/.default"):
-        raise _Refusal(
+        raise Refusal(
             400,
             "invalid_scope",
-            1002012,
             f"The provided value for scope {form['scope']} is not valid. Client credential flows must have"
             " a scope value with /.default suffixed to the resource identifier (application ID URI).",
+            aadsts=1002012,
         )
     return wanted[0][: -len("/.default")]
 
 
-def _missing(parameter: str) -> _Refusal:
+def _missing(parameter: str) -> Refusal:
     text = f"The request body must contain the following parameter: '{parameter}'."
-    return _Refusal(400, "invalid_request", 900144, text)
+    return Refusal(400, "invalid_request", text, aadsts=900144)
+
+
+def bearer(request: Request) -> str:
+    """Return the token that a request to another service carries; empty where it carries none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def new_value() -> str:

@@ -27,8 +27,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.services.entra import CLOUDS, Secret, new_value
-from sandbox.services.refusal import Refusal
+from sandbox.services import Refusal
+from sandbox.services.entra import CLOUDS, GUID, Secret, bearer, new_value
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,7 +54,6 @@ PAGE = 100
 _LARGEST_PAGE = 999
 # The application that Graph itself is in every tenant; a token may name it as its audience.
 _GRAPH_APP = "00000003-0000-0000-c000-000000000000"
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)")
 _EQUALS = re.compile(r"(appId|displayName) eq '((?:[^']|'')*)'")
 _MAY_BE_GIVEN = {"displayName", "startDateTime", "endDateTime", "customKeyIdentifier"}
@@ -169,6 +168,10 @@ class Graph:
         with self._lock:
             self._concurrent, self._concurrent_status = times, status
 
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what is added here is Entra's secret."""
+        return frozenset()
+
     # -- who is asking --------------------------------------------------------------------------
 
     def _operation(self, roles: frozenset[Role] | None, work: _Work) -> Callable[[Request], Any]:
@@ -199,9 +202,9 @@ class Graph:
 
     def _authenticate(self, request: Request) -> dict[str, Any]:
         cloud = next(cloud for cloud in CLOUDS if cloud.graph == request.url.hostname)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = bearer(request)
         claims = self.entra.token_claims(token)
-        if scheme.lower() != "bearer" or not token:
+        if not token:
             fault = "Access token is empty."
         elif token.count(".") != 2:
             fault = "CompactToken parsing failed with error code: 80049217"
@@ -214,14 +217,14 @@ class Graph:
             return claims
         login = f"https://{cloud.authorities[0]}/common/oauth2/authorize"
         challenge = f'Bearer realm="", authorization_uri="{login}", client_id="{_GRAPH_APP}"'
-        raise Refusal(401, "InvalidAuthenticationToken", fault, {"WWW-Authenticate": challenge})
+        raise Refusal(401, "InvalidAuthenticationToken", fault, headers={"WWW-Authenticate": challenge})
 
     def _hold_back(self) -> None:
         # https://learn.microsoft.com/graph/throttling
         if self._throttled:
             self._throttled -= 1
             headers = {"Retry-After": str(self._retry_after)}
-            raise Refusal(429, "TooManyRequests", "Please retry again later.", headers)
+            raise Refusal(429, "TooManyRequests", "Please retry again later.", headers=headers)
 
     def _refuse(self, refusal: Refusal, ids: dict[str, str]) -> Response:
         date = self.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
@@ -242,7 +245,7 @@ class Graph:
         """Find the application that the path names by its object id, or by its client id."""
         path = call.request.path_params
         wanted = str(path.get("id", path.get("app_id")))
-        if not _GUID.fullmatch(wanted):
+        if not GUID.fullmatch(wanted):
             raise Refusal(400, "Request_BadRequest", f"Invalid object identifier '{wanted}'.")
         for app in self._applications(call):
             if wanted.lower() == (app.object_id if "id" in path else app.client_id):
@@ -274,14 +277,14 @@ class Graph:
         state = self._state(app)
         if self.read_lag:
             if not state.stale_reads:
-                state.old = self.entra.secrets(app.client_id)
+                state.old = self.entra.client_secrets(app.client_id)
             state.stale_reads = self.read_lag
         return state
 
     def _shown(self, app: App) -> dict[str, Any]:
         """Show an application, with the secrets that the asked replica knows of."""
         state = self._state(app)
-        known = self.entra.secrets(app.client_id)
+        known = self.entra.client_secrets(app.client_id)
         if state.stale_reads:
             state.stale_reads -= 1
             known = state.old
@@ -358,14 +361,14 @@ class Graph:
     def _remove_password(self, call: _Call) -> None:
         """https://learn.microsoft.com/graph/api/application-removepassword."""
         key_id = _parameters(call, "removePassword", {"keyId"}).get("keyId")
-        if not isinstance(key_id, str) or not _GUID.fullmatch(key_id):
+        if not isinstance(key_id, str) or not GUID.fullmatch(key_id):
             raise Refusal(400, "BadRequest", f"Cannot convert the literal '{key_id}' to the type 'Edm.Guid'.")
         app = self._writable(call)
         key_id = key_id.lower()
         unseen = self._state(app).unseen_removals
         if unseen.get(key_id):
             unseen[key_id] -= 1
-        elif any(one.secret_id == key_id for one in self.entra.secrets(app.client_id)):
+        elif any(one.secret_id == key_id for one in self.entra.client_secrets(app.client_id)):
             self._changes(app)
             self.entra.remove_secret(app.client_id, key_id)
             return

@@ -29,6 +29,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.services import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
@@ -105,7 +107,7 @@ class Keeper:
         self._client_id = base64.b64encode(client_id).decode()
         self._app_key = os.urandom(32)
         self._folder_key = os.urandom(32)
-        self._folder_uid = _new_uid()
+        self._folder_uid = new_uid()
         self._calls: dict[str, Callable[[Data], bytes]] = {
             "get_secret": self._get_secret,
             "update_secret": self._update_secret,
@@ -128,14 +130,14 @@ class Keeper:
         folder: bool = True,
         notes: str = "",
     ) -> str:
-        """Put a record into the vault and return its uid: 16 bytes as 22 characters of Base64.
+        """Put a record into the vault and return its uid, a new one where none is given.
 
         fields, custom: the standard and the custom fields, {"type", "label" (optional), "value": [...]}.
         shared: whether the application may read the record; editable: whether it may also save it.
         folder: shared through the shared folder, or else as a single record. The two reach a client
         under different keys.
         """
-        uid = uid or _new_uid()
+        uid = uid or new_uid()
         data = {
             "title": title,
             "type": record_type,
@@ -219,6 +221,14 @@ class Keeper:
         """Make the same configuration as one Base64 line, for `KSM_CONFIG` and `GATEWAY_CONFIG`."""
         return base64.b64encode(json.dumps(self.config()).encode()).decode()
 
+    def secrets(self) -> set[str]:
+        """Return what proves who the device is, in each form it is handed out in.
+
+        What stands in records is not among it: its issuers know it, and the vault masks ids as well.
+        """
+        config = self.config()
+        return {config["privateKey"], config["appKey"], self.config_base64()}
+
     def throttle(self, times: int, retry_after: float) -> None:
         """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none."""
         with self._lock:
@@ -234,11 +244,12 @@ class Keeper:
                 transmission_key, asked = self._open(request, body)
                 call = self._calls.get(request.path_params["call"])
                 if call is None:
-                    raise _RefusedError(404, "not_found", "no such call in the sandbox")
+                    raise Refusal(404, "not_found", "no such call in the sandbox")
                 answer = call(asked)
-        except _RefusedError as refusal:
-            about = {"path": f"{request.url}, POST", "additional_info": "", **refusal.body}
-            return JSONResponse(about, status_code=refusal.status)
+        except Refusal as refusal:
+            error = {"error": refusal.code, "message": refusal.message, **refusal.more}
+            about = {"path": f"{request.url}, POST", "additional_info": ""}
+            return JSONResponse({**about, **error}, refusal.status)
         # A save has nothing to say; the SDK takes an empty body for that and does not decrypt it.
         return Response(_seal(transmission_key, answer) if answer else b"")
 
@@ -246,7 +257,7 @@ class Keeper:
         """Unwrap a request: its transmission key and what it asks for, from a client proven to be ours."""
         headers = request.headers
         if headers.get("publickeyid") != str(KEY_ID):
-            raise _RefusedError(401, "key", "use another server key", key_id=KEY_ID)
+            raise Refusal(401, "key", "use another server key", key_id=KEY_ID)
         try:
             wrapped = base64.b64decode(headers["transmissionkey"])
             signature = base64.b64decode(headers["authorization"].removeprefix("Signature "))
@@ -254,18 +265,18 @@ class Keeper:
             asked = json.loads(_unseal(transmission_key, body))
             client_id = asked["clientId"]
         except (KeyError, ValueError, TypeError, InvalidTag) as error:
-            raise _RefusedError(400, "bad_request", "cannot decrypt the request") from error
+            raise Refusal(400, "bad_request", "cannot decrypt the request") from error
         # The codes and words of these two are the real ones, as Keeper's older SDKs list them.
         if client_id != self._client_id:
-            raise _RefusedError(403, "access_denied", "Unable to validate application access")
+            raise Refusal(403, "access_denied", "Unable to validate application access")
         try:
             self._client_key.public_key().verify(signature, wrapped + body, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
-            raise _RefusedError(403, "access_denied", "Signature is invalid") from error
+            raise Refusal(403, "access_denied", "Signature is invalid") from error
         if self._throttled:
             self._throttled -= 1
-            wait = {"retry_after": self._retry_after} if self._retry_after else {}
-            raise _RefusedError(403, "throttled", "too many requests from this client", **wait)
+            wait: Data = {"retry_after": self._retry_after} if self._retry_after else {}
+            raise Refusal(403, "throttled", "too many requests from this client", **wait)
         return transmission_key, asked
 
     def _unwrap(self, wrapped: bytes) -> bytes:
@@ -305,14 +316,14 @@ class Keeper:
             data = json.loads(_unseal(record.key, base64.urlsafe_b64decode(asked["data"])))
         except (KeyError, ValueError, TypeError, InvalidTag) as error:
             # The real server cannot look inside and would keep what nobody can read; here it is noticed.
-            raise _RefusedError(400, "bad_request", "the record is not encrypted with its key") from error
+            raise Refusal(400, "bad_request", "the record is not encrypted with its key") from error
         transaction = asked.get("transactionType")
         if transaction is None:
             self._store(record, data)
         elif transaction in ("general", "rotation"):
             record.held = (record.revision, data)
         else:
-            raise _RefusedError(400, "bad_request", f"unknown transactionType {transaction}")
+            raise Refusal(400, "bad_request", f"unknown transactionType {transaction}")
         return b""
 
     def _finalize_secret_update(self, asked: Data) -> bytes:
@@ -331,22 +342,22 @@ class Keeper:
         held, record.held = record.held, None
         if held is None:
             # Undocumented too: the loud answer was chosen.
-            raise _RefusedError(400, "bad_request", "no transaction is open for this record")
+            raise Refusal(400, "bad_request", "no transaction is open for this record")
         return held
 
     def _writable(self, asked: Data) -> _Record:
         record = self._records.get(str(asked.get("recordUid")))
         if record is None or not record.shared:
-            raise _RefusedError(403, "access_denied", "the application has no access to this record")
+            raise Refusal(403, "access_denied", "the application has no access to this record")
         if not record.editable:
-            raise _RefusedError(403, "access_denied", "the application may not edit this record")
+            raise Refusal(403, "access_denied", "the application may not edit this record")
         return record
 
     def _check_revision(self, record: _Record, revision: object) -> None:
         if self.checks_revisions and revision != record.revision:
             # The real status and code of this refusal are not published. This is the name that the vault's
             # own API has for it; callers must not depend on it, and fetch the record again instead.
-            raise _RefusedError(400, "out_of_sync", "the record was changed since it was read")
+            raise Refusal(400, "out_of_sync", "the record was changed since it was read")
 
     def _store(self, record: _Record, data: Data) -> None:
         record.versions.append(_copy(data))
@@ -373,15 +384,6 @@ class _Record:
         return self.versions[-1]
 
 
-class _RefusedError(Exception):
-    """An answer that is an error: its status, and its body as the SDK's error handling reads it."""
-
-    def __init__(self, status: int, error: str, message: str, **more: object) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": error, "message": message, **more}
-
-
 def _field(kind: str, value: str, label: str | None = None) -> Field:
     made: Field = {"type": kind, "value": [value] if value else []}
     return made if label is None else {**made, "label": label}
@@ -393,7 +395,8 @@ def _copy(data: Data) -> Data:
     return copied
 
 
-def _new_uid() -> str:
+def new_uid() -> str:
+    """Make a uid for a record or folder: 16 bytes as 22 characters of Base64."""
     raw = os.urandom(16)
     # Keeper too avoids a uid that begins with a dash: command lines would take it for an option.
     return base64.urlsafe_b64encode(bytes([raw[0] & 0x7F]) + raw[1:]).decode().rstrip("=")

@@ -24,7 +24,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.services.entra import CLOUDS
+from sandbox.services import Refusal
+from sandbox.services.entra import CLOUDS, bearer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -69,26 +70,6 @@ class Version:
     not_before: datetime | None
     created_on: datetime
     updated_on: datetime
-
-
-class KeyVaultRefusal(Exception):
-    """An operation that Key Vault refuses: HTTP status, code, message, code of the inner error, headers."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        inner: str = "",
-        *,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(f"{status} {inner or code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.inner = inner
-        self.headers = headers
 
 
 @dataclass
@@ -214,7 +195,7 @@ class KeyVault:
     def set(self, vault: str, name: str, value: str, **properties: Any) -> Version:  # noqa: ANN401 - handed on to Version
         """Write a new version; `properties` are those of `Version` that a client may set.
 
-        KeyVaultRefusal where a client's write would be refused.
+        Refusal where a client's write would be refused.
         """
         with self._lock:
             return self._write(self._vaults[vault.lower()], name, value, properties)
@@ -238,9 +219,13 @@ class KeyVault:
             return [secret.name for secret in self._present(self._vaults[vault.lower()], deleted=False)]
 
     def delete(self, vault: str, name: str) -> None:
-        """Delete a secret softly, as a client can. KeyVaultRefusal if there is none."""
+        """Delete a secret softly, as a client can. Refusal if there is none."""
         with self._lock:
             self._delete_softly(self._vaults[vault.lower()], name)
+
+    def secrets(self) -> frozenset[str]:
+        """Return nothing: what is kept here was issued elsewhere, and ids of keys, which may show, are among it."""
+        return frozenset()
 
     # -- the state ------------------------------------------------------------------------------
 
@@ -259,7 +244,7 @@ class KeyVault:
     def _deleted(self, vault: _Vault, name: str) -> _Secret:
         secret = self._find(vault, name)
         if secret is None or not secret.deleted_on or not self._settled(secret):
-            raise KeyVaultRefusal(404, "SecretNotFound", f"Deleted Secret not found: {name}")
+            raise Refusal(404, "SecretNotFound", f"Deleted Secret not found: {name}")
         return secret
 
     def _settled(self, secret: _Secret) -> bool:
@@ -275,7 +260,7 @@ class KeyVault:
         versions = secret.versions if secret else []
         places = [place for place, one in enumerate(versions) if version in ("", one.version)]
         if secret is None or not places:
-            raise KeyVaultRefusal(
+            raise Refusal(
                 404,
                 "SecretNotFound",
                 f"A secret with (name/id) {name}{'/' + version if version else ''} was not found in this key"
@@ -306,19 +291,19 @@ class KeyVault:
     def _check_writable(self, secret: _Secret) -> None:
         if not self._settled(secret):
             state = "Deleted" if secret.deleted_on else "Recovered"
-            raise KeyVaultRefusal(
+            raise Refusal(
                 409,
                 "Conflict",
                 f"Secret {secret.name} is currently being {state.lower()} and cannot be re-created; retry later.",
-                f"ObjectIsBeing{state}",
+                innererror={"code": f"ObjectIsBeing{state}"},
             )
         if secret.deleted_on:
-            raise KeyVaultRefusal(
+            raise Refusal(
                 409,
                 "Conflict",
                 f"Secret {secret.name} is currently in a deleted but recoverable state, and its name"
                 " cannot be reused; in this state, the secret can only be recovered or purged.",
-                "ObjectIsDeletedButRecoverable",
+                innererror={"code": "ObjectIsDeletedButRecoverable"},
             )
 
     def _delete_softly(self, vault: _Vault, name: str) -> _Secret:
@@ -343,7 +328,7 @@ class KeyVault:
                         name = _check_request(request)
                         self._authorize(vault, claims, right, action, name)
                         return work(_Call(vault, request, name, _json_object(body)))
-                    except KeyVaultRefusal as refusal:
+                    except Refusal as refusal:
                         return _refuse(refusal)
             request.scope["state"]["transport"].abort()
             await asyncio.sleep(0)  # so that the server notices, and does not send what follows
@@ -359,7 +344,7 @@ class KeyVault:
     def _hold_back(self) -> None:
         if self._throttled:
             self._throttled -= 1
-            raise KeyVaultRefusal(
+            raise Refusal(
                 429,
                 "Throttled",
                 "Request was not processed because too many requests were received."
@@ -371,9 +356,9 @@ class KeyVault:
         cloud = self.entra.cloud(vault.tenant_id)
         audience = f"https://{cloud.vaults}"
         issuer = f"https://{cloud.issuer}/{vault.tenant_id}/"
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = bearer(request)
         claims = self.entra.token_claims(token)
-        if scheme.lower() != "bearer" or not token:
+        if not token:
             fault = "AKV10000: Request is missing a Bearer or PoP token."
         elif claims is None:
             # Which of the real messages comes for which fault of a token is not written down.
@@ -386,14 +371,14 @@ class KeyVault:
             return claims
         login = f"https://{cloud.authorities[0]}/{vault.tenant_id}"
         challenge = f'Bearer authorization="{login}", resource="{audience}"'
-        raise KeyVaultRefusal(401, "Unauthorized", fault, headers={"WWW-Authenticate": challenge})
+        raise Refusal(401, "Unauthorized", fault, headers={"WWW-Authenticate": challenge})
 
     def _authorize(self, vault: _Vault, claims: dict[str, Any], right: Right, action: str, name: str) -> None:
         if right in vault.rights.get(claims["appid"], frozenset()):
             return
         group = f"/subscriptions/{uuid.UUID(int=0)}/resourcegroups/sandbox"
         resource = f"{group}/providers/microsoft.keyvault/vaults/{vault.name}"
-        raise KeyVaultRefusal(
+        raise Refusal(
             403,
             "Forbidden",
             "Caller is not authorized to perform action on resource.\r\n"
@@ -404,7 +389,7 @@ class KeyVault:
             f"Resource: '{resource}{'/secrets/' + name.lower() if name else ''}'\r\n"
             "Assignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null \r\n"
             f"Vault: {vault.name};location=westeurope\r\n",
-            "ForbiddenByRbac",
+            innererror={"code": "ForbiddenByRbac"},
         )
 
     # -- the operations -------------------------------------------------------------------------
@@ -414,7 +399,7 @@ class KeyVault:
         version = secret.versions[place]
         if not version.enabled:
             message = "Operation get is not allowed on a disabled secret."
-            raise KeyVaultRefusal(403, "Forbidden", message, "SecretDisabled")
+            raise Refusal(403, "Forbidden", message, innererror={"code": "SecretDisabled"})
         return JSONResponse({"value": version.value, **_bundle(call.vault, secret, version)})
 
     def _set(self, call: _Call) -> Response:
@@ -575,7 +560,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise KeyVaultRefusal(400, "BadParameter", "The request body is not a JSON object.")
+        raise Refusal(400, "BadParameter", "The request body is not a JSON object.")
     return value
 
 
@@ -583,9 +568,9 @@ def _check_request(request: Request) -> str:
     """Check what every request has in common, and give the name it is about, empty for a list."""
     version = request.query_params.get("api-version")
     if version is None:
-        raise KeyVaultRefusal(400, "BadParameter", "api-version must be specified")
+        raise Refusal(400, "BadParameter", "api-version must be specified")
     if version not in _API_VERSIONS:
-        raise KeyVaultRefusal(400, "BadParameter", f"The specified version ({version}) is not recognized.")
+        raise Refusal(400, "BadParameter", f"The specified version ({version}) is not recognized.")
     name = str(request.path_params.get("name", ""))
     if "name" in request.path_params:
         _check_name(name)
@@ -594,7 +579,7 @@ def _check_request(request: Request) -> str:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise KeyVaultRefusal(400, "BadParameter", f"The request URI contains an invalid name: {name}")
+        raise Refusal(400, "BadParameter", f"The request URI contains an invalid name: {name}")
 
 
 def _check_limits(version: Version) -> None:
@@ -607,13 +592,11 @@ def _check_limits(version: Version) -> None:
         raise _invalid("contentType")
 
 
-def _invalid(what: str) -> KeyVaultRefusal:
+def _invalid(what: str) -> Refusal:
     # The real message does not say which property; ours does, behind it, for whoever debugs a test.
-    return KeyVaultRefusal(400, "BadParameter", f"Property  has invalid value\r\n ({what})")
+    return Refusal(400, "BadParameter", f"Property  has invalid value\r\n ({what})")
 
 
-def _refuse(refusal: KeyVaultRefusal) -> Response:
-    error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
-    if refusal.inner:
-        error["innererror"] = {"code": refusal.inner}
+def _refuse(refusal: Refusal) -> Response:
+    error = {"code": refusal.code, "message": refusal.message, **refusal.more}
     return JSONResponse({"error": error}, status_code=refusal.status, headers=refusal.headers)

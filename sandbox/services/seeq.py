@@ -100,7 +100,7 @@ class _Session:
     used_at: datetime
 
 
-class _RefusedError(Exception):
+class _Refusal(Exception):
     """An answer other than success; its text becomes the `statusMessage`."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -121,26 +121,26 @@ class _Call:
     @property
     def user(self) -> _User:
         if self.session is None:
-            raise _RefusedError(401, "No valid authentication token in the header x-sq-auth; log in first.")
+            raise _Refusal(401, "No valid authentication token in the header x-sq-auth; log in first.")
         return self.session.user
 
     def text(self, name: str) -> str:
         """Give a field of the body; Seeq takes blanks for nothing."""
         value = self.body.get(name)
         if value is not None and not isinstance(value, str):
-            raise _RefusedError(400, f"The field {name} must be text.")
+            raise _Refusal(400, f"The field {name} must be text.")
         return (value or "").strip()
 
     def flag(self, name: str) -> bool | None:
         value = self.query.get(name)
         if value is not None and value.lower() not in ("true", "false"):
-            raise _RefusedError(400, f"The parameter {name} must be true or false.")
+            raise _Refusal(400, f"The parameter {name} must be true or false.")
         return None if value is None else value.lower() == "true"
 
     def number(self, name: str, default: int) -> int:
         value = self.query.get(name, str(default))
         if not re.fullmatch(r"\d{1,9}", value, re.ASCII):
-            raise _RefusedError(400, f"The parameter {name} must be a whole number, 0 or more.")
+            raise _Refusal(400, f"The parameter {name} must be a whole number, 0 or more.")
         return int(value)
 
 
@@ -188,6 +188,7 @@ class Seeq:
         self._applications: dict[str, _Application] = {}
         self._keys: list[Key] = []
         self._sessions: dict[str, _Session] = {}
+        self._secrets: set[str] = set()
         self._last_created = datetime.min.replace(tzinfo=timezone.utc)
         self._directories = {SEEQ_DIRECTORY: _new_id()}
         self._folders = {name: _new_id() for name in ("mine", "corporate")}
@@ -244,6 +245,7 @@ class Seeq:
             user.capabilities = tuple(_CAPABILITY_NAMES.get(each, each) for each in capabilities)
             user.validity_minutes = validity_minutes
             self._users[user.id] = user
+            self._secrets.add(password)
             self._directories.setdefault(directory, _new_id())
             return user.id
 
@@ -314,10 +316,10 @@ class Seeq:
             key = self._key_for_login(key_id, password)
             return key is not None and self._owner_admits(key)
 
-    def passwords(self) -> set[str]:
-        """Give the password of every key ever made."""
+    def secrets(self) -> set[str]:
+        """Return the password of every user and key, and the token of every session, that there ever was."""
         with self._lock:
-            return {key.password for key in self._keys}
+            return set(self._secrets)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ class Seeq:
         key_id = "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(16))
         key = Key(_new_id(), key_id, label, owner_id, created, expiry, password or secrets.token_urlsafe(24))
         self._keys.append(key)
+        self._secrets.add(key.password)
         return key
 
     def _is_live(self, key: Key) -> bool:
@@ -378,7 +381,7 @@ class Seeq:
             or not (self.applications_readable or call.user.administers_users)
         )
         if application is None or hidden:
-            raise _RefusedError(404, "There is no item with that ID, or it may not be read.")
+            raise _Refusal(404, "There is no item with that ID, or it may not be read.")
         return application
 
     # -- wire: requests -------------------------------------------------------------------------
@@ -394,7 +397,7 @@ class Seeq:
                         call.token = request.headers.get("x-sq-auth", "")
                         call.session = self._open_session(call.token)
                     answer, headers = handler(call)
-            except _RefusedError as refusal:
+            except _Refusal as refusal:
                 return _answer({"statusMessage": str(refusal)}, refusal.status)
             return _answer(answer, headers=headers)
 
@@ -409,14 +412,14 @@ class Seeq:
             or (session.key is not None and (session.key.is_deleted or session.key.is_archived))
         ):
             self._sessions.pop(token, None)
-            raise _RefusedError(401, "No valid authentication token in the header x-sq-auth; log in first.")
+            raise _Refusal(401, "No valid authentication token in the header x-sq-auth; log in first.")
         session.used_at = now
         return session
 
     def _log_in(self, call: _Call) -> tuple[Any, dict[str, str]]:
         username, password = call.text("username"), call.body.get("password")
         if not username or not password or not isinstance(password, str):
-            raise _RefusedError(400, "A login needs a username and a password.")
+            raise _Refusal(400, "A login needs a username and a password.")
         named = bool(call.text("authProviderClass") or call.text("authProviderId"))
         directory = (
             call.text("authProviderClass") or SEEQ_DIRECTORY[0],
@@ -428,7 +431,7 @@ class Seeq:
             key = self._key_for_login(username, password) if named == wanted else None
             user = self._principal(key) if key is not None and self._owner_admits(key) else None
         if user is None:
-            raise _RefusedError(401, "The credentials are not valid.")
+            raise _Refusal(401, "The credentials are not valid.")
         now = self._clock.now()
         if key is None:
             user.last_login = now
@@ -436,6 +439,7 @@ class Seeq:
             key.last_used = now
         token = secrets.token_urlsafe(32)
         self._sessions[token] = _Session(user, key, now)
+        self._secrets.add(token)
         return self._user_output(user), {"x-sq-auth": token}
 
     def _user_for_login(self, username: str, password: str, directory: tuple[str, str]) -> _User | None:
@@ -478,7 +482,7 @@ class Seeq:
     def _get_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
         user = self._users.get(call.path["id"].upper())
         if user is None:
-            raise _RefusedError(404, "There is no user with that ID.")
+            raise _Refusal(404, "There is no user with that ID.")
         return self._user_output(user, capabilities=call.flag("includeCapabilities") or False), {}
 
     def _get_users(self, call: _Call) -> tuple[Any, dict[str, str]]:
@@ -508,32 +512,32 @@ class Seeq:
     def _generate_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
         application = self._visible_application(call)
         if not call.user.administers_users:
-            raise _RefusedError(403, "Only user administrators may create keys of an application.")
+            raise _Refusal(403, "Only user administrators may create keys of an application.")
         if application.oidc_directory_id:
-            raise _RefusedError(400, "The application logs in with OpenID Connect and can have no access keys.")
+            raise _Refusal(400, "The application logs in with OpenID Connect and can have no access keys.")
         if application.is_archived:
-            raise _RefusedError(400, "The application is archived.")
+            raise _Refusal(400, "The application is archived.")
         label, expiry = call.text("label"), _instant(call.text("expiry"))
         if not label:
-            raise _RefusedError(400, "A key needs a label.")
+            raise _Refusal(400, "A key needs a label.")
         if expiry is None or expiry <= self._clock.now():
-            raise _RefusedError(400, "A key needs an expiry: an ISO 8601 time with its zone, in the future.")
+            raise _Refusal(400, "A key needs an expiry: an ISO 8601 time with its zone, in the future.")
         key = self._new_key(application.id, label, expiry)
         return {**self._key_output(key), "password": key.password}, {}
 
     def _create_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
         owner_id, name = call.text("userId").upper() or call.user.id, call.text("name")
         if owner_id != call.user.id and not call.user.administers_users:
-            raise _RefusedError(403, "Only user administrators may create keys for other users.")
+            raise _Refusal(403, "Only user administrators may create keys for other users.")
         if not (self.key_creation_enabled or call.user.administers_users):
-            raise _RefusedError(403, "The creation of access keys is disabled on this server.")
+            raise _Refusal(403, "The creation of access keys is disabled on this server.")
         owner = self._users.get(owner_id)
         if owner is None:
-            raise _RefusedError(404, "There is no user with that ID.")
+            raise _Refusal(404, "There is no user with that ID.")
         if owner.application_id:
-            raise _RefusedError(400, "An application's keys are created with the application.")
+            raise _Refusal(400, "An application's keys are created with the application.")
         if not name:
-            raise _RefusedError(400, "A key needs a name.")
+            raise _Refusal(400, "A key needs a name.")
         key = self._new_key(owner_id, name, None)
         key.description = call.text("description") or None
         return {**self._key_output(key), "password": key.password}, {}
@@ -543,9 +547,9 @@ class Seeq:
         get_all = bool(call.flag("getAll")) and not user_id
         others = get_all or user_id not in ("", call.user.id)
         if others and not (call.user.administers_users or self.keys_of_others_readable):
-            raise _RefusedError(403, "Only user administrators may see the keys of other users.")
+            raise _Refusal(403, "Only user administrators may see the keys of other users.")
         if user_id and user_id not in self._users:
-            raise _RefusedError(404, "There is no user with that ID.")
+            raise _Refusal(404, "There is no user with that ID.")
         if get_all:
             keys = [key for key in self._keys if key.owner_id not in self._applications]
         else:
@@ -565,7 +569,7 @@ class Seeq:
             None,
         )
         if key is None:
-            raise _RefusedError(404, "There is no access key of that name.")
+            raise _Refusal(404, "There is no access key of that name.")
         self._need_right_to_delete(call.user, key)
         key.is_deleted = True
         return {"statusMessage": "The access key was deleted."}, {}
@@ -576,7 +580,7 @@ class Seeq:
             self._need_right_to_delete(call.user, item)
             item.is_deleted = bool(call.flag("delete"))
         elif not call.user.administers_users:
-            raise _RefusedError(403, "Only user administrators may archive an application.")
+            raise _Refusal(403, "Only user administrators may archive an application.")
         item.is_archived = True
         return {"statusMessage": "The item was archived."}, {}
 
@@ -586,7 +590,7 @@ class Seeq:
         if isinstance(item, Key):
             readable = call.user.administers_users or self._principal(item) is call.user
         if not readable:
-            raise _RefusedError(403, "The item may not be read.")
+            raise _Refusal(403, "The item may not be read.")
         name, kind = (item.label, "AccessKey") if isinstance(item, Key) else (item.name, "Application")
         properties = {"Name": name, "Archived": str(item.is_archived).lower()}
         return {
@@ -604,18 +608,18 @@ class Seeq:
         keys = {key.id: key for key in self._keys if not key.is_deleted}
         item = keys.get(item_id.upper()) or self._applications.get(item_id.upper())
         if item is None:
-            raise _RefusedError(404, "There is no item with that ID.")
+            raise _Refusal(404, "There is no item with that ID.")
         return item
 
     def _need_right_to_delete(self, user: _User, key: Key) -> None:
         if not user.administers_users and key.owner_id != user.id:
-            raise _RefusedError(403, "Only user administrators may delete the keys of others.")
+            raise _Refusal(403, "Only user administrators may delete the keys of others.")
 
     def _get_folder(self, call: _Call) -> tuple[Any, dict[str, str]]:
         # Nothing is kept in folders here: these two answer because every login of the `spy` library asks.
         name = call.path["folderId"].lower()
         if name not in self._folders:
-            raise _RefusedError(404, "There is no folder with that ID.")
+            raise _Refusal(404, "There is no folder with that ID.")
         return {"id": self._folders[name], "name": name.capitalize(), "type": "Folder"}, {}
 
     # -- wire: answers --------------------------------------------------------------------------
@@ -731,17 +735,17 @@ def _page(call: _Call, name: str, path: str, rows: Sequence[Any]) -> dict[str, A
 def _read_body(request: Request, content: bytes) -> dict[str, Any]:
     accepted = request.headers.get("accept", "*/*")
     if not any(each in accepted for each in (MEDIA_TYPE, "*/*", "application/*")):
-        raise _RefusedError(406, f"The answer is {MEDIA_TYPE}.")
+        raise _Refusal(406, f"The answer is {MEDIA_TYPE}.")
     if not content:
         return {}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
-        raise _RefusedError(415, f"The body must be {MEDIA_TYPE}.")
+        raise _Refusal(415, f"The body must be {MEDIA_TYPE}.")
     try:
         body = json.loads(content)
     except ValueError:
-        raise _RefusedError(400, "The body is not valid JSON.") from None
+        raise _Refusal(400, "The body is not valid JSON.") from None
     if not isinstance(body, dict):
-        raise _RefusedError(400, "The body must be a JSON object.")
+        raise _Refusal(400, "The body must be a JSON object.")
     return body
 
 

@@ -6,19 +6,11 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 
+from sandbox.plant import Services
 from tests.conftest import ROOT
-
-
-class Sandboxed(Protocol):
-    """A plant or a fleet: it tells what a command needs to find its way there."""
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the variables."""
-
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,7 +20,7 @@ def command(runtime_python: str) -> Command:
     """Return the command: arguments, then what leads into the sandbox; with the runtime's packages and no others."""
 
     def run(
-        *arguments: str, sandbox: Sandboxed | None = None, environment: Mapping[str, str] | None = None, home: str = "/"
+        *arguments: str, sandbox: Services | None = None, environment: Mapping[str, str] | None = None, home: str = "/"
     ) -> subprocess.CompletedProcess[str]:
         given = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -51,7 +43,7 @@ def command(runtime_python: str) -> Command:
     return run
 
 
-def attach(sandbox: Any, uid: str, attached: Sequence[str]) -> None:  # noqa: ANN401 - whatever has a `keeper`
+def attach(sandbox: Services, uid: str, attached: Sequence[str]) -> None:
     """Attach a script with its credentials to a record, as the vault stores it."""
     value = [{"fileRef": "FileRecordsUid12345678", "command": "python3", "recordRef": list(attached)}]
     field = {"type": "script", "label": "rotationScripts", "value": value}

@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,28 +21,22 @@ import pytest
 from bench.audit import measure
 from pam_scripts.cli.findings import TITLES
 from sandbox.faults import Rule, no_effect_no_answer
-from sandbox.fleet import EVERY, ILLNESSES, VAULT, Fleet
 from sandbox.log import Request
-from sandbox.plant import SEEQ_HOST, on_loopback
+from sandbox.plant import SEEQ_HOST, on_loopback, running
 from sandbox.publishing import STAGE_VAULT, PublishPlant
 from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
-from tests.invariants import Script, writes
+from tests.support.fleet import EVERY, ILLNESSES, VAULT, Fleet
+from tests.support.invariants import Script, writes
 
 ROUND_TRIP = 0.1
 MOST_REQUESTS = 150
 MOST_SECONDS = 15
 
 
-@contextmanager
-def fleet_of(directory: Path, size: int, *ill: str) -> Iterator[Fleet]:
+def fleet_of(directory: Path, size: int, *ill: str) -> AbstractContextManager[Fleet]:
     """Have a fleet listen for as long as the `with` statement lasts."""
-    fleet = Fleet(directory, size, ill)
-    fleet.wire.start()
-    try:
-        yield fleet
-    finally:
-        fleet.wire.stop()
+    return running(Fleet(directory, size, ill))
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,7 @@ def test_no_secret_value_is_read_from_a_vault_and_none_is_shown(audited: Audited
     shown = audited.shown + "\n".join(request.url for request in audited.log)
 
     assert {"/secrets", "/deletedsecrets"} == vaults
-    assert [] == [len(value) for value in audited.fleet.secret_values() if value in shown]
+    assert [] == [len(value) for value in audited.fleet.secrets() if value in shown]
 
 
 # -- shapes ---------------------------------------------------------------------------------------

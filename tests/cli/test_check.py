@@ -15,7 +15,7 @@ from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.cli.conftest import Command, attach
 from tests.conftest import ROOT
-from tests.invariants import Script, State, assert_as_before, assert_true_state, writes
+from tests.support.invariants import Script, State, assert_as_before, assert_true_state, writes
 
 PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant]] = {
     "rotate_seeq_application_key": Plant,

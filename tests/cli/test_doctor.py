@@ -14,7 +14,7 @@ from sandbox.plant import SEEQ_HOST, VAULT, Plant, on_loopback
 from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
 from sandbox.services.keeper import HOST
 from tests.cli.conftest import Command, attach
-from tests.invariants import Script, assert_silent, writes
+from tests.support.invariants import Script, assert_silent, writes
 
 
 def test_a_healthy_host_is_told_to_be_one(command: Command, plant: Plant) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from sandbox.warm import Warm
 from tests.faults.trial import INVARIANTS, Bench, Convergence, Outcome
+from tests.support.warm import Warm
 
 EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 """`FAULTS=all`: leave out nothing, however long it takes."""

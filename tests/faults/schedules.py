@@ -14,11 +14,11 @@ from pathlib import Path
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
-from sandbox.warm import Run
-from tests import invariants
 from tests.faults.spots import address
 from tests.faults.subjects import Subject, View
 from tests.faults.trial import Bench, Outcome, Trial, Violation, Witness, said
+from tests.support import invariants
+from tests.support.warm import Run
 
 CLIENTS = ("first", "second")
 TO_THE_END = 10_000

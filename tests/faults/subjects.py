@@ -14,7 +14,7 @@ from typing import Any
 
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
-from tests import invariants
+from tests.support import invariants
 
 
 @dataclass(frozen=True)

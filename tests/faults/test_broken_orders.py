@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from sandbox.faults import Rule
-from sandbox.warm import Warm
 from tests.conftest import ROOT
 from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
 from tests.faults.subjects import MAIN, SUBJECTS, Subject
 from tests.faults.trial import Bench, Convergence, Outcome, Trial
+from tests.support.warm import Warm
 from tools import bundle
 
 

@@ -23,10 +23,10 @@ from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
-from sandbox.warm import Run, Warm
-from tests import invariants
 from tests.faults.spots import Spot, spots
 from tests.faults.subjects import Subject, View
+from tests.support import invariants
+from tests.support.warm import Run, Warm
 
 INVARIANTS = ("Alive", "True", "All or nothing", "Nothing lost", "Converges", "Two at once", "Silent", "Ends")
 

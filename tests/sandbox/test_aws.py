@@ -64,8 +64,7 @@ def make_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         directory = tmp_path / str(len(wires))
         directory.mkdir()
         wire = Wire(directory)
-        for host in aws.hosts:
-            wire.add(host, aws.app)
+        wire.serve(aws)
         wire.start()
         wires.append(wire)
         for name, value in wire.environment().items():
@@ -400,7 +399,7 @@ def test_throttling_passes(account: Account, client: Any) -> None:  # noqa: ANN4
 
 
 def test_the_test_side_sees_what_clients_wrote(account: Account, client: Any) -> None:  # noqa: ANN401
-    """value() and versions() follow the labels, put() writes as a client, values() forgets nothing."""
+    """value() and versions() follow the labels, put() writes as a client, secrets() forgets nothing."""
     account.aws.add_secret("plant/key")
     write(client, FIRST)
     second = account.aws.put("plant/key", "by hand")
@@ -411,7 +410,7 @@ def test_the_test_side_sees_what_clients_wrote(account: Account, client: Any) ->
     assert [(FIRST, (PREVIOUS,)), (second, (CURRENT,))] == [
         (one.version_id, one.stages) for one in account.aws.versions("plant/key")
     ]
-    assert {f"value of {FIRST}", "by hand", account.secret_key} == account.aws.values()
+    assert {f"value of {FIRST}", "by hand", account.secret_key} == account.aws.secrets()
     assert "by hand" not in repr(account.aws.versions("plant/key"))
     with pytest.raises(KeyError):
         account.aws.value("other")

@@ -90,9 +90,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     vaults = KeyVault(clock, entra)
     apps = ContainerApps(clock, entra, vaults)
     wire = Wire(tmp_path)
-    for service in (entra, vaults, apps):
-        for host in service.hosts:
-            wire.add(host, service.app)
+    wire.serve(entra, vaults, apps)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sandbox import __main__ as demo
-from tests.invariants import Script
+from tests.support.invariants import Script
 
 
 @pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH])

@@ -59,8 +59,7 @@ def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Login]:
     clock = Clock()
     entra = Entra(clock)
     wire = Wire(tmp_path)
-    for host in entra.hosts:
-        wire.add(host, entra.app)
+    wire.serve(entra)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)
@@ -191,7 +190,7 @@ def test_a_new_secret_is_refused_until_it_has_spread(login: Login) -> None:
 def test_a_new_secret_may_flap(login: Login) -> None:
     """A secret that logged in once can be refused the next time, while replicas differ."""
     secret_id, value = login.entra.add_secret(login.app.client_id)
-    secret = next(one for one in login.entra.secrets(login.app.client_id) if one.secret_id == secret_id)
+    secret = next(one for one in login.entra.client_secrets(login.app.client_id) if one.secret_id == secret_id)
     secret.answers.extend([True, False, True])
 
     statuses = [login.post(client_secret=value).status_code for _ in range(4)]
@@ -257,16 +256,17 @@ def test_an_unknown_instance_is_refused(login: Login) -> None:
     assert "invalid_instance" == answers[1].json()["error"]
 
 
-def test_every_value_ever_issued_is_remembered(login: Login) -> None:
-    """A test can look for any secret there ever was in what a program prints, removed ones too."""
+def test_every_secret_and_token_ever_issued_is_remembered(login: Login) -> None:
+    """A test can look for any of them in what a program prints, removed ones too."""
+    token = login.token()
     _, given = login.entra.add_secret(login.app.client_id, value="given-by-the-test")
     login.entra.remove_secret(login.app.client_id, login.secret_id)
 
-    assert {login.secret, given} == login.entra.values()
-    assert ["given-by-the-test"] == [one.value for one in login.entra.secrets(login.app.client_id)]
+    assert {login.secret, given, token} == login.entra.secrets()
+    assert ["given-by-the-test"] == [one.value for one in login.entra.client_secrets(login.app.client_id)]
 
 
 def test_a_secret_does_not_show_its_value(login: Login) -> None:
     """What a failing test prints of the state shows no value."""
-    assert login.secret not in repr(login.entra.secrets(login.app.client_id))
+    assert login.secret not in repr(login.entra.client_secrets(login.app.client_id))
     assert login.secret not in repr(login.app)

@@ -249,7 +249,7 @@ def test_a_script_can_save_its_record_with_the_sdk(keeper: Keeper, gateway: Gate
         """,
     )
     wire = Wire(tmp_path)
-    wire.add(keeper.hosts[0], keeper.app)
+    wire.serve(keeper)
     wire.start()
     environment = {**wire.environment(), "KSM_CONFIG": keeper.config_base64()}
     result = gateway.run(script, gateway.payload(user), environment=environment)

@@ -92,9 +92,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     entra = Entra(clock)
     graph = Graph(clock, entra)
     wire = Wire(tmp_path)
-    for service in (entra, graph):
-        for host in service.hosts:
-            wire.add(host, service.app)
+    wire.serve(entra, graph)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)
@@ -276,7 +274,7 @@ def test_a_new_secret_is_shown_once_and_ends_after_two_years(plant: Plant) -> No
     shown = plant.request("GET", f"/applications/{plant.target.object_id}").json()["passwordCredentials"]
     (listed,) = (one for one in shown if one["keyId"] == made["keyId"])
     assert {**made, "secretText": None} == {**listed, "@odata.context": made["@odata.context"]}
-    assert made["secretText"] in plant.entra.values()
+    assert made["secretText"] in plant.entra.secrets()
 
 
 def test_a_secret_starts_and_ends_when_asked(plant: Plant) -> None:
@@ -346,18 +344,18 @@ def test_a_bad_change_is_refused_and_changes_nothing(
     answer = plant.request("POST", f"/applications/{plant.target.object_id}/{operation}", **sent)
 
     assert (400, code) == (answer.status_code, answer.json()["error"]["code"])
-    assert [plant.old_id] == [one.secret_id for one in plant.entra.secrets(plant.target.client_id)]
+    assert [plant.old_id] == [one.secret_id for one in plant.entra.client_secrets(plant.target.client_id)]
 
 
 def test_a_secret_of_another_application_is_not_removed(plant: Plant) -> None:
     """A key id is looked for in the named application alone."""
-    (other,) = plant.entra.secrets(plant.admin.client_id)
+    (other,) = plant.entra.client_secrets(plant.admin.client_id)
 
     answer = plant.remove(other.secret_id)
 
     assert (400, "Request_BadRequest") == (answer.status_code, answer.json()["error"]["code"])
     assert other.secret_id in answer.json()["error"]["message"]
-    assert [other] == plant.entra.secrets(plant.admin.client_id)
+    assert [other] == plant.entra.client_secrets(plant.admin.client_id)
 
 
 # -- reading ------------------------------------------------------------------------------------

@@ -37,8 +37,7 @@ def keeper() -> Keeper:
 def wire(keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """Serve the vault at its real host name, and lead this process's clients there."""
     wire = Wire(tmp_path)
-    for host in keeper.hosts:
-        wire.add(host, keeper.app)
+    wire.serve(keeper)
     wire.start()
     for name in ("https_proxy", "no_proxy", "NO_PROXY", "KSM_CONFIG", "KSM_TOKEN", "KSM_SKIP_VERIFY"):
         monkeypatch.delenv(name, raising=False)
@@ -335,6 +334,13 @@ def test_no_value_crosses_the_wire_in_the_clear(client: SecretsManager, keeper: 
     seen = b"".join(request.body + str(request.headers).encode() for request in wire.log)
     assert b"s3cret-value" not in seen
     assert uid.encode() not in seen
+
+
+def test_what_proves_the_device_is_secret_in_each_form(keeper: Keeper) -> None:
+    """Its two keys, and the line that an environment variable holds."""
+    config = keeper.config()
+
+    assert {config["privateKey"], config["appKey"], keeper.config_base64()} == keeper.secrets()
 
 
 def test_revisions_grow_across_the_whole_vault(keeper: Keeper) -> None:

@@ -21,8 +21,9 @@ from azure.identity import ClientSecretCredential
 from azure.keyvault.secrets import SecretClient
 
 from sandbox.clock import Clock
+from sandbox.services import Refusal
 from sandbox.services.entra import App, Entra
-from sandbox.services.key_vault import ALL, RETENTION, KeyVault, KeyVaultRefusal, Right
+from sandbox.services.key_vault import ALL, RETENTION, KeyVault, Right
 from sandbox.wire import Wire
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     entra = Entra(clock)
     vaults = KeyVault(clock, entra)
     wire = Wire(tmp_path)
-    for service in (entra, vaults):
-        for host in service.hosts:
-            wire.add(host, service.app)
+    wire.serve(entra, vaults)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)
@@ -306,7 +305,7 @@ def test_the_name_of_a_deleted_secret_cannot_be_written(plant: Plant) -> None:
         client.set_secret("line-1", "second")
 
     assert (409, "ObjectIsDeletedButRecoverable") == (caught.value.status_code, inner_code(caught.value))
-    with pytest.raises(KeyVaultRefusal, match="ObjectIsDeletedButRecoverable"):
+    with pytest.raises(Refusal, match="deleted but recoverable"):
         plant.vaults.set("plant", "line-1", "second")
 
 

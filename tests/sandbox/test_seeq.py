@@ -45,8 +45,7 @@ def clock(seeq: Seeq) -> Clock:
 def wire(seeq: Seeq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """Serve it, and send every client there."""
     wire = Wire(tmp_path)
-    for host in seeq.hosts:
-        wire.add(host, seeq.app)
+    wire.serve(seeq)
     wire.start()
     for name, value in wire.environment().items():
         monkeypatch.setenv(name, value)
@@ -372,7 +371,7 @@ def test_the_password_is_in_the_create_answer_and_nowhere_else(seeq: Seeq) -> No
         )
     ]
 
-    assert {made["password"]} == seeq.passwords()
+    assert made["password"] in seeq.secrets()
     assert not any(made["password"] in each for each in [*later, repr(seeq.all_keys(application_id))])
     assert made["keyId"] in later[0]
     assert "2999-01-01T00:00:00.500000000Z" == made["expiry"]
@@ -599,3 +598,16 @@ def test_paging_holds_for_keys_and_users_and_refuses_nonsense(seeq: Seeq) -> Non
     users = call("GET", "/users?limit=1&offset=1", token).json()
     assert (["uga"], 4) == ([user["username"] for user in users["users"]], users["totalResults"])
     assert 400 == call("GET", "/users?limit=-1", token).status_code
+
+
+def test_every_password_and_token_there_ever_was_is_remembered(seeq: Seeq) -> None:
+    """A test can look for any of them in what a program prints: of users, of deleted keys, of sessions that ended."""
+    user_id = seeq.add_user("owner", "owner-password")
+    key_id, password = seeq.add_key(user_id, "key")
+    tokens = {session("owner"), login(key_id, password).headers["x-sq-auth"]}
+    for token in tokens:
+        call("DELETE", "/auth/logout", token)
+    seeq.delete_key(key_id)
+
+    users = {f"{name}-password" for name in ("admin", "uga", "worker", "owner")}
+    assert {*users, password, *tokens} == seeq.secrets()

@@ -17,7 +17,6 @@ import gc
 import importlib
 import json
 import os
-import runpy
 import selectors
 import shlex
 import shutil
@@ -130,13 +129,13 @@ class Warm:
         self._directory = Path(tempfile.mkdtemp(prefix="warm-"))
         self._address = str(self._directory / "socket")
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-        self._server = subprocess.Popen(  # noqa: S603 - the interpreter is the caller's, the file is this one
+        self._server = subprocess.Popen(
             [self._python, "-I", __file__, self._address],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
-        assert self._server.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert self._server.stdout is not None, "it is a pipe"
         if not self._server.stdout.readline():
             raise RuntimeError(f"{self._python} could not start the fork server")
         return self
@@ -314,7 +313,7 @@ def _become(job: Mapping[str, Any], code: CodeType, files: Sequence[int]) -> Non
     sys.argv[:] = [job["script"], *job["arguments"]]
     sys.path.insert(0, str(Path(job["script"]).parent))
     if job["direct_port"]:
-        runpy.run_path(str(Path(__file__).with_name("direct.py")))["lead_to"](job["direct_port"])
+        _lead_to(job["direct_port"])
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = job["script"]
     status: object = 0
@@ -326,6 +325,22 @@ def _become(job: Mapping[str, Any], code: CodeType, files: Sequence[int]) -> Non
         traceback.print_exc()
         status = 1
     _exit(status)
+
+
+def _lead_to(port: int) -> None:
+    """Have every host name, looked up for port 443 in this process, resolve to 127.0.0.1 and `port`.
+
+    A client meets a lost connection differently with a proxy in between and without one; without one, the
+    services' real host names must lead to loopback.
+    """
+    resolve = socket.getaddrinfo
+
+    def on_loopback(host: Any, service: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on as it is
+        if str(service) in ("443", "https"):
+            host, service = "127.0.0.1", port
+        return resolve(host, service, *arguments, **options)
+
+    socket.getaddrinfo = on_loopback  # type: ignore[assignment]  # the same call, whatever it is given
 
 
 def _exit(status: object) -> None:

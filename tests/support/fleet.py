@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.plant import SEEQ_HOST, Services
-from sandbox.services import entra, keeper
+from sandbox.services import keeper
 
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
@@ -102,9 +102,9 @@ class Fleet(Services):
             self.key_vault.grant(vault, self.azure_app.client_id)
         self.published: set[str] = set()
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
-        self.admin_password = "correct horse battery staple"
-        self.seeq.add_user("rotation.admin", self.admin_password, is_admin=True)
-        self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", self.admin_password)
+        admin_password = "correct horse battery staple"
+        self.seeq.add_user("rotation.admin", admin_password, is_admin=True)
+        self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", admin_password)
         self.configuration_uid = self.keeper.add_record(
             "pamAzureConfiguration",
             "Fleet Azure",
@@ -124,21 +124,9 @@ class Fleet(Services):
         for number in range(len(self.uids), size):
             self._make(_healthy(self, number))
 
-    def environment(self) -> dict[str, str]:
-        """Return what a command needs to find its way: proxy, CA, and the Gateway's own configuration."""
-        return {**self.wire.environment(), "KSM_CONFIG": self.keeper.config_base64()}
-
-    def secret_values(self) -> set[str]:
+    def secrets(self) -> set[str]:
         """Return every secret value that was ever issued or given here."""
-        config = self.keeper.config()
-        return {
-            self.admin_password,
-            *self.seeq.passwords(),
-            *self.entra.values(),
-            *self.published,
-            config["privateKey"],
-            config["appKey"],
-        }
+        return {*super().secrets(), *self.published}
 
     # -- making members -----------------------------------------------------------------------------
 
@@ -147,17 +135,16 @@ class Fleet(Services):
         now = self.clock.now()
         rotated_at = now - timedelta(days=rotated_days_ago)
         rotation_id = f"{rotated_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-        uid = keeper._new_uid()  # noqa: SLF001 - a key's label names its record before there is one
+        uid = keeper.new_uid()  # a key's label names its record before there is one
         label = f"keeper:{uid}:{rotation_id}"
         ends_in = life - rotated_days_ago
         expires_at: datetime | None = now + timedelta(days=ends_in)
         if stem == "azure":
             app = self.entra.add_application(self.tenant_id, f"Service {number}")
             owner = app.object_id
-            made = entra.Secret(str(uuid.uuid4()), entra.new_value(), label, rotated_at, now, visible_from=rotated_at)
-            made.expires_on = now + timedelta(days=ends_in)
-            self.entra.adopt_secret(app.client_id, made)
-            key_id, value = made.secret_id, made.value
+            key_id, value = self.entra.add_secret(
+                app.client_id, display_name=label, created_days_ago=rotated_days_ago, expires_in_days=ends_in
+            )
         elif stem == "user":
             owner = self.seeq.add_user(f"user{number}@example.com", f"pass-{uuid.uuid4()}", validity_minutes=90 * 1440)
             key_id, value = self.seeq.add_key(owner, label, created_days_ago=rotated_days_ago, description="Keeper")
