@@ -235,12 +235,12 @@ def test_a_template_is_filled_in_as_its_readers_read_it(
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("value_format", "md5", "enter one of"),
-        ("value_format", "hex:3", "hex takes a number from 16 to 256"),
+        ("value_format", "md5", "`uuid`, `hex:NUMBER`"),
+        ("value_format", "hex:3", "16 to 256 random bytes"),
         ("value_template", "Server=s;User Id={login};", "neither {password} nor {value}"),
         ("value_template", "Server=s;Password='{password}';", "within a longer value"),
-        ("value_quoting", "xml", "sql, url, list, plain"),
-        ("secret_name", "not_a_name", "a Key Vault name has 1 to 127"),
+        ("value_quoting", "xml", "'sql' or 'url' or 'list' or 'plain'"),
+        ("secret_name", "not_a_name", "1 to 127 letters, digits and hyphens"),
         ("secret_name", "", "field 'secret_name' is empty"),
         ("key_vault_name", "", "nowhere to publish to"),
         ("container_apps", "portal", "RESOURCE-GROUP/APP"),

@@ -103,6 +103,8 @@ class Choice:
 
     def read(self, text: str) -> str:
         """Return the word."""
+        if not text:
+            return ""
         found = next((word for word in self.words if normalised(word) == normalised(text)), "")
         if not found:
             raise ValueError(text)

@@ -71,7 +71,7 @@ VALUE_TEMPLATE = Field(
 VALUE_QUOTING = Field(
     "value_quoting",
     "how the value is quoted in the template; empty: as the template looks",
-    Choice(("", *template.FORMS)),
+    Choice(template.FORMS),
     prompt="sql, url, list or plain; leave this for what the template looks like",
 )
 
