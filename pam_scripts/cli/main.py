@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pam_scripts import __version__
-from pam_scripts.cli import audit, check, doctor, page, report, templates
-from pam_scripts.cli.findings import Cadence
+from pam_scripts.cli import check, doctor, templates
+from pam_scripts.cli.audit import page, report, survey
+from pam_scripts.cli.audit.rules import Cadence
 from pam_scripts.cli.kinds import KINDS, Kind
 from pam_scripts.cli.looks import seeq as seeq_look
 from pam_scripts.cli.shared import Shared
@@ -153,11 +154,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _audit(options: argparse.Namespace, voice: Voice) -> int:
     deadline = Deadline(options.seconds)
-    progress = audit.Progress()
+    progress = survey.Progress()
     progress.say("keeper: asking for all records")
     try:
         shared = Shared.fetch(deadline, options.credential, options.configuration)
-        result = audit.audit(shared, deadline, Cadence(options.every, options.warn_days), progress)
+        result = survey.audit(shared, deadline, Cadence(options.every, options.warn_days), progress)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
@@ -243,7 +244,7 @@ def _templates(options: argparse.Namespace, voice: Voice) -> int:
 
 def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
     deadline = Deadline(600)
-    progress = audit.Progress()
+    progress = survey.Progress()
     shared = Shared.fetch(deadline, [admin])
     url, login = find_admin(Job(Record("", "", {}), None, [shared.flat(admin)]), common.get("seeq_server_url", ""))
     server = Server(url, login, Session(deadline), progress.say)

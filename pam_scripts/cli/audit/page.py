@@ -17,9 +17,9 @@ from html import escape
 from itertools import groupby
 
 from pam_scripts import __version__
-from pam_scripts.cli.audit import Report, Row
-from pam_scripts.cli.findings import SEVERITIES, TITLES, Finding
-from pam_scripts.cli.report import WORDS, day
+from pam_scripts.cli.audit.report import WORDS, day
+from pam_scripts.cli.audit.rules import SEVERITIES, TITLES, Finding
+from pam_scripts.cli.audit.survey import Report, Row
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26

@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 from pam_scripts import publish_secret
-from pam_scripts.cli.findings import (
+from pam_scripts.cli.audit.rules import (
     SEVERITIES,
     Cadence,
     Finding,

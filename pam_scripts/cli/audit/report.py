@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from pam_scripts.cli.audit import Report, Row
-from pam_scripts.cli.findings import SEVERITIES
+from pam_scripts.cli.audit.rules import SEVERITIES
+from pam_scripts.cli.audit.survey import Report, Row
 from pam_scripts.core.patience import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
