@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
+from importlib.resources import files
 from itertools import groupby
 
 from pam_scripts import __version__
@@ -25,89 +26,6 @@ from pam_scripts.cli.audit.survey import Report, Row
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
 _STATES: tuple[str, ...] = (*SEVERITIES, "healthy")
 _STATE_WORDS = {**WORDS, "healthy": "healthy"}
-
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f6f7f9; --card: #ffffff; --line: #dfe3e8; --text: #1b2430; --quiet: #5b6675; --accent: #1f5fbf;
-  --broken: #c62a2f; --soon: #b86e00; --look: #6a4bc4; --healthy: #3d8b6d;
-  --broken-bar: #e5484d; --soon-bar: #f0a020; --look-bar: #8e72e0; --healthy-bar: #7dbfa5;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #12161c; --card: #1b2129; --line: #313a46; --text: #e6eaf0; --quiet: #9aa6b5; --accent: #7fb0ff;
-    --broken: #ff8589; --soon: #ffbe57; --look: #bba6ff; --healthy: #86d3b4;
-    --broken-bar: #e5484d; --soon-bar: #d98f1c; --look-bar: #8e72e0; --healthy-bar: #3f7f68;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main, header { max-width: 1180px; margin: 0 auto; padding: 0 24px; }
-header { padding-top: 36px; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
-h2 { font-size: 18px; margin: 40px 0 12px; }
-h3 { font-size: 15px; margin: 0; }
-p { margin: 4px 0; }
-a { color: var(--accent); }
-.quiet { color: var(--quiet); }
-.skip { position: absolute; left: -999px; }
-.skip:focus { left: 12px; top: 8px; background: var(--card); padding: 6px 12px; border-radius: 6px; }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 0;
-  padding: 0; list-style: none; }
-.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
-  border-top: 4px solid var(--line); }
-.tiles b { display: block; font-size: 28px; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.tiles .broken { border-top-color: var(--broken-bar); } .tiles .soon { border-top-color: var(--soon-bar); }
-.tiles .look { border-top-color: var(--look-bar); } .tiles .healthy { border-top-color: var(--healthy-bar); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
-@media (min-width: 900px) { .problems { columns: 2; column-gap: 12px; } }
-.problem { break-inside: avoid; margin-bottom: 12px; padding: 12px 16px; border-left: 5px solid var(--line); }
-.problem.broken { border-left-color: var(--broken-bar); } .problem.soon { border-left-color: var(--soon-bar); }
-.problem.look { border-left-color: var(--look-bar); }
-.problem summary, .problem .head { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
-summary { cursor: pointer; }
-.problem ul { margin: 4px 0 0; padding: 0; list-style: none; }
-.problem li { padding: 6px 0; overflow-wrap: anywhere; }
-.problem li + li { border-top: 1px solid var(--line); }
-.problem p { margin: 0; overflow-wrap: anywhere; }
-.out { font-weight: 500; }
-.out::before { content: "\\2192\\00a0"; color: var(--accent); }
-.word { font-size: 12px; font-weight: 600; padding: 1px 8px; border-radius: 99px; border: 1px solid currentColor;
-  white-space: nowrap; }
-.word.broken { color: var(--broken); } .word.soon { color: var(--soon); } .word.look { color: var(--look); }
-.word.healthy { color: var(--healthy); }
-.scroll { overflow-x: auto; }
-svg { display: block; width: 100%; min-width: 760px; height: auto; }
-svg text { fill: var(--quiet); font-size: 11px; }
-svg .count { fill: var(--text); font-weight: 600; }
-svg .axis { stroke: var(--line); } svg .now { stroke: var(--text); stroke-dasharray: 3 3; }
-svg .broken { fill: var(--broken-bar); } svg .soon { fill: var(--soon-bar); } svg .look { fill: var(--look-bar); }
-svg .healthy { fill: var(--healthy-bar); } svg .reach { fill: transparent; }
-svg a:hover .reach, svg a:focus .reach { fill: var(--line); fill-opacity: 0.5; }
-svg a:focus { outline: none; } svg a:focus .reach { stroke: var(--accent); stroke-width: 2; }
-.legend { display: flex; gap: 18px; flex-wrap: wrap; margin: 10px 0 0; padding: 0; list-style: none; }
-.legend span { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
-.legend .broken { background: var(--broken-bar); } .legend .soon { background: var(--soon-bar); }
-.legend .look { background: var(--look-bar); } .legend .healthy { background: var(--healthy-bar); }
-fieldset { border: 0; padding: 0; margin: 0 0 12px; display: flex; gap: 18px; flex-wrap: wrap; }
-legend { float: left; margin-right: 4px; color: var(--quiet); }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 7px 12px 7px 0; border-top: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: anywhere; }
-td:nth-child(2) { min-width: 230px; } td:nth-child(3) { min-width: 150px; } td:last-child { min-width: 130px; }
-td .word { overflow-wrap: normal; }
-thead th { border-top: 0; color: var(--quiet); font-weight: 600; white-space: nowrap; }
-tbody th { background: var(--page); padding-left: 8px; font-weight: 600; scroll-margin-top: 12px; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td small { color: var(--quiet); }
-tr:target th { outline: 2px solid var(--accent); }
-body:has(#ill:checked) tr.healthy, body:has(#ill:checked) tbody.fine,
-body:has(#well:checked) tr.ill, body:has(#well:checked) tbody.bad { display: none; }
-footer { max-width: 1180px; margin: 36px auto; padding: 0 24px; color: var(--quiet); font-size: 13px; }
-@media print { fieldset, .skip { display: none; } body { background: #fff; } .card { break-inside: avoid; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +40,8 @@ class Bar:
 
 def page(report: Report) -> str:
     """Return the whole page."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    style = "\n" + files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     bars = _bars(report)
     return "\n".join(
@@ -135,7 +54,7 @@ def page(report: Report) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
             f"<title>Key audit: {len(report.ill)} of {len(report.rows)} need attention</title>",
-            f"<style>{STYLE}</style>",
+            f"<style>{style}</style>",
             "</head>",
             "<body>",
             '<a class="skip" href="#records">Skip to all records</a>',
