@@ -13,7 +13,8 @@ from pathlib import Path
 from pam_scripts import __version__
 from pam_scripts.cli import check, doctor, templates
 from pam_scripts.cli.audit import page, report, survey
-from pam_scripts.cli.audit.rules import Cadence
+from pam_scripts.cli.audit.subject import Cadence
+from pam_scripts.cli.common import Progress
 from pam_scripts.cli.kinds import KINDS, Kind
 from pam_scripts.cli.looks import seeq as seeq_look
 from pam_scripts.cli.shared import Shared
@@ -154,7 +155,7 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _audit(options: argparse.Namespace, voice: Voice) -> int:
     deadline = Deadline(options.seconds)
-    progress = survey.Progress()
+    progress = Progress()
     progress.say("keeper: asking for all records")
     try:
         shared = Shared.fetch(deadline, options.credential, options.configuration)
@@ -244,7 +245,7 @@ def _templates(options: argparse.Namespace, voice: Voice) -> int:
 
 def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
     deadline = Deadline(600)
-    progress = survey.Progress()
+    progress = Progress()
     shared = Shared.fetch(deadline, [admin])
     url, login = find_admin(Job(Record("", "", {}), None, [shared.flat(admin)]), common.get("seeq_server_url", ""))
     server = Server(url, login, Session(deadline), progress.say)

@@ -18,9 +18,8 @@ from importlib.resources import files
 from itertools import groupby
 
 from pam_scripts import __version__
-from pam_scripts.cli.audit.report import WORDS, day
-from pam_scripts.cli.audit.rules import SEVERITIES, TITLES, Finding
-from pam_scripts.cli.audit.survey import Report, Row
+from pam_scripts.cli.audit.finding import SEVERITIES, TITLES, Finding
+from pam_scripts.cli.audit.report import WORDS, Report, Row, day
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26

@@ -7,11 +7,13 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pam_scripts.cli.audit.rules import SEVERITIES
-from pam_scripts.cli.audit.survey import Report, Row
+from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
+from pam_scripts.cli.audit.rules import mirror_state
+from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.patience import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
@@ -23,6 +25,67 @@ _CSV_COLUMNS = (
     *("created_at", "age_days", "expires_at", "days_left", "last_used", "rotated_at", "mirror"),
     *("other_labels", "codes", "problems", "ways_out"),
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
+
+    target: as the record names it, of a value the secret's name; target_name: as its issuer does. server: its
+    host. key_id: the key that Keeper holds. live_keys: of the target, as far as they are the record's.
+    created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
+    mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
+    in Keeper.
+    """
+
+    record: str
+    title: str
+    script: str
+    target: str
+    target_name: str
+    server: str
+    key_id: str
+    live_keys: int | None
+    created_at: datetime | None
+    age_days: int | None
+    expires_at: datetime | None
+    days_left: int | None
+    last_used: datetime | None
+    rotated_at: datetime | None
+    mirror: str
+    other_labels: Sequence[str]
+    problems: Sequence[Finding]
+
+    @property
+    def severity(self) -> Severity | None:
+        """The most urgent of its problems, None for a healthy record."""
+        return self.problems[0].severity if self.problems else None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row as JSON and CSV have it."""
+        times = ("created_at", "expires_at", "last_used", "rotated_at")
+        plain = {name: value for name, value in vars(self).items() if name not in ("problems", "other_labels", *times)}
+        plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
+        plain["other_labels"] = list(self.other_labels)
+        plain["problems"] = [
+            {"code": one.code, "severity": one.severity, "title": one.title, "what": one.what, "way_out": one.way_out}
+            for one in self.problems
+        ]
+        return plain
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
+
+    rows: Sequence[Row]
+    made_at: datetime
+    others: int
+
+    @property
+    def ill(self) -> list[Row]:
+        """The rows with problems."""
+        return [row for row in self.rows if row.problems]
 
 
 def table(report: Report, *, only_problems: bool = False) -> str:
@@ -108,3 +171,39 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _harmless(value: object) -> object:
     """Return a cell that no spreadsheet takes for a formula: titles and labels are other people's words."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+
+
+def row_of(subject: Subject, problems: list[Finding], now: datetime) -> Row:
+    """Return what the audit says of one subject."""
+    present, expires_at = subject.present, subject.expires_at
+    created_at = present.created_at if present else None
+    if not subject.kind.has_keys:
+        created_at = subject.rotated_at
+    alive = subject.alive(now)
+    known = subject.seen is not None and not subject.seen.trouble
+    return Row(
+        record=subject.uid,
+        title=subject.record.title,
+        script=subject.kind.stem,
+        target=subject.shown_target,
+        target_name=subject.seen.name if subject.seen else "",
+        server=subject.server,
+        key_id=subject.key_id,
+        live_keys=len(alive) if known else None,
+        created_at=created_at,
+        age_days=(now - created_at).days if created_at else None,
+        expires_at=expires_at,
+        days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
+        last_used=subject.seen.last_used.get(subject.key_id) if subject.seen else None,
+        rotated_at=subject.rotated_at,
+        mirror=mirror_state(subject),
+        other_labels=[key.label for key in alive if key.id != subject.key_id],
+        problems=problems,
+    )
+
+
+def urgency(row: Row) -> tuple[int, bool, float, str]:
+    """Order rows: the most urgent first, then the one that ends first."""
+    severity = SEVERITIES.index(row.severity) if row.severity else len(SEVERITIES)
+    ends = row.expires_at.timestamp() if row.expires_at else 0.0
+    return severity, row.expires_at is None, ends, row.title.lower()

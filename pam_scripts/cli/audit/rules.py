@@ -7,250 +7,19 @@ keys and copies are on their way, and rules about them keep silent.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import Literal
 
-from pam_scripts.cli.kinds import Kind
-from pam_scripts.core import ops_log, rotation
-from pam_scripts.core.errors import PamScriptError
-from pam_scripts.core.fields import Record, normalised
-from pam_scripts.core.patience import iso, parse_iso
+from pam_scripts.cli.audit.finding import SEVERITIES, TITLES, Finding, Severity
+from pam_scripts.cli.audit.subject import Cadence, Subject, Vault, VaultSecret, lease_end, moment
+from pam_scripts.core import rotation
+from pam_scripts.core.fields import normalised
+from pam_scripts.core.patience import iso
 from pam_scripts.core.roles import Key
-from pam_scripts.issuers import values
 from pam_scripts.stores import keeper, key_vault
-
-Severity = Literal["broken", "soon", "look"]
-"""broken: does not work now, or the next rotation fails. soon: will be. look: somebody should decide."""
-
-SEVERITIES: tuple[Severity, ...] = ("broken", "soon", "look")
-
-TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "expired": "the key in Keeper has expired",
-        "no-live-key": "the target has no live key",
-        "not-alive": "the key in Keeper is not among the live keys",
-        "archived": "the target is archived",
-        "gone": "the target is not there",
-        "identity-provider": "the application can have no access keys (OIDC)",
-        "user": "the user's keys cannot work",
-        "setting": "a field is missing or wrong",
-        "attached": "an attached record is not shared",
-        "no-admin": "no admin credential",
-        "admin-refused": "the admin credential is refused",
-        "admin-rights": "the admin credential lacks a right",
-        "admin-own-key": "the admin credential is a key of the target itself",
-        "not-readable": "the issuer could not be asked",
-        "not-editable": "the record is not editable",
-        "not-pam-user": "the record is not a PAM User",
-        "duplicate-field": "a field stands in the record twice",
-        "half-credential": "the record holds half a credential",
-        "other-record": "a live key belongs to another record",
-        "same-target": "several records rotate the same target",
-        "vault-unreadable": "the vault could not be asked",
-        "vault-missing": "a secret is missing in Key Vault",
-        "vault-deleted": "a deleted secret keeps its name in Key Vault",
-        "vault-disabled": "a secret in Key Vault is disabled",
-        "vault-foreign": "a secret in Key Vault is another target's",
-        "vault-mixed": "Key Vault holds a mixed pair",
-        "vault-differs": "Key Vault holds another rotation than Keeper",
-        "vaults-differ": "the vaults hold different rotations",
-        "last-failed": "the last rotation failed",
-        "expires-first": "the key expires before its next rotation",
-        "expires-soon": "the key expires soon",
-        "short-life": "keys live shorter than the time between rotations",
-        "overdue": "the rotation is overdue",
-        "user-login": "the user must log in, or the key dies early",
-        "dry-run": "'dry_run' was left on",
-        "diagnose": "'diagnose' was left on",
-        "lease": "a killed rotation left its lease",
-        "left-behind": "a key that nobody holds was left behind",
-        "old-keys": "old keys are alive",
-        "vault-expiry": "the expiry date in Key Vault is wrong",
-        "record-expiry": "the expiry date in Keeper is wrong",
-        "take-over": "'take_over' was left on",
-        "visible-value": "the secret value is not hidden",
-        "never-rotated": "never rotated yet",
-    }
-)
-"""What each finding is called; the order is that of urgency."""
 
 _TOLERANCE = timedelta(minutes=2)
 _HIDDEN_TYPES = ("secret", "password")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: its code (one of TITLES), what exactly, and what to do about it."""
-
-    code: str
-    severity: Severity
-    what: str
-    way_out: str
-
-    @property
-    def title(self) -> str:
-        """What this kind of finding is called."""
-        return TITLES[self.code]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A target as its issuer shows it.
-
-    id: its own id there, whatever the record calls it. keys: those that are not deleted, expired ones too,
-    as far as they are this record's to replace; last_used by key id. trouble: why its keys cannot work.
-    """
-
-    id: str
-    name: str
-    keys: Sequence[Key] = ()
-    last_used: Mapping[str, datetime] = field(default_factory=dict)
-    trouble: Sequence[Finding] = ()
-
-
-@dataclass(frozen=True)
-class VaultSecret:
-    """One secret's newest version as the vault lists it: never its value."""
-
-    enabled: bool
-    tags: Mapping[str, str]
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Vault:
-    """The secrets of one vault by name, and the names of deleted ones, all in small letters.
-
-    trouble: why it could not be asked.
-    """
-
-    secrets: Mapping[str, VaultSecret] = field(default_factory=dict)
-    deleted: frozenset[str] = frozenset()
-    trouble: Finding | None = None
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """When keys are expected to be replaced.
-
-    every: the days between two rotations of the schedule, which no system tells; None where nobody said.
-    warn_days: how many days before its end a key is called soon to expire.
-    """
-
-    every: int | None = None
-    warn_days: int = 14
-
-
-@dataclass
-class Subject:
-    """One record under examination: what its fields say, and what the systems say of it.
-
-    places: where its mirrors in Key Vault are to be. findings: what was found while reading the record.
-    seen: None where nobody could be asked. vaults: by their URL, those that were asked. target: whose key,
-    as the record says; tag: as the secrets' tags do.
-    """
-
-    uid: str
-    kind: Kind
-    record: Record
-    is_editable: bool = True
-    record_type: str = ""
-    custom: Sequence[Mapping[str, object]] = ()
-    target: str = ""
-    tag: str = ""
-    places: Sequence[key_vault.Place] = ()
-    keep: int = 0
-    take_over: bool = False
-    life: int | None = None
-    days_between: int | None = None
-    admin: str = ""
-    server: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    seen: Target | None = None
-    vaults: dict[str, Vault] = field(default_factory=dict)
-
-    @property
-    def keeper_made_it(self) -> bool:
-        """Whether it is Keeper that changes the value, in its system first: there is no way back then."""
-        return not self.kind.has_keys and (self.record.get("value_format") or values.KEEPER).lower() == values.KEEPER
-
-    @property
-    def labels(self) -> keeper.Labels:
-        """Where the record holds the credential; a password that Keeper made stands in no field of ours."""
-        return replace(self.kind.in_keeper, secret="") if self.keeper_made_it else self.kind.in_keeper
-
-    @property
-    def key_id(self) -> str:
-        """The id of the key that Keeper holds, empty for none."""
-        return self.record.get(self.labels.key_id) if self.labels.key_id else ""
-
-    @property
-    def holds_value(self) -> bool:
-        """Whether Keeper holds a value beside it; the value itself is of no interest here."""
-        return bool(self.labels.secret) and self.record.has(self.labels.secret)
-
-    @property
-    def published(self) -> bool:
-        """Whether the record says that there is something for mirrors to hold."""
-        return bool(self.key_id or self.holds_value) if self.kind.has_keys else self.rotated_at is not None
-
-    @property
-    def shown_target(self) -> str:
-        """Whose key it is, or what the value is called, as the record says."""
-        return (self.kind.has_keys and self.tag) or self.record.get(*self.kind.marks, "aws_secret_id")
-
-    @property
-    def present(self) -> Key | None:
-        """The key that Keeper holds, as its issuer lists it."""
-        return next((key for key in self.seen.keys if key.id == self.key_id), None) if self.seen else None
-
-    @property
-    def rotated_at(self) -> datetime | None:
-        """When the record says it was rotated last."""
-        return _moment(self.record.get(self.kind.in_keeper.rotated_at))
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """When the key that Keeper holds ends, by its issuer, or by the record where the issuer does not show it."""
-        return self.present.expires_at if self.present else _moment(self.record.get(self.kind.in_keeper.expires))
-
-    @property
-    def log(self) -> list[Mapping[str, str]]:
-        """The entries of its ops log, the newest first."""
-        return ops_log.read_entries(self.record.get(keeper.OPS_LOG))
-
-    @property
-    def rotation_id(self) -> str:
-        """The id of the rotation whose credential Keeper holds, as far as anything tells.
-
-        It is not always that of the newest entry: a rotation that failed may have been put back.
-        """
-        if self.present and rotation.owner_of(self.present) == self.uid:
-            return rotation.rotation_of(self.present)
-        ours = [entry for entry in self.log if self.rotated_at and _moment(entry.get("Date", "")) == self.rotated_at]
-        # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
-        ours.sort(key=lambda entry: entry.get("Result", "").startswith("failed"))
-        return ours[0].get("Rotation", "") if ours else ""
-
-    def alive(self, now: datetime) -> list[Key]:
-        """Return the keys that log in."""
-        return [key for key in self.seen.keys if not key.expired(now)] if self.seen else []
-
-    def at_work(self, now: datetime) -> bool:
-        """Say whether a rotation holds the record's lease at this moment."""
-        until = _lease_end(self.record)
-        return until is not None and until > now
-
-
-def problem(code: str, severity: Severity, error: PamScriptError, way_out: str = "", subject: str = "") -> Finding:
-    """Return the finding for an error that a script would end with. subject: words at its start to leave out."""
-    what = error.cause.removeprefix(f"{subject}: ") if subject else error.cause
-    what, _, inner = what.partition("; ")
-    return Finding(code, severity, what, error.next_step or inner or way_out)
 
 
 def judge(subject: Subject, cadence: Cadence, now: datetime) -> list[Finding]:
@@ -372,7 +141,7 @@ def _trouble(subject: Subject) -> bool:
 
 
 def _of_lease(subject: Subject, now: datetime) -> Iterator[Finding]:
-    until = _lease_end(subject.record)
+    until = lease_end(subject.record)
     if until and until <= now:
         yield Finding(
             "lease",
@@ -496,7 +265,7 @@ def _of_time(subject: Subject, cadence: Cadence, now: datetime) -> Iterator[Find
             f"the last rotation was {(now - last).days} days ago, {every} are meant to lie between two",
             "look whether the record's rotation is scheduled, and at the Gateway's log",
         )
-    recorded = _moment(subject.record.get(subject.labels.expires))
+    recorded = moment(subject.record.get(subject.labels.expires))
     if recorded and ends and abs(recorded - ends) > _TOLERANCE:
         yield Finding(
             "record-expiry",
@@ -596,7 +365,7 @@ def _of_end(subject: Subject, place: key_vault.Place, there: Mapping[str, VaultS
     if subject.present is None and ends is None:
         return
     for name, secret in there.items():
-        noted = _moment(secret.tags.get("expiry", ""))
+        noted = moment(secret.tags.get("expiry", ""))
         wrong = [one for one in (noted, secret.expires_at) if one and not (ends and abs(one - ends) <= _TOLERANCE)]
         if wrong:
             yield Finding(
@@ -616,15 +385,3 @@ def _names(keys: Sequence[Key]) -> str:
     longest = 3
     more = f" and {len(keys) - longest} more" if len(keys) > longest else ""
     return ", ".join(key.shown for key in keys[:longest]) + more
-
-
-def _lease_end(record: Record) -> datetime | None:
-    match = re.fullmatch(r"\S+ until (\S+)", record.get(keeper.LEASE))
-    return _moment(match[1]) if match else None
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return parse_iso(text) if text else None
-    except ValueError:
-        return None

@@ -7,26 +7,17 @@ pages, not with records. No secret value is read but those of the admin credenti
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import Any, TextIO, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pam_scripts import publish_secret
-from pam_scripts.cli.audit.rules import (
-    SEVERITIES,
-    Cadence,
-    Finding,
-    Severity,
-    Subject,
-    judge,
-    mirror_state,
-    problem,
-)
+from pam_scripts.cli.audit.finding import Finding, problem
+from pam_scripts.cli.audit.report import Report, row_of, urgency
+from pam_scripts.cli.audit.rules import judge
+from pam_scripts.cli.audit.subject import Cadence, Subject
+from pam_scripts.cli.common import Progress
 from pam_scripts.cli.kinds import Kind
 from pam_scripts.cli.looks import entra as entra_look
 from pam_scripts.cli.looks import key_vault as vault_look
@@ -37,7 +28,7 @@ from pam_scripts.core.errors import BadInput, defect
 from pam_scripts.core.fields import Settings
 from pam_scripts.core.gateway import Job, read_ca_bundle
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline, iso, utc_now
+from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.together import side_by_side
 from pam_scripts.issuers import values
 from pam_scripts.issuers.entra import Graph
@@ -57,87 +48,6 @@ _NUMBERS = {
 _FLAGS = ("take_over", "dry_run")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
-
-    target: as the record names it, of a value the secret's name; target_name: as its issuer does. server: its
-    host. key_id: the key that Keeper holds. live_keys: of the target, as far as they are the record's.
-    created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
-    mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
-    in Keeper.
-    """
-
-    record: str
-    title: str
-    script: str
-    target: str
-    target_name: str
-    server: str
-    key_id: str
-    live_keys: int | None
-    created_at: datetime | None
-    age_days: int | None
-    expires_at: datetime | None
-    days_left: int | None
-    last_used: datetime | None
-    rotated_at: datetime | None
-    mirror: str
-    other_labels: Sequence[str]
-    problems: Sequence[Finding]
-
-    @property
-    def severity(self) -> Severity | None:
-        """The most urgent of its problems, None for a healthy record."""
-        return self.problems[0].severity if self.problems else None
-
-    def plain(self) -> dict[str, Any]:
-        """Return the row as JSON and CSV have it."""
-        times = ("created_at", "expires_at", "last_used", "rotated_at")
-        plain = {name: value for name, value in vars(self).items() if name not in ("problems", "other_labels", *times)}
-        plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
-        plain["other_labels"] = list(self.other_labels)
-        plain["problems"] = [
-            {"code": one.code, "severity": one.severity, "title": one.title, "what": one.what, "way_out": one.way_out}
-            for one in self.problems
-        ]
-        return plain
-
-
-@dataclass(frozen=True)
-class Report:
-    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
-
-    rows: Sequence[Row]
-    made_at: datetime
-    others: int
-
-    @property
-    def ill(self) -> list[Row]:
-        """The rows with problems."""
-        return [row for row in self.rows if row.problems]
-
-
-class Progress:
-    """One line on a terminal that says how far the work has come; nothing anywhere else."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._shows = self._stream.isatty()
-        self._lock = threading.Lock()
-
-    def say(self, line: str) -> None:
-        """Show a line in place of the one before."""
-        if self._shows:
-            with self._lock:
-                self._stream.write(f"\r\x1b[K{line[:100]}")
-                self._stream.flush()
-
-    def end(self) -> None:
-        """Leave the terminal as it was."""
-        self.say("")
-
-
 def audit(shared: Shared, deadline: Deadline, cadence: Cadence, progress: Progress) -> Report:
     """Look at every record that belongs to a script, and judge it. Changes nothing anywhere."""
     readers = [_Reader(shared, uid, kind) for uid, kind in shared.ours()]
@@ -148,8 +58,8 @@ def audit(shared: Shared, deadline: Deadline, cadence: Cadence, progress: Progre
     subjects = [reader.subject for reader in readers]
     _find_twins(subjects)
     now = utc_now()
-    rows = [_row(subject, judge(subject, cadence, now), now) for subject in subjects]
-    rows.sort(key=_urgency)
+    rows = [row_of(subject, judge(subject, cadence, now), now) for subject in subjects]
+    rows.sort(key=urgency)
     return Report(rows, now, len(shared.records) - len(rows))
 
 
@@ -351,37 +261,3 @@ def _find_twins(subjects: Sequence[Subject]) -> None:
                         + ("; or give them different 'key_label's" if subject.kind.issuer == "seeq user" else ""),
                     )
                 )
-
-
-def _row(subject: Subject, problems: list[Finding], now: datetime) -> Row:
-    present, expires_at = subject.present, subject.expires_at
-    created_at = present.created_at if present else None
-    if not subject.kind.has_keys:
-        created_at = subject.rotated_at
-    alive = subject.alive(now)
-    known = subject.seen is not None and not subject.seen.trouble
-    return Row(
-        record=subject.uid,
-        title=subject.record.title,
-        script=subject.kind.stem,
-        target=subject.shown_target,
-        target_name=subject.seen.name if subject.seen else "",
-        server=subject.server,
-        key_id=subject.key_id,
-        live_keys=len(alive) if known else None,
-        created_at=created_at,
-        age_days=(now - created_at).days if created_at else None,
-        expires_at=expires_at,
-        days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
-        last_used=subject.seen.last_used.get(subject.key_id) if subject.seen else None,
-        rotated_at=subject.rotated_at,
-        mirror=mirror_state(subject),
-        other_labels=[key.label for key in alive if key.id != subject.key_id],
-        problems=problems,
-    )
-
-
-def _urgency(row: Row) -> tuple[int, bool, float, str]:
-    severity = SEVERITIES.index(row.severity) if row.severity else len(SEVERITIES)
-    ends = row.expires_at.timestamp() if row.expires_at else 0.0
-    return severity, row.expires_at is None, ends, row.title.lower()

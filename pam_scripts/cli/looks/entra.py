@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.cli.audit.rules import Finding, Subject, Target, problem
+from pam_scripts.cli.audit.finding import Finding, problem
+from pam_scripts.cli.audit.subject import Subject, Target
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import Deadline, patiently
 from pam_scripts.issuers.entra import SYSTEM, Graph, read_key

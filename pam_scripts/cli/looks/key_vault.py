@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.cli.audit.rules import Finding, Vault, VaultSecret
+from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.subject import Vault, VaultSecret
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import patiently

@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.cli.audit.rules import Finding, Subject, Target, problem
+from pam_scripts.cli.audit.finding import Finding, problem
+from pam_scripts.cli.audit.subject import Subject, Target
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import Deadline, parse_iso, patiently
 from pam_scripts.issuers.seeq.keys import GRANT, ApplicationKeys, read_key

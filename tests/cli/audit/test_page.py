@@ -13,9 +13,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pam_scripts.cli.audit.finding import Finding, Severity
 from pam_scripts.cli.audit.page import page
-from pam_scripts.cli.audit.rules import Finding, Severity
-from pam_scripts.cli.audit.survey import Report, Row
+from pam_scripts.cli.audit.report import Report, Row
 from pam_scripts.core.patience import utc_now
 
 CHROMIUM = next(

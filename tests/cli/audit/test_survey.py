@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from bench.audit import measure
-from pam_scripts.cli.audit.rules import TITLES
+from pam_scripts.cli.audit.finding import TITLES
 from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.fleet import EVERY, ILLNESSES, VAULT, Fleet
 from sandbox.log import Request
