@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
-from typing import TextIO, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.patience import Deadline
@@ -61,21 +63,19 @@ def write(text: str, *, with_secrets: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Progress:
-    """One line on a terminal that says how far the work has come; nothing anywhere else."""
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line in place of the one before, on a terminal only; wipe the last one off at the end."""
+    lock = threading.Lock()
+    is_shown = sys.stderr.isatty()
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._shows = self._stream.isatty()
-        self._lock = threading.Lock()
+    def say(line: str) -> None:
+        if is_shown:
+            with lock:
+                sys.stderr.write(f"\r\x1b[K{line[:100]}")
+                sys.stderr.flush()
 
-    def say(self, line: str) -> None:
-        """Show a line in place of the one before."""
-        if self._shows:
-            with self._lock:
-                self._stream.write(f"\r\x1b[K{line[:100]}")
-                self._stream.flush()
-
-    def end(self) -> None:
-        """Leave the terminal as it was."""
-        self.say("")
+    try:
+        yield say
+    finally:
+        say("")

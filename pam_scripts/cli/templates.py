@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pam_scripts.cli.common import Commands, Progress, pair
+from pam_scripts.cli.common import Commands, pair, progress
 from pam_scripts.cli.kinds import KINDS, Kind
 from pam_scripts.cli.looks import seeq
 from pam_scripts.cli.shared import Shared
@@ -176,12 +176,11 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
 
 def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
     deadline = Deadline(600)
-    progress = Progress()
     shared = Shared.fetch(deadline, [admin])
     url, login = find_admin(Job(Record("", "", {}), None, [shared.flat(admin)]), common.get("seeq_server_url", ""))
-    server = Server(url, login, Session(deadline), progress.say)
-    listed = seeq.Look(server, deadline, progress.say).applications()
-    progress.end()
+    with progress() as say:
+        server = Server(url, login, Session(deadline), say)
+        listed = seeq.Look(server, deadline, say).applications()
     known = [shared.flat(uid).get("application_id") for uid, kind in shared.ours() if kind.stem == _APPLICATION_KEYS]
     return list(_from_applications(listed, known, common))
 

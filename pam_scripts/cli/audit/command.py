@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pam_scripts.cli.audit import page, report, survey
 from pam_scripts.cli.audit.subject import Cadence
-from pam_scripts.cli.common import Commands, Progress, add_sources, days, fetch, write
+from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.gateway import Voice
 from pam_scripts.core.patience import Deadline
@@ -56,18 +56,16 @@ def add_parser(commands: Commands) -> None:
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
     deadline = Deadline(options.seconds)
-    progress = Progress()
-    progress.say("keeper: asking for all records")
     try:
-        shared = fetch(options, deadline)
-        result = survey.audit(shared, deadline, Cadence(options.every, options.warn_days), progress)
+        with progress() as say:
+            say("keeper: asking for all records")
+            shared = fetch(options, deadline)
+            result = survey.audit(shared, deadline, Cadence(options.every, options.warn_days), say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
         voice.fail(error)
         return BadInput.status
-    finally:
-        progress.end()
     if options.html:
         _write_page(options.html, page.page(result))
     if options.json:

@@ -17,7 +17,6 @@ from pam_scripts.cli.audit.finding import Finding, problem
 from pam_scripts.cli.audit.report import Report, row_of, urgency
 from pam_scripts.cli.audit.rules import judge
 from pam_scripts.cli.audit.subject import Cadence, Subject
-from pam_scripts.cli.common import Progress
 from pam_scripts.cli.kinds import Kind
 from pam_scripts.cli.looks import entra as entra_look
 from pam_scripts.cli.looks import key_vault as vault_look
@@ -48,13 +47,13 @@ _NUMBERS = {
 _FLAGS = ("take_over", "dry_run")
 
 
-def audit(shared: Shared, deadline: Deadline, cadence: Cadence, progress: Progress) -> Report:
+def audit(shared: Shared, deadline: Deadline, cadence: Cadence, say: Callable[[str], None]) -> Report:
     """Look at every record that belongs to a script, and judge it. Changes nothing anywhere."""
     readers = [_Reader(shared, uid, kind) for uid, kind in shared.ours()]
-    progress.say(f"keeper: {len(shared.records)} records, {len(readers)} to audit")
+    say(f"keeper: {len(shared.records)} records, {len(readers)} to audit")
     for reader in readers:
         reader.read()
-    _ask_everybody(readers, deadline, progress.say)
+    _ask_everybody(readers, deadline, say)
     subjects = [reader.subject for reader in readers]
     _find_twins(subjects)
     now = utc_now()

@@ -10,7 +10,7 @@ import pty
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,24 +191,39 @@ def test_csv_has_a_line_for_each_record_and_no_formula(tmp_path: Path, command: 
 def test_what_happens_on_the_way_is_shown_on_a_terminal_only(tmp_path: Path, runtime_python: str) -> None:
     """On a terminal stderr tells how far it is; the line is gone at the end."""
     with fleet_of(tmp_path, 20) as fleet:
-        ours, theirs = pty.openpty()
-        done = subprocess.run(
-            [runtime_python, "-m", "pam_scripts", "audit"],
-            cwd=ROOT,
-            env={**os.environ, **fleet.environment()},
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            check=False,
-        )
-        os.close(theirs)
-        shown = b""
-        while chunk := _read(ours):
-            shown += chunk
-        os.close(ours)
+        status, shown = audit_on_a_terminal(runtime_python, fleet.environment())
 
-    assert 0 == done.returncode
-    assert f"vault {VAULT}: " in shown.decode()
-    assert shown.decode().endswith("\r\x1b[K")
+    assert 0 == status
+    assert f"vault {VAULT}: " in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_an_error_has_a_line_of_its_own_on_a_terminal(runtime_python: str) -> None:
+    """What was said of the way is wiped off before the error is told."""
+    status, shown = audit_on_a_terminal(runtime_python, {"HOME": "/nonexistent"})
+
+    assert 2 == status
+    assert "\r\x1b[Kerror: " in shown
+    assert shown.endswith("\r\n")
+
+
+def audit_on_a_terminal(python: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Return the status of an audit whose stderr is a terminal, and all that this terminal got."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [python, "-m", "pam_scripts", "audit"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=False,
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    return done.returncode, shown.decode()
 
 
 def _read(terminal: int) -> bytes:
