@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pam_scripts.cli.audit import page, report, survey
+from pam_scripts.cli.audit import page, report
 from pam_scripts.cli.audit.subject import Cadence
+from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.gateway import Voice
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.secret import Secret
 
 
@@ -60,12 +61,15 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         with progress() as say:
             say("keeper: asking for all records")
             shared = fetch(options, deadline)
-            result = survey.audit(shared, deadline, Cadence(options.every, options.warn_days), say)
+            # A lease that ends while systems are asked was held when the record was read.
+            now = utc_now()
+            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days), now, say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
         voice.fail(error)
         return BadInput.status
+    result = report.Report.of(subjects, now, len(shared.records) - len(subjects))
     if options.html:
         _write_page(options.html, page.page(result))
     if options.json:

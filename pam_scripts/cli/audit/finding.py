@@ -1,10 +1,8 @@
-"""One thing that is wrong with a rotation: what it is called, how urgent it is, and the way out."""
+"""One thing that is wrong with a rotation, and the rule that names it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from pam_scripts.core.errors import PamScriptError
@@ -14,74 +12,40 @@ Severity = Literal["broken", "soon", "look"]
 
 SEVERITIES: tuple[Severity, ...] = ("broken", "soon", "look")
 
-TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "expired": "the key in Keeper has expired",
-        "no-live-key": "the target has no live key",
-        "not-alive": "the key in Keeper is not among the live keys",
-        "archived": "the target is archived",
-        "gone": "the target is not there",
-        "identity-provider": "the application can have no access keys (OIDC)",
-        "user": "the user's keys cannot work",
-        "setting": "a field is missing or wrong",
-        "attached": "an attached record is not shared",
-        "no-admin": "no admin credential",
-        "admin-refused": "the admin credential is refused",
-        "admin-rights": "the admin credential lacks a right",
-        "admin-own-key": "the admin credential is a key of the target itself",
-        "not-readable": "the issuer could not be asked",
-        "not-editable": "the record is not editable",
-        "not-pam-user": "the record is not a PAM User",
-        "duplicate-field": "a field stands in the record twice",
-        "half-credential": "the record holds half a credential",
-        "other-record": "a live key belongs to another record",
-        "same-target": "several records rotate the same target",
-        "vault-unreadable": "the vault could not be asked",
-        "vault-missing": "a secret is missing in Key Vault",
-        "vault-deleted": "a deleted secret keeps its name in Key Vault",
-        "vault-disabled": "a secret in Key Vault is disabled",
-        "vault-foreign": "a secret in Key Vault is another target's",
-        "vault-mixed": "Key Vault holds a mixed pair",
-        "vault-differs": "Key Vault holds another rotation than Keeper",
-        "vaults-differ": "the vaults hold different rotations",
-        "last-failed": "the last rotation failed",
-        "expires-first": "the key expires before its next rotation",
-        "expires-soon": "the key expires soon",
-        "short-life": "keys live shorter than the time between rotations",
-        "overdue": "the rotation is overdue",
-        "user-login": "the user must log in, or the key dies early",
-        "dry-run": "'dry_run' was left on",
-        "diagnose": "'diagnose' was left on",
-        "lease": "a killed rotation left its lease",
-        "left-behind": "a key that nobody holds was left behind",
-        "old-keys": "old keys are alive",
-        "vault-expiry": "the expiry date in Key Vault is wrong",
-        "record-expiry": "the expiry date in Keeper is wrong",
-        "take-over": "'take_over' was left on",
-        "visible-value": "the secret value is not hidden",
-        "never-rotated": "never rotated yet",
-    }
-)
-"""What each finding is called; the order is that of urgency."""
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding.
+
+    code: its name for machines. title: its name for people. severity: how urgent it is; at_worst: how urgent in
+    cases that are worse than others, None where all are alike. meaning: what is the matter, in one sentence.
+    way_out: what to do in general; a finding may know it better.
+    """
+
+    code: str
+    title: str
+    severity: Severity
+    meaning: str
+    way_out: str
+    at_worst: Severity | None = None
+
+    def found(self, what: str, way_out: str = "", *, at_worst: bool = False) -> Finding:
+        """Return a finding. what: is wrong exactly. at_worst: whether this is one of the worse cases."""
+        severity = self.at_worst if at_worst and self.at_worst else self.severity
+        return Finding(self, severity, what, way_out or self.way_out)
+
+    def found_by(self, error: PamScriptError, way_out: str = "", *, subject: str = "") -> Finding:
+        """Return the finding for an error that a script would end with. subject: words at its start to leave out."""
+        what = error.cause.removeprefix(f"{subject}: ") if subject else error.cause
+        what, _, inner = what.partition("; ")
+        return self.found(what, error.next_step or inner or way_out)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: its code (one of TITLES), what exactly, and what to do about it."""
+    """One thing that is wrong: by which rule, how urgent, what exactly, and what to do about it."""
 
-    code: str
+    rule: Rule
     severity: Severity
     what: str
     way_out: str
-
-    @property
-    def title(self) -> str:
-        """What this kind of finding is called."""
-        return TITLES[self.code]
-
-
-def problem(code: str, severity: Severity, error: PamScriptError, way_out: str = "", subject: str = "") -> Finding:
-    """Return the finding for an error that a script would end with. subject: words at its start to leave out."""
-    what = error.cause.removeprefix(f"{subject}: ") if subject else error.cause
-    what, _, inner = what.partition("; ")
-    return Finding(code, severity, what, error.next_step or inner or way_out)

@@ -18,8 +18,9 @@ from importlib.resources import files
 from itertools import groupby
 
 from pam_scripts import __version__
-from pam_scripts.cli.audit.finding import SEVERITIES, TITLES, Finding
+from pam_scripts.cli.audit.finding import SEVERITIES, Finding
 from pam_scripts.cli.audit.report import WORDS, Report, Row, day
+from pam_scripts.cli.audit.rules import urgency
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
@@ -90,13 +91,12 @@ def _header(report: Report) -> Iterator[str]:
 def _problems(report: Report) -> Iterator[str]:
     yield '<section aria-labelledby="problems">'
     yield '<h2 id="problems">Problems, the most urgent first</h2>'
-    order = list(TITLES)
     found = [(row, one) for row in report.rows for one in row.problems]
-    found.sort(key=lambda pair: (SEVERITIES.index(pair[1].severity), order.index(pair[1].code), pair[0].title.lower()))
+    found.sort(key=lambda pair: (urgency(pair[1]), pair[0].title.lower()))
     if not found:
         yield '<p class="card">Nothing is wrong: every key is alive, in its place, and will be replaced in time.</p>'
     yield '<div class="problems">'
-    for _, group in groupby(found, key=lambda pair: pair[1].code):
+    for _, group in groupby(found, key=lambda pair: pair[1].rule):
         yield from _problem(list(group))
     yield "</div>"
     yield "</section>"
@@ -108,7 +108,7 @@ def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
     many = 5
     number = f'<span class="quiet">{len(found)} records</span>' if len(found) > 1 else ""
     word = f'<span class="word {first.severity}">{WORDS[first.severity]}</span>'
-    head = f"{word}<h3>{escape(first.title[:1].upper() + first.title[1:])}</h3>{number}"
+    head = f"{word}<h3>{escape(first.rule.title[:1].upper() + first.rule.title[1:])}</h3>{number}"
     ways = {one.way_out for _, one in found}
     yield f'<article class="card problem {first.severity}">'
     unfolded = " open" if first.severity == "broken" else ""
@@ -263,7 +263,7 @@ def _group(anchor: str, words: str, rows: Iterable[Row]) -> Iterator[str]:
 
 def _row(row: Row) -> str:
     state = _state(row)
-    problems = "".join(f"<br><small>{escape(one.title)}</small>" for one in row.problems)
+    problems = "".join(f"<br><small>{escape(one.rule.title)}</small>" for one in row.problems)
     cells = [
         f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
         f"<td>{escape(row.title)}{problems}</td>",

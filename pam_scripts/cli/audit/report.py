@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import mirror_state
+from pam_scripts.cli.audit.rules import find_twins, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.patience import iso
 
@@ -56,6 +56,33 @@ class Row:
     other_labels: Sequence[str]
     problems: Sequence[Finding]
 
+    @classmethod
+    def of(cls, subject: Subject) -> Row:
+        """Judge one subject, and return what to say of it."""
+        now, seen, present, expires_at = subject.now, subject.seen, subject.present, subject.expires_at
+        created_at = present.created_at if present else None
+        if not subject.kind.has_keys:
+            created_at = subject.rotated_at
+        return cls(
+            record=subject.uid,
+            title=subject.record.title,
+            script=subject.kind.stem,
+            target=subject.shown_target,
+            target_name=seen.name if seen else "",
+            server=subject.server,
+            key_id=subject.key_id,
+            live_keys=len(subject.alive) if seen and not seen.trouble else None,
+            created_at=created_at,
+            age_days=(now - created_at).days if created_at else None,
+            expires_at=expires_at,
+            days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
+            last_used=seen.last_used.get(subject.key_id) if seen else None,
+            rotated_at=subject.rotated_at,
+            mirror=mirror_state(subject),
+            other_labels=[key.label for key in subject.alive if key.id != subject.key_id],
+            problems=judge(subject),
+        )
+
     @property
     def severity(self) -> Severity | None:
         """The most urgent of its problems, None for a healthy record."""
@@ -68,7 +95,13 @@ class Row:
         plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
         plain["other_labels"] = list(self.other_labels)
         plain["problems"] = [
-            {"code": one.code, "severity": one.severity, "title": one.title, "what": one.what, "way_out": one.way_out}
+            {
+                "code": one.rule.code,
+                "severity": one.severity,
+                "title": one.rule.title,
+                "what": one.what,
+                "way_out": one.way_out,
+            }
             for one in self.problems
         ]
         return plain
@@ -81,6 +114,12 @@ class Report:
     rows: Sequence[Row]
     made_at: datetime
     others: int
+
+    @classmethod
+    def of(cls, subjects: Sequence[Subject], made_at: datetime, others: int) -> Report:
+        """Judge all subjects, each by itself and all together."""
+        find_twins(subjects)
+        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
 
     @property
     def ill(self) -> list[Row]:
@@ -97,7 +136,7 @@ def table(report: Report, *, only_problems: bool = False) -> str:
     for row, line in zip(rows, cells, strict=True):
         lines.append(_line(line, widths))
         for one in row.problems:
-            lines += [f"      {one.title}: {one.what}", f"        -> {one.way_out}"]
+            lines += [f"      {one.rule.title}: {one.what}", f"        -> {one.way_out}"]
     return "\n".join([*lines, "", summary(report)] if lines else [summary(report)])
 
 
@@ -135,8 +174,8 @@ def as_csv(report: Report) -> str:
             **row.plain(),
             "severity": row.severity or "healthy",
             "other_labels": "\n".join(row.other_labels),
-            "codes": " ".join(one.code for one in row.problems),
-            "problems": "\n".join(f"{one.title}: {one.what}" for one in row.problems),
+            "codes": " ".join(one.rule.code for one in row.problems),
+            "problems": "\n".join(f"{one.rule.title}: {one.what}" for one in row.problems),
             "ways_out": "\n".join(one.way_out for one in row.problems),
         }
         writer.writerow([_harmless(values[name]) for name in _CSV_COLUMNS])
@@ -173,37 +212,7 @@ def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 
 
-def row_of(subject: Subject, problems: list[Finding], now: datetime) -> Row:
-    """Return what the audit says of one subject."""
-    present, expires_at = subject.present, subject.expires_at
-    created_at = present.created_at if present else None
-    if not subject.kind.has_keys:
-        created_at = subject.rotated_at
-    alive = subject.alive(now)
-    known = subject.seen is not None and not subject.seen.trouble
-    return Row(
-        record=subject.uid,
-        title=subject.record.title,
-        script=subject.kind.stem,
-        target=subject.shown_target,
-        target_name=subject.seen.name if subject.seen else "",
-        server=subject.server,
-        key_id=subject.key_id,
-        live_keys=len(alive) if known else None,
-        created_at=created_at,
-        age_days=(now - created_at).days if created_at else None,
-        expires_at=expires_at,
-        days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
-        last_used=subject.seen.last_used.get(subject.key_id) if subject.seen else None,
-        rotated_at=subject.rotated_at,
-        mirror=mirror_state(subject),
-        other_labels=[key.label for key in alive if key.id != subject.key_id],
-        problems=problems,
-    )
-
-
-def urgency(row: Row) -> tuple[int, bool, float, str]:
-    """Order rows: the most urgent first, then the one that ends first."""
+def _urgency(row: Row) -> tuple[int, bool, float, str]:
     severity = SEVERITIES.index(row.severity) if row.severity else len(SEVERITIES)
     ends = row.expires_at.timestamp() if row.expires_at else 0.0
     return severity, row.expires_at is None, ends, row.title.lower()

@@ -40,6 +40,16 @@ class VaultSecret:
     tags: Mapping[str, str]
     expires_at: datetime | None
 
+    @property
+    def rotation_id(self) -> str:
+        """The id of the rotation that set it, empty where another hand did."""
+        return self.tags.get("rotation-id", "")
+
+    @property
+    def ends(self) -> list[datetime]:
+        """When its credential is said to end, by its tag and by its own date, as far as each is there."""
+        return [moment for moment in (_moment(self.tags.get("expiry", "")), self.expires_at) if moment]
+
 
 @dataclass(frozen=True)
 class Vault:
@@ -51,6 +61,25 @@ class Vault:
     secrets: Mapping[str, VaultSecret] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     trouble: Finding | None = None
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What a vault that could be asked has of one record.
+
+    secrets: those that are there, by name. absent, deleted: names of those that are not, whether or not a deleted
+    one keeps the name.
+    """
+
+    vault: str
+    secrets: Mapping[str, VaultSecret]
+    absent: Sequence[str]
+    deleted: Sequence[str]
+
+    @property
+    def rotations(self) -> set[str]:
+        """The ids of the rotations that set its secrets: more than one where they are a mixed pair."""
+        return {secret.rotation_id for secret in self.secrets.values()}
 
 
 @dataclass(frozen=True)
@@ -69,14 +98,16 @@ class Cadence:
 class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
-    places: where its mirrors in Key Vault are to be. findings: what was found while reading the record.
-    seen: None where nobody could be asked. vaults: by their URL, those that were asked. target: whose key,
-    as the record says; tag: as the secrets' tags do.
+    now: when the record was read. places: where its mirrors in Key Vault are to be. findings: what was found while
+    reading the record. seen: None where nobody could be asked. vaults: by their URL, those that were asked. target:
+    whose key, as the record says; tag: as the secrets' tags do.
     """
 
     uid: str
     kind: Kind
     record: Record
+    now: datetime
+    cadence: Cadence = Cadence()
     is_editable: bool = True
     record_type: str = ""
     custom: Sequence[Mapping[str, object]] = ()
@@ -129,14 +160,59 @@ class Subject:
         return next((key for key in self.seen.keys if key.id == self.key_id), None) if self.seen else None
 
     @property
+    def present_has_ended(self) -> bool:
+        """Whether the key that Keeper holds has come to its end."""
+        return self.present is not None and self.present.expired(self.now)
+
+    @property
+    def alive(self) -> list[Key]:
+        """The keys that log in."""
+        return [key for key in self.seen.keys if not key.expired(self.now)] if self.seen else []
+
+    @property
+    def trouble(self) -> Sequence[Finding]:
+        """Why its target's keys cannot work, as its issuer tells."""
+        return self.seen.trouble if self.seen else ()
+
+    @property
     def rotated_at(self) -> datetime | None:
         """When the record says it was rotated last."""
-        return moment(self.record.get(self.kind.in_keeper.rotated_at))
+        return _moment(self.record.get(self.kind.in_keeper.rotated_at))
+
+    @property
+    def recorded_end(self) -> datetime | None:
+        """When the record says that the key ends."""
+        return _moment(self.record.get(self.kind.in_keeper.expires))
 
     @property
     def expires_at(self) -> datetime | None:
         """When the key that Keeper holds ends, by its issuer, or by the record where the issuer does not show it."""
-        return self.present.expires_at if self.present else moment(self.record.get(self.kind.in_keeper.expires))
+        return self.present.expires_at if self.present else self.recorded_end
+
+    @property
+    def lease_until(self) -> datetime | None:
+        """Until when the record says that a rotation holds it."""
+        match = re.fullmatch(r"\S+ until (\S+)", self.record.get(keeper.LEASE))
+        return _moment(match[1]) if match else None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a rotation holds the record's lease at this moment."""
+        return self.lease_until is not None and self.lease_until > self.now
+
+    @property
+    def mirrors(self) -> list[Mirror]:
+        """What each vault has, as far as it could be asked."""
+        found = []
+        for place in self.places:
+            vault = self.vaults.get(place.url)
+            if vault and not vault.trouble:
+                names = place.names.values()
+                there = {name: secret for name in names if (secret := vault.secrets.get(name.lower()))}
+                missing = [name for name in names if name not in there]
+                deleted = [name for name in missing if name.lower() in vault.deleted]
+                found.append(Mirror(place.vault, there, [name for name in missing if name not in deleted], deleted))
+        return found
 
     @property
     def log(self) -> list[Mapping[str, str]]:
@@ -151,29 +227,13 @@ class Subject:
         """
         if self.present and rotation.owner_of(self.present) == self.uid:
             return rotation.rotation_of(self.present)
-        ours = [entry for entry in self.log if self.rotated_at and moment(entry.get("Date", "")) == self.rotated_at]
+        ours = [entry for entry in self.log if self.rotated_at and _moment(entry.get("Date", "")) == self.rotated_at]
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry.get("Result", "").startswith("failed"))
         return ours[0].get("Rotation", "") if ours else ""
 
-    def alive(self, now: datetime) -> list[Key]:
-        """Return the keys that log in."""
-        return [key for key in self.seen.keys if not key.expired(now)] if self.seen else []
 
-    def at_work(self, now: datetime) -> bool:
-        """Say whether a rotation holds the record's lease at this moment."""
-        until = lease_end(self.record)
-        return until is not None and until > now
-
-
-def lease_end(record: Record) -> datetime | None:
-    """Return until when the record says that a rotation holds it, None where it says nothing."""
-    match = re.fullmatch(r"\S+ until (\S+)", record.get(keeper.LEASE))
-    return moment(match[1]) if match else None
-
-
-def moment(text: str) -> datetime | None:
-    """Return the time that a text names, None where it names none."""
+def _moment(text: str) -> datetime | None:
     try:
         return parse_iso(text) if text else None
     except ValueError:

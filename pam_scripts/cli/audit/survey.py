@@ -8,16 +8,15 @@ pages, not with records. No secret value is read but those of the admin credenti
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pam_scripts import publish_secret
-from pam_scripts.cli.audit.finding import Finding, problem
-from pam_scripts.cli.audit.report import Report, row_of, urgency
-from pam_scripts.cli.audit.rules import judge
+from pam_scripts.cli.audit.finding import Rule
+from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING
 from pam_scripts.cli.audit.subject import Cadence, Subject
-from pam_scripts.cli.kinds import Kind
 from pam_scripts.cli.looks import entra as entra_look
 from pam_scripts.cli.looks import key_vault as vault_look
 from pam_scripts.cli.looks import seeq as seeq_look
@@ -27,7 +26,7 @@ from pam_scripts.core.errors import BadInput, defect
 from pam_scripts.core.fields import Settings
 from pam_scripts.core.gateway import Job, read_ca_bundle
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.patience import Deadline
 from pam_scripts.core.together import side_by_side
 from pam_scripts.issuers import values
 from pam_scripts.issuers.entra import Graph
@@ -47,19 +46,29 @@ _NUMBERS = {
 _FLAGS = ("take_over", "dry_run")
 
 
-def audit(shared: Shared, deadline: Deadline, cadence: Cadence, say: Callable[[str], None]) -> Report:
-    """Look at every record that belongs to a script, and judge it. Changes nothing anywhere."""
-    readers = [_Reader(shared, uid, kind) for uid, kind in shared.ours()]
+def survey(
+    shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Callable[[str], None]
+) -> list[Subject]:
+    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere."""
+    readers = []
+    for uid, kind in shared.ours():
+        record = shared.records[uid]
+        subject = Subject(
+            uid,
+            kind,
+            shared.flat(uid),
+            now,
+            cadence,
+            is_editable=bool(record.is_editable),
+            record_type=record.type or "",
+            custom=record.dict.get("custom") or [],
+        )
+        readers.append(_Reader(shared, subject))
     say(f"keeper: {len(shared.records)} records, {len(readers)} to audit")
     for reader in readers:
         reader.read()
     _ask_everybody(readers, deadline, say)
-    subjects = [reader.subject for reader in readers]
-    _find_twins(subjects)
-    now = utc_now()
-    rows = [row_of(subject, judge(subject, cadence, now), now) for subject in subjects]
-    rows.sort(key=urgency)
-    return Report(rows, now, len(shared.records) - len(rows))
+    return [reader.subject for reader in readers]
 
 
 # -- what each record says ------------------------------------------------------------------------
@@ -68,17 +77,9 @@ def audit(shared: Shared, deadline: Deadline, cadence: Cadence, say: Callable[[s
 class _Reader:
     """Reads one record into a subject, and keeps what it takes to ask the systems about it."""
 
-    def __init__(self, shared: Shared, uid: str, kind: Kind) -> None:
-        record = shared.records[uid]
+    def __init__(self, shared: Shared, subject: Subject) -> None:
         self._shared = shared
-        self.subject = Subject(
-            uid,
-            kind,
-            shared.flat(uid),
-            bool(record.is_editable),
-            record.type or "",
-            record.dict.get("custom") or [],
-        )
+        self.subject = subject
         self.ca_bundle = ""
         self.cloud = entra.CLOUDS["public"]
         self.app: entra.AppSecret | None = None
@@ -88,51 +89,51 @@ class _Reader:
     def read(self) -> None:
         """Read every field a rotation would read; what it would refuse is a finding."""
         subject = self.subject
-        job = self._try("attached", lambda: self._shared.job(subject.uid, own_first=True))
+        job = self._try(ATTACHED, lambda: self._shared.job(subject.uid, own_first=True))
         if job is None:
             return
         settings = Settings(job.user, subject.kind.fields)
-        target = self._try("setting", lambda: subject.kind.target_of(job, settings))
+        target = self._try(SETTING, lambda: subject.kind.target_of(job, settings))
         labels = {field.label for field in subject.kind.fields}
         numbers = {
-            label: self._try("setting", partial(settings.number, label, *bounds))
+            label: self._try(SETTING, partial(settings.number, label, *bounds))
             for label, bounds in _NUMBERS.items()
             if label in labels
         }
-        flags = {label: self._try("setting", partial(settings.flag, label)) for label in _FLAGS if label in labels}
-        self._try("setting", lambda: settings.choice("log_format", "text", "json"))
+        flags = {label: self._try(SETTING, partial(settings.flag, label)) for label in _FLAGS if label in labels}
+        self._try(SETTING, lambda: settings.choice("log_format", "text", "json"))
         subject.keep = numbers.get("keep_previous_keys") or 0
         subject.take_over = flags.get("take_over") or False
         subject.life, subject.days_between = numbers.get("expiry_days"), numbers.get("days_between_rotations")
-        self.ca_bundle = self._try("setting", lambda: read_ca_bundle(settings)) or ""
+        self.ca_bundle = self._try(SETTING, lambda: read_ca_bundle(settings)) or ""
         its_own = subject.kind.issuer == "entra"
         before = len(subject.findings)
-        self.app = self._try("no-admin", lambda: entra.find_app(job, its_own=its_own))
+        self.app = self._try(NO_ADMIN, lambda: entra.find_app(job, its_own=its_own))
         self.is_readable = len(subject.findings) == before
         if target:
             subject.target, subject.tag = target.id, target.tag or target.id
-            subject.places = self._try("setting", lambda: subject.kind.places(job, settings)) or ()
+            subject.places = self._try(SETTING, lambda: subject.kind.places(job, settings)) or ()
         if not subject.kind.has_keys:
-            self._try("setting", lambda: _check_value(job, settings))
+            self._try(SETTING, lambda: _check_value(job, settings))
             return
         if its_own:
-            self.cloud = self._try("setting", lambda: entra.find_cloud(job)) or self.cloud
+            self.cloud = self._try(SETTING, lambda: entra.find_cloud(job)) or self.cloud
             subject.server = self.cloud.graph
             return
         own_key = subject.kind.issuer == "seeq user"
-        found = self._try("no-admin", lambda: find_admin(job, settings.text("seeq_server_url"), its_own=own_key))
+        found = self._try(NO_ADMIN, lambda: find_admin(job, settings.text("seeq_server_url"), its_own=own_key))
         if found:
             subject.server, self.login = found
             subject.server = urlsplit(subject.server).netloc
             is_own = self.login.record_uid == subject.uid
             subject.admin = "" if is_own else self.login.username
 
-    def _try(self, code: str, read: Callable[[], T]) -> T | None:
+    def _try(self, rule: Rule, read: Callable[[], T]) -> T | None:
         try:
             return read()
         except BadInput as error:
-            code = "setting" if "seeq_server_url" in error.cause else code
-            self.subject.findings.append(problem(code, "broken", error, subject=self.subject.record.shown))
+            rule = SETTING if "seeq_server_url" in error.cause else rule
+            self.subject.findings.append(rule.found_by(error, subject=self.subject.record.shown))
             return None
 
 
@@ -224,7 +225,7 @@ def _carefully(ask: Callable[[list[Subject]], None], subjects: list[Subject]) ->
         ask(subjects)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
         for subject in subjects:
-            subject.findings.append(Finding("not-readable", "broken", defect(error), "run `check` for this record"))
+            subject.findings.append(NOT_READABLE.found(defect(error)))
 
 
 def _identity(app: entra.AppSecret | None) -> Hashable:
@@ -234,29 +235,3 @@ def _identity(app: entra.AppSecret | None) -> Hashable:
 
 def _nobody(_line: str) -> None:
     """Say nothing: what a script would report is not what an audit reports."""
-
-
-# -- what all records say together ----------------------------------------------------------------
-
-
-def _find_twins(subjects: Sequence[Subject]) -> None:
-    """Name records that rotate the same target: each would delete the other's key."""
-    twins: dict[Hashable, list[Subject]] = {}
-    for subject in subjects:
-        if subject.target:
-            target = (subject.seen.id if subject.seen else subject.target).lower()
-            label = subject.record.get("key_label").lower() if subject.kind.issuer == "seeq user" else ""
-            twins.setdefault((subject.kind.stem, subject.server, target, label or "keeper"), []).append(subject)
-    for group in twins.values():
-        for subject in group:
-            others = ", ".join(one.record.shown for one in group if one is not subject)
-            if others:
-                subject.findings.append(
-                    Finding(
-                        "same-target",
-                        "broken",
-                        f"{others} rotates {subject.target} too: each refuses the other's keys",
-                        "keep one of the records, delete the others"
-                        + ("; or give them different 'key_label's" if subject.kind.issuer == "seeq user" else ""),
-                    )
-                )

@@ -13,9 +13,10 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pam_scripts.cli.audit.finding import Finding, Severity
+from pam_scripts.cli.audit.finding import Severity
 from pam_scripts.cli.audit.page import page
 from pam_scripts.cli.audit.report import Report, Row
+from pam_scripts.cli.audit.rules import EXPIRED, OLD_KEYS
 from pam_scripts.core.patience import utc_now
 
 CHROMIUM = next(
@@ -28,8 +29,8 @@ NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)> \"q
 def row(number: int, days: float | None, severity: Severity | None = None, title: str = "") -> Row:
     """Make a row whose key ends in so many days."""
     now = utc_now()
-    code = "expired" if severity == "broken" else "old-keys"
-    problems = [Finding(code, severity, f"{number} of them", "rotate: that mends it")] if severity else []
+    rule = next((rule for rule in (EXPIRED, OLD_KEYS) if rule.severity == severity), None)
+    problems = [rule.found(f"{number} of them", "rotate: that mends it")] if rule else []
     return Row(
         record=f"Record{number}",
         title=title or f"Key {number}",

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from bench.audit import measure
-from pam_scripts.cli.audit.finding import TITLES
+from pam_scripts.cli.audit.rules import RULES
 from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.fleet import EVERY, ILLNESSES, VAULT, Fleet
 from sandbox.log import Request
@@ -86,7 +86,7 @@ def test_there_are_more_than_twenty_illnesses_and_each_kind_of_finding_has_one(a
     found = {problem["code"] for record in audited.records.values() for problem in record["problems"]}
 
     assert len(audited.fleet.uids) > 20
-    assert set(TITLES) - {"not-readable", "admin-own-key"} == found
+    assert {rule.code for rule in RULES} - {"not-readable", "admin-own-key"} == found
 
 
 def test_nothing_is_said_of_the_healthy(audited: Audited) -> None:
