@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -201,6 +203,16 @@ def test_a_healthy_fleet_says_so(browser: Browser, tmp_path: Path) -> None:
 def test_an_empty_audit_has_a_page_too() -> None:
     """Without a single record the page is made all the same."""
     assert "0 records" in page(Report([], utc_now(), 0))
+
+
+def test_its_policy_allows_its_own_style_and_nothing_else() -> None:
+    """The hash in the policy is that of the style as it stands in the page; no other source is allowed."""
+    made = page(Report([], utc_now(), 0))
+    style = made.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    assert "body {" in style
+    assert f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'" in made
 
 
 def colour(shown: Page, element: str, name: str) -> list[int]:
