@@ -6,6 +6,8 @@ addresses and paths by their purpose, without the credentials that a proxy's add
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import email.utils
 import os
 import stat
@@ -21,12 +23,18 @@ from urllib.parse import urlsplit
 import requests
 import requests.utils
 
-from pam_scripts.core import diagnosis, http
+from pam_scripts.cli.common import Commands
+from pam_scripts.cli.kinds import Kind
+from pam_scripts.cli.shared import Shared
+from pam_scripts.core import diagnosis, entra, http
 from pam_scripts.core.errors import PamScriptError
+from pam_scripts.core.fields import Settings
+from pam_scripts.core.gateway import Job, Voice
 from pam_scripts.core.http import Session
 from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.together import side_by_side
-from pam_scripts.stores import keeper
+from pam_scripts.issuers.seeq.server import find_admin
+from pam_scripts.stores import aws_secrets_manager, keeper
 
 _OLDEST_PYTHON = (3, 10)
 # Key lives are days, but leases are minutes, and TLS and tokens allow little more.
@@ -47,7 +55,79 @@ class Sight:
         return f"{self.state:<8} {self.name}: {self.found}{way_out}"
 
 
-def look_at_host() -> Iterator[Sight]:
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    one = commands.add_parser(
+        "doctor",
+        help="find what is wrong with this host",
+        description="Look at the Gateway's host: Python and packages, the Secrets Manager configuration and its "
+        "rights, proxy and CAs, whether each host answers, and whether the clocks agree.",
+        epilog="Exit status: 0 all well or warnings only; 1 something is wrong. What a script sees when Keeper runs it "
+        "may differ: 'diagnose' = 'True' in a record tells it through the Gateway.",
+    )
+    one.add_argument("hosts", metavar="HOST", nargs="*", help="also ask this host")
+    one.set_defaults(work=work)
+
+
+def work(options: argparse.Namespace, voice: Voice) -> int:
+    """Say of everything how it is; return 1 where something is wrong."""
+    sights = list(_look_at_host())
+    deadline = Deadline(60)
+    hosts = set(options.hosts)
+    with contextlib.suppress(PamScriptError):
+        hosts.add(keeper.read_config()["hostname"])
+        shared = Shared.fetch(deadline)
+        hosts |= _hosts_of(shared)
+        found = f"{len(shared.records)} records are shared, {len(list(shared.ours()))} of them rotations"
+        sights.append(Sight("ok", "Secrets Manager", found))
+    sights += _look_at_hosts(hosts, deadline)
+    for sight in sights:
+        voice.say(str(sight))
+    return 1 if any(sight.state == "wrong" for sight in sights) else 0
+
+
+def _hosts_of(shared: Shared) -> set[str]:
+    """Return every host that rotations of the shared records talk to, as far as the records can be read."""
+    hosts: set[str] = set()
+    for uid, kind in shared.ours():
+        with contextlib.suppress(PamScriptError):
+            job = shared.job(uid)
+            settings = Settings(job.user, kind.fields)
+            for hosts_of in (_hosts_of_issuer, _hosts_of_vaults, _hosts_of_aws, _hosts_of_apps):
+                # What cannot be read of one system hides nothing of the others.
+                with contextlib.suppress(PamScriptError):
+                    hosts |= hosts_of(kind, job, settings)
+    return hosts
+
+
+def _hosts_of_issuer(kind: Kind, job: Job, settings: Settings) -> set[str]:
+    if not kind.has_keys:
+        return set()
+    if kind.issuer == "entra":
+        cloud = entra.find_cloud(job)
+        return {cloud.graph, cloud.authority}
+    url, _ = find_admin(job, settings.text("seeq_server_url"), its_own=kind.issuer == "seeq user")
+    return {url.removeprefix("https://")}
+
+
+def _hosts_of_vaults(kind: Kind, job: Job, settings: Settings) -> set[str]:
+    places = kind.places(job, settings)
+    return {place.url.removeprefix("https://") for place in places} | {place.authority for place in places}
+
+
+def _hosts_of_aws(_kind: Kind, job: Job, settings: Settings) -> set[str]:
+    _, region = aws_secrets_manager.place_of(job, settings)
+    # https://docs.aws.amazon.com/general/latest/gr/asm.html
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return {f"secretsmanager.{region}.{suffix}"} if region else set()
+
+
+def _hosts_of_apps(_kind: Kind, job: Job, settings: Settings) -> set[str]:
+    cloud = entra.find_cloud(job)
+    return {cloud.manager, cloud.authority} if settings.text("container_apps") else set()
+
+
+def _look_at_host() -> Iterator[Sight]:
     """Look at what stands on this host: interpreter, packages, configuration, proxy, CA."""
     seen = diagnosis.surroundings()
     fit = sys.version_info >= _OLDEST_PYTHON
@@ -64,10 +144,10 @@ def look_at_host() -> Iterator[Sight]:
     yield Sight("ok", "Variables", seen["Variables"])
 
 
-def look_at_hosts(hosts: Iterable[str], deadline: Deadline) -> list[Sight]:
+def _look_at_hosts(hosts: Iterable[str], deadline: Deadline) -> list[Sight]:
     """Ask every host for its front page: any answer will do, its certificate and its clock are what counts."""
     with side_by_side() as start:
-        told = [start(partial(_host, host, deadline)) for host in sorted(set(hosts))]
+        told = [start(partial(_host, host, deadline)) for host in sorted(hosts)]
     return [one.result() for one in told]
 
 

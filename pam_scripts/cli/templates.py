@@ -6,6 +6,7 @@ person for what has no default. The files in record_templates/ are what this wri
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -13,10 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pam_scripts.cli.common import Commands, pair, progress
 from pam_scripts.cli.kinds import KINDS, Kind
+from pam_scripts.cli.looks import seeq
+from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import Field
+from pam_scripts.core.fields import Field, Record
+from pam_scripts.core.gateway import Job, Voice
+from pam_scripts.core.http import Session
+from pam_scripts.core.patience import Deadline
+from pam_scripts.issuers.seeq.server import Server, find_admin
 
+_APPLICATION_KEYS = KINDS[0].stem
 # What a template brings for older Gateways, beside the script's own fields.
 _GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 _WEB_COLUMNS = ("Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder")
@@ -108,41 +117,75 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class _Template:
-    """One record to be: `values` has its custom fields with their types, in their order."""
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    one = commands.add_parser(
+        "templates",
+        help="write record templates, empty or filled in for many keys",
+        description="Write the record templates of the scripts in three formats, for Keeper Commander (JSON, CSV) and "
+        "for the web vault's import. Admin credentials stay placeholders: no file has a secret.",
+        epilog="A CSV's first line names fields of the record, title or login; each further line makes a record.",
+    )
+    one.add_argument("--output", metavar="DIR", type=Path, required=True, help="directory to write to")
+    one.add_argument(
+        "--script",
+        choices=[kind.stem for kind in KINDS],
+        metavar="NAME",
+        help=f"only this script's: {', '.join(kind.stem for kind in KINDS)}",
+    )
+    source = one.add_mutually_exclusive_group()
+    source.add_argument("--csv", metavar="FILE", type=Path, help="a record for each line of this file")
+    source.add_argument(
+        "--from-seeq",
+        metavar="ADMIN",
+        help="a record for each application that Seeq lists and no shared record rotates yet; ADMIN is the UID of "
+        "the Seeq admin's record",
+    )
+    one.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        type=pair,
+        action="append",
+        default=[],
+        help="enter this into every record; may be repeated",
+    )
+    one.set_defaults(work=work)
 
-    record_type: str
-    title: str
-    login: str
-    password: str
-    values: Sequence[tuple[Field, str]]
+
+def work(options: argparse.Namespace, voice: Voice) -> int:
+    """Write the files that are asked for; raise BadInput where what is to be filled in does not fit."""
+    common = dict(options.set)
+    stems = [options.script] if options.script else [kind.stem for kind in KINDS]
+    fills: list[dict[str, str]] = [common]
+    if options.from_seeq:
+        if options.script not in (None, _APPLICATION_KEYS):
+            raise BadInput("--from-seeq makes records for rotate_seeq_application_key only")
+        stems = [_APPLICATION_KEYS]
+        fills = _fills_from_seeq(options.from_seeq, common)
+        if not fills:
+            voice.say("Every application has its record; nothing was written")
+            return 0
+    elif options.csv or common:
+        if not options.script:
+            raise BadInput("which script the records are for is not said", next_step="add --script NAME")
+        fills = [{**common, **row} for row in _read_fills(options.csv)] if options.csv else fills
+    for path in _write(options.output, stems, fills):
+        voice.say(f"Wrote {path}")
+    return 0
 
 
-def files(kind: Kind, fills: Sequence[Mapping[str, str]] = ({},)) -> dict[str, str]:
-    """Return the files of one script, by name.
-
-    fills: for each PAM User record what to enter: a field's label, `title` or `login`, to its value. What
-    is not given stays the default or the placeholder. Raises BadInput for a name that is no input field.
-    """
-    templates = [*(_user_record(kind, fill) for fill in fills), _admin_record(kind)]
-    made = (_commander_csv(templates), _commander_json(templates), _web_csv(templates))
-    return {f"{kind.stem}.{ending}": text for ending, text in zip(FORMATS, made, strict=True)}
-
-
-def write(directory: Path, stems: Iterable[str], fills: Sequence[Mapping[str, str]] = ({},)) -> list[Path]:
-    """Write the files of these scripts into a directory, over what is there; return what was written."""
-    contents = {name: text for kind in KINDS if kind.stem in stems for name, text in files(kind, fills).items()}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
-            (directory / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise BadInput(f"{directory} cannot be written to ({type(error).__name__})") from None
-    return [directory / name for name in contents]
+def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
+    deadline = Deadline(600)
+    shared = Shared.fetch(deadline, [admin])
+    url, login = find_admin(Job(Record("", "", {}), None, [shared.flat(admin)]), common.get("seeq_server_url", ""))
+    with progress() as say:
+        server = Server(url, login, Session(deadline), say)
+        listed = seeq.Look(server, deadline, say).applications()
+    known = [shared.flat(uid).get("application_id") for uid, kind in shared.ours() if kind.stem == _APPLICATION_KEYS]
+    return list(_from_applications(listed, known, common))
 
 
-def read_fills(path: Path) -> list[dict[str, str]]:
+def _read_fills(path: Path) -> list[dict[str, str]]:
     """Read a CSV whose header names fields, `title` or `login`; each further line is a record.
 
     Empty cells leave what the template has. Raises BadInput where the file cannot be read so.
@@ -158,6 +201,59 @@ def read_fills(path: Path) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise BadInput(f"{path}, line {number}: it has not as many cells as the header")
     return [{label.strip(): value.strip() for label, value in row.items() if value.strip()} for row in rows]
+
+
+def _from_applications(
+    applications: Iterable[Mapping[str, object]], known: Iterable[str], common: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Yield what to fill in for each application that Seeq lists and no record rotates yet.
+
+    known: ids of applications that have a record. Those that log in through an identity provider have no
+    keys and are left out.
+    """
+    taken = {one.upper() for one in known}
+    for item in applications:
+        application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
+        if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
+            title = f"{WORDS['rotate_seeq_application_key'].title}: {name}"
+            yield {**common, "title": title, "login": name, "application_id": application_id}
+
+
+# -- the records ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Template:
+    """One record to be: `values` has its custom fields with their types, in their order."""
+
+    record_type: str
+    title: str
+    login: str
+    password: str
+    values: Sequence[tuple[Field, str]]
+
+
+def _files(kind: Kind, fills: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the files of one script, by name.
+
+    fills: for each PAM User record what to enter: a field's label, `title` or `login`, to its value. What
+    is not given stays the default or the placeholder. Raises BadInput for a name that is no input field.
+    """
+    templates = [*(_user_record(kind, fill) for fill in fills), _admin_record(kind)]
+    made = (_commander_csv(templates), _commander_json(templates), _web_csv(templates))
+    return {f"{kind.stem}.{ending}": text for ending, text in zip(FORMATS, made, strict=True)}
+
+
+def _write(directory: Path, stems: Iterable[str], fills: Sequence[Mapping[str, str]]) -> list[Path]:
+    """Write the files of these scripts into a directory, over what is there; return what was written."""
+    contents = {name: text for kind in KINDS if kind.stem in stems for name, text in _files(kind, fills).items()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise BadInput(f"{directory} cannot be written to ({type(error).__name__})") from None
+    return [directory / name for name in contents]
 
 
 def _user_record(kind: Kind, fill: Mapping[str, str]) -> _Template:
@@ -241,19 +337,3 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
-
-
-def from_applications(
-    applications: Iterable[Mapping[str, object]], known: Iterable[str], common: Mapping[str, str]
-) -> Iterator[dict[str, str]]:
-    """Yield what to fill in for each application that Seeq lists and no record rotates yet.
-
-    known: ids of applications that have a record. Those that log in through an identity provider have no
-    keys and are left out.
-    """
-    taken = {one.upper() for one in known}
-    for item in applications:
-        application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
-        if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
-            title = f"{WORDS['rotate_seeq_application_key'].title}: {name}"
-            yield {**common, "title": title, "login": name, "application_id": application_id}

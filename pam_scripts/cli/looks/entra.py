@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.cli.findings import Finding, Subject, Target, problem
+from pam_scripts.cli.audit.rules import ADMIN_REFUSED, ADMIN_RIGHTS, GONE, NOT_READABLE
+from pam_scripts.cli.audit.subject import Subject, Target
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import Deadline, patiently
 from pam_scripts.issuers.entra import SYSTEM, Graph, read_key
@@ -35,9 +36,7 @@ class Look:
             claims = patiently(self._deadline, self._graph.claims)
             if not set(_RIGHTS) & set(claims.get("roles") or []):
                 lacking = f"the admin application may not make client secrets: it has neither {' nor '.join(_RIGHTS)}"
-                finding = Finding(
-                    "admin-rights", "broken", lacking, f"grant it {_RIGHTS[0]} and the ownership, or {_RIGHTS[1]}"
-                )
+                finding = ADMIN_RIGHTS.found(lacking, f"grant it {_RIGHTS[0]} and the ownership, or {_RIGHTS[1]}")
                 for subject in subjects:
                     subject.findings.append(finding)
             known = self._applications()
@@ -46,15 +45,15 @@ class Look:
             refused = name.startswith("AADSTS") or (
                 isinstance(error, ApiError) and error.code == HTTPStatus.UNAUTHORIZED
             )
-            code = "admin-refused" if refused else "not-readable"
+            rule = ADMIN_REFUSED if refused else NOT_READABLE
             for subject in subjects:
-                subject.findings.append(problem(code, "broken", error, "look whether Graph answers from this host"))
+                subject.findings.append(rule.found_by(error, "look whether Graph answers from this host"))
             return
         for subject in subjects:
             item = known.get(subject.target.lower())
             if item is None:
                 what = f"no application of the tenant has the object id or client id {subject.target}"
-                finding = Finding("gone", "broken", what, "check 'application_object_id'; or delete the record")
+                finding = GONE.found(what, "check 'application_object_id'; or delete the record")
                 subject.seen = Target(subject.target, subject.target, trouble=(finding,))
             else:
                 keys = [read_key(key, "list applications") for key in item.get("passwordCredentials") or []]

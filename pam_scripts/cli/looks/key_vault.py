@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.cli.findings import Finding, Vault, VaultSecret
+from pam_scripts.cli.audit.rules import VAULT_UNREADABLE
+from pam_scripts.cli.audit.subject import Vault, VaultSecret
 from pam_scripts.core import entra, http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import patiently
@@ -29,9 +30,7 @@ def look(url: str, login: entra.Login, session: http.Session, say: Callable[[str
     try:
         secrets = {_name(item): _secret(item) for item in wire.pages("secrets")}
     except PamScriptError as error:
-        return Vault(
-            trouble=Finding("vault-unreadable", "broken", error.cause, error.next_step or f"check that {url} is there")
-        )
+        return Vault(trouble=VAULT_UNREADABLE.found(error.cause, error.next_step or f"check that {url} is there"))
     try:
         deleted = frozenset(_name(item) for item in wire.pages("deletedsecrets"))
     except PamScriptError:

@@ -8,7 +8,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.cli.findings import Finding, Subject, Target, problem
+from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.rules import (
+    ADMIN_REFUSED,
+    ADMIN_RIGHTS,
+    ARCHIVED,
+    GONE,
+    IDENTITY_PROVIDER,
+    NOT_READABLE,
+    USER,
+    USER_LOGIN,
+)
+from pam_scripts.cli.audit.subject import Subject, Target
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.patience import Deadline, parse_iso, patiently
 from pam_scripts.issuers.seeq.keys import GRANT, ApplicationKeys, read_key
@@ -45,8 +56,8 @@ class Look:
             self._see_users([one for one in subjects if one.kind.issuer == "seeq user"], rights)
         except PamScriptError as error:
             refused = isinstance(error, ApiError) and error.code == HTTPStatus.UNAUTHORIZED
-            code = "admin-refused" if refused else "not-readable"
-            finding = problem(code, "broken", error, f"look whether https://{self._host} answers, and from this host")
+            rule = ADMIN_REFUSED if refused else NOT_READABLE
+            finding = rule.found_by(error, f"look whether https://{self._host} answers, and from this host")
             for subject in subjects:
                 if subject.seen is None:
                     subject.findings.append(finding)
@@ -119,12 +130,10 @@ class Look:
         ours = [item for item in keys if is_ours(item, subject.uid, label, every_label=every_label)]
         trouble = []
         if dead := why_dead(user, f"user {user.username}"):
-            trouble.append(problem("user", "broken", dead))
+            trouble.append(USER.found_by(dead))
         elif user.validity is not None and user.validity < (subject.days_between or 0) * 24 * 60:
             trouble.append(
-                Finding(
-                    "user-login",
-                    "soon",
+                USER_LOGIN.found(
                     f"keys work for {user.lasting}, rotations are {subject.days_between} days apart",
                     f"raise {VALIDITY}; or enter what is true as 'days_between_rotations'",
                 )
@@ -154,7 +163,7 @@ class Look:
 def _add(subjects: Iterable[Subject], rights: Iterable[str]) -> None:
     for missing in rights:
         for subject in subjects:
-            subject.findings.append(Finding("admin-rights", "broken", missing.partition(": ")[0], GRANT))
+            subject.findings.append(ADMIN_RIGHTS.found(missing.partition(": ")[0], GRANT))
 
 
 def _is_meant(user: Mapping[str, Any], subject: Subject) -> bool:
@@ -164,28 +173,17 @@ def _is_meant(user: Mapping[str, Any], subject: Subject) -> bool:
     return subject.tag.lower() == str(user.get("username") or "").lower()
 
 
-def _not_there(target: str, why: str, way_out: str = "check the id; or stop rotating, and delete the record") -> Target:
-    return Target(target, target, trouble=(Finding("gone", "broken", f"{target}: {why}", way_out),))
+def _not_there(target: str, why: str, way_out: str = "") -> Target:
+    return Target(target, target, trouble=(GONE.found(f"{target}: {why}", way_out),))
 
 
 def _application(item: Mapping[str, Any]) -> Target:
     name = f"application {item.get('name') or item.get('id')}"
     trouble = []
     if item.get("isArchived"):
-        trouble.append(
-            Finding(
-                "archived", "broken", f"{name} is archived: its keys log nobody in", "restore it, or stop rotating it"
-            )
-        )
+        trouble.append(ARCHIVED.found(f"{name} is archived: its keys log nobody in"))
     if item.get("oidcDirectoryId"):
-        trouble.append(
-            Finding(
-                "identity-provider",
-                "broken",
-                f"{name} authenticates through an identity provider (OIDC)",
-                "rotate its secret there, and delete this record",
-            )
-        )
+        trouble.append(IDENTITY_PROVIDER.found(f"{name} authenticates through an identity provider (OIDC)"))
     return _target(str(item.get("id")), name, item.get("accessKeys") or [], trouble)
 
 

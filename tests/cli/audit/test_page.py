@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pam_scripts.cli.audit import Report, Row
-from pam_scripts.cli.findings import Finding, Severity
-from pam_scripts.cli.page import page
+from pam_scripts.cli.audit.finding import Severity
+from pam_scripts.cli.audit.page import page
+from pam_scripts.cli.audit.report import Report, Row
+from pam_scripts.cli.audit.rules import EXPIRED, OLD_KEYS
 from pam_scripts.core.patience import utc_now
 
 CHROMIUM = next(
@@ -28,8 +31,8 @@ NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)> \"q
 def row(number: int, days: float | None, severity: Severity | None = None, title: str = "") -> Row:
     """Make a row whose key ends in so many days."""
     now = utc_now()
-    code = "expired" if severity == "broken" else "old-keys"
-    problems = [Finding(code, severity, f"{number} of them", "rotate: that mends it")] if severity else []
+    rule = next((rule for rule in (EXPIRED, OLD_KEYS) if rule.severity == severity), None)
+    problems = [rule.found(f"{number} of them", "rotate: that mends it")] if rule else []
     return Row(
         record=f"Record{number}",
         title=title or f"Key {number}",
@@ -200,6 +203,16 @@ def test_a_healthy_fleet_says_so(browser: Browser, tmp_path: Path) -> None:
 def test_an_empty_audit_has_a_page_too() -> None:
     """Without a single record the page is made all the same."""
     assert "0 records" in page(Report([], utc_now(), 0))
+
+
+def test_its_policy_allows_its_own_style_and_nothing_else() -> None:
+    """The hash in the policy is that of the style as it stands in the page; no other source is allowed."""
+    made = page(Report([], utc_now(), 0))
+    style = made.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+    assert "body {" in style
+    assert f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'" in made
 
 
 def colour(shown: Page, element: str, name: str) -> list[int]:

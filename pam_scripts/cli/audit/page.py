@@ -14,100 +14,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
+from importlib.resources import files
 from itertools import groupby
 
 from pam_scripts import __version__
-from pam_scripts.cli.audit import Report, Row
-from pam_scripts.cli.findings import SEVERITIES, TITLES, Finding
-from pam_scripts.cli.report import WORDS, day
+from pam_scripts.cli.audit.finding import SEVERITIES, Finding
+from pam_scripts.cli.audit.report import WORDS, Report, Row, day
+from pam_scripts.cli.audit.rules import urgency
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
 _STATES: tuple[str, ...] = (*SEVERITIES, "healthy")
 _STATE_WORDS = {**WORDS, "healthy": "healthy"}
-
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f6f7f9; --card: #ffffff; --line: #dfe3e8; --text: #1b2430; --quiet: #5b6675; --accent: #1f5fbf;
-  --broken: #c62a2f; --soon: #b86e00; --look: #6a4bc4; --healthy: #3d8b6d;
-  --broken-bar: #e5484d; --soon-bar: #f0a020; --look-bar: #8e72e0; --healthy-bar: #7dbfa5;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #12161c; --card: #1b2129; --line: #313a46; --text: #e6eaf0; --quiet: #9aa6b5; --accent: #7fb0ff;
-    --broken: #ff8589; --soon: #ffbe57; --look: #bba6ff; --healthy: #86d3b4;
-    --broken-bar: #e5484d; --soon-bar: #d98f1c; --look-bar: #8e72e0; --healthy-bar: #3f7f68;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main, header { max-width: 1180px; margin: 0 auto; padding: 0 24px; }
-header { padding-top: 36px; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
-h2 { font-size: 18px; margin: 40px 0 12px; }
-h3 { font-size: 15px; margin: 0; }
-p { margin: 4px 0; }
-a { color: var(--accent); }
-.quiet { color: var(--quiet); }
-.skip { position: absolute; left: -999px; }
-.skip:focus { left: 12px; top: 8px; background: var(--card); padding: 6px 12px; border-radius: 6px; }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 0;
-  padding: 0; list-style: none; }
-.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
-  border-top: 4px solid var(--line); }
-.tiles b { display: block; font-size: 28px; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.tiles .broken { border-top-color: var(--broken-bar); } .tiles .soon { border-top-color: var(--soon-bar); }
-.tiles .look { border-top-color: var(--look-bar); } .tiles .healthy { border-top-color: var(--healthy-bar); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
-@media (min-width: 900px) { .problems { columns: 2; column-gap: 12px; } }
-.problem { break-inside: avoid; margin-bottom: 12px; padding: 12px 16px; border-left: 5px solid var(--line); }
-.problem.broken { border-left-color: var(--broken-bar); } .problem.soon { border-left-color: var(--soon-bar); }
-.problem.look { border-left-color: var(--look-bar); }
-.problem summary, .problem .head { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
-summary { cursor: pointer; }
-.problem ul { margin: 4px 0 0; padding: 0; list-style: none; }
-.problem li { padding: 6px 0; overflow-wrap: anywhere; }
-.problem li + li { border-top: 1px solid var(--line); }
-.problem p { margin: 0; overflow-wrap: anywhere; }
-.out { font-weight: 500; }
-.out::before { content: "\\2192\\00a0"; color: var(--accent); }
-.word { font-size: 12px; font-weight: 600; padding: 1px 8px; border-radius: 99px; border: 1px solid currentColor;
-  white-space: nowrap; }
-.word.broken { color: var(--broken); } .word.soon { color: var(--soon); } .word.look { color: var(--look); }
-.word.healthy { color: var(--healthy); }
-.scroll { overflow-x: auto; }
-svg { display: block; width: 100%; min-width: 760px; height: auto; }
-svg text { fill: var(--quiet); font-size: 11px; }
-svg .count { fill: var(--text); font-weight: 600; }
-svg .axis { stroke: var(--line); } svg .now { stroke: var(--text); stroke-dasharray: 3 3; }
-svg .broken { fill: var(--broken-bar); } svg .soon { fill: var(--soon-bar); } svg .look { fill: var(--look-bar); }
-svg .healthy { fill: var(--healthy-bar); } svg .reach { fill: transparent; }
-svg a:hover .reach, svg a:focus .reach { fill: var(--line); fill-opacity: 0.5; }
-svg a:focus { outline: none; } svg a:focus .reach { stroke: var(--accent); stroke-width: 2; }
-.legend { display: flex; gap: 18px; flex-wrap: wrap; margin: 10px 0 0; padding: 0; list-style: none; }
-.legend span { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 6px; }
-.legend .broken { background: var(--broken-bar); } .legend .soon { background: var(--soon-bar); }
-.legend .look { background: var(--look-bar); } .legend .healthy { background: var(--healthy-bar); }
-fieldset { border: 0; padding: 0; margin: 0 0 12px; display: flex; gap: 18px; flex-wrap: wrap; }
-legend { float: left; margin-right: 4px; color: var(--quiet); }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 7px 12px 7px 0; border-top: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: anywhere; }
-td:nth-child(2) { min-width: 230px; } td:nth-child(3) { min-width: 150px; } td:last-child { min-width: 130px; }
-td .word { overflow-wrap: normal; }
-thead th { border-top: 0; color: var(--quiet); font-weight: 600; white-space: nowrap; }
-tbody th { background: var(--page); padding-left: 8px; font-weight: 600; scroll-margin-top: 12px; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td small { color: var(--quiet); }
-tr:target th { outline: 2px solid var(--accent); }
-body:has(#ill:checked) tr.healthy, body:has(#ill:checked) tbody.fine,
-body:has(#well:checked) tr.ill, body:has(#well:checked) tbody.bad { display: none; }
-footer { max-width: 1180px; margin: 36px auto; padding: 0 24px; color: var(--quiet); font-size: 13px; }
-@media print { fieldset, .skip { display: none; } body { background: #fff; } .card { break-inside: avoid; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +40,8 @@ class Bar:
 
 def page(report: Report) -> str:
     """Return the whole page."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    style = "\n" + files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     bars = _bars(report)
     return "\n".join(
@@ -135,7 +54,7 @@ def page(report: Report) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
             f"<title>Key audit: {len(report.ill)} of {len(report.rows)} need attention</title>",
-            f"<style>{STYLE}</style>",
+            f"<style>{style}</style>",
             "</head>",
             "<body>",
             '<a class="skip" href="#records">Skip to all records</a>',
@@ -172,13 +91,12 @@ def _header(report: Report) -> Iterator[str]:
 def _problems(report: Report) -> Iterator[str]:
     yield '<section aria-labelledby="problems">'
     yield '<h2 id="problems">Problems, the most urgent first</h2>'
-    order = list(TITLES)
     found = [(row, one) for row in report.rows for one in row.problems]
-    found.sort(key=lambda pair: (SEVERITIES.index(pair[1].severity), order.index(pair[1].code), pair[0].title.lower()))
+    found.sort(key=lambda pair: (urgency(pair[1]), pair[0].title.lower()))
     if not found:
         yield '<p class="card">Nothing is wrong: every key is alive, in its place, and will be replaced in time.</p>'
     yield '<div class="problems">'
-    for _, group in groupby(found, key=lambda pair: pair[1].code):
+    for _, group in groupby(found, key=lambda pair: pair[1].rule):
         yield from _problem(list(group))
     yield "</div>"
     yield "</section>"
@@ -190,7 +108,7 @@ def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
     many = 5
     number = f'<span class="quiet">{len(found)} records</span>' if len(found) > 1 else ""
     word = f'<span class="word {first.severity}">{WORDS[first.severity]}</span>'
-    head = f"{word}<h3>{escape(first.title[:1].upper() + first.title[1:])}</h3>{number}"
+    head = f"{word}<h3>{escape(first.rule.title[:1].upper() + first.rule.title[1:])}</h3>{number}"
     ways = {one.way_out for _, one in found}
     yield f'<article class="card problem {first.severity}">'
     unfolded = " open" if first.severity == "broken" else ""
@@ -345,7 +263,7 @@ def _group(anchor: str, words: str, rows: Iterable[Row]) -> Iterator[str]:
 
 def _row(row: Row) -> str:
     state = _state(row)
-    problems = "".join(f"<br><small>{escape(one.title)}</small>" for one in row.problems)
+    problems = "".join(f"<br><small>{escape(one.rule.title)}</small>" for one in row.problems)
     cells = [
         f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
         f"<td>{escape(row.title)}{problems}</td>",

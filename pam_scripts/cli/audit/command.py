@@ -1,0 +1,88 @@
+"""`audit` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pam_scripts.cli.audit import page, report
+from pam_scripts.cli.audit.subject import Cadence
+from pam_scripts.cli.audit.survey import survey
+from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
+from pam_scripts.core.errors import BadInput, PamScriptError
+from pam_scripts.core.gateway import Voice
+from pam_scripts.core.patience import Deadline, utc_now
+from pam_scripts.core.secret import Secret
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    one = commands.add_parser(
+        "audit",
+        help="find what is wrong with all rotations, each with the way out",
+        description="Look at every record of a rotation that is shared to the Gateway's application, at its keys and "
+        "at its mirrors in Key Vault, and say what is wrong. Mirrors in AWS are not looked at. No secret value is read "
+        "but the admins' own.",
+        epilog="Exit status: 0 nothing is wrong; 1 something is; 2 the audit itself could not be done.",
+    )
+    shape = one.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="JSON in place of the table")
+    shape.add_argument("--csv", action="store_true", help="CSV in place of the table")
+    shape.add_argument("--problems", action="store_true", help="only the records with problems in the table")
+    one.add_argument("--html", metavar="FILE", type=Path, help="also write one self-contained page")
+    one.add_argument(
+        "--every",
+        metavar="DAYS",
+        type=days,
+        help="the days between two rotations of your schedule: finds keys that end first, and rotations that are late",
+    )
+    one.add_argument(
+        "--warn-days",
+        metavar="DAYS",
+        type=days,
+        default=Cadence().warn_days,
+        help="call a key soon to expire so many days ahead (default: %(default)s)",
+    )
+    one.add_argument(
+        "--seconds",
+        metavar="N",
+        type=days,
+        default=600,
+        help="time that the whole audit may take (default: %(default)s)",
+    )
+    add_sources(one, "stands for attached records where a record's own script settings name none; may be repeated")
+    one.set_defaults(work=work)
+
+
+def work(options: argparse.Namespace, voice: Voice) -> int:
+    """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
+    deadline = Deadline(options.seconds)
+    try:
+        with progress() as say:
+            say("keeper: asking for all records")
+            shared = fetch(options, deadline)
+            # A lease that ends while systems are asked was held when the record was read.
+            now = utc_now()
+            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days), now, say)
+    except PamScriptError as error:
+        # 1 is what a scheduler takes for findings.
+        error.state = error.state or "nothing was audited"
+        voice.fail(error)
+        return BadInput.status
+    result = report.Report.of(subjects, now, len(shared.records) - len(subjects))
+    if options.html:
+        _write_page(options.html, page.page(result))
+    if options.json:
+        write(report.as_json(result))
+    elif options.csv:
+        write(report.as_csv(result).rstrip("\n"))
+    else:
+        write(report.table(result, only_problems=options.problems))
+    return 1 if result.ill else 0
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.write_text(Secret.redact(text), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written to ({type(error).__name__})") from None

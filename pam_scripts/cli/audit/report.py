@@ -1,0 +1,218 @@
+"""The audit's report as a table for people, as JSON and as CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
+from pam_scripts.cli.audit.rules import find_twins, judge, mirror_state
+from pam_scripts.cli.audit.subject import Subject
+from pam_scripts.core.patience import iso
+
+WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
+_MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
+_COLUMNS = ("", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES", "LEFT", "LAST USED", "MIRROR", "OTHER KEYS")
+_WIDEST = (2, 46, 34, 4, 6, 10, 6, 10, 8, 40)
+_CSV_COLUMNS = (
+    *("severity", "record", "title", "script", "target", "target_name", "server", "key_id", "live_keys"),
+    *("created_at", "age_days", "expires_at", "days_left", "last_used", "rotated_at", "mirror"),
+    *("other_labels", "codes", "problems", "ways_out"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
+
+    target: as the record names it, of a value the secret's name; target_name: as its issuer does. server: its
+    host. key_id: the key that Keeper holds. live_keys: of the target, as far as they are the record's.
+    created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
+    mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
+    in Keeper.
+    """
+
+    record: str
+    title: str
+    script: str
+    target: str
+    target_name: str
+    server: str
+    key_id: str
+    live_keys: int | None
+    created_at: datetime | None
+    age_days: int | None
+    expires_at: datetime | None
+    days_left: int | None
+    last_used: datetime | None
+    rotated_at: datetime | None
+    mirror: str
+    other_labels: Sequence[str]
+    problems: Sequence[Finding]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Row:
+        """Judge one subject, and return what to say of it."""
+        now, seen, present, expires_at = subject.now, subject.seen, subject.present, subject.expires_at
+        created_at = present.created_at if present else None
+        if not subject.kind.has_keys:
+            created_at = subject.rotated_at
+        return cls(
+            record=subject.uid,
+            title=subject.record.title,
+            script=subject.kind.stem,
+            target=subject.shown_target,
+            target_name=seen.name if seen else "",
+            server=subject.server,
+            key_id=subject.key_id,
+            live_keys=len(subject.alive) if seen and not seen.trouble else None,
+            created_at=created_at,
+            age_days=(now - created_at).days if created_at else None,
+            expires_at=expires_at,
+            days_left=int((expires_at - now).total_seconds() / 86400) if expires_at else None,
+            last_used=seen.last_used.get(subject.key_id) if seen else None,
+            rotated_at=subject.rotated_at,
+            mirror=mirror_state(subject),
+            other_labels=[key.label for key in subject.alive if key.id != subject.key_id],
+            problems=judge(subject),
+        )
+
+    @property
+    def severity(self) -> Severity | None:
+        """The most urgent of its problems, None for a healthy record."""
+        return self.problems[0].severity if self.problems else None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the row as JSON and CSV have it."""
+        times = ("created_at", "expires_at", "last_used", "rotated_at")
+        plain = {name: value for name, value in vars(self).items() if name not in ("problems", "other_labels", *times)}
+        plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
+        plain["other_labels"] = list(self.other_labels)
+        plain["problems"] = [
+            {
+                "code": one.rule.code,
+                "severity": one.severity,
+                "title": one.rule.title,
+                "what": one.what,
+                "way_out": one.way_out,
+            }
+            for one in self.problems
+        ]
+        return plain
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
+
+    rows: Sequence[Row]
+    made_at: datetime
+    others: int
+
+    @classmethod
+    def of(cls, subjects: Sequence[Subject], made_at: datetime, others: int) -> Report:
+        """Judge all subjects, each by itself and all together."""
+        find_twins(subjects)
+        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
+
+    @property
+    def ill(self) -> list[Row]:
+        """The rows with problems."""
+        return [row for row in self.rows if row.problems]
+
+
+def table(report: Report, *, only_problems: bool = False) -> str:
+    """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out."""
+    rows = report.ill if only_problems else report.rows
+    cells = [_cells(row) for row in rows]
+    widths = [min(widest, max(len(line[place]) for line in [_COLUMNS, *cells])) for place, widest in enumerate(_WIDEST)]
+    lines = [_line(_COLUMNS, widths)] if rows else []
+    for row, line in zip(rows, cells, strict=True):
+        lines.append(_line(line, widths))
+        for one in row.problems:
+            lines += [f"      {one.rule.title}: {one.what}", f"        -> {one.way_out}"]
+    return "\n".join([*lines, "", summary(report)] if lines else [summary(report)])
+
+
+def summary(report: Report) -> str:
+    """Say in one sentence how things are."""
+    counts = Counter(row.severity for row in report.rows)
+    parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
+    state = f"{len(report.ill)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
+    return f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+
+
+def as_json(report: Report) -> str:
+    """Return everything, times as ISO 8601 in UTC."""
+    counts = Counter(row.severity for row in report.rows)
+    whole = {
+        "made_at": iso(report.made_at),
+        "summary": {
+            "records": len(report.rows),
+            **{str(severity): counts[severity] for severity in SEVERITIES},
+            "healthy": counts[None],
+            "other_records": report.others,
+        },
+        "records": [row.plain() for row in report.rows],
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False)
+
+
+def as_csv(report: Report) -> str:
+    """Return one line for each record; several problems stand in one cell, one below the other."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for row in report.rows:
+        values: dict[str, Any] = {
+            **row.plain(),
+            "severity": row.severity or "healthy",
+            "other_labels": "\n".join(row.other_labels),
+            "codes": " ".join(one.rule.code for one in row.problems),
+            "problems": "\n".join(f"{one.rule.title}: {one.what}" for one in row.problems),
+            "ways_out": "\n".join(one.way_out for one in row.problems),
+        }
+        writer.writerow([_harmless(values[name]) for name in _CSV_COLUMNS])
+    return file.getvalue()
+
+
+def day(moment: datetime | None) -> str:
+    """Write a day, or a dash where there is none."""
+    return f"{moment:%Y-%m-%d}" if moment else "-"
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        _MARKS[row.severity],
+        row.title,
+        row.target_name or row.target,
+        "-" if row.live_keys is None else str(row.live_keys),
+        "-" if row.age_days is None else f"{row.age_days} d",
+        day(row.expires_at),
+        "-" if row.days_left is None else f"{row.days_left} d",
+        day(row.last_used),
+        row.mirror,
+        ", ".join(label or "without label" for label in row.other_labels),
+    ]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    shown = [cell if len(cell) <= width else f"{cell[: width - 1]}~" for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join(cell.ljust(width) for cell, width in zip(shown, widths, strict=True)).rstrip()
+
+
+def _harmless(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: titles and labels are other people's words."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+
+
+def _urgency(row: Row) -> tuple[int, bool, float, str]:
+    severity = SEVERITIES.index(row.severity) if row.severity else len(SEVERITIES)
+    ends = row.expires_at.timestamp() if row.expires_at else 0.0
+    return severity, row.expires_at is None, ends, row.title.lower()

@@ -1,0 +1,671 @@
+"""What can be wrong with one rotation, and the way out of it: judged from what was seen, asking nobody.
+
+Rules stand in the order of urgency, with what judges by them below; `RULES` is all of them in that order.
+What judges says nothing of a healthy record. While a rotation is at work on a record, keys and copies are
+on their way, and rules about them keep silent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from datetime import timedelta
+
+from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Rule
+from pam_scripts.cli.audit.subject import Mirror, Subject
+from pam_scripts.core import rotation
+from pam_scripts.core.fields import normalised
+from pam_scripts.core.patience import iso
+from pam_scripts.core.roles import Key
+from pam_scripts.stores import keeper
+
+_TOLERANCE = timedelta(minutes=2)
+_HIDDEN_TYPES = ("secret", "password")
+
+Judge = Callable[[Subject], Iterator[Finding]]
+_ALWAYS: list[Judge] = []
+_AT_REST: list[Judge] = []
+
+
+def _always(judge: Judge) -> Judge:
+    """Have a function judge every record."""
+    _ALWAYS.append(judge)
+    return judge
+
+
+def _at_rest(judge: Judge) -> Judge:
+    """Have a function judge records that no rotation is at work on, and whose keys can work."""
+    _AT_REST.append(judge)
+    return judge
+
+
+def judge(subject: Subject) -> list[Finding]:
+    """Return everything that is wrong with one record, the most urgent first."""
+    judges = _ALWAYS if subject.at_work or subject.trouble else _ALWAYS + _AT_REST
+    found = [
+        *subject.findings,
+        *subject.trouble,
+        *(vault.trouble for vault in subject.vaults.values() if vault.trouble),
+        *(finding for each in judges for finding in each(subject)),
+    ]
+    if any(finding.rule == SAME_TARGET for finding in found):
+        found = [finding for finding in found if finding.rule != OTHER_RECORD]
+    return sorted(found, key=urgency)
+
+
+def urgency(finding: Finding) -> tuple[int, int]:
+    """Return what findings are sorted by."""
+    return SEVERITIES.index(finding.severity), RULES.index(finding.rule)
+
+
+# -- the key that Keeper holds --------------------------------------------------------------------
+
+EXPIRED = Rule(
+    "expired",
+    "the key in Keeper has expired",
+    "broken",
+    "Whoever logs in with what Keeper holds is refused.",
+    "rotate now, then ask why it was late",
+)
+NO_LIVE_KEY = Rule(
+    "no-live-key",
+    "the target has no live key",
+    "broken",
+    "Nothing logs in to the target any more.",
+    "rotate now",
+)
+NOT_ALIVE = Rule(
+    "not-alive",
+    "the key in Keeper is not among the live keys",
+    "broken",
+    "The issuer has other keys than the one that Keeper holds.",
+    "rotate now; whoever deleted the key did so beside Keeper",
+)
+
+
+@_at_rest
+def _of_present(subject: Subject) -> Iterator[Finding]:
+    present, alive = subject.present, subject.alive
+    if subject.seen is None:
+        return
+    if present and present.expires_at and present.expired(subject.now):
+        yield EXPIRED.found(f"key {present.id} ended at {iso(present.expires_at)}")
+    elif not alive:
+        yield NO_LIVE_KEY.found(f"no key of {subject.seen.name} logs in")
+    elif subject.key_id and present is None:
+        yield NOT_ALIVE.found(f"key {subject.key_id} is deleted; alive: {_names(alive)}")
+
+
+# -- the target, the fields, the admin credential: most are found where they are read and asked for
+
+ARCHIVED = Rule(
+    "archived",
+    "the target is archived",
+    "broken",
+    "The issuer lets none of its keys log in.",
+    "restore it, or stop rotating it",
+)
+GONE = Rule(
+    "gone",
+    "the target is not there",
+    "broken",
+    "Its issuer knows nobody of the id or name that the record has.",
+    "check the id; or stop rotating, and delete the record",
+)
+IDENTITY_PROVIDER = Rule(
+    "identity-provider",
+    "the application can have no access keys (OIDC)",
+    "broken",
+    "It logs in through an identity provider.",
+    "rotate its secret there, and delete this record",
+)
+USER = Rule(
+    "user",
+    "the user's keys cannot work",
+    "broken",
+    "The user is disabled, or their keys are, or they have not logged in for too long.",
+    "enable the user, or stop rotating the key",
+)
+SETTING = Rule(
+    "setting",
+    "a field is missing or wrong",
+    "broken",
+    "A rotation stops at it before it touches anything.",
+    "correct the field",
+)
+ATTACHED = Rule(
+    "attached",
+    "an attached record is not shared",
+    "broken",
+    "A rotation would not get the record that its script settings name.",
+    "share it to the Gateway's application",
+)
+NO_ADMIN = Rule(
+    "no-admin",
+    "no admin credential",
+    "broken",
+    "A rotation has nothing to log in with.",
+    "attach one to the script",
+)
+ADMIN_REFUSED = Rule(
+    "admin-refused",
+    "the admin credential is refused",
+    "broken",
+    "The issuer does not let it log in.",
+    "correct the admin's record",
+)
+ADMIN_RIGHTS = Rule(
+    "admin-rights",
+    "the admin credential lacks a right",
+    "broken",
+    "It logs in, but a rotation would be refused.",
+    "grant what is missing",
+)
+ADMIN_OWN_KEY = Rule(
+    "admin-own-key",
+    "the admin credential is a key of the target itself",
+    "broken",
+    "A rotation would delete the very key that it is logged in with.",
+    "attach the credential of a user administrator",
+)
+NOT_READABLE = Rule(
+    "not-readable",
+    "the issuer could not be asked",
+    "broken",
+    "What is wrong with the record's keys, if anything is, cannot be told.",
+    "run `check` for this record",
+)
+
+
+@_at_rest
+def _of_admin(subject: Subject) -> Iterator[Finding]:
+    if subject.seen and subject.admin and subject.admin in {key.id for key in subject.seen.keys}:
+        yield ADMIN_OWN_KEY.found(
+            f"the admin credential is key {subject.admin} of the very target, which a rotation deletes"
+        )
+
+
+# -- the record -----------------------------------------------------------------------------------
+
+NOT_EDITABLE = Rule(
+    "not-editable",
+    "the record is not editable",
+    "broken",
+    "A rotation could not save what it made.",
+    "give the application 'Can Edit' on the shared folder",
+)
+NOT_PAM_USER = Rule(
+    "not-pam-user",
+    "the record is not a PAM User",
+    "broken",
+    "Keeper rotates no other type of record.",
+    "change the record's type to PAM User",
+)
+DUPLICATE_FIELD = Rule(
+    "duplicate-field",
+    "a field stands in the record twice",
+    "broken",
+    "Nobody could tell which of them a rotation has written.",
+    "delete the surplus ones: a rotation stops at them",
+)
+HALF_CREDENTIAL = Rule(
+    "half-credential",
+    "the record holds half a credential",
+    "broken",
+    "The id of a key without its value, or the value without the id, logs nobody in.",
+    "rotate: that makes and stores a whole credential",
+)
+
+
+@_always
+def _of_record(subject: Subject) -> Iterator[Finding]:
+    if not subject.is_editable:
+        yield NOT_EDITABLE.found("the Gateway's application may read the record, but not save it")
+    if subject.record_type.lower() != "pamuser":
+        yield NOT_PAM_USER.found(f"its record type is {subject.record_type or 'unknown'}, which has no rotation")
+    labels = subject.labels
+    named = [normalised(str(item.get("label") or "")) for item in subject.custom]
+    for label in (labels.key_id, labels.secret, labels.expires, labels.rotated_at, keeper.OPS_LOG):
+        if label and named.count(normalised(label)) > 1:
+            yield DUPLICATE_FIELD.found(f"the field '{label}' stands in the record more than once")
+
+
+@_at_rest
+def _of_credential(subject: Subject) -> Iterator[Finding]:
+    present, missing = subject.labels.key_id, subject.labels.secret
+    if subject.holds_value:
+        present, missing = missing, present
+    # Elsewhere the value alone logs in.
+    needs_id = subject.kind.issuer in ("seeq application", "seeq user")
+    if subject.holds_value != bool(subject.key_id) and (subject.key_id or needs_id):
+        yield HALF_CREDENTIAL.found(f"'{present}' is filled in, '{missing}' is empty: the record logs nobody in")
+
+
+# -- other records --------------------------------------------------------------------------------
+
+OTHER_RECORD = Rule(
+    "other-record",
+    "a live key belongs to another record",
+    "broken",
+    "A rotation refuses to delete what another record's has made.",
+    "let one record rotate the target; 'take_over' = 'True' for one rotation moves it here",
+)
+SAME_TARGET = Rule(
+    "same-target",
+    "several records rotate the same target",
+    "broken",
+    "Each would delete the other's key.",
+    "keep one of the records, delete the others",
+)
+
+
+@_at_rest
+def _of_owners(subject: Subject) -> Iterator[Finding]:
+    foreign = _foreign(subject)
+    if foreign and not subject.take_over:
+        key = foreign[0]
+        yield OTHER_RECORD.found(f"key {key.id} was made for the Keeper record {rotation.owner_of(key)}")
+
+
+def _foreign(subject: Subject) -> list[Key]:
+    return [key for key in subject.alive if rotation.owner_of(key) not in ("", subject.uid)]
+
+
+def find_twins(subjects: Sequence[Subject]) -> None:
+    """Add SAME_TARGET to the findings of records that rotate the same target: only together do they show it."""
+    twins: dict[Hashable, list[Subject]] = {}
+    for subject in subjects:
+        if subject.target:
+            target = (subject.seen.id if subject.seen else subject.target).lower()
+            label = subject.record.get("key_label").lower() if subject.kind.issuer == "seeq user" else ""
+            twins.setdefault((subject.kind.stem, subject.server, target, label or "keeper"), []).append(subject)
+    for group in twins.values():
+        for subject in group:
+            if others := ", ".join(one.record.shown for one in group if one is not subject):
+                way_out = SAME_TARGET.way_out
+                if subject.kind.issuer == "seeq user":
+                    way_out += "; or give them different 'key_label's"
+                what = f"{others} rotates {subject.target} too: each refuses the other's keys"
+                subject.findings.append(SAME_TARGET.found(what, way_out))
+
+
+# -- mirrors --------------------------------------------------------------------------------------
+
+VAULT_UNREADABLE = Rule(
+    "vault-unreadable",
+    "the vault could not be asked",
+    "broken",
+    "What is wrong with the mirror in it, if anything is, cannot be told.",
+    "check that the vault is there",
+)
+VAULT_MISSING = Rule(
+    "vault-missing",
+    "a secret is missing in Key Vault",
+    "broken",
+    "Consumers that read it get nothing.",
+    "rotate: that sets it",
+)
+VAULT_DELETED = Rule(
+    "vault-deleted",
+    "a deleted secret keeps its name in Key Vault",
+    "broken",
+    "No rotation can set it before it is recovered or purged.",
+    "recover it, or purge it; then rotate",
+)
+VAULT_DISABLED = Rule(
+    "vault-disabled",
+    "a secret in Key Vault is disabled",
+    "broken",
+    "Consumers that read it get nothing.",
+    "rotate: that sets a new version",
+)
+VAULT_FOREIGN = Rule(
+    "vault-foreign",
+    "a secret in Key Vault is another target's",
+    "broken",
+    "A rotation refuses to write over it.",
+    "give one of the two records another name for its secrets",
+)
+VAULT_MIXED = Rule(
+    "vault-mixed",
+    "Key Vault holds a mixed pair",
+    "broken",
+    "Its secrets are of different rotations, and log nobody in together.",
+    "rotate: that sets them all",
+)
+VAULT_DIFFERS = Rule(
+    "vault-differs",
+    "Key Vault holds another rotation than Keeper",
+    "broken",
+    "Consumers that read the vault log in with something else than what Keeper holds, or not at all.",
+    "rotate: that sets all alike; whoever writes to the vault beside Keeper must stop",
+)
+VAULTS_DIFFER = Rule(
+    "vaults-differ",
+    "the vaults hold different rotations",
+    "broken",
+    "At most one of them has what Keeper holds.",
+    "rotate: that sets all alike",
+)
+_MIRROR_STATES = {
+    "missing": {VAULT_MISSING, VAULT_DELETED, VAULT_DISABLED},
+    "mixed": {VAULT_MIXED},
+    "differs": {VAULT_DIFFERS, VAULTS_DIFFER, VAULT_FOREIGN},
+}
+
+
+def mirror_state(subject: Subject) -> str:
+    """Say in a word how Key Vault compares with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
+    if not subject.places:
+        return "none"
+    if len(subject.mirrors) < len(subject.places):
+        return "unknown"
+    found = {finding.rule for finding in _of_mirrors(subject)}
+    undisturbed = "same" if subject.rotation_id else "unknown"
+    return next((state for state, rules in _MIRROR_STATES.items() if rules & found), undisturbed)
+
+
+@_at_rest
+def _of_mirrors(subject: Subject) -> Iterator[Finding]:
+    """Look at each vault by itself, then at all of them: by the rotation that is noted beside each secret."""
+    for mirror in subject.mirrors:
+        yield from _of_tags(subject, mirror)
+        if subject.published:
+            yield from _of_presence(mirror)
+    if subject.published:
+        yield from _of_rotations(subject)
+
+
+def _of_tags(subject: Subject, mirror: Mirror) -> Iterator[Finding]:
+    tag = subject.kind.in_vault.target_tag
+    owners = {name: secret.tags.get(tag) for name, secret in mirror.secrets.items()}
+    foreign = [name for name, owner in owners.items() if owner not in (None, subject.tag)]
+    if foreign:
+        yield VAULT_FOREIGN.found(
+            f"{', '.join(foreign)} in {mirror.vault}: tagged as that of {owners[foreign[0]]}",
+            f"give one of the two records another '{subject.kind.naming}'",
+        )
+
+
+def _of_presence(mirror: Mirror) -> Iterator[Finding]:
+    if mirror.deleted:
+        names = ", ".join(mirror.deleted)
+        yield VAULT_DELETED.found(f"{names} in {mirror.vault}: deleted, but not purged, so that it cannot be set")
+    if mirror.absent:
+        yield VAULT_MISSING.found(f"{', '.join(mirror.absent)}: not in vault {mirror.vault}")
+    if disabled := ", ".join(name for name, secret in mirror.secrets.items() if not secret.enabled):
+        yield VAULT_DISABLED.found(
+            f"{disabled} in {mirror.vault}: its newest version is disabled, consumers get nothing"
+        )
+    if len(mirror.rotations) > 1:
+        named = ", ".join(f"{name} of {secret.rotation_id or 'none'}" for name, secret in mirror.secrets.items())
+        yield VAULT_MIXED.found(
+            f"the secrets in {mirror.vault} are of different rotations ({named}): together they log nobody in"
+        )
+
+
+def _of_rotations(subject: Subject) -> Iterator[Finding]:
+    """Compare vaults with Keeper, or with each other where nothing tells which rotation Keeper holds."""
+    ours = subject.rotation_id
+    noted = {mirror.vault: mirror.rotations.pop() for mirror in subject.mirrors if len(mirror.rotations) == 1}
+    other = {vault: theirs for vault, theirs in noted.items() if theirs != ours}
+    held = ", ".join(
+        f"{vault} holds {f'rotation {theirs}' if theirs else 'what no rotation has set'}"
+        for vault, theirs in (other if ours else noted).items()
+    )
+    if ours and other:
+        yield VAULT_DIFFERS.found(f"{held}, Keeper rotation {ours}")
+    elif not ours and len(set(noted.values())) > 1:
+        yield VAULTS_DIFFER.found(held)
+
+
+# -- the rotation before, and the next one --------------------------------------------------------
+
+LAST_FAILED = Rule(
+    "last-failed",
+    "the last rotation failed",
+    "soon",
+    "What it was to replace is still in use; broken where Keeper had changed the value already.",
+    "mend what that names, then rotate again",
+    at_worst="broken",
+)
+EXPIRES_FIRST = Rule(
+    "expires-first",
+    "the key expires before its next rotation",
+    "soon",
+    "Whoever logs in with it will be refused until that rotation.",
+    "rotate now: the next key lives as long as 'expiry_days' says",
+)
+EXPIRES_SOON = Rule(
+    "expires-soon",
+    "the key expires soon",
+    "soon",
+    "Its end is near, and no rotation is known to come before.",
+    "rotate now, and look whether the record's rotation is scheduled",
+)
+SHORT_LIFE = Rule(
+    "short-life",
+    "keys live shorter than the time between rotations",
+    "soon",
+    "Each key ends before the next one is made.",
+    "raise 'expiry_days', or rotate more often",
+)
+OVERDUE = Rule(
+    "overdue",
+    "the rotation is overdue",
+    "soon",
+    "More days have passed since the last one than are meant to.",
+    "look whether the record's rotation is scheduled, and at the Gateway's log",
+)
+USER_LOGIN = Rule(
+    "user-login",
+    "the user must log in, or the key dies early",
+    "soon",
+    "Keys of users work for a time after their login only, and that is shorter than the time between rotations.",
+    "have the user log in, or let keys work for longer",
+)
+
+
+@_at_rest
+def _of_log(subject: Subject) -> Iterator[Finding]:
+    """Read how the last rotation ended, where it came so far that it wrote its log."""
+    last = subject.log[0] if subject.log else {}
+    result, failed, error = last.get("Result", "").partition("failed: ")
+    if failed and not result:
+        what = f"at {last.get('Date', 'an unknown time')}: {error}"
+        yield LAST_FAILED.found(what, at_worst=subject.keeper_made_it)
+
+
+@_at_rest
+def _of_time(subject: Subject) -> Iterator[Finding]:
+    now, present, every, life = subject.now, subject.present, subject.cadence.every, subject.life
+    if every and life is not None and life <= every:
+        yield SHORT_LIFE.found(
+            f"'expiry_days' is {life}, rotations are {every} days apart: each key ends before it is replaced",
+            f"raise 'expiry_days' above {every}, or rotate more often",
+        )
+    if (present is None and subject.kind.has_keys) or subject.present_has_ended:
+        return
+    last = subject.rotated_at or (present.created_at if present else None)
+    ends = present.expires_at if present else None
+    due = last + timedelta(days=every) if every and last else None
+    days = (ends - now).total_seconds() / 86400 if ends else math.inf
+    if due and present and ends and now < due and ends <= due and (life or 0) > (every or 0):
+        yield EXPIRES_FIRST.found(f"key {present.id} ends at {iso(ends)}, its next rotation is due at {iso(due)}")
+    elif present and ends and days < subject.cadence.warn_days and not (due and now < due < ends):
+        yield EXPIRES_SOON.found(f"key {present.id} ends in {days:.0f} days, at {iso(ends)}")
+    elif due and last and now > due + timedelta(days=1):
+        yield OVERDUE.found(f"the last rotation was {(now - last).days} days ago, {every} are meant to lie between two")
+
+
+# -- flags ----------------------------------------------------------------------------------------
+
+DRY_RUN = Rule(
+    "dry-run",
+    "'dry_run' was left on",
+    "soon",
+    "Rotations look and change nothing; broken where Keeper changes the value, since no mirror gets it.",
+    "set 'dry_run' to 'False'",
+    at_worst="broken",
+)
+DIAGNOSE = Rule(
+    "diagnose",
+    "'diagnose' was left on",
+    "soon",
+    "Rotations tell of their surroundings only; broken where Keeper changes the value, since no mirror gets it.",
+    "set 'diagnose' to 'False'",
+    at_worst="broken",
+)
+
+
+@_always
+def _of_flags(subject: Subject) -> Iterator[Finding]:
+    effects = {DRY_RUN: "rotations change nothing", DIAGNOSE: "no rotation is done"}
+    for rule, effect in effects.items():
+        label = rule.code.replace("-", "_")
+        if subject.record.get(label).lower() in ("true", "yes", "on", "1"):
+            lost = "Keeper changes the password, and no mirror gets it"
+            what = f"'{label}' is 'True': {lost if subject.keeper_made_it else effect}"
+            yield rule.found(what, at_worst=subject.keeper_made_it)
+
+
+# -- what somebody should decide ------------------------------------------------------------------
+
+LEASE = Rule(
+    "lease",
+    "a killed rotation left its lease",
+    "look",
+    "It was ended before it could give the record back, and may have left more.",
+    "look at the Gateway's log, then rotate: a rotation starts from whatever it finds",
+)
+LEFT_BEHIND = Rule(
+    "left-behind",
+    "a key that nobody holds was left behind",
+    "look",
+    "A rotation that was interrupted has made it, and no store has its value.",
+    "rotate: that deletes it",
+)
+OLD_KEYS = Rule(
+    "old-keys",
+    "old keys are alive",
+    "look",
+    "More keys log in than the record wants to be kept.",
+    "see who still uses them, then rotate: that deletes them; or raise 'keep_previous_keys'",
+)
+VAULT_EXPIRY = Rule(
+    "vault-expiry",
+    "the expiry date in Key Vault is wrong",
+    "look",
+    "Warnings that go by it come at the wrong time.",
+    "rotate: that writes the true date; warnings by Event Grid come at the wrong time",
+)
+RECORD_EXPIRY = Rule(
+    "record-expiry",
+    "the expiry date in Keeper is wrong",
+    "look",
+    "Whoever reads the record goes by a wrong date.",
+    "rotate: that writes the true date; whoever reads the record goes by a wrong one",
+)
+TAKE_OVER = Rule(
+    "take-over",
+    "'take_over' was left on",
+    "look",
+    "It is meant for one rotation; later ones delete another record's keys without asking.",
+    "set 'take_over' to 'False', now that this record rotates the target",
+)
+VISIBLE_VALUE = Rule(
+    "visible-value",
+    "the secret value is not hidden",
+    "look",
+    "Its field is of a type that the vault shows in clear.",
+    "rotate: that makes it a hidden field, and the value seen so far worthless",
+)
+NEVER_ROTATED = Rule(
+    "never-rotated",
+    "never rotated yet",
+    "look",
+    "The record was made, and no rotation has filled it in.",
+    "press Rotate, or wait for the schedule",
+)
+
+
+@_always
+def _of_lease(subject: Subject) -> Iterator[Finding]:
+    if subject.lease_until and not subject.at_work:
+        until = iso(subject.lease_until)
+        yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
+
+
+@_at_rest
+def _of_other_keys(subject: Subject) -> Iterator[Finding]:
+    present = subject.present
+    foreign = _foreign(subject)
+    left = [key for key in subject.alive if _left_behind(key, subject)]
+    if left:
+        yield LEFT_BEHIND.found(
+            f"{_names(left)}: made by a rotation of this record that was interrupted, held by no store"
+        )
+    others = [key for key in subject.alive if key not in foreign and key not in left and key != present]
+    # The last key that is alive is in use, whatever Keeper holds.
+    spare = max(subject.keep, 0 if present and not subject.present_has_ended else 1)
+    if len(others) > spare:
+        yield OLD_KEYS.found(f"{len(others)} beside the one in use, {subject.keep} to be kept: {_names(others)}")
+
+
+def _left_behind(key: Key, subject: Subject) -> bool:
+    newer = subject.present is None or key.created_at > subject.present.created_at
+    return rotation.owner_of(key) == subject.uid and key.id != subject.key_id and newer
+
+
+@_at_rest
+def _of_vault_dates(subject: Subject) -> Iterator[Finding]:
+    ends = subject.expires_at
+    if not subject.published or not subject.rotation_id or (subject.present is None and ends is None):
+        return
+    true = f"at {iso(ends)}" if ends else "never by itself"
+    for mirror in subject.mirrors:
+        noted = [(name, moment) for name, secret in mirror.secrets.items() for moment in secret.ends]
+        wrong = [(name, moment) for name, moment in noted if not ends or abs(moment - ends) > _TOLERANCE]
+        if mirror.rotations == {subject.rotation_id} and wrong:
+            name, moment = wrong[0]
+            yield VAULT_EXPIRY.found(f"{name} in {mirror.vault} is said to end at {iso(moment)}, the key ends {true}")
+
+
+@_at_rest
+def _of_record_date(subject: Subject) -> Iterator[Finding]:
+    recorded, ends = subject.recorded_end, subject.present.expires_at if subject.present else None
+    if recorded and ends and not subject.present_has_ended and abs(recorded - ends) > _TOLERANCE:
+        yield RECORD_EXPIRY.found(f"the record says {iso(recorded)}, the key ends at {iso(ends)}")
+
+
+@_always
+def _of_take_over(subject: Subject) -> Iterator[Finding]:
+    if subject.take_over:
+        yield TAKE_OVER.found("'take_over' is 'True': another record's keys would be deleted without a word")
+
+
+@_always
+def _of_visibility(subject: Subject) -> Iterator[Finding]:
+    label = subject.labels.secret
+    for item in subject.custom:
+        is_value = normalised(str(item.get("label") or "")) == normalised(label)
+        if is_value and subject.holds_value and item.get("type") not in _HIDDEN_TYPES:
+            yield VISIBLE_VALUE.found(f"the field '{label}' is of type {item.get('type')}: the vault shows its value")
+
+
+@_at_rest
+def _of_the_first(subject: Subject) -> Iterator[Finding]:
+    if not subject.published and not subject.findings and not any(_of_log(subject)):
+        yield NEVER_ROTATED.found(
+            "the record holds no key yet" if subject.kind.has_keys else "nothing was published yet"
+        )
+
+
+def _names(keys: Sequence[Key]) -> str:
+    longest = 3
+    more = f" and {len(keys) - longest} more" if len(keys) > longest else ""
+    return ", ".join(key.shown for key in keys[:longest]) + more
+
+
+# A rule is in force by standing above: no second list has to know of it.
+RULES: tuple[Rule, ...] = tuple(one for one in list(globals().values()) if isinstance(one, Rule))

@@ -1,0 +1,81 @@
+"""What several commands share: options and arguments, the records to work on, standard output, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from pam_scripts.cli.shared import Shared
+from pam_scripts.core.patience import Deadline
+from pam_scripts.core.secret import Secret
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
+"""Where a module adds the parser of its command."""
+
+
+def add_sources(
+    one: argparse.ArgumentParser,
+    credential: str = "a record attached to the script (default: those that the record's own script settings name); "
+    "may be repeated",
+) -> None:
+    """Add the options that name the records beside a rotation's own. credential: the help for `--credential`."""
+    one.add_argument("--credential", metavar="UID", action="append", default=[], help=credential)
+    one.add_argument(
+        "--configuration",
+        metavar="UID",
+        default="",
+        help="the PAM configuration (default: the only one shared to the application)",
+    )
+
+
+def fetch(options: argparse.Namespace, deadline: Deadline) -> Shared:
+    """Return all shared records; raise BadInput where one that the options of `add_sources` name is not among them."""
+    return Shared.fetch(deadline, options.credential, options.configuration)
+
+
+def days(text: str) -> int:
+    """Return an argument that counts days; raise ArgumentTypeError where it is none from 1 to 3650."""
+    if not text.isdecimal() or not 0 < int(text) <= 3650:  # noqa: PLR2004 - ten years
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 3650")
+    return int(text)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return label and value of an argument FIELD=VALUE; raise ArgumentTypeError where it is none."""
+    label, sign, value = text.partition("=")
+    if not sign or not label or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
+    return label, value
+
+
+def write(text: str, *, with_secrets: bool = False) -> None:
+    """Write to standard output; a reader that goes away, such as `head`, is no failure."""
+    try:
+        sys.stdout.write(f"{text if with_secrets else Secret.redact(text)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line in place of the one before, on a terminal only; wipe the last one off at the end."""
+    lock = threading.Lock()
+    is_shown = sys.stderr.isatty()
+
+    def say(line: str) -> None:
+        if is_shown:
+            with lock:
+                sys.stderr.write(f"\r\x1b[K{line[:100]}")
+                sys.stderr.flush()
+
+    try:
+        yield say
+    finally:
+        say("")

@@ -1,0 +1,1 @@
+"""`audit`: a fleet of rotations looked at in one go."""

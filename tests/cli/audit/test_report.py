@@ -1,0 +1,64 @@
+"""The report of an audit: as a table for people, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from tests.support.fleet import EVERY
+from tests.cli.audit.conftest import Audited, fleet_of
+from tests.cli.conftest import Command
+
+
+def test_each_healthy_record_shows_its_keys_and_dates(audited: Audited) -> None:
+    """Live keys, age, end, days left, and whether Key Vault has what Keeper has."""
+    fleet = audited.fleet
+    for uid in fleet.healthy:
+        record = audited.records[uid]
+        if not fleet.keeper.value(uid, "rotation_lease"):
+            assert record["mirror"] == ("same" if fleet.keeper.value(uid, "key_vault_name") else "none"), record
+        assert 0 <= record["age_days"] < EVERY
+        if record["script"] == "publish_secret":
+            assert (fleet.keeper.value(uid, "secret_name"), None, "") == (
+                *(record["target"], record["live_keys"], record["key_id"]),
+            )
+            continue
+        assert record["live_keys"] >= 1
+        assert record["key_id"]
+        if record["script"] != "rotate_seeq_user_key":
+            assert 0 < record["days_left"] <= 90
+    assert 1 == audited.status
+
+
+def test_the_table_has_the_ill_first_with_what_to_do(tmp_path: Path, command: Command) -> None:
+    """Below each record that is ill stands what is wrong, and an arrow with the way out; exit 1."""
+    with fleet_of(tmp_path, 12, "vault-mixed", "old-keys", "expires-soon") as fleet:
+        result = command("audit", sandbox=fleet)
+        short = command("audit", "--problems", sandbox=fleet)
+
+    lines = result.stdout.splitlines()
+    marks = [line[:2] for line in lines[1:] if line[:2] in ("!!", "! ", "? ", "ok")]
+    assert 1 == result.returncode
+    assert ["!!", "! ", "? ", *["ok"] * 9] == marks
+    assert "        -> rotate: that sets them all" in lines
+    assert "      the key expires soon: " in result.stdout
+    assert "ok  " not in short.stdout
+    assert "12 records of rotations: 3 with problems (1 broken, 1 soon, 1 to look at)" in short.stdout
+
+
+def test_csv_has_a_line_for_each_record_and_no_formula(tmp_path: Path, command: Command) -> None:
+    """A title that a spreadsheet would take for a formula is made harmless."""
+    with fleet_of(tmp_path, 10, "old-keys") as fleet:
+        fleet.keeper.edit(fleet.uids["old-keys"], lambda data: data.update(title="=HYPERLINK(1)"))
+        result = command("audit", "--csv", sandbox=fleet)
+
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    ill = next(row for row in rows if row["record"] == fleet.uids["old-keys"])
+    assert 10 == len(rows)
+    assert ("'=HYPERLINK(1)", "old-keys", "look", "left over from a project") == (
+        ill["title"],
+        ill["codes"],
+        ill["severity"],
+        ill["other_labels"],
+    )

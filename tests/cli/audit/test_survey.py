@@ -1,0 +1,73 @@
+"""The survey of a fleet: the cost grows with pages, nothing is changed, and no system hides another."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from sandbox.faults import Rule, no_effect_no_answer
+from sandbox.plant import SEEQ_HOST
+from tests.cli.audit.conftest import Audited, fleet_of
+from tests.cli.conftest import Command
+from tests.support.invariants import writes
+
+ROUND_TRIP = 0.1
+MOST_REQUESTS = 150
+MOST_SECONDS = 15
+
+
+def test_the_cost_grows_with_pages(audited: Audited) -> None:
+    """A thousand records take at most 150 requests, and so few in a row that 100 ms away they pass within 15 s."""
+    in_a_row = Counter(request.connection for request in audited.log).most_common(1)[0][1]
+    assert len(audited.log) <= MOST_REQUESTS
+    # Three round trips to connect; the measured time itself is printed by `python -m bench.audit`.
+    assert (in_a_row + 3) * ROUND_TRIP <= MOST_SECONDS
+
+
+def test_keeper_is_asked_once_and_nothing_is_changed(audited: Audited) -> None:
+    """One call to Secrets Manager, and no request anywhere that could change anything."""
+    assert 1 == sum(request.host == "keepersecurity.com" for request in audited.log)
+    assert [] == writes(audited.log)
+
+
+def test_no_secret_value_is_read_from_a_vault_and_none_is_shown(audited: Audited) -> None:
+    """Vaults are asked for lists only, and no value that was ever issued stands in a report or a URL."""
+    vaults = {request.path for request in audited.log if request.host.endswith(".vault.azure.net")}
+    shown = audited.shown + "\n".join(request.url for request in audited.log)
+
+    assert {"/secrets", "/deletedsecrets"} == vaults
+    assert [] == [len(value) for value in audited.fleet.secrets() if value in shown]
+
+
+def test_a_server_that_lists_applications_without_keys_is_asked_for_each(tmp_path: Path, command: Command) -> None:
+    """The findings are the same; only the cost is that of the records."""
+    with fleet_of(tmp_path, 30, "old-keys", "expired") as fleet:
+        fleet.seeq.applications_list_keys = False
+        result = command("audit", "--json", sandbox=fleet)
+        singles = [request for request in fleet.wire.log if request.path.startswith("/api/applications/")]
+
+    records = {record["record"]: record for record in json.loads(result.stdout)["records"]}
+    assert ["expired"] == [problem["code"] for problem in records[fleet.uids["expired"]]["problems"]]
+    assert ["old-keys"] == [problem["code"] for problem in records[fleet.uids["old-keys"]]["problems"]]
+    assert [] == [uid for uid in fleet.healthy if records[uid]["problems"]]
+    assert len(singles) == sum(record["script"] == "rotate_seeq_application_key" for record in records.values())
+
+
+def test_one_server_that_does_not_answer_hides_nothing_of_the_others(tmp_path: Path, command: Command) -> None:
+    """Records of the silent server say so; those of Azure are audited as ever."""
+    with fleet_of(tmp_path, 20) as fleet:
+        fleet.wire.rules.append(Rule(no_effect_no_answer(), host=SEEQ_HOST))
+        result = command("audit", "--json", sandbox=fleet)
+
+    records = json.loads(result.stdout)["records"]
+    codes = {(one["script"].split("_")[1], *(problem["code"] for problem in one["problems"])) for one in records}
+    assert {("azure",), ("secret",), ("seeq", "not-readable")} == codes
+
+
+def test_attached_records_can_be_named_for_records_that_name_none(tmp_path: Path, command: Command) -> None:
+    """`--credential` stands for what a record's own script settings leave out."""
+    with fleet_of(tmp_path, 10, "no-admin") as fleet:
+        result = command("audit", "--json", "--credential", fleet.admin_uid, sandbox=fleet)
+
+    assert 0 == result.returncode, result.stdout
