@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_scripts.core.http import Session
 from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.http import Session
 from sandbox.plant import Plant, running
 from tests.support.invariants import Script
 from tests.support.warm import Warm

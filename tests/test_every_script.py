@@ -309,7 +309,10 @@ def test_a_record_that_may_not_be_saved_is_told(how: str, script: Script, plant:
 
 SETTINGS = [
     *[("key_vault_name", value, "a vault's name") for value in ("kv", "my_vault", "https://vault.example.com")],
-    *[("secret_name_prefix", value, "letters, digits and hyphens") for value in ("with blank", "under_score", "x" * 100)],
+    *[
+        ("secret_name_prefix", value, "letters, digits and hyphens")
+        for value in ("with blank", "under_score", "x" * 100)
+    ],
     *[(label, "perhaps", "'True' or 'False'") for label in ("key_vault_combined", "dry_run", "take_over")],
     *[("keep_previous_keys", value, "a whole number from 0 to 100") for value in ("-1", "101", "all")],
     *[("deadline_seconds", value, "a whole number from 10 to 3600") for value in ("9", "3601", "2 min")],

@@ -10,7 +10,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "pam_scripts"
-ROLES = ("issuers", "stores", "consumers")
+# From the bottom to the top: a layer may import those before it, and itself.
+LAYERS = ("core", "rotation", "gateway", "logins", "parts", "assembly", "script", "cli")
+PARTS = ("issuers", "stores", "consumers")
 NETWORK = (
     "asyncio",
     "ftplib",
@@ -54,27 +56,32 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
 
 
 def place(name: str) -> tuple[str, str]:
-    """Return a module's role (`script`, `cli`, `core`, one of ROLES; empty for the package) and who it is there."""
+    """Return a module's layer, one of LAYERS (empty for the package), and of a part which one it is."""
     parts = [*name.split(".")[1:], "", ""]
-    if parts[0] in {"", "cli", "core", *ROLES}:
-        return parts[0], parts[1]
+    if parts[0] in PARTS:
+        return "parts", f"{parts[0]}.{parts[1]}" if parts[1] else ""
     if parts[0] == "__main__":
-        return "cli", parts[0]
-    return "script", parts[0]
+        return "cli", ""
+    return ("" if parts[0] == "" else parts[0] if parts[0] in LAYERS else "script"), ""
 
 
 def may_import(importer: str, imported: str) -> bool:
-    """Say whether the house allows one own module to import the other."""
-    (role, member), (other_role, other_member) = place(importer), place(imported)
-    if other_role == "":
+    """Say whether the house allows one own module to import the other: down, and never from part to part."""
+    (layer, part), (other_layer, other_part) = place(importer), place(imported)
+    if other_layer == "":
         return True
-    if role == "cli":
-        return other_member != "__main__"
-    if role == "script":
-        return other_role not in {"cli", "script"}
-    if role in ROLES:
-        return other_role == "core" or (other_role == role and other_member in {"", member})
-    return role == "core" == other_role
+    if imported.endswith(".__main__"):
+        return False
+    if layer == other_layer == "parts":
+        return other_part in {"", part} or is_survey_of(importer, imported)
+    if layer == other_layer == "script":
+        return False
+    return LAYERS.index(other_layer) <= LAYERS.index(layer)
+
+
+def is_survey_of(importer: str, imported: str) -> bool:
+    """Say whether a module of its own looks at what the other one makes: `azure_app_survey` at `azure_app`."""
+    return importer == f"{imported}_survey"
 
 
 def wrong_imports(root: Path) -> list[str]:
@@ -107,38 +114,48 @@ def scripts(root: Path) -> list[str]:
 
 
 def test_imports_point_one_way() -> None:
-    """The command line imports scripts, scripts issuers, stores and consumers, those core; nobody looks back."""
+    """Command line, scripts, assembly, parts, logins, gateway, rotation, core; nobody looks back."""
     seen = {place(name)[0] for name in modules(REPOSITORY)}
 
-    assert {"cli", "script", "core", "issuers", "stores"} <= seen
+    assert {*LAYERS} == seen - {""}
     assert [] == wrong_imports(REPOSITORY)
 
 
 @pytest.mark.parametrize(
     ("importer", "source"),
     [
-        ("core/rotation", "from pam_scripts.issuers import seeq"),
-        ("core/rotation", "import pam_scripts.rotate_thing"),
+        ("core/http", "from pam_scripts.rotation import order"),
+        ("core/http", "import pam_scripts.rotate_thing"),
+        ("rotation/order", "from pam_scripts.issuers import seeq"),
+        ("rotation/order", "from pam_scripts.gateway import run"),
+        ("gateway/run", "from pam_scripts.logins import azure"),
+        ("logins/azure", "from pam_scripts.stores import keeper"),
         ("issuers/seeq", "from pam_scripts.stores.keeper import Keeper"),
         ("issuers/seeq", "from ..stores import keeper"),
         ("issuers/seeq", "from . import entra"),
+        ("issuers/seeq", "from pam_scripts.assembly import registry"),
         ("stores/keeper", "def late():\n    from pam_scripts.issuers import seeq"),
         ("stores/keeper", "from pam_scripts import rotate_thing"),
         ("consumers/apps", "import pam_scripts.stores.keeper"),
+        ("assembly/registry", "from pam_scripts import rotate_thing"),
         ("rotate_other", "from pam_scripts.rotate_thing import main"),
         ("rotate_other", "from pam_scripts.cli import audit"),
-        ("core/rotation", "import pam_scripts.cli.audit"),
+        ("rotation/order", "import pam_scripts.cli.audit"),
         ("cli/audit", "from pam_scripts import __main__"),
-        ("core/rotation", "from sandbox.clock import Clock"),
+        ("core/http", "from sandbox.clock import Clock"),
     ],
 )
 def test_a_wrong_import_is_seen(importer: str, source: str, tmp_path: Path) -> None:
     """The check itself finds each kind of wrong import, so that its silence means something."""
     for name in (
-        "core/rotation",
+        "core/http",
+        "rotation/order",
+        "gateway/run",
+        "logins/azure",
         "issuers/seeq",
         "issuers/entra",
         "stores/keeper",
+        "assembly/registry",
         "rotate_thing",
         "cli/audit",
         "__main__",
@@ -152,15 +169,15 @@ def test_a_wrong_import_is_seen(importer: str, source: str, tmp_path: Path) -> N
 
 
 def test_the_order_of_a_rotation_knows_no_vendor_and_no_network() -> None:
-    """`rotation.py` and all that it imports, however far, come from core and the standard library."""
+    """`order.py` and all that it imports, however far, come from rotation, core and the standard library."""
     known = modules(REPOSITORY)
-    reached = reach(f"{PACKAGE}.core.rotation", known)
+    reached = reach(f"{PACKAGE}.rotation.order", known)
     own = {name for name in reached if name in known}
     others = reached - own - WORDS
 
-    assert f"{PACKAGE}.core.rotation" in own
+    assert f"{PACKAGE}.rotation.order" in own
     assert others, "it imports something of the standard library"
-    assert set() == {name for name in own if place(name)[0] not in {"", "core"}}
+    assert set() == {name for name in own if place(name)[0] not in {"", "core", "rotation"}}
     assert set() == {name.partition(".")[0] for name in others} - sys.stdlib_module_names
     assert [] == [name for name in others if f"{name}.".startswith(tuple(f"{each}." for each in NETWORK))]
 
@@ -180,3 +197,18 @@ def test_each_script_has_a_set_of_record_templates_and_each_set_a_script() -> No
 
     assert expected
     assert expected == {path.name for path in templates.iterdir()} - {"README.md"}
+
+
+def test_the_order_reads_on_one_page() -> None:
+    """Whoever must trust the package reads it, and is done: 150 lines at most."""
+    lines = (REPOSITORY / PACKAGE / "rotation" / "order.py").read_text(encoding="utf-8").splitlines()
+
+    assert len(lines) <= 150
+
+
+def test_the_contracts_are_for_the_type_checker_alone() -> None:
+    """No attached file carries what only says what a module must offer."""
+    known = modules(REPOSITORY)
+    importers = [name for name in known if f"{PACKAGE}.assembly.kinds" in imports(name, known)]
+
+    assert {f"{PACKAGE}.assembly.registry", f"{PACKAGE}.assembly.script"} == set(importers)

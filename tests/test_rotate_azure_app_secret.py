@@ -597,7 +597,9 @@ def test_an_unknown_cloud_is_refused(script: Script, plant: AzureAppPlant) -> No
     """The line names the record, the field, and the clouds there are."""
     plant.set_field("azure_cloud", "moon", plant.attached[0])
 
-    assert_refuses(script, plant, 2, "'Azure admin'", "'azure_cloud' is 'moon'", "'public' or 'usgovernment' or 'china'")
+    assert_refuses(
+        script, plant, 2, "'Azure admin'", "'azure_cloud' is 'moon'", "'public' or 'usgovernment' or 'china'"
+    )
 
     assert [] == plant.wire.log
 

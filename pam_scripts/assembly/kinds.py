@@ -22,13 +22,7 @@ class Kind(Protocol):
 
 
 class MirrorKind(Kind, Protocol):
-    """What a module offers that keeps copies of a credential.
-
-    SURVEY: the name of the module that looks at many mirrors without reading a value, empty where an audit
-    cannot; by name, so that an attached file does not carry what only the audit needs.
-    """
-
-    SURVEY: str
+    """What a module offers that keeps copies of a credential."""
 
     def fields(self, shape: Shape, /) -> Fields:
         """Return the PAM User record's fields that ask for it."""
@@ -56,7 +50,6 @@ class IssuerKind(Protocol):
     OUTPUTS: those that hold the credential.
     """
 
-    SURVEY: str
     SHAPE: Shape
     FIELDS: Fields
     ADMIN_FIELDS: Fields

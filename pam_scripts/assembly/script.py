@@ -94,6 +94,11 @@ class Script:
         return (*self.inputs, *self.outputs)
 
     @property
+    def written(self) -> str:
+        """The label of a field that every rotation of this script writes."""
+        return self.issuer.SHAPE.id_label or ROTATED_AT.label
+
+    @property
     def admin_fields(self) -> Fields:
         """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
         if self.issuer.ADMIN_FIELDS:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from pam_scripts.cli.common import Commands, add_sources, fetch
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
-from pam_scripts.core.gateway import Job, Voice, carry_out
-from pam_scripts.core.patience import Deadline
-from pam_scripts.core.roles import Run
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.run import carry_out
+from pam_scripts.gateway.voice import Voice
+from pam_scripts.rotation.roles import Run
 
 
 def add_parser(commands: Commands) -> None:
@@ -31,15 +33,15 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     worst = 0
     for uid in options.records:
         try:
-            kind = shared.kind(uid)
+            script = shared.script(uid)
         except PamScriptError as error:
             voice.fail(error)
             worst = max(worst, error.status)
             continue
-        voice.say(f"Checking {shared.flat(uid).shown} with {kind.stem}")
+        voice.say(f"Checking {shared.flat(uid).shown} with {script.stem}")
 
         def get_job(_run: Run, uid: str = uid) -> Job:
             return shared.job(uid)
 
-        worst = max(worst, carry_out(kind.stem, get_job, kind.fields, kind.script, voice, check=True))
+        worst = max(worst, carry_out(script, get_job, voice, check=True))
     return worst

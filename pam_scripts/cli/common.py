@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from pam_scripts.cli.shared import Shared
-from pam_scripts.core.patience import Deadline
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.secret import Secret
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name

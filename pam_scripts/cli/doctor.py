@@ -24,17 +24,16 @@ import requests
 import requests.utils
 
 from pam_scripts.cli.common import Commands
-from pam_scripts.cli.kinds import Kind
 from pam_scripts.cli.shared import Shared
-from pam_scripts.core import diagnosis, entra, http
+from pam_scripts.core import http
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
-from pam_scripts.core.fields import Settings
-from pam_scripts.core.gateway import Job, Voice
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline, utc_now
-from pam_scripts.core.together import side_by_side
-from pam_scripts.issuers.seeq.server import find_admin
-from pam_scripts.stores import aws_secrets_manager, keeper
+from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.times import utc_now
+from pam_scripts.gateway import diagnosis
+from pam_scripts.gateway.voice import Voice
+from pam_scripts.stores.keeper import configuration
 
 _OLDEST_PYTHON = (3, 10)
 # Key lives are days, but leases are minutes, and TLS and tokens allow little more.
@@ -75,7 +74,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     deadline = Deadline(60)
     hosts = set(options.hosts)
     with contextlib.suppress(PamScriptError):
-        hosts.add(keeper.read_config()["hostname"])
+        hosts.add(configuration.read_config()["hostname"])
         shared = Shared.fetch(deadline)
         hosts |= _hosts_of(shared)
         found = f"{len(shared.records)} records are shared, {len(list(shared.ours()))} of them rotations"
@@ -89,42 +88,11 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
 def _hosts_of(shared: Shared) -> set[str]:
     """Return every host that rotations of the shared records talk to, as far as the records can be read."""
     hosts: set[str] = set()
-    for uid, kind in shared.ours():
+    for uid, script in shared.ours():
         with contextlib.suppress(PamScriptError):
-            job = shared.job(uid)
-            settings = Settings(job.user, kind.fields)
-            for hosts_of in (_hosts_of_issuer, _hosts_of_vaults, _hosts_of_aws, _hosts_of_apps):
-                # What cannot be read of one system hides nothing of the others.
-                with contextlib.suppress(PamScriptError):
-                    hosts |= hosts_of(kind, job, settings)
+            # What cannot be read of one system hides nothing of the others.
+            hosts |= set(script.read(shared.job(uid)).hosts)
     return hosts
-
-
-def _hosts_of_issuer(kind: Kind, job: Job, settings: Settings) -> set[str]:
-    if not kind.has_keys:
-        return set()
-    if kind.issuer == "entra":
-        cloud = entra.find_cloud(job)
-        return {cloud.graph, cloud.authority}
-    url, _ = find_admin(job, settings.text("seeq_server_url"), its_own=kind.issuer == "seeq user")
-    return {url.removeprefix("https://")}
-
-
-def _hosts_of_vaults(kind: Kind, job: Job, settings: Settings) -> set[str]:
-    places = kind.places(job, settings)
-    return {place.url.removeprefix("https://") for place in places} | {place.authority for place in places}
-
-
-def _hosts_of_aws(_kind: Kind, job: Job, settings: Settings) -> set[str]:
-    _, region = aws_secrets_manager.place_of(job, settings)
-    # https://docs.aws.amazon.com/general/latest/gr/asm.html
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return {f"secretsmanager.{region}.{suffix}"} if region else set()
-
-
-def _hosts_of_apps(_kind: Kind, job: Job, settings: Settings) -> set[str]:
-    cloud = entra.find_cloud(job)
-    return {cloud.manager, cloud.authority} if settings.text("container_apps") else set()
 
 
 def _look_at_host() -> Iterator[Sight]:
@@ -146,8 +114,8 @@ def _look_at_host() -> Iterator[Sight]:
 
 def _look_at_hosts(hosts: Iterable[str], deadline: Deadline) -> list[Sight]:
     """Ask every host for its front page: any answer will do, its certificate and its clock are what counts."""
-    with side_by_side() as start:
-        told = [start(partial(_host, host, deadline)) for host in sorted(hosts)]
+    with concurrently() as submit:
+        told = [submit(partial(_host, host, deadline)) for host in sorted(hosts)]
     return [one.result() for one in told]
 
 
@@ -164,15 +132,15 @@ def clock(date: str | None, now: datetime) -> timedelta | None:
 def _configuration() -> Iterator[Sight]:
     name = "Secrets Manager configuration"
     try:
-        host = keeper.read_config()["hostname"]
+        host = configuration.read_config()["hostname"]
     except PamScriptError as error:
         yield Sight("wrong", name, error.cause, error.next_step)
         return
-    variable = next((one for one in keeper.CONFIG_VARIABLES if os.environ.get(one, "").strip()), "")
+    variable = next((one for one in configuration.CONFIG_VARIABLES if os.environ.get(one, "").strip()), "")
     if variable:
         yield Sight("ok", name, f"from the environment variable {variable}, for {host}")
         return
-    paths = [Path(one).expanduser() for one in keeper.CONFIG_FILES]
+    paths = [Path(one).expanduser() for one in configuration.CONFIG_FILES]
     path = next(one for one in paths if one.is_file())
     rights = path.stat()
     mode = f"{stat.filemode(rights.st_mode)}, owner {_owner(path)}"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 
-from pam_scripts import __version__
+import pam_scripts
 from pam_scripts.cli import check, doctor, payload, templates
 from pam_scripts.cli.audit import command as audit
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
-from pam_scripts.core.gateway import Voice
+from pam_scripts.gateway.voice import Voice, prepare_output
 
 COMMANDS = (check, audit, templates, payload, doctor)
 """Modules, in the order of the help: each has `add_parser`, and `work`, which returns the exit status."""
@@ -19,11 +17,7 @@ COMMANDS = (check, audit, templates, payload, doctor)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    # What libraries log could carry values.
-    logging.getLogger().addHandler(logging.NullHandler())
+    prepare_output()
     options = parser().parse_args(arguments)
     voice = Voice()
     try:
@@ -45,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         description="See trouble before it happens: look at rotations, records and this host, and change none of them.",
         epilog="All but templates need the Gateway's Secrets Manager configuration: run them as the Gateway's user.",
     )
-    whole.add_argument("--version", action="version", version=__version__)
+    whole.add_argument("--version", action="version", version=pam_scripts.__build__)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     for one in COMMANDS:
         one.add_parser(commands)

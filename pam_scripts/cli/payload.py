@@ -9,10 +9,10 @@ import sys
 
 from pam_scripts.cli.common import Commands, add_sources, fetch, write
 from pam_scripts.cli.shared import Shared
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.gateway import Voice
-from pam_scripts.core.patience import Deadline
-from pam_scripts.stores import keeper
+from pam_scripts.gateway.voice import Voice
+from pam_scripts.stores.keeper.records import flatten
 
 
 def add_parser(commands: Commands) -> None:
@@ -51,16 +51,16 @@ def _payload(shared: Shared, uid: str) -> str:
 
     https://docs.keeper.io/en/keeperpam/privileged-access-manager/password-rotation/post-rotation-scripts/inputs-and-outputs
     """
-    kind = shared.kind(uid)
+    script = shared.script(uid)
     job = shared.job(uid)
     related = [job.configuration.uid] if job.configuration else []
-    records = [keeper.flatten(shared.records[one]) for one in (*related, uid, *(record.uid for record in job.attached))]
+    records = [flatten(shared.records[one]) for one in (*related, uid, *(record.uid for record in job.attached))]
     user = next(record for record in records if record["uid"] == uid)
     whole = {
         "providerRecordUid": job.configuration.uid if job.configuration else "",
         "resourceRecordUid": "",
         "userRecordUid": uid,
-        "newPassword": None if kind.has_keys else user.get("password") or None,
+        "newPassword": None if script.has_keys else user.get("password") or None,
         "oldPassword": None,
         "user": user.get("login", ""),
         "records": _encoded(records),

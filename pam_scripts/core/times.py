@@ -28,3 +28,11 @@ def parse_iso(text: str) -> datetime:
     zone = "+00:00" if zone in (None, "Z") else zone
     zone = zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     return datetime.fromisoformat(f"{whole}.{(fraction or '0')[:6]:0<6}{zone}")
+
+
+def read_moment(text: str) -> datetime | None:
+    """Read a time as `parse_iso`; None for an empty text, and for one that is no time."""
+    try:
+        return parse_iso(text) if text else None
+    except ValueError:
+        return None

@@ -38,6 +38,8 @@ DEADLINE_SECONDS = Field(
     "seconds that the whole run may take; the default grows by twice `health_seconds` where consumers are named",
     Number(10, 3600),
     default="120",
+    # A number in a template would keep the default from growing.
+    prompt="seconds from 10 to 3600; leave this for the default, more where consumers are named",
 )
 CA_BUNDLE = Field(
     "ca_bundle",

@@ -20,7 +20,9 @@ class IssuerSpec:
     live, None where its issuer gives keys no end. server: the host of the system that issues them. login_id: what
     the script logs in with, where that may be a key of the target that is not replaced with it. shares: what tells
     records apart that rotate keys of the same target, in small letters; empty where none may. group: what those
-    targets have in common that an audit looks at together: server and login. details: what else that look goes by.
+    targets have in common that an audit looks at together: server and login. survey: the name of the module that
+    looks, empty where there is nobody to ask; by name, so that an attached file does not carry what only the audit
+    needs. details: what else that look goes by.
     """
 
     target: Target
@@ -32,6 +34,7 @@ class IssuerSpec:
     login_id: str = ""
     shares: str = ""
     group: Hashable = None
+    survey: str = ""
     details: object = None
 
 
@@ -40,13 +43,16 @@ class MirrorSpec:
     """A mirror that a record asks for.
 
     name: as messages name it. build: makes it. hosts: as IssuerSpec's. group: what those mirrors have in common
-    that an audit looks at together: address and login. secrets: the names of its secrets, by what they end in.
+    that an audit looks at together: address and login. survey: as IssuerSpec's. secrets: the names of its secrets,
+    by what they end in. naming: the label of the field that those names come from.
     """
 
     name: str
     build: Callable[[Session], Mirror]
     hosts: Mapping[str, int]
     group: Hashable = None
+    survey: str = ""
+    naming: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 

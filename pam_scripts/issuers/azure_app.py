@@ -27,7 +27,6 @@ from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
 from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "entra"
-SURVEY = "pam_scripts.issuers.azure_app_survey"
 ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
 
 APPLICATION_OBJECT_ID = Field(
@@ -89,6 +88,7 @@ def read(job: Job) -> IssuerSpec:
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
         server=cloud.graph,
         group=Place(cloud, app),
+        survey="pam_scripts.issuers.azure_app_survey",
     )
 
 

@@ -26,7 +26,6 @@ from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, Run
 from pam_scripts.rotation.shape import Shape, Target
 
-SURVEY = ""
 ADMIN_FIELDS: Fields = ()
 KEEPER = "keeper"
 
@@ -80,7 +79,8 @@ FIELDS: Fields = (VALUE_FORMAT, VALUE_TEMPLATE, VALUE_QUOTING)
 VALUE = Field("value", "the value, where it was made here", TEXT, output=True, type="secret")
 OUTPUTS: Fields = (VALUE,)
 
-SHAPE = Shape(value_label=VALUE.label, value_part="value", owner_tag="keeper-record")
+# As the default format has it: Keeper's password stands in no field of ours.
+SHAPE = Shape(value_label=VALUE.label, value_part="value", owner_tag="keeper-record", value_in_record=False)
 
 
 STAND_IN = "Pw0"
@@ -109,7 +109,7 @@ def read(job: Job) -> IssuerSpec:
         return Value(value, record.shown, run.rotation_id, reversible=not from_keeper(record))
 
     fill(STAND_IN)
-    # No system knows whose value it is, so that it is the record's own. Keeper's password stands in no field of ours.
+    # No system knows whose value it is, so that it is the record's own.
     shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record))
     return IssuerSpec(target=Target(record.uid), shape=shape, build=build)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pam_scripts.core.times import read_moment
 from pam_scripts.rotation.roles import Key
+from pam_scripts.rotation.shape import EXPIRY_MARK, ROTATION_MARK
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class SeenSecret:
     enabled: bool
     tags: Mapping[str, str]
     expires_at: datetime | None
+
+    @property
+    def rotation_id(self) -> str:
+        """The id of the rotation that set it, empty where another hand did."""
+        return self.tags.get(ROTATION_MARK, "")
+
+    @property
+    def ends(self) -> list[datetime]:
+        """When its credential is said to end, by its tag and by its own date, as far as each is there."""
+        return [moment for moment in (read_moment(self.tags.get(EXPIRY_MARK, "")), self.expires_at) if moment]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+ROTATION_MARK = "rotation-id"
+"""The tag of a secret that says which rotation has set it."""
+
+EXPIRY_MARK = "expiry"
+"""The tag of a secret that says when its key ends, ISO 8601 in UTC."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -52,3 +58,8 @@ class Shape:
         """The record's fields that hold the credential."""
         value = (self.value_label,) if self.value_in_record else ()
         return ((self.id_label,) if self.id_label else ()) + value
+
+    @property
+    def expiry_labels(self) -> tuple[str, ...]:
+        """The record's fields that hold the key's end: one, or none."""
+        return (self.expires_label,) if self.expires_label else ()

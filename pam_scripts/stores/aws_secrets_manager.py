@@ -30,7 +30,6 @@ SYSTEM = "aws secrets manager"
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
 LABEL = "aws_secret_id"
-SURVEY = ""
 
 SECRET_ID = Field(
     LABEL,

@@ -67,7 +67,7 @@ def test_what_tells_a_published_secret_apart(
 
     assert 2 == result.returncode
     assert meant == ("with publish_secret" in result.stdout)
-    assert meant != ("is no script's: it has none of the fields application_id" in result.stderr)
+    assert meant != ("belongs to none of the scripts: it has none of the fields application_id" in result.stderr)
 
 
 def test_the_worst_of_several_records_decides(command: Command, plant: Plant) -> None:
@@ -85,7 +85,7 @@ def test_the_worst_of_several_records_decides(command: Command, plant: Plant) ->
     assert 2 == result.returncode
     assert 3 == len(lines), result.stderr
     assert "record NoSuchRecord is not shared" in lines[0]
-    assert "is no script's" in lines[1]
+    assert "belongs to none of the scripts" in lines[1]
     assert "'Can Edit'" in lines[2]
     assert "Dry run: nothing was changed" in result.stdout
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from keepercommander.importer.csv.csv import KeeperCsvImporter
 
-from pam_scripts.cli.kinds import KINDS
+from pam_scripts.cli.scripts import SCRIPTS
 from sandbox.plant import Plant
 from tests.cli.conftest import Command, write
 from tests.conftest import ROOT
@@ -28,14 +28,14 @@ def test_every_script_is_known() -> None:
     """The command knows each script that can be attached, and no other."""
     scripts = sorted(path.stem for path in (ROOT / "pam_scripts").glob("*.py") if not path.name.startswith("__"))
 
-    assert scripts == sorted(kind.stem for kind in KINDS)
+    assert scripts == sorted(script.stem for script in SCRIPTS)
 
 
 def test_the_files_in_the_repository_are_what_it_writes(tmp_path: Path, command: Command) -> None:
     """One definition makes them: whoever changes a field runs `pam-scripts templates --output record_templates`."""
     result = command("templates", "--output", str(tmp_path))
 
-    stems = {kind.stem for kind in KINDS}
+    stems = {script.stem for script in SCRIPTS}
     expected = {path.name: path.read_bytes() for path in TEMPLATES.iterdir() if path.name.partition(".")[0] in stems}
     assert (0, "") == (result.returncode, result.stderr)
     assert expected == {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -9,10 +9,11 @@ from pam_scripts.cli.audit import page, report
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, PamScriptError
-from pam_scripts.core.gateway import Voice
-from pam_scripts.core.patience import Deadline, utc_now
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import utc_now
+from pam_scripts.gateway.voice import Voice
 
 
 def add_parser(commands: Commands) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
 from pam_scripts.cli.audit.rules import find_twins, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
-from pam_scripts.core.patience import iso
+from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
 _MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
@@ -61,15 +61,15 @@ class Row:
         """Judge one subject, and return what to say of it."""
         now, seen, present, expires_at = subject.now, subject.seen, subject.present, subject.expires_at
         created_at = present.created_at if present else None
-        if not subject.kind.has_keys:
+        if not subject.script.has_keys:
             created_at = subject.rotated_at
         return cls(
             record=subject.uid,
             title=subject.record.title,
-            script=subject.kind.stem,
+            script=subject.script.stem,
             target=subject.shown_target,
             target_name=seen.name if seen else "",
-            server=subject.server,
+            server=subject.issuer.server if subject.issuer else "",
             key_id=subject.key_id,
             live_keys=len(subject.alive) if seen and not seen.trouble else None,
             created_at=created_at,

@@ -13,16 +13,20 @@ from datetime import timedelta
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Rule
 from pam_scripts.cli.audit.subject import Mirror, Subject
-from pam_scripts.core import rotation
-from pam_scripts.core.fields import normalised
-from pam_scripts.core.patience import iso
-from pam_scripts.core.roles import Key
-from pam_scripts.stores import keeper
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Field, normalised
+from pam_scripts.core.times import iso
+from pam_scripts.gateway import request
+from pam_scripts.rotation.roles import Key
+from pam_scripts.rotation.seen import Trouble
+from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT
 
 _TOLERANCE = timedelta(minutes=2)
 _HIDDEN_TYPES = ("secret", "password")
 
 Judge = Callable[[Subject], Iterator[Finding]]
+"""Finds what is wrong with one record by the rules that stand above it."""
+
 _ALWAYS: list[Judge] = []
 _AT_REST: list[Judge] = []
 
@@ -45,7 +49,6 @@ def judge(subject: Subject) -> list[Finding]:
     found = [
         *subject.findings,
         *subject.trouble,
-        *(vault.trouble for vault in subject.vaults.values() if vault.trouble),
         *(finding for each in judges for finding in each(subject)),
     ]
     if any(finding.rule == SAME_TARGET for finding in found):
@@ -84,7 +87,7 @@ NOT_ALIVE = Rule(
 
 
 @_at_rest
-def _of_present(subject: Subject) -> Iterator[Finding]:
+def _of_key_in_keeper(subject: Subject) -> Iterator[Finding]:
     present, alive = subject.present, subject.alive
     if subject.seen is None:
         return
@@ -179,9 +182,10 @@ NOT_READABLE = Rule(
 
 @_at_rest
 def _of_admin(subject: Subject) -> Iterator[Finding]:
-    if subject.seen and subject.admin and subject.admin in {key.id for key in subject.seen.keys}:
+    login_id = subject.issuer.login_id if subject.issuer else ""
+    if subject.seen and login_id and login_id in {key.id for key in subject.seen.keys}:
         yield ADMIN_OWN_KEY.found(
-            f"the admin credential is key {subject.admin} of the very target, which a rotation deletes"
+            f"the admin credential is key {login_id} of the very target, which a rotation deletes"
         )
 
 
@@ -223,21 +227,20 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
         yield NOT_EDITABLE.found("the Gateway's application may read the record, but not save it")
     if subject.record_type.lower() != "pamuser":
         yield NOT_PAM_USER.found(f"its record type is {subject.record_type or 'unknown'}, which has no rotation")
-    labels = subject.labels
     named = [normalised(str(item.get("label") or "")) for item in subject.custom]
-    for label in (labels.key_id, labels.secret, labels.expires, labels.rotated_at, keeper.OPS_LOG):
-        if label and named.count(normalised(label)) > 1:
+    for label in (*subject.shape.record_labels, *subject.shape.expiry_labels, ROTATED_AT.label, OPS_LOG.label):
+        if named.count(normalised(label)) > 1:
             yield DUPLICATE_FIELD.found(f"the field '{label}' stands in the record more than once")
 
 
 @_at_rest
 def _of_credential(subject: Subject) -> Iterator[Finding]:
-    present, missing = subject.labels.key_id, subject.labels.secret
+    present, missing = subject.shape.id_label, subject.shape.value_label
     if subject.holds_value:
         present, missing = missing, present
-    # Elsewhere the value alone logs in.
-    needs_id = subject.kind.issuer in ("seeq application", "seeq user")
-    if subject.holds_value != bool(subject.key_id) and (subject.key_id or needs_id):
+    # Where clients do not name the id, the value alone logs in.
+    halved = subject.holds_value != bool(subject.key_id)
+    if halved and (subject.key_id or subject.shape.logs_in_by_id):
         yield HALF_CREDENTIAL.found(f"'{present}' is filled in, '{missing}' is empty: the record logs nobody in")
 
 
@@ -264,27 +267,27 @@ def _of_owners(subject: Subject) -> Iterator[Finding]:
     foreign = _foreign(subject)
     if foreign and not subject.take_over:
         key = foreign[0]
-        yield OTHER_RECORD.found(f"key {key.id} was made for the Keeper record {rotation.owner_of(key)}")
+        yield OTHER_RECORD.found(f"key {key.id} was made for the Keeper record {key.owner}")
 
 
 def _foreign(subject: Subject) -> list[Key]:
-    return [key for key in subject.alive if rotation.owner_of(key) not in ("", subject.uid)]
+    return [key for key in subject.alive if key.owner not in ("", subject.uid)]
 
 
 def find_twins(subjects: Sequence[Subject]) -> None:
     """Add SAME_TARGET to the findings of records that rotate the same target: only together do they show it."""
     twins: dict[Hashable, list[Subject]] = {}
     for subject in subjects:
-        if subject.target:
+        if subject.issuer and subject.target:
             target = (subject.seen.id if subject.seen else subject.target).lower()
-            label = subject.record.get("key_label").lower() if subject.kind.issuer == "seeq user" else ""
-            twins.setdefault((subject.kind.stem, subject.server, target, label or "keeper"), []).append(subject)
+            key = (subject.script.stem, subject.issuer.server, target, subject.issuer.shares)
+            twins.setdefault(key, []).append(subject)
     for group in twins.values():
         for subject in group:
             if others := ", ".join(one.record.shown for one in group if one is not subject):
                 way_out = SAME_TARGET.way_out
-                if subject.kind.issuer == "seeq user":
-                    way_out += "; or give them different 'key_label's"
+                if subject.issuer and subject.issuer.shares:
+                    way_out += "; or give their keys different labels"
                 what = f"{others} rotates {subject.target} too: each refuses the other's keys"
                 subject.findings.append(SAME_TARGET.found(what, way_out))
 
@@ -293,56 +296,56 @@ def find_twins(subjects: Sequence[Subject]) -> None:
 
 VAULT_UNREADABLE = Rule(
     "vault-unreadable",
-    "the vault could not be asked",
+    "a mirror could not be asked",
     "broken",
     "What is wrong with the mirror in it, if anything is, cannot be told.",
-    "check that the vault is there",
+    "check that it is there",
 )
 VAULT_MISSING = Rule(
     "vault-missing",
-    "a secret is missing in Key Vault",
+    "a secret is missing in a mirror",
     "broken",
     "Consumers that read it get nothing.",
     "rotate: that sets it",
 )
 VAULT_DELETED = Rule(
     "vault-deleted",
-    "a deleted secret keeps its name in Key Vault",
+    "a deleted secret keeps its name in a mirror",
     "broken",
     "No rotation can set it before it is recovered or purged.",
     "recover it, or purge it; then rotate",
 )
 VAULT_DISABLED = Rule(
     "vault-disabled",
-    "a secret in Key Vault is disabled",
+    "a secret in a mirror is disabled",
     "broken",
     "Consumers that read it get nothing.",
     "rotate: that sets a new version",
 )
 VAULT_FOREIGN = Rule(
     "vault-foreign",
-    "a secret in Key Vault is another target's",
+    "a secret in a mirror is another target's",
     "broken",
     "A rotation refuses to write over it.",
     "give one of the two records another name for its secrets",
 )
 VAULT_MIXED = Rule(
     "vault-mixed",
-    "Key Vault holds a mixed pair",
+    "a mirror holds a mixed pair",
     "broken",
     "Its secrets are of different rotations, and log nobody in together.",
     "rotate: that sets them all",
 )
 VAULT_DIFFERS = Rule(
     "vault-differs",
-    "Key Vault holds another rotation than Keeper",
+    "a mirror holds another rotation than Keeper",
     "broken",
     "Consumers that read the vault log in with something else than what Keeper holds, or not at all.",
     "rotate: that sets all alike; whoever writes to the vault beside Keeper must stop",
 )
 VAULTS_DIFFER = Rule(
     "vaults-differ",
-    "the vaults hold different rotations",
+    "the mirrors hold different rotations",
     "broken",
     "At most one of them has what Keeper holds.",
     "rotate: that sets all alike",
@@ -355,7 +358,7 @@ _MIRROR_STATES = {
 
 
 def mirror_state(subject: Subject) -> str:
-    """Say in a word how Key Vault compares with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
+    """Say in a word how the mirrors compare with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
     if not subject.places:
         return "none"
     if len(subject.mirrors) < len(subject.places):
@@ -367,7 +370,7 @@ def mirror_state(subject: Subject) -> str:
 
 @_at_rest
 def _of_mirrors(subject: Subject) -> Iterator[Finding]:
-    """Look at each vault by itself, then at all of them: by the rotation that is noted beside each secret."""
+    """Look at each mirror by itself, then at all of them: by the rotation that is noted beside each secret."""
     for mirror in subject.mirrors:
         yield from _of_tags(subject, mirror)
         if subject.published:
@@ -377,37 +380,37 @@ def _of_mirrors(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_tags(subject: Subject, mirror: Mirror) -> Iterator[Finding]:
-    tag = subject.kind.in_vault.target_tag
+    tag = subject.shape.owner_tag
     owners = {name: secret.tags.get(tag) for name, secret in mirror.secrets.items()}
-    foreign = [name for name, owner in owners.items() if owner not in (None, subject.tag)]
+    foreign = [name for name, owner in owners.items() if owner not in (None, subject.target)]
     if foreign:
         yield VAULT_FOREIGN.found(
-            f"{', '.join(foreign)} in {mirror.vault}: tagged as that of {owners[foreign[0]]}",
-            f"give one of the two records another '{subject.kind.naming}'",
+            f"{', '.join(foreign)} in {mirror.name}: tagged as that of {owners[foreign[0]]}",
+            f"give one of the two records another '{mirror.naming}'",
         )
 
 
 def _of_presence(mirror: Mirror) -> Iterator[Finding]:
     if mirror.deleted:
         names = ", ".join(mirror.deleted)
-        yield VAULT_DELETED.found(f"{names} in {mirror.vault}: deleted, but not purged, so that it cannot be set")
+        yield VAULT_DELETED.found(f"{names} in {mirror.name}: deleted, but not purged, so that it cannot be set")
     if mirror.absent:
-        yield VAULT_MISSING.found(f"{', '.join(mirror.absent)}: not in vault {mirror.vault}")
+        yield VAULT_MISSING.found(f"{', '.join(mirror.absent)}: not in vault {mirror.name}")
     if disabled := ", ".join(name for name, secret in mirror.secrets.items() if not secret.enabled):
         yield VAULT_DISABLED.found(
-            f"{disabled} in {mirror.vault}: its newest version is disabled, consumers get nothing"
+            f"{disabled} in {mirror.name}: its newest version is disabled, consumers get nothing"
         )
     if len(mirror.rotations) > 1:
         named = ", ".join(f"{name} of {secret.rotation_id or 'none'}" for name, secret in mirror.secrets.items())
         yield VAULT_MIXED.found(
-            f"the secrets in {mirror.vault} are of different rotations ({named}): together they log nobody in"
+            f"the secrets in {mirror.name} are of different rotations ({named}): together they log nobody in"
         )
 
 
 def _of_rotations(subject: Subject) -> Iterator[Finding]:
-    """Compare vaults with Keeper, or with each other where nothing tells which rotation Keeper holds."""
+    """Compare mirrors with Keeper, or with each other where nothing tells which rotation Keeper holds."""
     ours = subject.rotation_id
-    noted = {mirror.vault: mirror.rotations.pop() for mirror in subject.mirrors if len(mirror.rotations) == 1}
+    noted = {mirror.name: mirror.rotations.pop() for mirror in subject.mirrors if len(mirror.rotations) == 1}
     other = {vault: theirs for vault, theirs in noted.items() if theirs != ours}
     held = ", ".join(
         f"{vault} holds {f'rotation {theirs}' if theirs else 'what no rotation has set'}"
@@ -478,13 +481,13 @@ def _of_log(subject: Subject) -> Iterator[Finding]:
 
 @_at_rest
 def _of_time(subject: Subject) -> Iterator[Finding]:
-    now, present, every, life = subject.now, subject.present, subject.cadence.every, subject.life
+    now, present, every, life = subject.now, subject.present, subject.cadence.every, subject.life_days
     if every and life is not None and life <= every:
         yield SHORT_LIFE.found(
             f"'expiry_days' is {life}, rotations are {every} days apart: each key ends before it is replaced",
             f"raise 'expiry_days' above {every}, or rotate more often",
         )
-    if (present is None and subject.kind.has_keys) or subject.present_has_ended:
+    if (present is None and subject.script.has_keys) or subject.present_has_ended:
         return
     last = subject.rotated_at or (present.created_at if present else None)
     ends = present.expires_at if present else None
@@ -520,13 +523,23 @@ DIAGNOSE = Rule(
 
 @_always
 def _of_flags(subject: Subject) -> Iterator[Finding]:
-    effects = {DRY_RUN: "rotations change nothing", DIAGNOSE: "no rotation is done"}
-    for rule, effect in effects.items():
-        label = rule.code.replace("-", "_")
-        if subject.record.get(label).lower() in ("true", "yes", "on", "1"):
+    effects = (
+        (DRY_RUN, request.DRY_RUN, "rotations change nothing"),
+        (DIAGNOSE, request.DIAGNOSE, "no rotation is done"),
+    )
+    for rule, field, effect in effects:
+        if _is_on(field, subject):
             lost = "Keeper changes the password, and no mirror gets it"
-            what = f"'{label}' is 'True': {lost if subject.keeper_made_it else effect}"
+            what = f"'{field.label}' is 'True': {lost if subject.keeper_made_it else effect}"
             yield rule.found(what, at_worst=subject.keeper_made_it)
+
+
+def _is_on(field: Field[bool], subject: Subject) -> bool:
+    try:
+        return field.read(subject.record)
+    except BadInput:
+        # That is a finding of its own.
+        return False
 
 
 # -- what somebody should decide ------------------------------------------------------------------
@@ -554,7 +567,7 @@ OLD_KEYS = Rule(
 )
 VAULT_EXPIRY = Rule(
     "vault-expiry",
-    "the expiry date in Key Vault is wrong",
+    "the expiry date in a mirror is wrong",
     "look",
     "Warnings that go by it come at the wrong time.",
     "rotate: that writes the true date; warnings by Event Grid come at the wrong time",
@@ -614,7 +627,7 @@ def _of_other_keys(subject: Subject) -> Iterator[Finding]:
 
 def _left_behind(key: Key, subject: Subject) -> bool:
     newer = subject.present is None or key.created_at > subject.present.created_at
-    return rotation.owner_of(key) == subject.uid and key.id != subject.key_id and newer
+    return key.owner == subject.uid and key.id != subject.key_id and newer
 
 
 @_at_rest
@@ -628,7 +641,7 @@ def _of_vault_dates(subject: Subject) -> Iterator[Finding]:
         wrong = [(name, moment) for name, moment in noted if not ends or abs(moment - ends) > _TOLERANCE]
         if mirror.rotations == {subject.rotation_id} and wrong:
             name, moment = wrong[0]
-            yield VAULT_EXPIRY.found(f"{name} in {mirror.vault} is said to end at {iso(moment)}, the key ends {true}")
+            yield VAULT_EXPIRY.found(f"{name} in {mirror.name} is said to end at {iso(moment)}, the key ends {true}")
 
 
 @_at_rest
@@ -646,7 +659,7 @@ def _of_take_over(subject: Subject) -> Iterator[Finding]:
 
 @_always
 def _of_visibility(subject: Subject) -> Iterator[Finding]:
-    label = subject.labels.secret
+    label = subject.shape.value_label
     for item in subject.custom:
         is_value = normalised(str(item.get("label") or "")) == normalised(label)
         if is_value and subject.holds_value and item.get("type") not in _HIDDEN_TYPES:
@@ -654,10 +667,10 @@ def _of_visibility(subject: Subject) -> Iterator[Finding]:
 
 
 @_at_rest
-def _of_the_first(subject: Subject) -> Iterator[Finding]:
+def _of_first_rotation(subject: Subject) -> Iterator[Finding]:
     if not subject.published and not subject.findings and not any(_of_log(subject)):
         yield NEVER_ROTATED.found(
-            "the record holds no key yet" if subject.kind.has_keys else "nothing was published yet"
+            "the record holds no key yet" if subject.script.has_keys else "nothing was published yet"
         )
 
 
@@ -669,3 +682,8 @@ def _names(keys: Sequence[Key]) -> str:
 
 # A rule is in force by standing above: no second list has to know of it.
 RULES: tuple[Rule, ...] = tuple(one for one in list(globals().values()) if isinstance(one, Rule))
+
+
+def rule_of(trouble: Trouble) -> Rule:
+    """Return the rule that a look's trouble belongs to, by its code."""
+    return next(rule for rule in RULES if rule.code == trouble.code)

@@ -2,77 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from pam_scripts.assembly.registry import MIRRORS
+from pam_scripts.assembly.script import Asked, Script
 from pam_scripts.cli.audit.finding import Finding
-from pam_scripts.cli.kinds import Kind
-from pam_scripts.core import ops_log, rotation
+from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
-from pam_scripts.core.patience import parse_iso
-from pam_scripts.core.roles import Key
-from pam_scripts.issuers import values
-from pam_scripts.stores import keeper, key_vault
-
-
-@dataclass(frozen=True)
-class Target:
-    """A target as its issuer shows it.
-
-    id: its own id there, whatever the record calls it. keys: those that are not deleted, expired ones too,
-    as far as they are this record's to replace; last_used by key id. trouble: why its keys cannot work.
-    """
-
-    id: str
-    name: str
-    keys: Sequence[Key] = ()
-    last_used: Mapping[str, datetime] = field(default_factory=dict)
-    trouble: Sequence[Finding] = ()
-
-
-@dataclass(frozen=True)
-class VaultSecret:
-    """One secret's newest version as the vault lists it: never its value."""
-
-    enabled: bool
-    tags: Mapping[str, str]
-    expires_at: datetime | None
-
-    @property
-    def rotation_id(self) -> str:
-        """The id of the rotation that set it, empty where another hand did."""
-        return self.tags.get("rotation-id", "")
-
-    @property
-    def ends(self) -> list[datetime]:
-        """When its credential is said to end, by its tag and by its own date, as far as each is there."""
-        return [moment for moment in (_moment(self.tags.get("expiry", "")), self.expires_at) if moment]
-
-
-@dataclass(frozen=True)
-class Vault:
-    """The secrets of one vault by name, and the names of deleted ones, all in small letters.
-
-    trouble: why it could not be asked.
-    """
-
-    secrets: Mapping[str, VaultSecret] = field(default_factory=dict)
-    deleted: frozenset[str] = frozenset()
-    trouble: Finding | None = None
+from pam_scripts.core.times import read_moment
+from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, TAKE_OVER
+from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
+from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.rotation.roles import Key
+from pam_scripts.rotation.seen import SeenMirror, SeenSecret, SeenTarget
+from pam_scripts.rotation.shape import Shape
+from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, read_lease
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """What a vault that could be asked has of one record.
+    """What a mirror that could be asked has of one record.
 
-    secrets: those that are there, by name. absent, deleted: names of those that are not, whether or not a deleted
-    one keeps the name.
+    name: the mirror's. naming: the label of the field that the names of its secrets come from. secrets: those that
+    are there, by name. absent, deleted: names of those that are not, whether or not a deleted one keeps the name.
     """
 
-    vault: str
-    secrets: Mapping[str, VaultSecret]
+    name: str
+    naming: str
+    secrets: Mapping[str, SeenSecret]
     absent: Sequence[str]
     deleted: Sequence[str]
 
@@ -98,61 +58,89 @@ class Cadence:
 class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
-    now: when the record was read. places: where its mirrors in Key Vault are to be. findings: what was found while
-    reading the record. seen: None where nobody could be asked. vaults: by their URL, those that were asked. target:
-    whose key, as the record says; tag: as the secrets' tags do.
+    now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
+    findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
+    looks: what was seen of its mirrors, by what those have in common that are looked at together.
     """
 
     uid: str
-    kind: Kind
+    script: Script
     record: Record
     now: datetime
     cadence: Cadence = Cadence()
     is_editable: bool = True
     record_type: str = ""
     custom: Sequence[Mapping[str, object]] = ()
-    target: str = ""
-    tag: str = ""
-    places: Sequence[key_vault.Place] = ()
-    keep: int = 0
-    take_over: bool = False
-    life: int | None = None
-    days_between: int | None = None
-    admin: str = ""
-    server: str = ""
+    asked: Asked | None = None
     findings: list[Finding] = field(default_factory=list)
-    seen: Target | None = None
-    vaults: dict[str, Vault] = field(default_factory=dict)
+    seen: SeenTarget | None = None
+    trouble: Sequence[Finding] = ()
+    looks: dict[Hashable, SeenMirror] = field(default_factory=dict)
+
+    @property
+    def issuer(self) -> IssuerSpec | None:
+        """The keys that the record asks for, None where that could not be read."""
+        return self.asked.issuer if self.asked else None
+
+    @property
+    def shape(self) -> Shape:
+        """How the credential is laid out."""
+        return self.issuer.shape if self.issuer else self.script.issuer.SHAPE
 
     @property
     def keeper_made_it(self) -> bool:
         """Whether it is Keeper that changes the value, in its system first: there is no way back then."""
-        return not self.kind.has_keys and (self.record.get("value_format") or values.KEEPER).lower() == values.KEEPER
+        return not self.shape.value_in_record
 
     @property
-    def labels(self) -> keeper.Labels:
-        """Where the record holds the credential; a password that Keeper made stands in no field of ours."""
-        return replace(self.kind.in_keeper, secret="") if self.keeper_made_it else self.kind.in_keeper
+    def places(self) -> list[MirrorSpec]:
+        """The mirrors that can be looked at without reading a value."""
+        return [spec for spec in self.asked.mirrors if spec.survey] if self.asked else []
+
+    @property
+    def keep(self) -> int:
+        """How many previous keys are to be kept, as far as that can be read."""
+        with suppress(BadInput):
+            return KEEP_PREVIOUS_KEYS.read(self.record)
+        return 0
+
+    @property
+    def take_over(self) -> bool:
+        """Whether another record's keys would be deleted, as far as that can be read."""
+        with suppress(BadInput):
+            return self.script.has_keys and TAKE_OVER.read(self.record)
+        return False
+
+    @property
+    def life_days(self) -> int | None:
+        """How long a new key is to live, None where keys have no end, or that cannot be read."""
+        return self.issuer.life.days if self.issuer and self.issuer.life else None
+
+    @property
+    def target(self) -> str:
+        """Whose key it is, as the record says; empty where that cannot be read."""
+        return self.issuer.target.mark if self.issuer else ""
 
     @property
     def key_id(self) -> str:
         """The id of the key that Keeper holds, empty for none."""
-        return self.record.get(self.labels.key_id) if self.labels.key_id else ""
+        return self.record.get(self.shape.id_label) if self.shape.id_label else ""
 
     @property
     def holds_value(self) -> bool:
         """Whether Keeper holds a value beside it; the value itself is of no interest here."""
-        return bool(self.labels.secret) and self.record.has(self.labels.secret)
+        return self.shape.value_in_record and self.record.has(self.shape.value_label)
 
     @property
     def published(self) -> bool:
         """Whether the record says that there is something for mirrors to hold."""
-        return bool(self.key_id or self.holds_value) if self.kind.has_keys else self.rotated_at is not None
+        return bool(self.key_id or self.holds_value) if self.script.has_keys else self.rotated_at is not None
 
     @property
     def shown_target(self) -> str:
         """Whose key it is, or what the value is called, as the record says."""
-        return (self.kind.has_keys and self.tag) or self.record.get(*self.kind.marks, "aws_secret_id")
+        labels = (*self.script.identified_by, *(kind.LABEL for kind in MIRRORS))
+        return (self.script.has_keys and self.target) or self.record.get(*labels)
 
     @property
     def present(self) -> Key | None:
@@ -170,19 +158,14 @@ class Subject:
         return [key for key in self.seen.keys if not key.expired(self.now)] if self.seen else []
 
     @property
-    def trouble(self) -> Sequence[Finding]:
-        """Why its target's keys cannot work, as its issuer tells."""
-        return self.seen.trouble if self.seen else ()
-
-    @property
     def rotated_at(self) -> datetime | None:
         """When the record says it was rotated last."""
-        return _moment(self.record.get(self.kind.in_keeper.rotated_at))
+        return read_moment(self.record.get(ROTATED_AT.label))
 
     @property
     def recorded_end(self) -> datetime | None:
         """When the record says that the key ends."""
-        return _moment(self.record.get(self.kind.in_keeper.expires))
+        return read_moment(self.record.get(self.shape.expires_label or "expires"))
 
     @property
     def expires_at(self) -> datetime | None:
@@ -192,8 +175,7 @@ class Subject:
     @property
     def lease_until(self) -> datetime | None:
         """Until when the record says that a rotation holds it."""
-        match = re.fullmatch(r"\S+ until (\S+)", self.record.get(keeper.LEASE))
-        return _moment(match[1]) if match else None
+        return read_lease(self.record.get(LEASE))[1]
 
     @property
     def at_work(self) -> bool:
@@ -202,22 +184,23 @@ class Subject:
 
     @property
     def mirrors(self) -> list[Mirror]:
-        """What each vault has, as far as it could be asked."""
+        """What each mirror has, as far as it could be asked."""
         found = []
         for place in self.places:
-            vault = self.vaults.get(place.url)
-            if vault and not vault.trouble:
-                names = place.names.values()
-                there = {name: secret for name in names if (secret := vault.secrets.get(name.lower()))}
+            look = self.looks.get(place.group)
+            if look and not look.trouble:
+                names = place.secrets.values()
+                there = {name: secret for name in names if (secret := look.secrets.get(name.lower()))}
                 missing = [name for name in names if name not in there]
-                deleted = [name for name in missing if name.lower() in vault.deleted]
-                found.append(Mirror(place.vault, there, [name for name in missing if name not in deleted], deleted))
+                deleted = [name for name in missing if name.lower() in look.deleted]
+                absent = [name for name in missing if name not in deleted]
+                found.append(Mirror(place.name, place.naming, there, absent, deleted))
         return found
 
     @property
     def log(self) -> list[Mapping[str, str]]:
         """The entries of its ops log, the newest first."""
-        return ops_log.read_entries(self.record.get(keeper.OPS_LOG))
+        return read_entries(self.record.get(OPS_LOG.label))
 
     @property
     def rotation_id(self) -> str:
@@ -225,16 +208,11 @@ class Subject:
 
         It is not always that of the newest entry: a rotation that failed may have been put back.
         """
-        if self.present and rotation.owner_of(self.present) == self.uid:
-            return rotation.rotation_of(self.present)
-        ours = [entry for entry in self.log if self.rotated_at and _moment(entry.get("Date", "")) == self.rotated_at]
+        if self.present and self.present.owner == self.uid:
+            return self.present.rotation_id
+        ours = [
+            entry for entry in self.log if self.rotated_at and read_moment(entry.get("Date", "")) == self.rotated_at
+        ]
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry.get("Result", "").startswith("failed"))
         return ours[0].get("Rotation", "") if ours else ""
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return parse_iso(text) if text else None
-    except ValueError:
-        return None

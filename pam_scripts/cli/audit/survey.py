@@ -7,55 +7,51 @@ pages, not with records. No secret value is read but those of the admin credenti
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Protocol, TypeVar, cast
 
-from pam_scripts import publish_secret
-from pam_scripts.cli.audit.finding import Rule
-from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING
+from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
-from pam_scripts.cli.looks import entra as entra_look
-from pam_scripts.cli.looks import key_vault as vault_look
-from pam_scripts.cli.looks import seeq as seeq_look
 from pam_scripts.cli.shared import Shared
-from pam_scripts.core import entra
-from pam_scripts.core.errors import BadInput, defect
-from pam_scripts.core.fields import Settings
-from pam_scripts.core.gateway import Job, read_ca_bundle
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
-from pam_scripts.core.patience import Deadline
-from pam_scripts.core.together import side_by_side
-from pam_scripts.issuers import values
-from pam_scripts.issuers.entra import Graph
-from pam_scripts.issuers.seeq.server import Login, Server, find_admin
-from pam_scripts.stores.key_vault import Place
+from pam_scripts.core.parallel import concurrently
+from pam_scripts.gateway.request import CA_BUNDLE
+from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
+from pam_scripts.rotation.seen import IssuerLook, SeenMirror, Trouble
 
-T = TypeVar("T")
+S = TypeVar("S", IssuerSpec, MirrorSpec)
 
-# What scripts take for numbers, from the lowest to the highest; labels that a script does not have are none of its.
-_NUMBERS = {
-    "keep_previous_keys": (0, 100),
-    "expiry_days": (1, 3650),
-    "days_between_rotations": (1, 3650),
-    "deadline_seconds": (10, 3600),
-    "health_seconds": (5, 1800),
-}
-_FLAGS = ("take_over", "dry_run")
+Say = Callable[[str], None]
 
 
-def survey(
-    shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Callable[[str], None]
-) -> list[Subject]:
+class IssuerSurvey(Protocol):
+    """What the module offers that an IssuerSpec names as its survey."""
+
+    def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[IssuerLook]:
+        """Look at the targets of specs of one group; return what is seen of each, in their order."""
+
+
+class MirrorSurvey(Protocol):
+    """What the module offers that a MirrorSpec names as its survey."""
+
+    def survey(self, spec: MirrorSpec, session: Session, say: Say, /) -> SeenMirror:
+        """Look at what the mirrors of one group have in common."""
+
+
+def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
     """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere."""
-    readers = []
-    for uid, kind in shared.ours():
+    subjects = []
+    for uid, script in shared.ours():
         record = shared.records[uid]
         subject = Subject(
             uid,
-            kind,
+            script,
             shared.flat(uid),
             now,
             cadence,
@@ -63,175 +59,81 @@ def survey(
             record_type=record.type or "",
             custom=record.dict.get("custom") or [],
         )
-        readers.append(_Reader(shared, subject))
-    say(f"keeper: {len(shared.records)} records, {len(readers)} to audit")
-    for reader in readers:
-        reader.read()
-    _ask_everybody(readers, deadline, say)
-    return [reader.subject for reader in readers]
+        subjects.append(subject)
+    say(f"keeper: {len(shared.records)} records, {len(subjects)} to audit")
+    for subject in subjects:
+        _read(shared, subject)
+    _ask_everybody(subjects, deadline, say)
+    return subjects
 
 
-# -- what each record says ------------------------------------------------------------------------
+def _read(shared: Shared, subject: Subject) -> None:
+    """Read every field that a rotation would read; what it would refuse is a finding."""
+    try:
+        job = shared.job(subject.uid, own_first=True)
+    except BadInput as error:
+        subject.findings.append(ATTACHED.found_by(error, subject=subject.record.shown))
+        return
+    subject.asked = subject.script.read(job)
+    for problem in subject.asked.problems:
+        rule = NO_ADMIN if isinstance(problem, NoLogin) else SETTING
+        subject.findings.append(rule.found_by(problem, subject=subject.record.shown))
 
 
-class _Reader:
-    """Reads one record into a subject, and keeps what it takes to ask the systems about it."""
-
-    def __init__(self, shared: Shared, subject: Subject) -> None:
-        self._shared = shared
-        self.subject = subject
-        self.ca_bundle = ""
-        self.cloud = entra.CLOUDS["public"]
-        self.app: entra.AppSecret | None = None
-        self.login: Login | None = None
-        self.is_readable = False
-
-    def read(self) -> None:
-        """Read every field a rotation would read; what it would refuse is a finding."""
-        subject = self.subject
-        job = self._try(ATTACHED, lambda: self._shared.job(subject.uid, own_first=True))
-        if job is None:
-            return
-        settings = Settings(job.user, subject.kind.fields)
-        target = self._try(SETTING, lambda: subject.kind.target_of(job, settings))
-        labels = {field.label for field in subject.kind.fields}
-        numbers = {
-            label: self._try(SETTING, partial(settings.number, label, *bounds))
-            for label, bounds in _NUMBERS.items()
-            if label in labels
-        }
-        flags = {label: self._try(SETTING, partial(settings.flag, label)) for label in _FLAGS if label in labels}
-        self._try(SETTING, lambda: settings.choice("log_format", "text", "json"))
-        subject.keep = numbers.get("keep_previous_keys") or 0
-        subject.take_over = flags.get("take_over") or False
-        subject.life, subject.days_between = numbers.get("expiry_days"), numbers.get("days_between_rotations")
-        self.ca_bundle = self._try(SETTING, lambda: read_ca_bundle(settings)) or ""
-        its_own = subject.kind.issuer == "entra"
-        before = len(subject.findings)
-        self.app = self._try(NO_ADMIN, lambda: entra.find_app(job, its_own=its_own))
-        self.is_readable = len(subject.findings) == before
-        if target:
-            subject.target, subject.tag = target.id, target.tag or target.id
-            subject.places = self._try(SETTING, lambda: subject.kind.places(job, settings)) or ()
-        if not subject.kind.has_keys:
-            self._try(SETTING, lambda: _check_value(job, settings))
-            return
-        if its_own:
-            self.cloud = self._try(SETTING, lambda: entra.find_cloud(job)) or self.cloud
-            subject.server = self.cloud.graph
-            return
-        own_key = subject.kind.issuer == "seeq user"
-        found = self._try(NO_ADMIN, lambda: find_admin(job, settings.text("seeq_server_url"), its_own=own_key))
-        if found:
-            subject.server, self.login = found
-            subject.server = urlsplit(subject.server).netloc
-            is_own = self.login.record_uid == subject.uid
-            subject.admin = "" if is_own else self.login.username
-
-    def _try(self, rule: Rule, read: Callable[[], T]) -> T | None:
-        try:
-            return read()
-        except BadInput as error:
-            rule = SETTING if "seeq_server_url" in error.cause else rule
-            self.subject.findings.append(rule.found_by(error, subject=self.subject.record.shown))
-            return None
-
-
-def _check_value(job: Job, settings: Settings) -> None:
-    """Raise BadInput for settings that `publish_secret` would stop at, as far as they show without the value."""
-    value_format = settings.text("value_format").lower()
-    if value_format != values.KEEPER:
-        values.make(value_format)
-    if not settings.text("key_vault_name") and not settings.text("aws_secret_id"):
-        raise BadInput(
-            f"{job.user.shown}: both 'key_vault_name' and 'aws_secret_id' are empty: there is nowhere to publish to",
-            next_step="enter one of them",
-        )
-    # What stands in for the value has nothing in it that any form would refuse.
-    publish_secret.fill(job, settings, "Pw0")
-
-
-# -- what the systems say --------------------------------------------------------------------------
-
-
-def _ask_everybody(readers: Sequence[_Reader], deadline: Deadline, say: Callable[[str], None]) -> None:
+def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) -> None:
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
-    seeq = [reader for reader in readers if reader.login and reader.subject.target]
-    azure = [one for one in readers if one.subject.kind.issuer == "entra" and one.subject.target and one.is_readable]
-    mirrored = [(one, place) for one in readers if one.is_readable for place in one.subject.places]
-    by_server = _grouped(seeq, lambda one: (one.subject.server, one.login, one.ca_bundle))
-    by_tenant = _grouped(azure, lambda one: (one.cloud, _identity(one.app), one.ca_bundle))
-    by_vault = _grouped(
-        mirrored, lambda pair: (pair[1].url, pair[1].authority, _identity(pair[0].app), pair[0].ca_bundle)
-    )
-    work = [
-        *(_vault_work(group, deadline, say) for group in by_vault),
-        *(_seeq_work(group, deadline, say) for group in by_server),
-        *(_entra_work(group, deadline, say) for group in by_tenant),
-    ]
+    issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
+    mirrors = [(one, place) for one in subjects for place in one.places]
     # Within each system one request follows the other.
-    with side_by_side() as start:
-        for subjects, ask in work:
-            start(partial(_carefully, ask, subjects))
+    with concurrently() as submit:
+        for places in _grouped(mirrors):
+            submit(partial(_carefully, partial(_look_at_mirrors, places), [one for one, _ in places], deadline, say))
+        for targets in _grouped(issuers):
+            submit(partial(_carefully, partial(_look_at_issuers, targets), [one for one, _ in targets], deadline, say))
 
 
-def _seeq_work(
-    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
-) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
-    first = group[0]
-    assert first.login  # noqa: S101 - for the type checker: groups are made of those that have one
-    session = Session(deadline, first.ca_bundle)
-    server = Server(f"https://{first.subject.server}", first.login, session, _nobody)
-    return [one.subject for one in group], seeq_look.Look(server, deadline, say).see
+def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
+    spec = group[0][1]
+    seen = cast("MirrorSurvey", importlib.import_module(spec.survey)).survey(spec, session, say)
+    for subject, place in group:
+        subject.looks[place.group] = seen
+        if seen.trouble:
+            subject.findings.append(_finding(seen.trouble))
 
 
-def _entra_work(
-    group: list[_Reader], deadline: Deadline, say: Callable[[str], None]
-) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
-    first = group[0]
-    session = Session(deadline, first.ca_bundle)
-
-    def see(subjects: list[Subject]) -> None:
-        graph = Graph(first.cloud, entra.log_in(first.app, first.cloud.authority, session), session)
-        entra_look.Look(graph, deadline, say).see(subjects)
-
-    return [one.subject for one in group], see
+def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:
+    specs = [spec for _, spec in group]
+    looks = cast("IssuerSurvey", importlib.import_module(specs[0].survey)).survey(specs, session, say)
+    for (subject, _), look in zip(group, looks, strict=True):
+        subject.seen = look.target
+        subject.trouble = [_finding(trouble) for trouble in look.target.trouble] if look.target else ()
+        subject.findings += [_finding(trouble) for trouble in look.troubles]
 
 
-def _vault_work(
-    group: list[tuple[_Reader, Place]], deadline: Deadline, say: Callable[[str], None]
-) -> tuple[list[Subject], Callable[[list[Subject]], None]]:
-    first, place = group[0]
-    session = Session(deadline, first.ca_bundle)
-
-    def see(subjects: list[Subject]) -> None:
-        seen = vault_look.look(place.url, entra.log_in(first.app, place.authority, session), session, say)
-        for subject in subjects:
-            subject.vaults[place.url] = seen
-
-    return [one.subject for one, _ in group], see
+def _finding(trouble: Trouble) -> Finding:
+    return rule_of(trouble).found(trouble.what, trouble.way_out)
 
 
-def _grouped(items: Iterable[T], by: Callable[[T], Hashable]) -> list[list[T]]:
-    groups: dict[Hashable, list[T]] = {}
-    for item in items:
-        groups.setdefault(by(item), []).append(item)
+def _ca_bundle(subject: Subject) -> str:
+    try:
+        return CA_BUNDLE.read(subject.record)
+    except BadInput:
+        # That is a finding of its own.
+        return ""
+
+
+def _grouped(asked: Iterable[tuple[Subject, S]]) -> list[list[tuple[Subject, S]]]:
+    """Put those together that are looked at together."""
+    groups: dict[Hashable, list[tuple[Subject, S]]] = {}
+    for subject, spec in asked:
+        groups.setdefault((spec.survey, spec.group, _ca_bundle(subject)), []).append((subject, spec))
     return list(groups.values())
 
 
-def _carefully(ask: Callable[[list[Subject]], None], subjects: list[Subject]) -> None:
-    """Ask; one system's strange answer must not take the other systems' findings away."""
+def _carefully(look: Callable[[Session, Say], None], whose: Sequence[Subject], deadline: Deadline, say: Say) -> None:
+    """Look; one system's strange answer must not take the other systems' findings away."""
     try:
-        ask(subjects)
+        look(Session(deadline, _ca_bundle(whose[0])), say)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
-        for subject in subjects:
+        for subject in whose:
             subject.findings.append(NOT_READABLE.found(defect(error)))
-
-
-def _identity(app: entra.AppSecret | None) -> Hashable:
-    """Tell Azure logins apart, whichever records they stand in."""
-    return (app.tenant_id.lower(), app.client_id.lower(), app.secret) if app else None
-
-
-def _nobody(_line: str) -> None:
-    """Say nothing: what a script would report is not what an audit reports."""

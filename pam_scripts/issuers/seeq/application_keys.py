@@ -18,7 +18,6 @@ from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Place, Server, f
 from pam_scripts.rotation.roles import Credential, Key
 from pam_scripts.rotation.shape import Target
 
-SURVEY = "pam_scripts.issuers.seeq.survey"
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
 OUTPUTS: Fields = keys.OUTPUTS
 SHAPE = shape("seeq-app", "seeq-application-id", "expires")
@@ -49,6 +48,7 @@ def read(job: Job) -> IssuerSpec:
         server=host,
         login_id=login.username,
         group=Place(url, login),
+        survey="pam_scripts.issuers.seeq.survey",
     )
 
 

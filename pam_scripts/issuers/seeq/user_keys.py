@@ -22,7 +22,6 @@ from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Credential, Key, Run
 from pam_scripts.rotation.shape import Target
 
-SURVEY = "pam_scripts.issuers.seeq.survey"
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
 OUTPUTS: Fields = keys.OUTPUTS
 # No `expires`: these keys have no end of their own.
@@ -120,6 +119,7 @@ def read(job: Job) -> IssuerSpec:
         login_id="" if keys_of.own_login else login.username,
         shares=keys_of.key_label.lower(),
         group=Place(url, login),
+        survey="pam_scripts.issuers.seeq.survey",
         details=keys_of,
     )
 

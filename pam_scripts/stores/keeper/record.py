@@ -160,8 +160,7 @@ class RecordStore(Truth):
 
     @property
     def _outputs(self) -> tuple[str, ...]:
-        expires = (self._shape.expires_label,) if self._shape.expires_label else ()
-        return (*self._shape.record_labels, *expires, ROTATED_AT.label)
+        return (*self._shape.record_labels, *self._shape.expiry_labels, ROTATED_AT.label)
 
     def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
         record = self._client.fetch([self._uid]).get(self._uid)

@@ -17,7 +17,6 @@ from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "key vault"
 LABEL = "key_vault_name"
-SURVEY = "pam_scripts.stores.key_vault.survey"
 ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
 
 _NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
@@ -92,7 +91,15 @@ def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape
         return VaultMirror(url, azure.log_in(app, cloud.authority, session), shape, names, owner, session)
 
     # The vault's secrets are read side by side.
-    return MirrorSpec(name, build, {host: len(names), cloud.authority: 1}, Place(url, cloud, app), names)
+    return MirrorSpec(
+        name,
+        build,
+        {host: len(names), cloud.authority: 1},
+        Place(url, cloud, app),
+        survey="pam_scripts.stores.key_vault.survey",
+        naming=_prefix(shape).label if shape.id_part else SECRET_NAME.label,
+        secrets=names,
+    )
 
 
 def _names(job: Job, shape: Shape, target: Target) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
-from pam_scripts.rotation.shape import Shape
+from pam_scripts.rotation.shape import EXPIRY_MARK, ROTATION_MARK, Shape
 from pam_scripts.stores.key_vault import SYSTEM
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class VaultMirror(Mirror):
         found = {name: secret.result() for name, secret in reading.items()}
         parts = {name: secret.value or "" for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._shape.value_part], ""))
-        rotations = {(secret.properties.tags or {}).get("rotation-id") for secret in found.values() if secret}
+        rotations = {(secret.properties.tags or {}).get(ROTATION_MARK) for secret in found.values() if secret}
         named = self._names.get(self._shape.id_part)
         whole = all(found.values()) and len(rotations) == 1
         key_id = parts.get(named, "") if named and whole else ""
@@ -180,7 +180,7 @@ class VaultMirror(Mirror):
         """
         with concurrently() as submit:
             for name, version in outdated:
-                rotation = (version.tags or {}).get("rotation-id")
+                rotation = (version.tags or {}).get(ROTATION_MARK)
                 spared = rotation in kept or (kept and not rotation)
                 if not spared and _is_older(version, self._ours(name)):
                     submit(partial(self._disable, name, version))
@@ -203,9 +203,9 @@ class VaultMirror(Mirror):
         tags = {
             self._shape.owner_tag: self._owner,
             "key-type": part,
-            **({"expiry": iso(publication.expires_at)} if publication.expires_at else {}),
+            **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
-            "rotation-id": publication.rotation_id,
+            ROTATION_MARK: publication.rotation_id,
         }
         self._made[name] = self._ask(
             f"set secret {name}",
@@ -244,7 +244,7 @@ class VaultMirror(Mirror):
             and version.version not in self._seen
             and version.created_on
             and version.created_on >= started
-            and (version.tags or {}).get("rotation-id") != publication.rotation_id
+            and (version.tags or {}).get(ROTATION_MARK) != publication.rotation_id
         ]
         if not foreign:
             return None

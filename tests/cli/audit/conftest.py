@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 
 from bench.audit import measure
-from tests.support.fleet import ILLNESSES, Fleet
 from sandbox.log import Request
+from sandbox.plant import running
+from tests.support.fleet import ILLNESSES, Fleet
 
 
 def fleet_of(directory: Path, size: int, *ill: str) -> AbstractContextManager[Fleet]:

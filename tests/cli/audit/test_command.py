@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.fleet import EVERY, VAULT
 from tests.cli.audit.conftest import fleet_of
 from tests.cli.conftest import Command
 from tests.conftest import ROOT
+from tests.support.fleet import EVERY, VAULT
 
 
 def test_a_healthy_fleet_ends_with_status_0(tmp_path: Path, command: Command) -> None:

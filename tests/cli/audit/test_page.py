@@ -19,7 +19,7 @@ from pam_scripts.cli.audit.finding import Severity
 from pam_scripts.cli.audit.page import page
 from pam_scripts.cli.audit.report import Report, Row
 from pam_scripts.cli.audit.rules import EXPIRED, OLD_KEYS
-from pam_scripts.core.patience import utc_now
+from pam_scripts.core.times import utc_now
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""

@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-from tests.support.fleet import EVERY
 from tests.cli.audit.conftest import Audited, fleet_of
 from tests.cli.conftest import Command
+from tests.support.fleet import EVERY
 
 
 def test_each_healthy_record_shows_its_keys_and_dates(audited: Audited) -> None:

@@ -23,15 +23,15 @@ from pam_scripts.cli.audit.rules import (
     judge,
 )
 from pam_scripts.cli.audit.subject import Subject
-from pam_scripts.cli.kinds import KINDS
+from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
-from pam_scripts.core.patience import iso
-from tests.support.fleet import ILLNESSES
+from pam_scripts.core.times import iso
 from sandbox.plant import on_loopback
 from sandbox.publishing import STAGE_VAULT, PublishPlant
 from tests.cli.audit.conftest import Audited, fleet_of
 from tests.cli.conftest import Command, attach
+from tests.support.fleet import ILLNESSES
 from tests.support.invariants import Script
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=timezone.utc)
@@ -165,6 +165,6 @@ def test_an_errors_own_way_out_goes_before_the_rules(error: BadInput, way_out: s
 def test_a_lease_counts_as_held_when_the_record_was_read(minutes: int, rules: list[Rule]) -> None:
     """Of a record that a rotation was at work on nothing is said of keys, however long other systems took to answer."""
     record = Record.from_flat({"rotation_lease": f"somebody until {iso(NOW + timedelta(minutes=minutes))}"})
-    subject = Subject("Uid", KINDS[0], record, NOW, record_type="pamUser")
+    subject = Subject("Uid", SCRIPTS[0], record, NOW, record_type="pamUser")
 
     assert rules == [finding.rule for finding in judge(subject)]
