@@ -280,6 +280,7 @@ class _SeeqPlant(AnyPlant):
         in_configuration = [
             keeper.text("seeq_admin_login", username),
             keeper.secret("seeq_admin_password", self.admin_password),
+            keeper.text("seeq_server_url", f"https://{SEEQ_HOST}"),
         ]
         self._add_configuration(self.azure_app, self.azure_secret, in_configuration if admin == "configuration" else ())
         self.admin_uid = self.keeper.add_record(
@@ -291,8 +292,9 @@ class _SeeqPlant(AnyPlant):
         if admin in ("attached", "itself"):
             self.attached = [self.admin_uid]
 
-    def _server_url(self) -> keeper.Field:
-        return keeper.text("seeq_server_url", "" if self.attached else f"https://{SEEQ_HOST}")
+    def _server_url(self, admin: str) -> keeper.Field:
+        """Return the PAM User record's field, filled in where the record's own key is the login."""
+        return keeper.text("seeq_server_url", f"https://{SEEQ_HOST}" if admin == "own_key" else "")
 
 
 class Plant(_SeeqPlant):
@@ -325,7 +327,7 @@ class Plant(_SeeqPlant):
         self._add_user_record(
             "Seeq application key: Reports",
             "reports",
-            [self._server_url(), keeper.text("application_id", self.application_id)],
+            [self._server_url(admin), keeper.text("application_id", self.application_id)],
         )
 
 
@@ -360,7 +362,7 @@ class SeeqUserPlant(_SeeqPlant):
         self._add_user_record(
             "Seeq user key: Jane Doe",
             self.username,
-            [self._server_url(), keeper.text("username", self.username), keeper.text("user_id")],
+            [self._server_url(admin), keeper.text("username", self.username), keeper.text("user_id")],
         )
 
     def log_in_as(self, username: str, password: str) -> None:

@@ -316,7 +316,7 @@ SETTINGS = [
     *[(label, "perhaps", "'True' or 'False'") for label in ("key_vault_combined", "dry_run", "take_over")],
     *[("keep_previous_keys", value, "a whole number from 0 to 100") for value in ("-1", "101", "all")],
     *[("deadline_seconds", value, "a whole number from 10 to 3600") for value in ("9", "3601", "2 min")],
-    ("ca_bundle", "/no/such/file.pem", "the path of a PEM file"),
+    ("ca_bundle", "/no/such/file.pem", "move it to the record with the credential"),
 ]
 
 

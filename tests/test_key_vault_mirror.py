@@ -10,7 +10,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
-from pam_scripts.logins.azure import AppSecret, Login, Token, log_in
+from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, Login, Token, log_in
 from pam_scripts.rotation.roles import Credential, Publication
 from pam_scripts.stores.key_vault import mirror
 from sandbox.faults import Rule, status
@@ -49,7 +49,7 @@ def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, wi
 def login_of(plant: Plant, session: Session) -> Login:
     """Return the login of the plant's application."""
     app = AppSecret(plant.tenant_id, plant.azure_app.client_id, Secret(plant.azure_secret))
-    return log_in(app, plant.cloud.authorities[0], session)
+    return log_in(Identity(app, CLOUDS["public"]), session)
 
 
 def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.VaultMirror:

@@ -120,7 +120,7 @@ def test_a_web_page_in_the_way_is_told(script: Script, plant: Plant) -> None:
 
 def test_a_host_that_cannot_be_reached_is_told(script: Script, plant: Plant) -> None:
     """An address that nothing answers at ends in one line, within the run's time."""
-    plant.set_field("seeq_server_url", "https://seeq.example.org")
+    plant.set_field("seeq_server_url", "https://seeq.example.org", plant.admin_uid)
     plant.set_field("deadline_seconds", "10")
 
     refuse(script, plant, "seeq: log in as rotation.admin: no answer")

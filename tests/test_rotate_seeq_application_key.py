@@ -518,17 +518,6 @@ def test_the_admin_may_stand_in_the_pam_configuration(script: Script, make_plant
     assert_true_state(plant)
 
 
-def test_the_address_may_stand_in_the_admin_records_url(script: Script, plant: Plant) -> None:
-    """Where neither record has `seeq_server_url`, the admin record's own url field serves."""
-    drop_fields(plant, "seeq_server_url")
-    drop_fields(plant, "seeq_server_url", uid=plant.admin_uid)
-    plant.keeper.edit(plant.admin_uid, lambda data: data["fields"].append(keeper.url(f"https://{SEEQ_HOST}/")))
-
-    succeed(script, plant)
-
-    assert_true_state(plant)
-
-
 def test_the_admin_may_come_from_another_directory(script: Script, plant: Plant) -> None:
     """`auth_provider_class` and `auth_provider_id` of the admin record go into the login."""
     plant.seeq.add_user("ldap.admin", "an LDAP password", is_admin=True, directory=("LDAP", "plant.example.com"))
@@ -592,14 +581,13 @@ def test_azure_may_stand_in_an_attached_record(with_login: bool, script: Script,
 
 
 def test_an_azure_record_with_a_login_is_not_taken_for_seeqs(script: Script, plant: Plant) -> None:
-    """Where no attached record names a server, the one with Azure's fields is not the Seeq admin."""
+    """A record that names no Seeq server is another system's, and that it is not used is said."""
     attach_azure(plant, with_login=True)
-    drop_fields(plant, "seeq_server_url", uid=plant.admin_uid)
-    plant.set_field("seeq_server_url", f"https://{SEEQ_HOST}")
 
-    succeed(script, plant)
+    result = succeed(script, plant)
 
     assert_true_state(plant)
+    assert "Not used for Seeq: record 'Azure" in result.stdout
 
 
 def test_a_related_resource_with_a_login_is_not_taken_for_the_admin(script: Script, plant: Plant) -> None:
@@ -695,15 +683,6 @@ def test_a_payload_without_a_resource_is_read(script: Script, plant: Plant) -> N
     assert_true_state(plant)
 
 
-def test_a_private_ca_may_be_named_in_the_record(script: Script, plant: Plant) -> None:
-    """With `ca_bundle` set, servers of that CA are trusted though the environment knows nothing of it."""
-    plant.set_field("ca_bundle", str(plant.wire.ca_file))
-
-    succeed(script, plant, environment={"REQUESTS_CA_BUNDLE": None})
-
-    assert_true_state(plant)
-
-
 def test_a_private_ca_is_trusted_beside_what_the_environment_names(
     script: Script, plant: Plant, tmp_path: Path
 ) -> None:
@@ -712,7 +691,8 @@ def test_a_private_ca_is_trusted_beside_what_the_environment_names(
 
     other = tmp_path / "plant-ca.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    plant.set_field("ca_bundle", str(other))
+    plant.set_field("ca_bundle", str(other), plant.admin_uid)
+    plant.set_field("ca_bundle", str(other), plant.configuration_uid)
 
     succeed(script, plant)
 

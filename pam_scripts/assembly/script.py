@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pam_scripts
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, labels_left_out, present
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields
 from pam_scripts.core.http import Session
@@ -28,22 +29,45 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
+
 
 @dataclass(frozen=True)
 class Asked:
-    """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable."""
+    """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable.
+
+    ca_bundle: of the CA that the PAM Configuration names for all but Keeper, empty for none.
+    """
 
     issuer: IssuerSpec | None
     mirrors: Sequence[MirrorSpec]
     consumers: Sequence[ConsumerSpec]
     problems: Sequence[BadInput]
+    ca_bundle: str = ""
+
+    @property
+    def specs(self) -> list[Spec]:
+        """All parts."""
+        return [*([self.issuer] if self.issuer else []), *self.mirrors, *self.consumers]
 
     @property
     def hosts(self) -> Mapping[str, int]:
         """The hosts that will be asked, and how many connections at a time."""
-        specs: list[IssuerSpec | MirrorSpec | ConsumerSpec] = [*self.mirrors, *self.consumers]
-        hosts = [spec.hosts for spec in [*specs, *([self.issuer] if self.issuer else [])]]
+        hosts = [spec.hosts for spec in self.specs]
         return {host: max(each.get(host, 0) for each in hosts) for host in chain(*hosts)}
+
+
+def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec]) -> Session:
+    """Return a session for these parts: a CA beside a credential is trusted for that credential's hosts alone.
+
+    ca_bundle: the one that the PAM Configuration names, trusted for all of them; empty for none.
+    """
+    session = Session(deadline, ca_bundle)
+    for spec in specs:
+        if spec.ca_bundle:
+            for host in spec.hosts:
+                session.trust(host, spec.ca_bundle)
+    return session
 
 
 @dataclass(frozen=True)
@@ -120,11 +144,14 @@ class Script:
 
         for field in self.inputs:
             attempt(partial(field.read, job.user))
+        if job.user.get(request.CA_BUNDLE.label):
+            problems.append(_ca_is_not_read_here(job))
+        ca_bundle = (attempt(partial(request.CA_BUNDLE.read, job.configuration)) if job.configuration else "") or ""
         issuer = attempt(partial(self.issuer.read, job))
         shape = issuer.shape if issuer else self.issuer.SHAPE
         consumers = [attempt(partial(kind.read, job, shape)) or () for kind in present(CONSUMERS)]
         mirrors = [attempt(partial(kind.read, job, shape, issuer.target)) or () for kind in present(MIRRORS) if issuer]
-        return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems)
+        return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
 
     # -- its runs ---------------------------------------------------------------------------------
 
@@ -147,17 +174,20 @@ class Script:
         """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
         asked = self.read(job)
         assert asked.issuer  # noqa: S101 - a run begins with the problems, and there was none
-        session = Session(run.deadline, run.ca_bundle)
-        access = Access(session)
+        for note in asked.issuer.notes:
+            run.say(note)
+        access = Access(Session(run.deadline))
+        session = open_session(run.deadline, asked.ca_bundle, asked.specs)
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
         for host, connections in asked.hosts.items():
-            session.connect(f"https://{host}", connections)
+            session.connect(f"https://{host}/", connections)
         rotate(
             Rotation(
                 issuer=asked.issuer.build(run, session),
                 mirrors=[spec.build(session) for spec in asked.mirrors],
                 truth=RecordStore(access.client(), job.user.uid, asked.issuer.shape, run.rotation_id),
                 consumers=[spec.build(session) for spec in asked.consumers],
+                limit=asked.issuer.limit,
                 plan=request.read_plan(job.user, asked.issuer.life, has_keys=self.has_keys),
                 run=run,
             )
@@ -166,6 +196,14 @@ class Script:
     def main(self) -> int:
         """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
         return main(self, fetch_job)
+
+
+def _ca_is_not_read_here(job: Job) -> BadInput:
+    label = request.CA_BUNDLE.label
+    return BadInput(
+        f"{job.user.shown}: field '{label}' is not read from this record, since it decides whom a login is sent to",
+        next_step="move it to the record with the credential that is for these servers, or to the PAM configuration",
+    )
 
 
 def _left_out(job: Job, label: str) -> BadInput:

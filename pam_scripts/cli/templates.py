@@ -97,9 +97,12 @@ def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]
     deadline = Deadline(600)
     shared = Shared.fetch(deadline, [admin])
     asked = Record.from_flat({SERVER_URL.label: common.get(SERVER_URL.label, "")})
-    url, login = find_admin(Job(asked, None, [shared.flat(admin)]))
+    found = find_admin(Job(asked, None, [shared.flat(admin)]))
     with progress() as say:
-        server = Server(url, login, Session(deadline), say)
+        session = Session(deadline)
+        if found.ca_bundle:
+            session.trust(found.place.host, found.ca_bundle)
+        server = Server(found.place, session, say)
         listed = applications(server, say)
     known = [
         shared.flat(uid).get("application_id")

@@ -19,6 +19,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import Field, Fields, Names, Text
 from pam_scripts.core.http import Session
+from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import ConsumerSpec
 from pam_scripts.logins import azure
@@ -44,8 +45,15 @@ SUBSCRIPTION_ID = Field(
     prompt="id of the Azure subscription of the container apps",
 )
 
+ALLOW_CONTAINER_APPS = Field(
+    "allow_container_apps",
+    "apps that this credential may restart, RESOURCE-GROUP/APP, with commas, * for any characters; empty: any",
+    NAMES,
+    prompt="container apps that this credential may restart, RESOURCE-GROUP/APP, with commas; leave this for any",
+)
+
 FIELDS: Fields = (APPS,)
-ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, SUBSCRIPTION_ID)
+ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, SUBSCRIPTION_ID, ALLOW_CONTAINER_APPS)
 
 RESTART = "Microsoft.App/containerApps/revisions/restart/action"
 GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTART} on it"
@@ -62,28 +70,31 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
     apps = APPS.read(job.user)
     if not apps:
         return ()
-    # An attached record comes first, then the PAM configuration.
-    subscription = SUBSCRIPTION_ID.first(job.sources)
+    identity = azure.find_identity(job, shape)
+    # It stands beside the credential, else in the PAM Configuration.
+    subscription = SUBSCRIPTION_ID.first(identity.owners)
     if not subscription:
         raise BadInput(
             f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
-            next_step="enter it in the attached Azure record, or in the PAM configuration",
+            next_step="enter it in the record with the Azure credential, or in the PAM configuration",
         )
-    cloud, app = azure.find_cloud(job), azure.find_app(job, shape)
+    for name in apps:
+        Limit.of(ALLOW_CONTAINER_APPS, identity.owners).check(f"{job.user.shown}: container app {name}", name)
 
     def build(name: str, session: Session) -> Consumer:
         group, _, app_name = name.partition("/")
-        return ContainerApp(Manager(cloud, app, session), subscription, group, app_name)
+        return ContainerApp(Manager(identity, session), subscription, group, app_name)
 
-    return [ConsumerSpec(partial(build, name), {cloud.manager: 1, cloud.authority: 1}) for name in apps]
+    hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
+    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle) for name in apps]
 
 
 class Manager:
     """The wire: calls to Azure Resource Manager."""
 
-    def __init__(self, cloud: azure.Cloud, app: azure.AppSecret | None, session: Session) -> None:
-        self._host = cloud.manager
-        self._login = azure.log_in(app, cloud.authority, session)
+    def __init__(self, identity: azure.Identity, session: Session) -> None:
+        self._host = identity.cloud.manager
+        self._login = azure.log_in(identity, session)
         self._session = session
 
     def call(self, method: str, path: str, action: str, api: str = _API) -> dict[str, Any]:

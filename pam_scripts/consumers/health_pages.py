@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from pam_scripts.core import http
 from pam_scripts.core.fields import Field, Fields, Names
+from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import ConsumerSpec
 from pam_scripts.rotation.roles import Consumer
@@ -27,9 +29,23 @@ URLS = Field(
 FIELDS: Fields = (URLS,)
 ADMIN_FIELDS: Fields = ()
 
+ALLOW_HEALTH_HOSTS = Field(
+    "allow_health_hosts",
+    "in the PAM Configuration: hosts that may be polled, with commas, * for any characters; empty: any",
+    NAMES,
+    prompt="hosts that may be polled, with commas; leave this for any",
+)
+
+# What a status may say to be shown: anything else could be whatever a server within the network says.
+_KNOWN = ("degraded", "down", "error", "fail", "failed", "not ready", "out of service", "starting", "unhealthy", "warn")
+
 
 def read(job: Job, _shape: Shape) -> Sequence[ConsumerSpec]:
     """Return the health pages that a record names; raise BadInput for one that is no address."""
+    limit = Limit.of(ALLOW_HEALTH_HOSTS, job.owners_of(""))
+    for url in URLS.read(job.user):
+        parts = urlsplit(url)
+        limit.check(f"{job.user.shown}: health page {url}", parts.netloc, parts.hostname or "")
     # They are asked much later than all others: nobody connects to them ahead.
     return [ConsumerSpec(partial(HealthPage, url)) for url in URLS.read(job.user)]
 
@@ -66,8 +82,10 @@ class HealthPage(Consumer):
             return http.no_answer(SYSTEM, action, error).cause
         if answer.status_code != HTTPStatus.OK:
             return f"it answers {http.phrase(answer.status_code)}"
-        status = _status(answer)
-        return "" if status.lower() in ("", "healthy") else f"its status is {status[:40]!r}"
+        status = _status(answer).strip().lower()
+        if status in ("", "healthy"):
+            return ""
+        return f"its status is '{status}'" if status in _KNOWN else "its status is none of those that are known"
 
 
 def _status(answer: Any) -> str:  # noqa: ANN401 - a requests.Response

@@ -152,7 +152,23 @@ class HttpsAddress:
             raise ValueError(shown) from None
         if not is_server or parts.path.rstrip("/") not in self.paths or parts.query or parts.fragment:
             raise ValueError(shown)
-        return f"https://{parts.netloc.lower()}"
+        return f"https://{parts.netloc.lower().removesuffix(':443')}"
+
+
+@dataclass(frozen=True)
+class HttpsAddresses:
+    """Several addresses of servers with commas between them, each as HttpsAddress."""
+
+    each: HttpsAddress = HttpsAddress()
+
+    @property
+    def shape(self) -> str:
+        """What each address must be."""
+        return f"{self.each.shape}; several with commas"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Return the addresses in their order."""
+        return tuple(dict.fromkeys(self.each.read(part.strip()) for part in text.split(",") if part.strip()))
 
 
 TEXT = Text()

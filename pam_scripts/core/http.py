@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import functools
+import os
 import re
 import ssl
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable, Hashable, Mapping
 from datetime import timezone
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,10 +29,13 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.times import utc_now
 
 _LONGEST_DETAIL = 200
+
+# TLS contexts, those of other libraries too, would write down there what opens everything that is sent.
+os.environ.pop("SSLKEYLOGFILE", None)
 
 
 class Session(requests.Session):
@@ -43,6 +48,7 @@ class Session(requests.Session):
 
     def __init__(self, deadline: Deadline, ca_bundle: str = "") -> None:
         super().__init__()
+        self._ca_bundle = ca_bundle
         self.mount("https://", _Adapter(ca_bundle))
         self.deadline = deadline
         self.auth = _as_it_is
@@ -52,6 +58,10 @@ class Session(requests.Session):
         self.shared: dict[Hashable, Any] = {}
         self._connecting: dict[str, list[threading.Thread]] = {}
         self._settings: dict[Hashable, Mapping[str, Any]] = {}
+
+    def trust(self, host: str, ca_bundle: str) -> None:
+        """Trust the CA in one more PEM file, for one host alone; before the host is asked for the first time."""
+        self.mount(f"https://{host}/", _Adapter(self._ca_bundle, ca_bundle))
 
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
@@ -74,7 +84,9 @@ class Session(requests.Session):
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
         key = (urlsplit(url).netloc, stream, verify, cert)
         if key not in self._settings:
-            self._settings[key] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            _check_environment(settings)
+            self._settings[key] = settings
         return dict(self._settings[key])
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
@@ -86,6 +98,27 @@ class Session(requests.Session):
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
         return super().send(request, **kwargs)
+
+
+def _check_environment(settings: Mapping[str, Any]) -> None:
+    """Raise BadInput naming the variable where what the environment says of CAs or the proxy cannot be used."""
+    verify, proxy = settings["verify"], settings["proxies"].get("https") or ""
+    if isinstance(verify, str) and not Path(verify).exists():
+        name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
+        raise BadInput(
+            f"the environment variable {name} names a file of CAs that is not there",
+            next_step="correct it, or take it out of the environment of the Gateway's service",
+        )
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        usable = not proxy or (parts.scheme in ("", "http", "https") and parts.hostname and (parts.port or 1))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BadInput(
+            "the environment variable HTTPS_PROXY (or ALL_PROXY) is not the address of a proxy",
+            next_step="enter http://HOST:PORT there, or take it out of the environment of the Gateway's service",
+        )
 
 
 class _Connection(HTTPSConnection):
@@ -145,7 +178,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
     requests asks for.
     """
 
-    def __init__(self, ca_bundle: str) -> None:
+    def __init__(self, *ca_bundles: str) -> None:
         # requests would make two managers, each with connections of its own, for two threads that come first.
         self._lock = threading.Lock()
         self._context = context = create_urllib3_context()
@@ -153,7 +186,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # all the rest of a handshake.
         read_once = functools.cache(context.load_verify_locations)
         context.load_verify_locations = read_once  # type: ignore[method-assign, assignment]  # cached, else as it was
-        if ca_bundle:
+        for ca_bundle in filter(None, ca_bundles):
             read_once(ca_bundle)
         super().__init__()
 

@@ -23,9 +23,9 @@ _HOW = "run it as a PAM script of a record, or try `--check --record UID`"
 class Job:
     """What the Gateway asks for: the PAM User record to rotate, and what came with it.
 
-    attached: the records attached to the script, and the related resource; never the PAM User
-    record, never the PAM Configuration. new_password: what Keeper made for the record; empty where
-    it made none.
+    attached: the records attached to the script; never the PAM User record, never the PAM Configuration, and
+    never the related resource, whose login is for another purpose. new_password: what Keeper made for the record;
+    empty where it made none.
     """
 
     user: Record
@@ -33,10 +33,14 @@ class Job:
     attached: Sequence[Record]
     new_password: Secret = field(default_factory=lambda: Secret(""))
 
-    @property
-    def sources(self) -> list[Record]:
-        """The records that may say where things are, in the order in which they are asked; the user's own last."""
-        return [*self.attached, *([self.configuration] if self.configuration else []), self.user]
+    def owners_of(self, uid: str) -> list[Record]:
+        """Return the records whose owners decide what the credential in a record is used for.
+
+        uid: the record's, empty for the host's own identity. Those are the record itself and the PAM Configuration,
+        and never the PAM User record, also where it is the one with the credential.
+        """
+        configuration = [self.configuration] if self.configuration else []
+        return [*(record for record in self.attached if record.uid == uid), *configuration]
 
 
 def read_job(data: bytes) -> Job:
@@ -65,11 +69,19 @@ def read_job(data: bytes) -> Job:
         [Record.from_flat(item) for item in listed],
         user_uid=_uid(payload, "userRecordUid"),
         configuration_uid=_uid(payload, "providerRecordUid"),
+        resource_uid=_uid(payload, "resourceRecordUid"),
         new_password=payload.get("newPassword"),
     )
 
 
-def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str, new_password: object = None) -> Job:
+def job_from(
+    records: Sequence[Record],
+    *,
+    user_uid: str,
+    configuration_uid: str,
+    resource_uid: str = "",
+    new_password: object = None,
+) -> Job:
     """Tell the records of a job apart by their UIDs; raise BadInput where the PAM User record is not among them."""
     if not user_uid:
         raise BadInput("the payload's field 'userRecordUid' is missing", next_step=_HOW)
@@ -77,7 +89,7 @@ def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str
     if user is None:
         raise BadInput(f"the payload's field 'records' lacks the PAM User record {user_uid}", next_step=_HOW)
     configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
-    known = [uid for uid in (user_uid, configuration_uid) if uid]
+    known = [uid for uid in (user_uid, configuration_uid, resource_uid) if uid]
     attached = [record for record in records if record.uid not in known]
     return Job(user, configuration, attached, Secret(new_password if isinstance(new_password, str) else ""))
 

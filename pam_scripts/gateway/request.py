@@ -10,6 +10,7 @@ from datetime import timedelta
 import pam_scripts
 from pam_scripts.core.errors import NotCertain, OldKeysAlive
 from pam_scripts.core.fields import FLAG, TEXT, Choice, Field, Fields, Number, Record
+from pam_scripts.core.limits import NAMES
 from pam_scripts.rotation.roles import Plan
 
 
@@ -43,9 +44,16 @@ DEADLINE_SECONDS = Field(
 )
 CA_BUNDLE = Field(
     "ca_bundle",
-    "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones",
+    "path of a PEM file on the Gateway's host: a private CA to trust beside the public ones, for the servers that "
+    "this record's credential is for; in the PAM Configuration for all but Keeper's",
     PemFile(),
-    prompt="path of a PEM file with the private CA of your servers; leave this for none",
+    prompt="path of a PEM file with the private CA of these servers; leave this for none",
+)
+ALLOW_TARGETS = Field(
+    "allow_targets",
+    "whose keys may be replaced with this login: ids or user names, with commas, * for any characters; empty: any",
+    NAMES,
+    prompt="ids or user names whose keys may be replaced with this login, with commas; leave this for any",
 )
 HEALTH_SECONDS = Field(
     "health_seconds", "seconds that consumers may take to be well again after a reload", Number(5, 1800), default="180"
@@ -77,7 +85,7 @@ PLAN_FIELDS: Fields = (KEEP_PREVIOUS_KEYS, TAKE_OVER)
 def run_fields(deadline_seconds: int) -> Fields:
     """Return the fields that every script's record may carry. deadline_seconds: what a run may take by default."""
     deadline = replace(DEADLINE_SECONDS, default=f"{deadline_seconds}")
-    return (DRY_RUN, DIAGNOSE, deadline, CA_BUNDLE, HEALTH_SECONDS, ENVIRONMENT, ROTATION_REASON, LOG_FORMAT)
+    return (DRY_RUN, DIAGNOSE, deadline, HEALTH_SECONDS, ENVIRONMENT, ROTATION_REASON, LOG_FORMAT)
 
 
 def read_plan(record: Record, life: timedelta | None, *, has_keys: bool) -> Plan:

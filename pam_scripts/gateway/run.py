@@ -100,7 +100,6 @@ def carry_out(
         run.entry.reason = request.ROTATION_REASON.read(job.user)
         run.deadline = Deadline(script.seconds(job))
         run.dry_run = check or request.DRY_RUN.read(job.user)
-        run.ca_bundle = request.CA_BUNDLE.read(job.user)
         timer = _end_in_time(run, voice)
         script.work(job, run)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pam_scripts.core.http import Session
+from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.rotation.roles import Consumer, Issuer, Mirror, Run
 from pam_scripts.rotation.shape import Shape, Target
 
@@ -22,7 +23,8 @@ class IssuerSpec:
     records apart that rotate keys of the same target, in small letters; empty where none may. group: what those
     targets have in common that an audit looks at together: server and login. survey: the name of the module that
     looks, empty where there is nobody to ask; by name, so that an attached file does not carry what only the audit
-    needs. details: what else that look goes by.
+    needs. details: what else that look goes by. limit: whose keys the login may be used for. ca_bundle: of the CA that
+    is trusted for the hosts, beside the credential; empty for none. notes: what somebody should know of the records.
     """
 
     target: Target
@@ -36,6 +38,9 @@ class IssuerSpec:
     group: Hashable = None
     survey: str = ""
     details: object = None
+    limit: Limit = NO_LIMIT
+    ca_bundle: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class MirrorSpec:
 
     name: as messages name it. build: makes it. hosts: as IssuerSpec's. group: what those mirrors have in common
     that an audit looks at together: address and login. survey: as IssuerSpec's. secrets: the names of its secrets,
-    by what they end in. naming: the label of the field that those names come from.
+    by what they end in. naming: the label of the field that those names come from. ca_bundle: as IssuerSpec's.
     """
 
     name: str
@@ -54,11 +59,13 @@ class MirrorSpec:
     survey: str = ""
     naming: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: str = ""
 
 
 @dataclass(frozen=True)
 class ConsumerSpec:
-    """A consumer that a record asks to have reloaded: what makes it, and the hosts, as IssuerSpec's."""
+    """A consumer that a record asks to have reloaded: what makes it; hosts and CA as IssuerSpec's."""
 
     build: Callable[[Session], Consumer]
     hosts: Mapping[str, int] = field(default_factory=dict)
+    ca_bundle: str = ""

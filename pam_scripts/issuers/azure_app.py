@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -18,16 +17,18 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Number, Text
 from pam_scripts.core.http import Session
+from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso
 from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
 from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "entra"
-ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
+ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
 
 APPLICATION_OBJECT_ID = Field(
     "application_object_id",
@@ -65,40 +66,34 @@ _GRANT = f"grant the admin application {_OWNED} on Graph and make it an owner of
 _SELECTED = "id,appId,displayName,passwordCredentials"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A cloud, and who logs in to it; targets of one place are looked at together."""
-
-    cloud: azure.Cloud
-    app: azure.AppSecret | None
-
-
 def read(job: Job) -> IssuerSpec:
     """Return what a record asks for; raise BadInput where that could not be."""
-    cloud, app = azure.find_cloud(job), azure.find_app(job, SHAPE)
+    identity = azure.find_identity(job, SHAPE)
     application_id = APPLICATION_OBJECT_ID.read(job.user)
     settling_seconds = SETTLING_SECONDS.read(job.user)
     return IssuerSpec(
         target=Target(application_id),
         shape=SHAPE,
         build=lambda run, session: AppSecrets(
-            Graph(cloud, app, session), application_id, job.user.uid, settling_seconds, run.say
+            Graph(identity, session), application_id, job.user.uid, settling_seconds, run.say
         ),
-        hosts={cloud.graph: 1, cloud.authority: 1},
+        hosts={identity.cloud.graph: 1, identity.cloud.authority: 1},
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
-        server=cloud.graph,
-        group=Place(cloud, app),
+        server=identity.cloud.graph,
+        group=identity,
         survey="pam_scripts.issuers.azure_app_survey",
+        limit=Limit.of(ALLOW_TARGETS, identity.owners),
+        ca_bundle=identity.ca_bundle,
     )
 
 
 class Graph:
     """The wire: calls to Microsoft Graph as the admin application."""
 
-    def __init__(self, cloud: azure.Cloud, app: azure.AppSecret | None, session: Session) -> None:
-        self.cloud = cloud
-        self.app = app
-        self._login = azure.log_in(app, cloud.authority, session)
+    def __init__(self, identity: azure.Identity, session: Session) -> None:
+        self.cloud = identity.cloud
+        self.app = identity.app
+        self._login = azure.log_in(identity, session)
         self._session = session
 
     def call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -151,7 +146,7 @@ class AppSecrets(Issuer):
         self._settling_seconds = settling_seconds
         self._say = say
         self._path = ""
-        self._client_id = ""
+        self._client_id = self._object_id = ""
         self._name = ""
 
     @property
@@ -173,6 +168,11 @@ class AppSecrets(Issuer):
     def target(self) -> str:
         """The application as messages name it."""
         return f"application {self._id}" + (f" ({self._name})" if self._name else "")
+
+    @property
+    def known_as(self) -> Sequence[str]:
+        """The application's object id, its client id, and the one that was entered."""
+        return (self._object_id, self._client_id, self._id) if self._object_id else ()
 
     def connect(self) -> None:
         """Get a token for Graph."""
@@ -246,6 +246,7 @@ class AppSecrets(Issuer):
             self._path = path
             self._name = str(application.get("displayName") or self._id)
             self._client_id = str(application.get("appId") or "")
+            self._object_id = str(application.get("id") or "")
             self._say(f"Retrieved application: {self._name}, found by its {what} {self._id}")
             self._refuse_to_lock_out()
             return application

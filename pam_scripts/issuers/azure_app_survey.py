@@ -11,7 +11,8 @@ from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
-from pam_scripts.issuers.azure_app import SYSTEM, Graph, Place, read_key
+from pam_scripts.issuers.azure_app import SYSTEM, Graph, read_key
+from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import IssuerLook, SeenTarget, Trouble
 
 # The most that Graph puts on one page: https://learn.microsoft.com/graph/paging
@@ -25,11 +26,11 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     Whether the admin application owns each target is not asked: that takes a request for every
     record. `check` asks it.
     """
-    place = specs[0].group
-    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Entra's alone
+    identity = specs[0].group
+    assert isinstance(identity, azure.Identity)  # noqa: S101 - for the type checker: this module is asked for Entra's alone
     lacking: list[Trouble] = []
     try:
-        graph = Graph(place.cloud, place.app, session)
+        graph = Graph(identity, session)
         claims = retrying(session.deadline, graph.claims)
         if not set(_RIGHTS) & set(claims.get("roles") or []):
             what = f"the admin application may not make client secrets: it has neither {' nor '.join(_RIGHTS)}"
@@ -51,7 +52,8 @@ def _target(item: Mapping[str, Any] | None, target_id: str) -> SeenTarget:
         trouble = Trouble("gone", what, "check 'application_object_id'; or delete the record")
         return SeenTarget(target_id, target_id, trouble=(trouble,))
     keys = [read_key(key, "list applications") for key in item.get("passwordCredentials") or []]
-    return SeenTarget(str(item.get("appId")), f"application {item.get('displayName')}", keys)
+    known_as = (str(item.get("id")), str(item.get("appId")))
+    return SeenTarget(known_as[1], f"application {item.get('displayName')}", keys, known_as)
 
 
 def _applications(graph: Graph, session: Session, say: Callable[[str], None]) -> dict[str, Mapping[str, Any]]:

@@ -5,21 +5,23 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.rotation.shape import Shape
 
 if TYPE_CHECKING:
@@ -99,38 +101,52 @@ AZURE_CLOUD = Field(
     "azure_cloud", "which of Azure's clouds it is of, and its vaults", Choice(tuple(CLOUDS)), default="public"
 )
 
-ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD)
+ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
 
 
-def find_app(job: Job, shape: Shape) -> AppSecret | None:
-    """Return the Azure application a job comes with; None means the host's own identity.
+@dataclass(frozen=True)
+class Identity:
+    """Who acts in Azure: an application, or the host's own identity where there is none, and in which cloud.
 
-    The first that has all three fields: an attached record, then the PAM Azure Configuration. Between the two
-    comes the PAM User record itself where an application's client secret is what is rotated: an application
-    may rotate its own. Raises BadInput for an id that is none.
+    owners: the records whose owners decide what it is used for. ca_bundle: the CA that is trusted for its hosts.
     """
+
+    app: AppSecret | None
+    cloud: Cloud
+    owners: Sequence[Record] = field(default=(), compare=False)
+    ca_bundle: str = ""
+
+
+def find_identity(job: Job, shape: Shape) -> Identity:
+    """Return the identity that a job comes with.
+
+    It is the first record's that has all three fields: an attached one, then the PAM Azure Configuration. Between
+    the two comes the PAM User record itself where an application's client secret is what is rotated: an application
+    may rotate its own. The cloud is named beside the credential, else in the PAM Configuration. Raises BadInput for
+    an id that is none, and for an unknown cloud.
+    """
+    source, app = _find_app(job, shape)
+    owners = job.owners_of(source.uid if source else "")
+    named = [source, *owners] if source else owners
+    cloud = CLOUDS[AZURE_CLOUD.first(named) or AZURE_CLOUD.default]
+    return Identity(app, cloud, owners, CA_BUNDLE.read(source) if source in owners else "")
+
+
+def _find_app(job: Job, shape: Shape) -> tuple[Record | None, AppSecret | None]:
     rotates_itself = shape.value_label == CLIENT_SECRET.label
     for record in [*job.attached, *([job.user] if rotates_itself else [])]:
         if record.has(TENANT_ID.label, CLIENT_ID.label, CLIENT_SECRET.label):
-            return _app(record, CLIENT_ID)
+            return record, _app(record, CLIENT_ID)
     # Keeper's own field of the configuration.
     client_id = replace(CLIENT_ID, label="client_id")
     configuration = job.configuration
     if configuration and configuration.has(TENANT_ID.label, client_id.label, CLIENT_SECRET.label):
-        return _app(configuration, client_id)
-    return None
+        return configuration, _app(configuration, client_id)
+    return None, None
 
 
 def _app(record: Record, client_id: Field[str]) -> AppSecret:
     return AppSecret(TENANT_ID.read(record), client_id.read(record), record.secret(CLIENT_SECRET.label), record.uid)
-
-
-def find_cloud(job: Job) -> Cloud:
-    """Return the cloud that `azure_cloud` names in an attached record or the PAM configuration, else the public one.
-
-    The PAM User record comes last: it is its own admin record where an application rotates itself.
-    """
-    return CLOUDS[AZURE_CLOUD.first(job.sources) or AZURE_CLOUD.default]
 
 
 @dataclass(frozen=True)
@@ -152,11 +168,12 @@ class Login(Protocol):
         """
 
 
-def log_in(app: AppSecret | None, authority: str, session: Session) -> Login:
-    """Return what tokens come from: the given application, else the host's own identity.
+def log_in(identity: Identity, session: Session) -> Login:
+    """Return what tokens come from: the identity's application, else the host's own identity.
 
     Whoever shares the session shares it.
     """
+    app, authority = identity.app, identity.cloud.authority
     if (app, authority) not in session.shared:
         session.shared[app, authority] = (
             Application(app, authority, session) if app else HostIdentity(authority, session)
@@ -233,6 +250,32 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     return (match[0] if match else ""), ""
 
 
+def _refuse_other_authorities(authority: str) -> None:
+    """Raise BadInput where the environment would have the host's identity shown to another host than the authority."""
+    named = os.environ.get("AZURE_AUTHORITY_HOST", "")
+    elsewhere = (
+        []
+        if urlsplit(named if "//" in named else f"//{named}").hostname in (None, authority)
+        else ["AZURE_AUTHORITY_HOST"]
+    )
+    elsewhere += [
+        name for name in ("AZURE_REGIONAL_AUTHORITY_NAME", "AZURE_KUBERNETES_TOKEN_PROXY") if name in os.environ
+    ]
+    if elsewhere:
+        raise BadInput(
+            f"the environment variable {elsewhere[0]} leads the host's own identity elsewhere than to {authority}",
+            next_step="take it out of the Gateway's environment, or enter an Azure credential in a record",
+        )
+
+
+def _odd_variables() -> BadInput:
+    names = ", ".join(sorted(name for name in os.environ if name.startswith("AZURE_"))) or "none is set"
+    return BadInput(
+        f"the host's own identity cannot be used: an environment variable of it is not readable ({names})",
+        next_step="correct it, or enter an Azure credential in a record",
+    )
+
+
 class HostIdentity:
     """The host's own identity: environment, workload identity and managed identity, as azure-identity finds them.
 
@@ -244,21 +287,25 @@ class HostIdentity:
         from azure.core.pipeline.transport import RequestsTransport  # noqa: PLC0415
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
+        _refuse_other_authorities(authority)
         self._session = session
         self._lock = threading.Lock()
-        self.credential = DefaultAzureCredential(
-            exclude_developer_cli_credential=True,
-            exclude_cli_credential=True,
-            exclude_powershell_credential=True,
-            exclude_shared_token_cache_credential=True,
-            exclude_visual_studio_code_credential=True,
-            exclude_broker_credential=True,
-            authority=authority,
-            transport=RequestsTransport(session=session, session_owner=False),
-            retry_total=0,
-            # The authorities are known; asking one of them for a list of authorities proves nothing more.
-            disable_instance_discovery=True,
-        )
+        try:
+            self.credential = DefaultAzureCredential(
+                exclude_developer_cli_credential=True,
+                exclude_cli_credential=True,
+                exclude_powershell_credential=True,
+                exclude_shared_token_cache_credential=True,
+                exclude_visual_studio_code_credential=True,
+                exclude_broker_credential=True,
+                authority=authority,
+                transport=RequestsTransport(session=session, session_owner=False),
+                retry_total=0,
+                # The authorities are known; asking one of them for a list of authorities proves nothing more.
+                disable_instance_discovery=True,
+            )
+        except (OSError, ValueError):
+            raise _odd_variables() from None
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
         """Return a token for a resource, as `Login.token`; azure-identity keeps it for as long as it is good."""
@@ -269,6 +316,8 @@ class HostIdentity:
                 made = self.credential.get_token(f"https://{resource}/.default", tenant_id=tenant_id or None)
         except ClientAuthenticationError as error:
             raise self._refused(system, f"{action}: no token from Entra", error) from None
+        except (OSError, ValueError):
+            raise _odd_variables() from None
         except AzureError as error:
             inner = error.inner_exception
             raise http.no_answer(system, action, inner if isinstance(inner, Exception) else error) from None

@@ -55,6 +55,7 @@ def look(rotation: Rotation, progress: Progress) -> None:
         listed = submit(partial(rotation.retrying, rotation.issuer.list_keys))
     progress.before = [truth.result(), *(other.result() for other in others)]
     progress.keys = listed.result()
+    _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
     progress.fate = _decide(rotation, progress)
     _report(rotation, progress)
@@ -75,6 +76,25 @@ def take_lease(rotation: Rotation) -> None:
     run = rotation.run
     until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
     rotation.retrying(lambda: rotation.truth.claim(run.rotation_id, until))
+
+
+def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
+    """Refuse a target that the login's owners do not allow, and one that the key in the truth was not made for."""
+    known_as = rotation.issuer.known_as
+    if not known_as:
+        return
+    rotation.limit.check(f"{rotation.facts.system}: {rotation.issuer.target}", *known_as)
+    held = progress.before[0].key_id
+    made_for = rotation.truth.made_for(held) if held else ""
+    if made_for and made_for.lower() not in {name.lower() for name in known_as}:
+        raise BadInput(
+            f"{rotation.truth.name}: its {rotation.facts.noun} {held} was made for {made_for}, and the record now asks "
+            f"for {rotation.issuer.target}",
+            next_step="put the former id back, or empty the credential's fields: the former key then stays alive",
+        )
+    if held and not made_for:
+        rotation.run.say(f"No earlier rotation noted whose {rotation.facts.noun} {rotation.truth.name} holds")
+    rotation.run.entry.target_id = known_as[0]
 
 
 def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:

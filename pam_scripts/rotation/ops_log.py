@@ -23,9 +23,9 @@ KEPT = 10
 class Entry:
     """What one run did, filled in as it goes.
 
-    record: the UID of the Keeper record. rotated_by: who ran it, and where. noun: what keys are
-    called there. stored_in: the places that hold the new key. deleted, kept, alive: ids of other
-    keys. reloaded: consumers that were made to read it anew. health: what was found of theirs.
+    record: the UID of the Keeper record. rotated_by: who ran it, and where. target_id: the issuer's own id of the
+    target. noun: what keys are called there. stored_in: the places that hold the new key. deleted, kept, alive: ids
+    of other keys. reloaded: consumers that were made to read it anew. health: what was found of theirs.
     error, status: what the run ended with; empty, and exit status 0, where it ended well.
     """
 
@@ -37,6 +37,7 @@ class Entry:
     environment: str = ""
     reason: str = ""
     target: str = ""
+    target_id: str = ""
     noun: str = "key"
     key: str = ""
     stored_in: list[str] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Entry:
             "Rotation": self.rotation_id,
             "Rotated by": self.rotated_by,
             "Rotated": self.target + (f", new {self.noun} {self.key}" if self.key else ""),
+            "Target id": self.target_id,
             "Stored in": ", ".join(self.stored_in),
             "Environment": self.environment,
             "Reason": self.reason,
@@ -82,6 +84,7 @@ class Entry:
             "environment": self.environment,
             "reason": self.reason,
             "target": self.target,
+            "target_id": self.target_id,
             "new_key": self.key,
             "stored_in": self.stored_in,
             "deleted": self.deleted,
@@ -117,3 +120,15 @@ def _fact(line: str) -> tuple[str, str] | None:
 
 def _entries(text: str) -> Iterable[str]:
     return [part.strip() for part in text.replace("\r\n", "\n").split("\n\n") if part.strip()]
+
+
+def made_for(text: str, key_id: str) -> str:
+    """Return the id of the target that a key was made for, by the newest entry of `last_rotation` that names the key.
+
+    Empty where none does, or says of no target.
+    """
+    for entry in read_entries(text):
+        if entry.get("Rotated", "").split()[-1:] == [key_id]:
+            found = entry.get("Target id", "none")
+            return "" if found == "none" else found
+    return ""

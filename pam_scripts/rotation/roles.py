@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from pam_scripts.core import retry
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError
+from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
@@ -130,6 +131,14 @@ class Issuer(Protocol):
         """Whose keys these are, as messages name it."""
 
     @property
+    def known_as(self) -> Sequence[str]:
+        """The words for the target that limits may name, its issuer's own id first; known once its keys were listed.
+
+        Empty where no system knows of the target.
+        """
+        return ()
+
+    @property
     def own_key_id(self) -> str:
         """The id of the key that this script itself is logged in with, empty where it is none."""
         return ""
@@ -211,6 +220,10 @@ class Mirror(Store, Protocol):
 class Truth(Store, Protocol):
     """The store that decides: whoever holds its lease may rotate, mirrors follow what it says."""
 
+    def made_for(self, key_id: str) -> str:
+        """Return the id of the target that a key was made for, as the log of what was examined says; empty for none."""
+        return ""
+
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
@@ -266,7 +279,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run of a script: its id, its time, its voice, its log, and whom it trusts beside the public CAs."""
+    """One run of a script: its id, its time, its voice, and its log."""
 
     rotation_id: str
     started: datetime
@@ -274,7 +287,6 @@ class Run:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     dry_run: bool = False
-    ca_bundle: str = ""
     entry: Entry = field(default_factory=Entry)
 
     def __post_init__(self) -> None:
@@ -283,7 +295,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Rotation:
-    """What does not change while one key is replaced: who takes part, what is to be done, and the run."""
+    """What does not change while one key is replaced: who takes part, what is to be done, the run, and the limit.
+
+    limit: whose keys the login may be used for.
+    """
 
     issuer: Issuer
     truth: Truth
@@ -291,6 +306,7 @@ class Rotation:
     plan: Plan
     run: Run
     consumers: Sequence[Consumer] = ()
+    limit: Limit = NO_LIMIT
 
     @property
     def facts(self) -> Facts:

@@ -24,13 +24,15 @@ class Trouble:
 class SeenTarget:
     """A target as its issuer shows it.
 
-    id: its own id there, whatever the record calls it. keys: those that are not deleted, expired ones too,
-    as far as they are the record's to replace; last_used by key id. trouble: why its keys cannot work.
+    id: its own id there, whatever the record calls it. known_as: the words for it that limits may name. keys: those
+    that are not deleted, expired ones too, as far as they are the record's to replace; last_used by key id.
+    trouble: why its keys cannot work.
     """
 
     id: str
     name: str
     keys: Sequence[Key] = ()
+    known_as: Sequence[str] = ()
     last_used: Mapping[str, datetime] = field(default_factory=dict)
     trouble: Sequence[Trouble] = ()
 

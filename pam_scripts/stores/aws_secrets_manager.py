@@ -16,12 +16,15 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
-from pam_scripts.core.fields import TEXT, Field, Fields, Text
+from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
+from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import MirrorSpec
 from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
 from pam_scripts.rotation.shape import Shape, Target
@@ -57,10 +60,19 @@ SECRET_ACCESS_KEY = Field(
     type="secret",
 )
 
-ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+ALLOW_AWS_SECRETS = Field(
+    "allow_aws_secrets",
+    "secrets that this credential may write, as `aws_secret_id` names them, with commas, * for any characters; "
+    "empty: any",
+    NAMES,
+    prompt="secrets in AWS that this credential may write, with commas; leave this for any",
+)
+
+ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, ALLOW_AWS_SECRETS, CA_BUNDLE)
 
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
+_AWS_HOST = r"secretsmanager[a-z0-9.-]*\.(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)"
 _BUSY = {"ThrottlingException", "LimitExceededException"}
 _NEXT_STEPS = {
     "AccessDeniedException": "grant secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and "
@@ -94,28 +106,30 @@ def read(job: Job, shape: Shape, _target: Target) -> Sequence[MirrorSpec]:
         REGION.takes.read(region or "none")
     except ValueError:
         raise REGION.bad(job.user, region) from None
-    key_id, secret = _keys(job)
+    source, key_id, secret = _credential(job)
+    owners = job.owners_of(source.uid if source else "")
+    Limit.of(ALLOW_AWS_SECRETS, owners).check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
     # https://docs.aws.amazon.com/general/latest/gr/asm.html
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    hosts = {f"secretsmanager.{region}.{suffix}": 1}
     return (
         MirrorSpec(
             secret_id,
             lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, shape),
-            hosts,
+            {f"secretsmanager.{region}.{suffix}": 1},
+            ca_bundle=CA_BUNDLE.read(source) if source else "",
         ),
     )
 
 
-def _keys(job: Job) -> tuple[str, Secret]:
-    """Return the access key a job comes with; empty means the host's own identity."""
+def _credential(job: Job) -> tuple[Record | None, str, Secret]:
+    """Return the access key that a job comes with, and its record; without one it is the host's own identity."""
     found = [(each, ACCESS_KEY_ID.label, SECRET_ACCESS_KEY.label) for each in job.attached]
     if job.configuration:
         found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
     for record, key_id, secret in found:
         if record.has(key_id, secret):
-            return record.get(key_id), Secret(record.get(secret))
-    return "", Secret("")
+            return record, record.get(key_id), Secret(record.get(secret))
+    return None, "", Secret("")
 
 
 class Wire:
@@ -124,9 +138,15 @@ class Wire:
     def __init__(self, region: str, key_id: str, secret: Secret, session: http.Session) -> None:
         try:
             import boto3  # noqa: PLC0415 - an optional extra
+            import botocore.session  # noqa: PLC0415
             from botocore.awsrequest import AWSResponse  # noqa: PLC0415
             from botocore.config import Config  # noqa: PLC0415
-            from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+            from botocore.exceptions import (  # noqa: PLC0415
+                BotoCoreError,
+                ClientError,
+                NoCredentialsError,
+                ProfileNotFound,
+            )
         except ImportError:
             raise BadInput(
                 "field 'aws_secret_id' needs the package boto3, which is not installed",
@@ -137,14 +157,26 @@ class Wire:
         self._no_credential: tuple[type[Exception], ...] = (NoCredentialsError,)
         self._session = session
         self._answer = AWSResponse
-        self._client = boto3.client(
-            "secretsmanager",
-            region_name=region,
-            aws_access_key_id=key_id or None,
-            aws_secret_access_key=secret.reveal() or None,
-            # A write whose answer was lost is not repeated blindly; what is repeated here looks first.
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-        )
+        try:
+            # Of the environment and of configuration files only the identity counts, for this client and for those
+            # that fetch a role's keys: endpoints are AWS's own.
+            core = botocore.session.Session()
+            core.set_config_variable("ignore_configured_endpoint_urls", value=True)
+            self._client = boto3.session.Session(botocore_session=core).client(
+                "secretsmanager",
+                region_name=region,
+                aws_access_key_id=key_id or None,
+                aws_secret_access_key=secret.reveal() or None,
+                # A write whose answer was lost is not repeated blindly; what is repeated here looks first.
+                config=Config(
+                    retries={"total_max_attempts": 1}, parameter_validation=False, ignore_configured_endpoint_urls=True
+                ),
+            )
+        except ProfileNotFound:
+            raise BadInput(
+                "the environment variable AWS_PROFILE names a profile that is not there",
+                next_step="correct it, or take it out of the environment of the Gateway's service",
+            ) from None
         self._client.meta.events.register("before-send.secretsmanager", self._send)
 
     def ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
@@ -171,6 +203,12 @@ class Wire:
         return answer
 
     def _send(self, request: Any, **_: object) -> Any:  # noqa: ANN401 - botocore's own
+        address = urlsplit(request.url)
+        if address.scheme != "https" or not re.fullmatch(_AWS_HOST, address.hostname or ""):
+            raise BadInput(
+                f"{SYSTEM}: boto3 would send the secret to {address.hostname}, which is no host of AWS",
+                next_step="look for what leads it there: AWS_ variables and files of the host",
+            )
         headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
         answer = self._session.request(request.method, request.url, headers=headers, data=request.body)
         return self._answer(request.url, answer.status_code, answer.headers, _Body(answer.content))

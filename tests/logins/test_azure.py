@@ -20,11 +20,12 @@ from pam_scripts.issuers import azure_app, values
 from pam_scripts.logins.azure import (
     CLOUDS,
     AppSecret,
+    Cloud,
     ForSdk,
     HostIdentity,
+    Identity,
     Login,
-    find_app,
-    find_cloud,
+    find_identity,
     log_in,
 )
 from sandbox.faults import Rule, status
@@ -35,6 +36,7 @@ ITS_OWN = azure_app.SHAPE
 IDS = {"tenant_id": "plant.example.com", "application_client_id": "0fe1-app"}
 OWN = {**IDS, "client_secret": "its own secret"}
 ATTACHED = {"Tenant ID": "attached-tenant", "applicationClientId": "attached-app", "CLIENT_SECRET": "attached secret"}
+GOVERNMENT = {"azure_cloud": "usgovernment"}
 CONFIGURED = {"Tenant Id": "configured-tenant", "Client Id": "configured-app", "Client Secret": "configured secret"}
 
 
@@ -88,7 +90,7 @@ def session() -> Session:
 )
 def test_the_first_place_with_all_three_fields_is_taken(given: Job, its_own: bool, found: str) -> None:
     """An attached record, then the record itself where it may be, then the PAM configuration."""
-    app = find_app(given, ITS_OWN if its_own else values.SHAPE)
+    app = find_identity(given, ITS_OWN if its_own else values.SHAPE).app
 
     assert app is not None
     assert found == app.client_id
@@ -108,12 +110,12 @@ def test_the_first_place_with_all_three_fields_is_taken(given: Job, its_own: boo
 )
 def test_without_all_three_the_host_has_its_own_identity(given: Job) -> None:
     """None stands for whatever identity the host has."""
-    assert find_app(given, values.SHAPE) is None
+    assert find_identity(given, values.SHAPE).app is None
 
 
 def test_an_application_says_where_it_stands_and_not_what_its_secret_is() -> None:
     """The record's UID tells a caller whether the secret can be replaced where it was found."""
-    app = find_app(job(OWN), ITS_OWN)
+    app = find_identity(job(OWN), ITS_OWN).app
 
     assert app is not None
     assert ("USER", "plant.example.com", "its own secret") == (app.record_uid, app.tenant_id, app.secret.reveal())
@@ -125,7 +127,7 @@ def test_an_application_says_where_it_stands_and_not_what_its_secret_is() -> Non
 def test_what_cannot_be_an_id_is_refused(label: str, value: str) -> None:
     """What goes into an address is checked before it does, and named with its record."""
     with pytest.raises(BadInput, match=f"Admin 0.*'{label}'.*as the Azure portal shows it"):
-        find_app(job(None, None, {**OWN, label: value}), values.SHAPE)
+        find_identity(job(None, None, {**OWN, label: value}), values.SHAPE)
 
 
 # -- which cloud ----------------------------------------------------------------------------------
@@ -135,24 +137,37 @@ def test_what_cannot_be_an_id_is_refused(label: str, value: str) -> None:
     ("given", "found"),
     [
         (job(), "public"),
-        (job(None, {"azure_cloud": "china"}, {"azure_cloud": "usgovernment"}), "usgovernment"),
-        (job(None, {"azure_cloud": "china"}, {"azure_cloud": ""}), "china"),
+        (
+            job(None, {**CONFIGURED, "azure_cloud": "china"}, {**ATTACHED, "azure_cloud": "usgovernment"}),
+            "usgovernment",
+        ),
+        (job(None, {**CONFIGURED, "azure_cloud": "china"}, GOVERNMENT), "china"),
+        (job(None, {"azure_cloud": "china"}, {**ATTACHED, "azure_cloud": ""}), "china"),
         (job(None, {"Azure Cloud": "US Government"}), "usgovernment"),
-        (job({"azure_cloud": "china"}), "china"),
-        (job({"azure_cloud": "china"}, {"azure_cloud": "PUBLIC"}), "public"),
+        (job({**OWN, "azure_cloud": "china"}), "china"),
+        (job({"azure_cloud": "china"}, CONFIGURED), "public"),
         (job(None, {"azure_cloud": "<public, usgovernment or china>"}), "public"),
     ],
-    ids=["default", "attached-first", "then-the-configuration", "any-spelling", "own-last", "not-first", "placeholder"],
+    ids=[
+        "default",
+        "beside-the-credential",
+        "not-in-a-record-of-another-purpose",
+        "else-in-the-configuration",
+        "any-spelling",
+        "in-its-own-record-where-it-rotates-itself",
+        "else-never-in-the-pam-user-record",
+        "placeholder",
+    ],
 )
-def test_the_first_place_that_names_a_cloud_decides(given: Job, found: str) -> None:
-    """An attached record, the PAM configuration, the record itself; else the public cloud."""
-    assert CLOUDS[found] == find_cloud(given)
+def test_the_cloud_is_named_beside_the_credential(given: Job, found: str) -> None:
+    """In the credential's record, else in the PAM configuration; else it is the public cloud."""
+    assert CLOUDS[found] == find_identity(given, ITS_OWN).cloud
 
 
 def test_an_unknown_cloud_is_refused() -> None:
     """The record and the clouds there are are named."""
     with pytest.raises(BadInput, match=r"'Plant'.*'azure_cloud' is 'moon'.*'public' or 'usgovernment' or 'china'"):
-        find_cloud(job(None, {"azure_cloud": "moon"}))
+        find_identity(job(None, {"azure_cloud": "moon"}), ITS_OWN)
 
 
 # -- logging in -----------------------------------------------------------------------------------
@@ -160,11 +175,16 @@ def test_an_unknown_cloud_is_refused() -> None:
 VAULTS = "vault.azure.net"
 
 
+def cloud_of(plant: Plant) -> Cloud:
+    """Return the cloud that the plant is in."""
+    return next(cloud for cloud in CLOUDS.values() if cloud.authority == plant.cloud.authorities[0])
+
+
 def as_application(plant: Plant, session: Session, **changes: str) -> Login:
     """Return the login of the plant's application."""
     given = {"tenant_id": plant.tenant_id, "client_id": plant.azure_app.client_id, **changes}
     app = AppSecret(given["tenant_id"], given["client_id"], Secret(given.get("secret", plant.azure_secret)))
-    return log_in(app, plant.cloud.authorities[0], session)
+    return log_in(Identity(app, cloud_of(plant)), session)
 
 
 def as_host(plant: Plant, session: Session, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Login:
@@ -172,7 +192,7 @@ def as_host(plant: Plant, session: Session, monkeypatch: pytest.MonkeyPatch, **c
     given = {"TENANT_ID": plant.tenant_id, "CLIENT_ID": plant.azure_app.client_id, "CLIENT_SECRET": plant.azure_secret}
     for name, value in {**given, **{name.upper(): value for name, value in changes.items()}}.items():
         monkeypatch.setenv(f"AZURE_{name}", value)
-    return log_in(None, plant.cloud.authorities[0], session)
+    return log_in(Identity(None, cloud_of(plant)), session)
 
 
 def test_an_application_logs_in_with_one_request_for_each_resource(wired: Session, plant: Plant) -> None:
@@ -323,7 +343,7 @@ def test_a_tenant_that_is_not_the_services_is_told(
 def test_a_refusal_without_a_code_may_be_asked_again(wired: Session, plant: Plant) -> None:
     """Where the host has no identity, that may have been the way to the one it has."""
     with pytest.raises(ApiError, match="attached record, PAM configuration, or managed identity") as caught:
-        log_in(None, plant.cloud.authorities[0], wired).token(VAULTS, "key vault", "log in")
+        log_in(Identity(None, cloud_of(plant)), wired).token(VAULTS, "key vault", "log in")
 
     assert caught.value.transient
 

@@ -25,6 +25,7 @@ from pam_scripts.core.errors import (
     Refused,
     Yielded,
 )
+from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
@@ -75,6 +76,7 @@ class Office(System):
 
     own_key_id = ""
     target = "application A"
+    known_as: Sequence[str] = ("A-1", "a.name")
     facts = Facts(
         system="office",
         noun="access key",
@@ -152,6 +154,7 @@ class Shelf(System):
         self.lease = ""
         self.log = ""
         self.retired: list[Sequence[str]] = []
+        self.target_of: dict[str, str] = {"old": "A-1"}
 
     @property
     def places(self) -> Sequence[str]:
@@ -197,6 +200,10 @@ class Shelf(System):
         assert list(outdated) in (["old version"], [])
         self.called("retire", f"retire {self.name}")
         self.retired.append(kept)
+
+    def made_for(self, key_id: str) -> str:
+        """Say which target a key was made for."""
+        return self.target_of.get(key_id, "")
 
     def claim(self, rotation_id: str, _until: datetime) -> None:
         """Take the lease."""
@@ -255,6 +262,7 @@ class House:
         self.mirror = Shelf(self.done, "mirror", held)
         self.service = Service(self.done)
         self.served = False
+        self.limit = NO_LIMIT
         self.said: list[str] = []
         self.warned: list[str] = []
 
@@ -263,7 +271,7 @@ class House:
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
         consumers = [self.service] if self.served else []
-        rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers))
+        rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit))
 
     @property
     def alive(self) -> list[str]:
@@ -1037,3 +1045,53 @@ def test_a_key_made_now_is_never_among_those_to_delete() -> None:
 
     assert "delete old" in house.done
     assert "delete other" not in house.done
+
+
+# -- whose keys may be replaced -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allowed", [("A-1",), ("A.NAME",), ("b", "a-*"), ("*",)])
+def test_a_target_that_the_logins_owner_allows_is_rotated(allowed: tuple[str, ...]) -> None:
+    """By its id or its name, without regard to case, `*` standing for anything."""
+    house = House()
+    house.limit = Limit("allow_targets", (("record 'Admin' (U)", allowed),))
+
+    house.rotate()
+
+    assert ["new"] == house.alive
+
+
+@pytest.mark.parametrize("allowed", [("A",), ("A-12", "b*"), ("a?1",), ("A-1", "nothing else")])
+def test_each_list_of_allowed_targets_must_have_it(allowed: tuple[str, ...]) -> None:
+    """The record with the login and the PAM configuration decide both; nothing is made before."""
+    house = House()
+    house.limit = Limit("allow_targets", (("record 'Admin' (U)", allowed), ("record 'Plant' (C)", ("B-1",))))
+
+    with pytest.raises(BadInput, match=r"application A is not among those that record .* allows in 'allow_targets'"):
+        house.rotate()
+
+    assert "claim" not in house.done
+
+
+def test_a_record_whose_key_was_made_for_another_target_is_refused() -> None:
+    """Its own log says so: somebody has changed the id, and the former target's key would be forgotten."""
+    house = House()
+    house.truth.target_of = {"old": "B-2"}
+
+    with pytest.raises(
+        BadInput, match="its access key old was made for B-2, and the record now asks for application A"
+    ):
+        house.rotate()
+
+    assert "claim" not in house.done
+
+
+def test_a_record_whose_log_says_nothing_of_its_key_is_rotated_and_told() -> None:
+    """A record made for another script, or by hand, has no such entry."""
+    house = House()
+    house.truth.target_of = {}
+
+    house.rotate()
+
+    assert "No earlier rotation noted whose access key truth holds" in house.said
+    assert ["new"] == house.alive

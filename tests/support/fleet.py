@@ -172,7 +172,7 @@ class Fleet(Services):
             keeper.text("key_vault_name", VAULT),
             keeper.text("dry_run", "False"),
             keeper.text("deadline_seconds", "<seconds from 10 to 3600; leave this for the default>"),
-            keeper.text("ca_bundle", "<path of a PEM file with the private CA; leave this for none>"),
+            keeper.text("environment", "<dev, stage or production, for the ops log; leave this for none>"),
             keeper.text("rotated_at", _iso(member.rotated_at)),
             keeper.multiline("last_rotation", member.entry),
         ]

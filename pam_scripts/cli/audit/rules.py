@@ -164,6 +164,13 @@ ADMIN_RIGHTS = Rule(
     "It logs in, but a rotation would be refused.",
     "grant what is missing",
 )
+NOT_ALLOWED = Rule(
+    "not-allowed",
+    "the admin's record does not allow this target",
+    "broken",
+    "A rotation is refused before anything is made.",
+    "ask the owner of the admin's record to add the target to 'allow_targets', or for another target",
+)
 ADMIN_OWN_KEY = Rule(
     "admin-own-key",
     "the admin credential is a key of the target itself",
@@ -178,6 +185,14 @@ NOT_READABLE = Rule(
     "What is wrong with the record's keys, if anything is, cannot be told.",
     "run `check` for this record",
 )
+
+
+@_at_rest
+def _of_limit(subject: Subject) -> Iterator[Finding]:
+    if subject.seen and subject.issuer:
+        names = (*subject.seen.known_as, subject.target)
+        if record := subject.issuer.limit.refused_by(*names):
+            yield NOT_ALLOWED.found(f"{subject.seen.name} is not among those that {record} allows")
 
 
 @_at_rest

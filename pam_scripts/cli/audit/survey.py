@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
+from pam_scripts.assembly.script import open_session
 from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
@@ -21,7 +22,6 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
-from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
 from pam_scripts.rotation.seen import IssuerLook, SeenMirror, Trouble
 
@@ -87,9 +87,9 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     # Within each system one request follows the other.
     with concurrently() as submit:
         for places in _grouped(mirrors):
-            submit(partial(_carefully, partial(_look_at_mirrors, places), [one for one, _ in places], deadline, say))
+            submit(partial(_carefully, partial(_look_at_mirrors, places), places, deadline, say))
         for targets in _grouped(issuers):
-            submit(partial(_carefully, partial(_look_at_issuers, targets), [one for one, _ in targets], deadline, say))
+            submit(partial(_carefully, partial(_look_at_issuers, targets), targets, deadline, say))
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
@@ -114,26 +114,24 @@ def _finding(trouble: Trouble) -> Finding:
     return rule_of(trouble).found(trouble.what, trouble.way_out)
 
 
-def _ca_bundle(subject: Subject) -> str:
-    try:
-        return CA_BUNDLE.read(subject.record)
-    except BadInput:
-        # That is a finding of its own.
-        return ""
-
-
 def _grouped(asked: Iterable[tuple[Subject, S]]) -> list[list[tuple[Subject, S]]]:
     """Put those together that are looked at together."""
     groups: dict[Hashable, list[tuple[Subject, S]]] = {}
     for subject, spec in asked:
-        groups.setdefault((spec.survey, spec.group, _ca_bundle(subject)), []).append((subject, spec))
+        groups.setdefault((spec.survey, spec.group, spec.ca_bundle, _ca_bundle(subject)), []).append((subject, spec))
     return list(groups.values())
 
 
-def _carefully(look: Callable[[Session, Say], None], whose: Sequence[Subject], deadline: Deadline, say: Say) -> None:
+def _ca_bundle(subject: Subject) -> str:
+    return subject.asked.ca_bundle if subject.asked else ""
+
+
+def _carefully(
+    look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadline: Deadline, say: Say
+) -> None:
     """Look; one system's strange answer must not take the other systems' findings away."""
     try:
-        look(Session(deadline, _ca_bundle(whose[0])), say)
+        look(open_session(deadline, _ca_bundle(asked[0][0]), [asked[0][1]]), say)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
-        for subject in whose:
+        for subject, _ in asked:
             subject.findings.append(NOT_READABLE.found(defect(error)))

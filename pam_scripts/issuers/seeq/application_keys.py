@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.fields import Field, Fields, Number, Text
@@ -14,7 +14,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
 from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Place, Server, find_admin
+from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Server, find_admin
 from pam_scripts.rotation.roles import Credential, Key
 from pam_scripts.rotation.shape import Target
 
@@ -36,19 +36,21 @@ FIELDS: Fields = (SERVER_URL, APPLICATION_ID, EXPIRY_DAYS)
 
 def read(job: Job) -> IssuerSpec:
     """Return what a record asks for; raise BadInput where that could not be."""
-    url, login = find_admin(job)
+    admin = find_admin(job)
     application_id = APPLICATION_ID.read(job.user)
-    host = urlsplit(url).netloc
     return IssuerSpec(
         target=Target(application_id),
         shape=SHAPE,
-        build=lambda run, session: ApplicationKeys(Server(url, login, session, run.say), application_id, run.say),
-        hosts={host: 1},
+        build=lambda run, session: ApplicationKeys(Server(admin.place, session, run.say), application_id, run.say),
+        hosts={admin.place.host: 1},
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
-        server=host,
-        login_id=login.username,
-        group=Place(url, login),
+        server=admin.place.host,
+        login_id=admin.place.login.username,
+        group=admin.place,
         survey="pam_scripts.issuers.seeq.survey",
+        limit=admin.limit,
+        ca_bundle=admin.ca_bundle,
+        notes=admin.notes,
     )
 
 
@@ -65,6 +67,11 @@ class ApplicationKeys(Keys):
     def target(self) -> str:
         """The application as messages name it."""
         return f"application {self._id}" + (f" ({self._name})" if self._name else "")
+
+    @property
+    def known_as(self) -> Sequence[str]:
+        """The application's Seeq ID."""
+        return (self._id,)
 
     @property
     def own_key_id(self) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, NoLogin
-from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, Record
+from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Record
 from pam_scripts.core.http import Session
+from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 
 SYSTEM = "seeq"
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
@@ -48,9 +50,17 @@ _ADDRESS = HttpsAddress(paths=("", "/api"))
 
 SERVER_URL = Field(
     "seeq_server_url",
-    "address of the Seeq server, https://host",
+    "address of the Seeq server, https://HOST: one of those that the record with the login names; empty: the first",
     _ADDRESS,
-    prompt="https://HOST where it is not the one of the Seeq admin record",
+    prompt="https://HOST where it is not the first that the Seeq admin record names",
+)
+SERVER_URLS = Field(
+    SERVER_URL.label,
+    "addresses of the Seeq servers that this login may be used at, https://HOST, several with commas, the first one "
+    "being the default; without it the login is used nowhere",
+    HttpsAddresses(_ADDRESS),
+    required=True,
+    prompt="https://HOST of Seeq",
 )
 
 ADMIN_FIELDS: Fields = (
@@ -63,31 +73,55 @@ ADMIN_FIELDS: Fields = (
         type="login",
     ),
     Field("password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"),
-    replace(SERVER_URL, prompt="https://HOST of Seeq"),
+    SERVER_URLS,
     Field("auth_provider_class", "class of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_class),
     Field("auth_provider_id", "id of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_id),
+    ALLOW_TARGETS,
+    CA_BUNDLE,
 )
 
 
-def find_admin(job: Job, *, its_own: bool = False) -> tuple[str, Login]:
-    """Return the server's address and the login that makes keys there.
+@dataclass(frozen=True)
+class Place:
+    """A server, and who logs in to it; targets of one place are looked at together."""
 
-    The login is the attached record that has `login` and `password`, else the PAM Configuration's
-    custom fields; its_own: else the PAM User record's own present access key. The address is the
-    PAM User record's, else the one beside the login. Raises NoLogin where there is no login, or several that
-    cannot be told apart, and BadInput where there is no usable address.
+    url: str
+    login: Login
+
+    @property
+    def host(self) -> str:
+        """The server's host, with its port where that is another than 443."""
+        return self.url.removeprefix("https://")
+
+
+@dataclass(frozen=True)
+class Admin:
+    """Who makes keys, and where; limit: for whom; ca_bundle: beside the login; notes: what somebody should know."""
+
+    place: Place
+    limit: Limit
+    ca_bundle: str
+    notes: Sequence[str]
+
+
+def find_admin(job: Job, *, its_own: bool = False) -> Admin:
+    """Return who makes the keys that a job asks for.
+
+    The login is the attached record's that has `login`, `password` and `seeq_server_url`, else the PAM
+    Configuration's custom fields; its_own: else the PAM User record's own present access key. It is used only at
+    the servers named beside it; the PAM User record may choose one of those. An attached record with a login but
+    without a server is another system's. Raises NoLogin where there is no login, several that cannot be told apart,
+    or none that says where it may be used, and BadInput where another server is asked for.
     """
-    candidates = [record for record in job.attached if record.has("login", "password")]
-    if len(candidates) > 1:
-        # Azure's admin record may carry a login too; the one that names a server is Seeq's.
-        candidates = [record for record in candidates if record.has(SERVER_URL.label)] or candidates
-    if len(candidates) > 1:
-        candidates = [record for record in candidates if not record.has("tenant_id", "client_secret")] or candidates
+    with_login = [record for record in job.attached if record.has("login", "password")]
+    candidates = [record for record in with_login if record.has(SERVER_URLS.label)]
+    others = [record for record in with_login if record not in candidates]
+    notes = [f"Not used for Seeq: {record.shown} has a login, but no '{SERVER_URLS.label}'" for record in others]
     if len(candidates) > 1:
         titles = ", ".join(record.shown for record in candidates)
         raise NoLogin(
-            f"{len(candidates)} attached records have a login and a password: {titles}",
-            next_step=f"give the Seeq admin's record, and only that one, a field '{SERVER_URL.label}'",
+            f"{len(candidates)} attached records have a login and a field '{SERVER_URLS.label}': {titles}",
+            next_step="leave that field in the Seeq admin's record only",
         )
     configuration = job.configuration
     if candidates:
@@ -100,20 +134,46 @@ def find_admin(job: Job, *, its_own: bool = False) -> tuple[str, Login]:
         source = job.user
         remedy = "the record's own access key is not accepted: attach a record with a login that may make keys"
         login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid, remedy)
+    elif others:
+        raise NoLogin(
+            f"{others[0].shown} has a login, but does not say at which Seeq server it may be used",
+            next_step=f"enter https://HOST as '{SERVER_URLS.label}' in that record, if it is Seeq's",
+        )
     else:
         raise NoLogin(
-            "no Seeq admin credential: no attached record has both 'login' and 'password'",
+            f"no Seeq admin credential: no attached record has 'login', 'password' and '{SERVER_URLS.label}'",
             next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
             "in the PAM configuration",
         )
-    # Keeper's own field for a website's address is what a record of type Login has.
-    address = SERVER_URL.first([job.user, source]) or replace(SERVER_URL, label="url").first([source])
-    if not address:
-        raise BadInput(
-            f"no Seeq server: field '{SERVER_URL.label}' is empty in the PAM User record and in {source.shown}",
-            next_step="enter https://HOST",
+    owners = job.owners_of(source.uid)
+    ca_bundle = CA_BUNDLE.read(source) if source in owners else ""
+    return Admin(Place(_server(job, source), login), Limit.of(ALLOW_TARGETS, owners), ca_bundle, notes)
+
+
+def _server(job: Job, source: Record) -> str:
+    """Return the server that a job's login is used at: named beside it, and chosen by the PAM User record."""
+    configuration = job.configuration
+    if source is job.user:
+        # Its own key is the record's own affair, within what the PAM Configuration allows.
+        asked = SERVER_URL.read(job.user)
+        named = SERVER_URLS.first([configuration] if configuration else []) or ((asked,) if asked else ())
+        source = configuration if configuration and configuration.has(SERVER_URLS.label) else source
+    else:
+        asked = SERVER_URL.read(job.user)
+        named = SERVER_URLS.first([source]) or ()
+    if not named:
+        raise NoLogin(
+            f"{source.shown} does not say at which Seeq server its login may be used: field "
+            f"'{SERVER_URLS.label}' is empty",
+            next_step="enter https://HOST there",
         )
-    return address, login
+    if asked and asked not in named:
+        raise BadInput(
+            f"{job.user.shown}: field '{SERVER_URL.label}' names {asked}, and {source.shown} allows its login at "
+            f"{', '.join(named)} only",
+            next_step=f"name one of those, or have the owner of {source.shown} add the server",
+        )
+    return asked or named[0]
 
 
 def _directory(record: Record) -> Directory | None:
@@ -125,19 +185,11 @@ def _directory(record: Record) -> Directory | None:
     )
 
 
-@dataclass(frozen=True)
-class Place:
-    """A server, and who logs in to it; targets of one place are looked at together."""
-
-    url: str
-    login: Login
-
-
 class Server:
     """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
 
-    def __init__(self, url: str, login: Login, session: Session, say: Callable[[str], None]) -> None:
-        self.url = url
+    def __init__(self, place: Place, session: Session, say: Callable[[str], None]) -> None:
+        self.url, login = place.url, place.login
         self.username = login.username
         self._login = login
         self.deadline = session.deadline

@@ -17,7 +17,14 @@ from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
 from pam_scripts.issuers.seeq.keys import GRANT, read_key
 from pam_scripts.issuers.seeq.server import SYSTEM, Place, Server
-from pam_scripts.issuers.seeq.user_keys import VALIDITY, Ownership, read_user, why_dead
+from pam_scripts.issuers.seeq.user_keys import (
+    NAME_ADMINISTRATOR,
+    VALIDITY,
+    Ownership,
+    read_user,
+    why_dead,
+    why_needs_naming,
+)
 from pam_scripts.rotation.seen import IssuerLook, SeenTarget, Trouble
 
 T = TypeVar("T")
@@ -33,7 +40,7 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     """Look at the targets of specs that share a server and a login; return what is seen of each, in their order."""
     place = specs[0].group
     assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Seeq's alone
-    look = _Look(Server(place.url, place.login, session, _nobody), say)
+    look = _Look(Server(place, session, _nobody), say)
     seen: dict[int, IssuerLook] = {}
     users = [number for number, spec in enumerate(specs) if isinstance(spec.details, Ownership)]
     applications = [number for number in range(len(specs)) if number not in users]
@@ -131,7 +138,7 @@ class _Look:
                     )
                 )
             else:
-                yield IssuerLook(_user(own[0], keys.get(str(own[0].get("id")).upper(), []), ownership))
+                yield IssuerLook(_user(own[0], keys.get(str(own[0].get("id")).upper(), []), ownership, me))
 
     # -- pages ------------------------------------------------------------------------------------
 
@@ -171,10 +178,14 @@ def _is_meant(user: Mapping[str, Any], ownership: Ownership) -> bool:
     return ownership.username.lower() == str(user.get("username") or "").lower()
 
 
-def _user(answer: Mapping[str, Any], keys: list[dict[str, Any]], ownership: Ownership) -> SeenTarget:
+def _user(
+    answer: Mapping[str, Any], keys: list[dict[str, Any]], ownership: Ownership, me: Mapping[str, Any]
+) -> SeenTarget:
     user = read_user(answer)
     trouble = []
-    if dead := why_dead(user, f"user {user.username}"):
+    if needed := why_needs_naming(user, me, ownership.limit):
+        trouble.append(Trouble("not-allowed", needed, NAME_ADMINISTRATOR))
+    elif dead := why_dead(user, f"user {user.username}"):
         trouble.append(Trouble("user", dead.cause, dead.next_step))
     elif user.validity is not None and user.validity < ownership.days_between * 24 * 60:
         trouble.append(
@@ -184,7 +195,9 @@ def _user(answer: Mapping[str, Any], keys: list[dict[str, Any]], ownership: Owne
                 f"raise {VALIDITY}; or enter what is true as 'days_between_rotations'",
             )
         )
-    return _target(user.id, f"user {user.username}", filter(ownership.includes, keys), trouble)
+    return _target(
+        user.id, f"user {user.username}", filter(ownership.includes, keys), trouble, (user.id, user.username)
+    )
 
 
 def _not_there(
@@ -212,11 +225,15 @@ def _application(item: Mapping[str, Any]) -> SeenTarget:
 
 
 def _target(
-    target_id: str, name: str, items: Iterable[Mapping[str, Any]], trouble: Iterable[Trouble] = ()
+    target_id: str,
+    name: str,
+    items: Iterable[Mapping[str, Any]],
+    trouble: Iterable[Trouble] = (),
+    known_as: Sequence[str] = (),
 ) -> SeenTarget:
     items = [item for item in items if not item.get("isArchived")]
     keys = [read_key(item, f"read the keys of {name}") for item in items]
-    return SeenTarget(target_id, name, keys, dict(_uses(items)), tuple(trouble))
+    return SeenTarget(target_id, name, keys, known_as or (target_id,), dict(_uses(items)), tuple(trouble))
 
 
 def _uses(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, datetime]]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import FLAG, TEXT, Field, Fields, Number, Text
+from pam_scripts.core.limits import Limit
 from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
 from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Place, Server, find_admin
+from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Server, find_admin
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Credential, Key, Run
 from pam_scripts.rotation.shape import Target
@@ -65,7 +67,8 @@ class Ownership:
     """The user whose keys a record asks for, and which of those are the record's to replace.
 
     owner: UID of the Keeper record. username, user_id: one may be empty. every_label: keys of any label are.
-    own_login: the script is logged in with the record's own key, which will be replaced there.
+    own_login: the script is logged in with the record's own key, which will be replaced there. limit: whose keys the
+    login may be used for.
     """
 
     owner: str
@@ -75,6 +78,7 @@ class Ownership:
     every_label: bool
     days_between: int
     own_login: bool
+    limit: Limit
 
     def includes(self, item: Mapping[str, Any]) -> bool:
         """Say whether a key, as Seeq lists it, is this record's to replace."""
@@ -99,28 +103,31 @@ def read(job: Job) -> IssuerSpec:
             f"{record.shown}: the user name {username!r} has no letter or digit that a Key Vault name could take",
             next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
         )
-    url, login = find_admin(job, its_own=True)
-    keys_of = Ownership(
+    admin = find_admin(job, its_own=True)
+    ownership = Ownership(
         owner=record.uid,
         username=username,
         user_id=user_id,
         key_label=KEY_LABEL.read(record),
         every_label=DELETE_OTHER_LABELS.read(record),
         days_between=DAYS_BETWEEN_ROTATIONS.read(record),
-        own_login=login.record_uid == record.uid,
+        own_login=admin.place.login.record_uid == record.uid,
+        limit=admin.limit,
     )
-    host = urlsplit(url).netloc
     return IssuerSpec(
         target=Target(target_id, user_id or username),
         shape=SHAPE,
-        build=lambda run, session: UserKeys(keys_of, Server(url, login, session, run.say), run),
-        hosts={host: 1},
-        server=host,
-        login_id="" if keys_of.own_login else login.username,
-        shares=keys_of.key_label.lower(),
-        group=Place(url, login),
+        build=lambda run, session: UserKeys(ownership, Server(admin.place, session, run.say), run),
+        hosts={admin.place.host: 1},
+        server=admin.place.host,
+        login_id="" if ownership.own_login else admin.place.login.username,
+        shares=ownership.key_label.lower(),
+        group=admin.place,
         survey="pam_scripts.issuers.seeq.survey",
-        details=keys_of,
+        details=ownership,
+        limit=admin.limit,
+        ca_bundle=admin.ca_bundle,
+        notes=admin.notes,
     )
 
 
@@ -137,6 +144,7 @@ class User:
     validity: float | None
     last_login: datetime | None
     is_enabled: bool = True
+    is_admin: bool = False
 
     @property
     def lasting(self) -> str:
@@ -166,6 +174,11 @@ class UserKeys(Keys):
         return f"user {self._user.username if self._user else self._ownership.username or self._ownership.user_id}"
 
     @property
+    def known_as(self) -> Sequence[str]:
+        """The user's Seeq ID, and name."""
+        return (self._user.id, self._user.username) if self._user else ()
+
+    @property
     def own_key_id(self) -> str:
         """The key that the script is logged in with, unless it is the record's own and will be replaced there."""
         return "" if self._ownership.own_login else self._server.username
@@ -173,7 +186,11 @@ class UserKeys(Keys):
     def list_keys(self) -> list[Key]:
         """GET /accesskeys: the user's keys that carry our label and are not archived."""
         if self._user is None:
-            self._user = self._find_user()
+            me = self._server.get("/users/me", "read the login's own user")
+            user = self._find_user(me)
+            if needed := why_needs_naming(user, me, self._ownership.limit):
+                raise BadInput(f"{SYSTEM}: {needed}", next_step=NAME_ADMINISTRATOR)
+            self._user = user
             self._say(f"Retrieved user: {self._user.username} ({self._user.id})")
             self._refuse_dead_keys(self._user)
         action = f"list access keys of {self.target}"
@@ -200,8 +217,7 @@ class UserKeys(Keys):
         if self._ownership.own_login:
             self._server.change_login(Login(credential.key_id, credential.secret))
 
-    def _find_user(self) -> User:
-        me = self._server.get("/users/me", "read the login's own user")
+    def _find_user(self, me: Mapping[str, Any]) -> User:
         wanted = self._ownership.username.lower()
         if self._ownership.user_id and self._ownership.user_id.upper() != str(me.get("id")).upper():
             return self._read_user(self._ownership.user_id)
@@ -253,6 +269,21 @@ class UserKeys(Keys):
                 return found
 
 
+def why_needs_naming(user: User, me: Mapping[str, Any], limit: Limit) -> str:
+    """Say why the login's owner must have named this user to the letter, empty where that was done or is not needed.
+
+    A key of an administrator opens all that the administrator may. me: the login's own user, as Seeq shows it.
+    """
+    if not user.is_admin or user.id == str(me.get("id")) or limit.names(user.id, user.username):
+        return ""
+    return f"user {user.username} is an administrator, and not the one whose login is used"
+
+
+NAME_ADMINISTRATOR = (
+    f"have the owner of the login enter the user's id or name in '{ALLOW_TARGETS.label}' beside it, to the letter"
+)
+
+
 def why_dead(user: User, target: str) -> Refused | None:
     """Say why no key of this user can work, None where one can."""
     if not user.is_enabled:
@@ -284,5 +315,10 @@ def read_user(answer: Mapping[str, Any]) -> User:
     # -1 stands for the server's own setting, which only administrators may read.
     minutes = float(validity) if isinstance(validity, int | float) and validity >= 0 else None
     return User(
-        str(answer.get("id")), str(answer.get("username")), minutes, last_login, answer.get("isEnabled") is not False
+        str(answer.get("id")),
+        str(answer.get("username")),
+        minutes,
+        last_login,
+        is_enabled=answer.get("isEnabled") is not False,
+        is_admin=answer.get("isAdmin") is True,
     )

@@ -34,7 +34,14 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
             raise BadInput("the Secrets Manager configuration is damaged: its 'privateKey' is not a key") from None
-        super().__init__(config=InMemoryKeyValueStorage(dict(config)))
+        try:
+            # The SDK reads it, though here certificates are checked whatever it says.
+            super().__init__(config=InMemoryKeyValueStorage(dict(config)))
+        except ValueError:
+            raise BadInput(
+                "the environment variable KSM_SKIP_VERIFY is neither true nor false",
+                next_step="take it out of the environment of the Gateway's service: it has no effect here",
+            ) from None
         self._session = session
 
     def post_function(  # the SDK's is static, and called through self

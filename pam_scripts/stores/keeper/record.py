@@ -21,7 +21,7 @@ from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
 from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso, utc_now
-from pam_scripts.rotation.ops_log import with_earlier
+from pam_scripts.rotation.ops_log import made_for, with_earlier
 from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
@@ -50,6 +50,7 @@ class RecordStore(Truth):
         self._rotation_id = rotation_id
         self._title = ""
         self._examined: int | None = None
+        self._log = ""
         self._finishing = False
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
@@ -85,6 +86,7 @@ class RecordStore(Truth):
                 )
         self._refuse_foreign_lease(record)
         self._examined = record.revision
+        self._log = _value(record, OPS_LOG.label)
         return self._copy(record)
 
     def read(self) -> Copy:
@@ -119,6 +121,10 @@ class RecordStore(Truth):
         self._save(record)
         if self._copy(self._fetch()).holds_any(written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
+
+    def made_for(self, key_id: str) -> str:
+        """Return the id of the target that a key was made for, as the ops log says; empty where it does not."""
+        return made_for(self._log, key_id)
 
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.

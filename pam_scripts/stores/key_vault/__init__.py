@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import FLAG, Field, Fields, Names, Text
 from pam_scripts.core.http import Session
+from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import MirrorSpec
 from pam_scripts.logins import azure
@@ -17,7 +18,19 @@ from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "key vault"
 LABEL = "key_vault_name"
-ADMIN_FIELDS: Fields = azure.ADMIN_FIELDS
+ALLOW_VAULTS = Field(
+    "allow_vaults",
+    "vaults that this credential may write to, by name, with commas, * for any characters; empty: any",
+    NAMES,
+    prompt="vaults that this credential may write to, with commas; leave this for any",
+)
+ALLOW_SECRET_NAMES = Field(
+    "allow_secret_names",
+    "secrets in vaults that this credential may write, by name, with commas, * for any characters; empty: any",
+    NAMES,
+    prompt="secrets that this credential may write, with commas, such as seeq-app-*; leave this for any",
+)
+ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_VAULTS, ALLOW_SECRET_NAMES)
 
 _NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
 _SUFFIXES = "|".join(re.escape(cloud.vault_suffix) for cloud in azure.CLOUDS.values())
@@ -62,43 +75,45 @@ class Place:
     """A vault, and who logs in to it; mirrors of one place are looked at together."""
 
     url: str
-    cloud: azure.Cloud
-    app: azure.AppSecret | None
+    identity: azure.Identity
 
 
 def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     """Return the mirrors that a record's `key_vault_name` asks for, none where it is empty.
 
-    Raises BadInput for a vault or a secret's name that Key Vault could not have, or a login that is none.
+    Raises BadInput for a vault or a secret's name that Key Vault could not have, for a login that is none, for a
+    vault of another cloud than the login's, and for what the login's owners do not allow.
     """
     vaults = VAULTS.read(job.user)
     if not vaults:
         return ()
     names = _names(job, shape, target)
-    cloud, app = azure.find_cloud(job), azure.find_app(job, shape)
-    return [_spec(url, app, names, shape, target.mark) for url in dict.fromkeys(_url(name, cloud) for name in vaults)]
+    identity = azure.find_identity(job, shape)
+    for name in names.values():
+        Limit.of(ALLOW_SECRET_NAMES, identity.owners).check(f"{job.user.shown}: secret {name}", name)
+    urls = dict.fromkeys(_url(job, name, identity) for name in vaults)
+    return [_spec(Place(url, identity), names, shape, target.mark) for url in urls]
 
 
-def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape: Shape, owner: str) -> MirrorSpec:
-    host = url.removeprefix("https://")
-    name, _, suffix = host.partition(".")
-    cloud = next(each for each in azure.CLOUDS.values() if each.vault_suffix == suffix)
+def _spec(place: Place, names: Mapping[str, str], shape: Shape, owner: str) -> MirrorSpec:
+    identity, host = place.identity, place.url.removeprefix("https://")
 
     def build(session: Session) -> Mirror:
         # Imported here: the SDK is a fifth of a script's start-up, and a run without a mirror needs none of it.
         from pam_scripts.stores.key_vault.mirror import VaultMirror  # noqa: PLC0415
 
-        return VaultMirror(url, azure.log_in(app, cloud.authority, session), shape, names, owner, session)
+        return VaultMirror(place.url, azure.log_in(identity, session), shape, names, owner, session)
 
-    # The vault's secrets are read side by side.
     return MirrorSpec(
-        name,
+        host.partition(".")[0],
         build,
-        {host: len(names), cloud.authority: 1},
-        Place(url, cloud, app),
+        # The vault's secrets are read side by side.
+        {host: len(names), identity.cloud.authority: 1},
+        place,
         survey="pam_scripts.stores.key_vault.survey",
         naming=_prefix(shape).label if shape.id_part else SECRET_NAME.label,
         secrets=names,
+        ca_bundle=identity.ca_bundle,
     )
 
 
@@ -121,6 +136,18 @@ def _names(job: Job, shape: Shape, target: Target) -> Mapping[str, str]:
     return names
 
 
-def _url(name: str, cloud: azure.Cloud) -> str:
-    """Return a vault's URL, for its name in the credential's cloud or for its own address."""
-    return name.rstrip("/").lower() if name.startswith("https://") else f"https://{name.lower()}.{cloud.vault_suffix}"
+def _url(job: Job, name: str, identity: azure.Identity) -> str:
+    """Return a vault's URL, for its name or its own address in the login's cloud."""
+    suffix = identity.cloud.vault_suffix
+    url = name.rstrip("/").lower() if name.startswith("https://") else f"https://{name.lower()}.{suffix}"
+    host = url.removeprefix("https://")
+    if host.partition(".")[2] != suffix:
+        raise BadInput(
+            f"{job.user.shown}: field '{LABEL}' names the vault {host}, and the Azure credential is for vaults of "
+            f"{suffix}",
+            next_step=f"name a vault of that cloud, or enter the vault's cloud as '{azure.AZURE_CLOUD.label}' beside "
+            "the credential",
+        )
+    short = host.partition(".")[0]
+    Limit.of(ALLOW_VAULTS, identity.owners).check(f"{job.user.shown}: vault {short}", short, host)
+    return url

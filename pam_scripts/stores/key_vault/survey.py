@@ -49,7 +49,7 @@ class _Wire:
 
     def __init__(self, place: Place, session: Session, say: Callable[[str], None]) -> None:
         self._url = place.url
-        self._login = azure.log_in(place.app, place.cloud.authority, session)
+        self._login = azure.log_in(place.identity, session)
         self._session = session
         self._say = say
         self._vault = place.url.removeprefix("https://").partition(".")[0]

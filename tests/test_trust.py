@@ -1,0 +1,337 @@
+"""Whom a credential may be sent to: who may edit the PAM User record never decides where an admin's goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.gateway.payload import read_job
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.services import keeper
+from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
+
+SITES: Mapping[str, type[Plant | SeeqUserPlant | AzureAppPlant]] = {
+    "rotate_seeq_application_key": Plant,
+    "rotate_seeq_user_key": SeeqUserPlant,
+    "rotate_azure_app_secret": AzureAppPlant,
+}
+EVIL = "evil.example.com"
+VAULT_HOST = f"{VAULT}.vault.azure.net"
+# What somebody enters who wants a credential to go elsewhere.
+LURES = (
+    f"https://{EVIL}",
+    EVIL,
+    f"https://{SEEQ_HOST}.{EVIL}",
+    f"https://{SEEQ_HOST}:444",
+    f"https://{SEEQ_HOST}@{EVIL}",
+    "https://evil.vault.azure.net",
+    f"https://{VAULT}.vault.azure.cn",
+    "china",
+    "evil/app",
+    "/etc/ssl/certs/ca-certificates.crt",
+)
+# Labels that no script reads from the PAM User record, and that decide such things elsewhere.
+OTHER_LABELS = (
+    *("azure_cloud", "ca_bundle", "subscription_id", "tenant_id", "application_client_id", "client_id", "url"),
+    *("auth_provider_id", "seeq_admin_login", "seeq_admin_password", "aws_access_key_id", "aws_secret_access_key"),
+    *("allow_targets", "allow_vaults", "allow_secret_names", "allow_container_apps", "allow_health_hosts"),
+)
+LABELS = {
+    script.stem: sorted({field.label for field in script.inputs} | set(OTHER_LABELS))
+    for script in SCRIPTS
+    if script.stem in SITES
+}
+
+
+@pytest.fixture(params=["attached", "configuration"])
+def admin(request: pytest.FixtureRequest) -> str:
+    """Return where the admin's credential stands."""
+    return str(request.param)
+
+
+@pytest.fixture
+def plant(admin: str) -> Iterator[Plant]:
+    """Return the plant of a Seeq application's key."""
+    with on_loopback(Plant, admin=admin) as plant:
+        yield plant
+
+
+def limited(plant: AnyPlant) -> None:
+    """Have the owners of the credentials allow what the team uses, and no more."""
+    for uid in (plant.configuration_uid, *plant.attached):
+        plant.set_field("allow_vaults", VAULT, uid)
+        plant.set_field("allow_health_hosts", "health.example.com", uid)
+        plant.set_field("allow_container_apps", "plant-apps/*", uid)
+
+
+@pytest.mark.parametrize("stem", LABELS)
+def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
+    stem: str, make_script: Callable[[str], Script]
+) -> None:
+    """Whatever is entered there, requests go to the hosts that the credentials' own records name, and to no other.
+
+    What each field with each value asks for is read; of each field one value that is not refused is run as well.
+    """
+    attached_script, script = make_script(stem), next(one for one in SCRIPTS if one.stem == stem)
+    with on_loopback(SITES[stem]) as plant:
+        limited(plant)
+        hosts = {*plant.keeper.hosts, SEEQ_HOST, plant.cloud.graph, plant.cloud.authorities[0], VAULT_HOST}
+        reached: dict[str, set[str]] = {}
+        for label in LABELS[stem]:
+            taken = []
+            for lure in LURES:
+                with edited(plant, label, lure):
+                    asked = script.read(read_job(plant.payload()))
+                    reached.setdefault(label, set()).update(() if asked.problems else asked.hosts)
+                    taken += [] if asked.problems else [lure]
+            if taken and label not in ("dry_run", "diagnose"):
+                with edited(plant, label, taken[0]):
+                    attached_script.run(plant, plant.payload())
+        assert {} == {label: found - hosts for label, found in reached.items() if found - hosts}
+        assert set() == {request.host for request in plant.wire.log} - hosts
+        assert [] == plant.wire.refused
+
+
+@contextmanager
+def edited(plant: AnyPlant, label: str, value: str) -> Iterator[None]:
+    """Have something else in a field of the PAM User record for as long as the `with` statement lasts."""
+    before = plant.keeper.value(plant.user_uid, label) or ""
+    plant.set_field(label, value)
+    yield
+    plant.set_field(label, before)
+
+
+def test_another_server_in_the_pam_user_record_is_refused_before_anything_is_sent(plant: Plant, script: Script) -> None:
+    """Both servers are named, and nobody is asked, not even the right one."""
+    plant.set_field("seeq_server_url", f"https://{EVIL}")
+
+    assert_refuses(script, plant, 2, f"names https://{EVIL}", f"https://{SEEQ_HOST} only")
+
+    assert [] == plant.wire.log
+
+
+@pytest.mark.parametrize("asked", ["", f"https://{SEEQ_HOST}", f"https://{SEEQ_HOST.upper()}:443/api"])
+def test_one_of_the_servers_beside_the_login_may_be_chosen(
+    asked: str, plant: Plant, admin: str, script: Script
+) -> None:
+    """By scheme, host and port; without a choice it is the first."""
+    uid = plant.admin_uid if admin == "attached" else plant.configuration_uid
+    plant.set_field("seeq_server_url", f"https://{SEEQ_HOST}, https://other.example.com", uid)
+    plant.set_field("seeq_server_url", asked)
+
+    assert_rotates(script, plant)
+
+
+def test_a_configurations_login_without_a_server_is_refused_by_name(script: Script) -> None:
+    """It is not passed over in silence."""
+    with on_loopback(Plant, admin="configuration") as plant:
+        plant.set_field("seeq_server_url", "", plant.configuration_uid)
+
+        assert_refuses(script, plant, 2, "'Plant Azure'", "does not say at which Seeq server")
+
+
+def test_an_own_key_is_used_only_where_the_configuration_allows(make_script: Callable[[str], Script]) -> None:
+    """The record says where its own key is used, within what the PAM configuration names."""
+    script = make_script("rotate_seeq_user_key")
+    with on_loopback(SeeqUserPlant, admin="own_key") as plant:
+        plant.set_field("seeq_server_url", "https://other.example.com", plant.configuration_uid)
+        assert_refuses(script, plant, 2, f"names https://{SEEQ_HOST}", "https://other.example.com only")
+        assert [] == plant.wire.log
+
+        plant.set_field("seeq_server_url", f"https://other.example.com, https://{SEEQ_HOST}", plant.configuration_uid)
+        assert_rotates(script, plant)
+
+
+def test_the_related_resource_is_never_a_source_of_a_login(script: Script) -> None:
+    """Its login is for a machine, also where it names a Seeq server."""
+    with on_loopback(Plant) as plant:
+        machine = plant.keeper.add_record(
+            "pamMachine",
+            "A machine",
+            fields=[keeper.login("root"), keeper.password("the machine's own password")],
+            custom=[keeper.text("seeq_server_url", f"https://{SEEQ_HOST}")],
+        )
+        stdin = plant.gateway.payload(plant.user_uid, attached=[], resource_uid=machine)
+
+        assert_refuses(script, plant, 2, "no Seeq admin credential", stdin=stdin)
+        assert [] == plant.wire.log
+
+
+def test_an_attached_record_of_another_purpose_leaves_the_configurations_login_in_force(script: Script) -> None:
+    """Keeper's sample attaches a PAM User with a dummy password: that goes nowhere."""
+    with on_loopback(Plant, admin="configuration") as plant:
+        sample = plant.keeper.add_record(
+            "pamUser", "Azure admin", fields=[keeper.login("dummy"), keeper.password("dummy password")]
+        )
+        plant.attached = [sample]
+
+        result = assert_rotates(script, plant)
+        assert "Not used for Seeq: record 'Azure admin'" in result.stdout
+
+
+def test_a_target_beyond_the_limits_is_refused(script: Script) -> None:
+    """An editor who enters a stranger's id gets no key of it, and the stranger keeps theirs."""
+    with on_loopback(Plant) as plant:
+        stranger = plant.seeq.add_application("Stranger")
+        theirs = plant.seeq.add_key(stranger, "theirs")
+        plant.set_field("allow_targets", plant.application_id.lower(), plant.admin_uid)
+        plant.set_field("application_id", stranger)
+
+        assert_refuses(script, plant, 2, "is not among those that record 'Seeq admin'", "'allow_targets'")
+        assert plant.seeq.logs_in(*theirs)
+
+
+def test_a_record_that_was_led_to_another_target_is_refused(script: Script) -> None:
+    """Without any limit, too: its own log says whose key it holds; emptying the key's fields is the way out."""
+    with on_loopback(Plant) as plant:
+        assert_rotates(script, plant)
+        former, other = plant.application_id, plant.seeq.add_application("Other")
+        plant.set_field("application_id", other)
+        plant.wire.log.clear()
+
+        assert_refuses(script, plant, 2, f"was made for {former}", other)
+
+        plant.set_field("access_key_id", "")
+        plant.set_field("access_key_password", "")
+        plant.set_field("key_vault_name", "")
+        result = script.run(plant)
+        assert 0 == result.returncode, result.stderr
+        assert 1 == len(plant.seeq.live_keys(former)), "the former key stays alive"
+
+
+def test_an_administrators_keys_are_made_only_where_the_limit_names_them(make_script: Callable[[str], Script]) -> None:
+    """A pattern is not enough; the name, or the id, to the letter is."""
+    script = make_script("rotate_seeq_user_key")
+    with on_loopback(SeeqUserPlant, first_time=True, mirrored=False) as plant:
+        plant.seeq.add_user("chief", "the chief's own password", is_admin=True, validity_minutes=90 * 24 * 60)
+        plant.set_field("username", "chief")
+        for allowed in ("", "*", "chi*"):
+            plant.set_field("allow_targets", allowed, plant.admin_uid)
+            before = State.of(plant)
+            result = script.run(plant)
+            assert 2 == result.returncode, result.stderr
+            assert "user chief is an administrator" in result.stderr
+            assert_as_before(plant, before)
+
+        plant.set_field("allow_targets", "jane, Chief", plant.admin_uid)
+        assert 0 == script.run(plant).returncode
+
+
+@pytest.mark.parametrize(
+    ("label", "allowed"), [("allow_vaults", "other-*"), ("allow_secret_names", "seeq-app-OTHER-*")]
+)
+def test_a_mirror_beyond_the_limits_is_refused(label: str, allowed: str, script: Script) -> None:
+    """The vault, or the secret, is named, and the record that does not allow it."""
+    with on_loopback(Plant) as plant:
+        plant.set_field(label, allowed, plant.configuration_uid)
+
+        assert_refuses(script, plant, 2, "is not among those that record 'Plant Azure'", f"'{label}'")
+        assert [] == plant.wire.log
+
+
+def test_limits_in_the_pam_user_record_count_for_nothing(script: Script) -> None:
+    """They are its editor's."""
+    with on_loopback(Plant) as plant:
+        plant.set_field("allow_vaults", "none-of-them")
+        plant.set_field("allow_targets", "none-of-them")
+
+        assert_rotates(script, plant)
+
+
+def test_a_vault_of_another_cloud_than_the_credentials_is_refused(script: Script) -> None:
+    """The client secret would go to that cloud's login."""
+    with on_loopback(Plant) as plant:
+        plant.set_field("key_vault_name", f"https://{VAULT}.vault.azure.cn")
+
+        assert_refuses(script, plant, 2, f"{VAULT}.vault.azure.cn", "for vaults of vault.azure.net")
+        assert [] == plant.wire.log
+
+
+def test_a_health_pages_words_are_not_repeated(script: Script) -> None:
+    """Of an answer only known words are shown: it may come from within the Gateway's network."""
+    with on_loopback(Plant) as plant:
+        plant.set_field("health_seconds", "5")
+        plant.set_field("health_urls", f"https://{SEEQ_HOST}/api/system/open-ping")
+
+        result = script.run(plant)
+
+    assert "status is '" not in result.stderr.replace("status is 'unhealthy'", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/no/such/file.pem"),
+        ("HTTPS_PROXY", "http://"),
+        ("HTTPS_PROXY", "http://host:port"),
+        ("KSM_SKIP_VERIFY", ""),
+    ],
+)
+def test_an_odd_value_of_the_environment_ends_with_2_and_its_name(name: str, value: str, script: Script) -> None:
+    """Never with "unexpected", and never with a weaker check."""
+    with on_loopback(Plant) as plant:
+        assert_refuses(script, plant, 2, name, environment={name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AZURE_AUTHORITY_HOST", f"https://{EVIL}"),
+        ("AZURE_REGIONAL_AUTHORITY_NAME", "evil"),
+        ("AZURE_TOKEN_CREDENTIALS", "nothing known"),
+    ],
+)
+def test_the_hosts_azure_identity_is_led_nowhere_else(
+    name: str, value: str, make_script: Callable[[str], Script]
+) -> None:
+    """Authorities are Azure's own: another one in the environment is refused by its name."""
+    script = make_script("rotate_azure_app_secret")
+    with on_loopback(AzureAppPlant, admin="environment") as plant:
+        assert_refuses(script, plant, 2, name, environment={name: value})
+        assert [] == plant.wire.refused
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AWS_ENDPOINT_URL": f"http://{EVIL}"},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": f"https://{EVIL}"},
+        {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false", "AWS_ENDPOINT_URL": f"https://{EVIL}"},
+    ],
+)
+def test_endpoints_of_aws_are_its_own(environment: Mapping[str, str], script: Script) -> None:
+    """What the environment says of endpoints has no effect: the secret goes to AWS, or nowhere."""
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        assert_rotates(script, plant, environment=environment)
+        assert [] == plant.wire.refused
+
+
+def test_endpoints_in_a_configuration_file_of_aws_have_no_effect(script: Script, tmp_path: Path) -> None:
+    """Nor do those of a profile."""
+    file = tmp_path / "config"
+    file.write_text(f"[default]\nendpoint_url = http://{EVIL}\n")
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        assert_rotates(script, plant, environment={"AWS_CONFIG_FILE": str(file)})
+        assert [] == plant.wire.refused
+
+
+def test_a_profile_of_aws_that_is_not_there_is_named(script: Script) -> None:
+    """Not with "unexpected"."""
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        assert_refuses(script, plant, 2, "AWS_PROFILE", environment={"AWS_PROFILE": "nobody"})
+
+
+def test_session_keys_are_written_nowhere(script: Script, tmp_path: Path) -> None:
+    """SSLKEYLOGFILE would have them in a file that opens everything that was sent."""
+    log = tmp_path / "keys.log"
+    with on_loopback(Plant) as plant:
+        assert_rotates(script, plant, environment={"SSLKEYLOGFILE": str(log)})
+
+    assert not log.exists() or "" == log.read_text()
