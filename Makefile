@@ -7,7 +7,7 @@ DEV := .venv/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
-.PHONY: demo test faults faults-all bench lint bundle clean
+.PHONY: demo test faults faults-all bench lint docs bundle clean
 
 demo: $(DEV) $(RUNTIME) bundle
 	@$(RUN) -m sandbox $(SCRIPT)
@@ -31,6 +31,10 @@ lint: $(DEV)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# What is made of the code: docs/reference/ and the record templates. A test says when one of them is old.
+docs: $(DEV)
+	@$(RUN) -m tools.reference
 
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
 bundle: $(DEV)

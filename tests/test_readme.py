@@ -1,81 +1,95 @@
-"""The README says what the code says."""
+"""The README and the reference that it leads to say what the code says, each thing in one place."""
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import re
+from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
 
+from pam_scripts.assembly.script import Script
+from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCRIPTS = sorted(path.stem for path in (ROOT / "pam_scripts").glob("*.py") if not path.name.startswith("__"))
+REFERENCE = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs/reference").glob("*.md")}
+OTHERS = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+LINES = [line for text in (README, *OTHERS, *REFERENCE.values()) for line in text.splitlines()]
+
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda one: one.stem)
 
 
-def row(field: Field) -> str:
-    """Write one field as the README's tables have it."""
-    default = f"`{field.default}`" if field.default else "empty"
-    default = "" if field.output else "required" if field.required else default
-    return f"| `{field.label}` | {'out' if field.output else 'in'} | {field.type} | {field.meaning} | {default} |"
+def plain(text: str) -> str:
+    """Return text without what marks code and escapes in a table."""
+    return re.sub(r"[`\\]", "", text)
 
 
-def table(script: str, name: str) -> str:
-    """Write one of a script's field lists, FIELDS or ADMIN_FIELDS, as the whole body of a table."""
-    contract = cast("tuple[Field, ...]", getattr(importlib.import_module(f"pam_scripts.{script}"), name))
-    return "".join(f"{line}\n" for line in ["|---|---|---|---|---|", *map(row, contract), ""])
-
-
-def section(title: str) -> str:
-    """Return what stands below one heading of the second level; empty where there is none."""
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0] + "\n"
-
-
-def slugs() -> list[str]:
-    """Return the anchors of all headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
-    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_each_script_has_a_section_with_the_fields_of_its_record(script: str) -> None:
-    """The table has the script's own fields and no others, in its order, with their meanings and defaults."""
-    assert table(script, "FIELDS") in section(f"`{script}`")
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_admin_records_table_stands_once(script: str) -> None:
-    """Scripts with the same admin record share its table, which has the contract's fields and no others."""
-    assert 1 == README.count(table(script, "ADMIN_FIELDS"))
-
-
-def test_the_table_of_exit_statuses_has_every_status() -> None:
-    """No error ends a script with a status that the README does not explain."""
-    listed = {int(status) for status in re.findall(r"^\| (\d) \|", README, re.MULTILINE)}
-    kinds = [
-        item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, errors.PamScriptError)
+def rows(field: Field[Any]) -> list[str]:
+    """Return every line of the documents that is the row of a field: its label, and all that it says of it."""
+    if field.output:
+        said = [field.type, field.meaning]
+    else:
+        said = [field.takes.shape, "*required*" if field.required else field.default or "*empty*", field.meaning]
+    cells = [plain(part) for part in said]
+    return [
+        line
+        for line in LINES
+        if line.startswith(f"| `{field.label}` |") and set(cells) <= set(plain(line).strip("| ").split(" | "))
     ]
-    assert {0, *(kind.status for kind in kinds)} == listed
 
 
-def test_every_path_it_names_is_there() -> None:
-    """A reader who follows the README finds what it points to."""
-    named = set(re.findall(r"\]\(([\w./]+)\)", README)) | set(
-        re.findall(r"`((?:pam_scripts|sandbox|tests)/[\w./]*)`", README)
-    )
-    assert named
-    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+def section(text: str, title: str) -> str:
+    """Return what stands below one heading of the second level; empty where there is none."""
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0] + "\n"
 
 
-def test_every_section_it_points_to_is_there() -> None:
-    """A link within the README leads to one of its headings, and no two headings share an anchor."""
-    anchors = slugs()
-    pointed_to = set(re.findall(r"\]\(#([^)]+)\)", README))
+@each_script
+def test_each_script_has_a_section_that_leads_to_its_page(script: Script) -> None:
+    """Who reads of a script in the README finds its fields with one click."""
+    assert f"](docs/reference/{script.stem}.md)" in section(README, f"`{script.stem}`")
 
-    assert pointed_to
-    assert set() == pointed_to - set(anchors)
-    assert len(set(anchors)) == len(anchors)
+
+@each_script
+def test_each_script_has_a_page_with_all_its_fields(script: Script) -> None:
+    """Each part of the page names the contract's fields and no others: those filled in, those written, the admin's."""
+    text = REFERENCE[f"{script.stem}.md"]
+    for title, fields in (
+        ("What is filled in", script.inputs),
+        ("What a rotation writes", script.outputs),
+        ("The admin record", script.admin_fields),
+    ):
+        first_cells = re.findall(r"^\| (`.+?`) \|", section(text, title), re.MULTILINE)
+        named = [label for cell in first_cells for label in re.findall(r"`(\w+)`", cell)]
+        assert sorted(field.label for field in fields) == sorted(named), title
+
+
+@each_script
+def test_the_row_of_each_field_stands_once(script: Script) -> None:
+    """What a field takes, its default and its meaning are in one row, wherever scripts share the field."""
+    assert {1} == {len(rows(field)) for field in chain(script.fields, script.admin_fields)}
+
+
+def test_the_admin_records_table_stands_once() -> None:
+    """Scripts with the same admin record share its table, which has the contract's fields in their order."""
+    for script in SCRIPTS:
+        if script.issuer.ADMIN_FIELDS:
+            below = section(REFERENCE["admin-records.md"], script.admin_title)
+            labels = re.findall(r"^\| `(\w+)` \|", below, re.MULTILINE)
+            assert [field.label for field in script.issuer.ADMIN_FIELDS] == labels
+            assert script.stem in below
+
+
+def test_the_tables_of_exit_statuses_have_every_status() -> None:
+    """No error ends a script with a status that the README and the reference do not explain."""
+    kinds = [
+        each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, errors.PamScriptError)
+    ]
+    expected = {0, *(kind.status for kind in kinds)}
+
+    for text in (README, REFERENCE["exit-statuses.md"]):
+        assert expected == {int(status) for status in re.findall(r"^\| (\d) \|", text, re.MULTILINE)}

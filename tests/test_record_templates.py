@@ -13,6 +13,7 @@ from keepercommander.importer.csv.csv import KeeperCsvImporter
 from keepercommander.importer.json.json import KeeperJsonImporter
 from keepercommander.record_types import FieldTypes
 
+from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core.fields import is_placeholder
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "record_templates"
 STEMS = sorted({path.name.partition(".")[0] for path in TEMPLATES.glob("*_*.*")})
+README = (TEMPLATES / "README.md").read_text(encoding="utf-8")
 # By script: the titles of its PAM User record and of its admin record.
-TITLES = {
-    "publish_secret": ("Published secret: NAME", "Mirror admin"),
-    "rotate_azure_app_secret": ("Azure app secret: NAME", "Azure admin application"),
-    "rotate_seeq_application_key": ("Seeq application key: NAME", "Seeq admin"),
-    "rotate_seeq_user_key": ("Seeq user key: NAME", "Seeq admin"),
-}
+TITLES = {script.stem: (f"{script.record_title}: NAME", script.admin_title) for script in SCRIPTS}
 COMMANDER = {"csv": KeeperCsvImporter, "json": KeeperJsonImporter}
 GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 WEB_COLUMNS = ["Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder"]
@@ -87,8 +84,16 @@ def check_values(values: dict[str, str], expected: list[Field[Any]]) -> None:
 
 
 def test_there_are_templates() -> None:
-    """The tests below run over the sets in the directory: one for each script that has titles here, and no other."""
+    """The tests below run over the sets in the directory: one for each script, and no other."""
     assert sorted(TITLES) == STEMS
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_readme_names_both_records_of_each_set(stem: str) -> None:
+    """Who looks for the records after an import knows them by the titles that the set gives them."""
+    title, admin = TITLES[stem]
+
+    assert f"| `{stem}` | {title} | {admin}: " in README
 
 
 @pytest.mark.parametrize("kind", COMMANDER)
@@ -168,8 +173,7 @@ def test_the_web_vaults_file_has_every_text_field_and_no_other(stem: str) -> Non
 @pytest.mark.parametrize("stem", STEMS)
 def test_what_the_web_vaults_file_leaves_out_comes_from_the_rotation_or_is_asked_for(stem: str) -> None:
     """A typed field is one that the rotation adds, or the README tells the reader to add it by hand."""
-    text = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    section = text.partition("## With the web vault")[2].partition("\n## ")[0]
+    section = README.partition("## With the web vault")[2].partition("\n## ")[0]
     by_hand = [field.label for field in custom(stem, "admin_fields") if field.type != "text"]
 
     assert all(field.output for field in custom(stem, "fields") if field.type != "text")

@@ -98,7 +98,7 @@ CLIENT_SECRET = Field(
     type="secret",
 )
 AZURE_CLOUD = Field(
-    "azure_cloud", "which of Azure's clouds it is of, and its vaults", Choice(tuple(CLOUDS)), default="public"
+    "azure_cloud", "the Azure cloud that the application and the vaults are in", Choice(tuple(CLOUDS)), default="public"
 )
 
 ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)

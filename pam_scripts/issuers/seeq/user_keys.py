@@ -47,7 +47,7 @@ DELETE_OTHER_LABELS = Field(
 )
 DAYS_BETWEEN_ROTATIONS = Field(
     "days_between_rotations",
-    "for the warning that a key will be dead before its turn",
+    "days between two rotations of the schedule: a key that would end sooner is warned of",
     Number(1, 3650),
     default="30",
 )

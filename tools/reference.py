@@ -1,0 +1,508 @@
+"""Write what follows from the contract: `python -m tools.reference` renews docs/reference/ and record_templates/.
+
+The pages are made from the scripts' fields, the registry of mirrors and consumers, the audit's rules, the errors and
+the command lines. They have no dates and no paths of a machine in them, and depend neither on the terminal nor on the
+version of Python: the same sources give the same bytes.
+
+The row of a field stands in one place, and every other page links there: fields of logins on admin-records.md,
+fields of several scripts on shared-fields.md, all others on the page of their script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import io
+import os
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from unittest.mock import patch
+
+from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
+from pam_scripts.cli import main as command
+from pam_scripts.cli.audit.rules import RULES
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core import errors
+from pam_scripts.core.fields import Field, Fields
+from pam_scripts.gateway import request
+from pam_scripts.gateway.voice import Voice
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pam_scripts.assembly.kinds import Kind
+    from pam_scripts.assembly.script import Script
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = "docs/reference"
+TEMPLATES = "record_templates"
+ADMINS = "admin-records.md"
+SHARED = "shared-fields.md"
+
+SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "rotate_seeq_application_key": (
+        {"application_id": "0EF1A2B3-4C5D-6E70-8F90-A1B2C3D4E5F6"},
+        {"login": "keeper-rotation", "password": "PASSWORD", "seeq_server_url": "https://seeq.plant.example"},
+    ),
+    "rotate_azure_app_secret": (
+        {"application_object_id": "0fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7"},
+        {
+            "tenant_id": "1fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "application_client_id": "2fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "client_secret": "CLIENT-SECRET",
+        },
+    ),
+    "rotate_seeq_user_key": (
+        {"login": "reports"},
+        {"login": "keeper-rotation", "password": "PASSWORD", "seeq_server_url": "https://seeq.plant.example"},
+    ),
+    "publish_secret": ({"key_vault_name": "plant-stage-kv", "secret_name": "RabbitMq--Password"}, {}),
+}
+"""By script: the least that its PAM User record needs, and the record attached to it, with values for example."""
+
+SEVERITIES = (
+    ("broken", "it does not work now, or the next rotation fails"),
+    ("soon", "it works, and will stop working soon"),
+    ("look", "it works, and somebody should look at it and decide"),
+)
+
+_GENERATED = "`make docs` writes this page from the code: change it there, not here."
+_HELP_COLUMNS = 98
+_PAGE_COLUMNS = 120
+
+Kinds: TypeAlias = Literal["input", "login", "output"]
+"""What fields are for: to be filled in, to log in with, or to be written by a rotation."""
+
+Row: TypeAlias = "tuple[object, ...]"
+"""What the row of a field says; fields of the same row share it."""
+
+Places: TypeAlias = "Mapping[Row, Section]"
+"""In which section each row stands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of a page about some fields; their rows may stand in another section."""
+
+    page: str
+    title: str
+    kind: Kinds
+    fields: Fields
+    text: str = ""
+
+    def link_from(self, page: str) -> str:
+        """Return a link that leads here from a page."""
+        anchor = re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
+        return f"[{self.title}]({'' if page == self.page else self.page}#{anchor})"
+
+
+def row(field: Field[Any]) -> Row:
+    """Return what the row of a field says."""
+    return (field.label, field.takes.shape, field.default, field.required, field.output, field.type, field.meaning)
+
+
+# -- the files ------------------------------------------------------------------------------------
+
+
+def made() -> dict[str, bytes]:
+    """Return the content of every generated file, by its path below the repository's root."""
+    files = {f"{PAGES}/{name}": text.encode() for name, text in pages().items()}
+    with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
+        options = command.parser().parse_args(["templates", "--output", directory])
+        options.work(options, Voice())
+        files |= {f"{TEMPLATES}/{path.name}": path.read_bytes() for path in Path(directory).iterdir()}
+    return files
+
+
+def old(root: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Return the paths of generated files that are missing below a root, or hold something else, or are no more."""
+    differing = [
+        name for name, text in files.items() if not (root / name).is_file() or (root / name).read_bytes() != text
+    ]
+    there = {f"{PAGES}/{path.name}" for path in (root / PAGES).glob("*")}
+    return sorted({*differing, *(there - files.keys())})
+
+
+def renew(root: Path) -> list[str]:
+    """Write the generated files that are old, and delete pages that are no more; return the paths of both."""
+    files = made()
+    renewed = old(root, files)
+    for name in renewed:
+        path = root / name
+        if name in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files[name])
+        else:
+            path.unlink()
+    return renewed
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page, by its name."""
+    admins, shared = list(_admin_sections()), list(_shared_sections())
+    by_script = {script.stem: _script_sections(script) for script in SCRIPTS}
+    places: dict[Row, Section] = {}
+    for section in [*admins, *shared, *(section for sections in by_script.values() for section in sections)]:
+        for field in section.fields:
+            places.setdefault(row(field), section)
+    scripts = {
+        f"{script.stem}.md": _page(f"`{script.stem}`", *_opening(script), *_rendered(by_script[script.stem], places))
+        for script in SCRIPTS
+    }
+    return {
+        "README.md": _index(),
+        **scripts,
+        SHARED: _page(
+            "Fields that several scripts share",
+            _text(
+                "They stand in PAM User records. Where a script's field takes something else, or has another default, "
+                "its row is on the page of that script."
+            ),
+            *_rendered(shared, places),
+        ),
+        ADMINS: _page(
+            "Admin records",
+            _text(
+                "Records that are attached to a script, for it to log in with. One record may hold several logins. "
+                "*required*: without it the record is no such login. Where else each login may stand, such as in the "
+                "PAM Configuration, is in the [README](../../README.md)."
+            ),
+            *_rendered(admins, places),
+        ),
+        "command.md": _command_lines(),
+        "findings.md": _findings(),
+        "exit-statuses.md": _exit_statuses(),
+    }
+
+
+# -- the fields -----------------------------------------------------------------------------------
+
+
+def _admin_sections() -> Iterator[Section]:
+    """Yield the logins of issuers, then those of mirrors and consumers, which may be the same ones."""
+    with_login = [script for script in SCRIPTS if script.issuer.ADMIN_FIELDS]
+    for title in dict.fromkeys(script.admin_title for script in with_login):
+        users = [script for script in with_login if script.admin_title == title]
+        text = f"The login of {_listed(f'[`{script.stem}`]({script.stem}.md)' for script in users)}."
+        yield Section(ADMINS, title, "login", [field for one in users for field in one.issuer.ADMIN_FIELDS], text)
+    for word, kind, _ in _kinds():
+        if kind.ADMIN_FIELDS:
+            title = f"Login of the {word} `{_name(kind)}`"
+            yield Section(ADMINS, title, "login", kind.ADMIN_FIELDS, f"The same for every script that has the {word}.")
+
+
+def _shared_sections() -> Iterator[Section]:
+    """Yield what several scripts have, with a section for each mirror and each consumer."""
+    for word, kind, fields in _kinds():
+        text = f"`{kind.LABEL}` asks for it. A build that was made without `{_name(kind)}` refuses that field."
+        own = dict.fromkeys(f"`{field.label}`" for field in fields if not _is_shared(field))
+        text += f" More of its fields are on the pages of the scripts: {_listed(own)}." if own else ""
+        yield _shared(f"{word.capitalize()} `{_name(kind)}`", "input", fields, text)
+    yield _shared("Whose keys", "input", (field for script in SCRIPTS for field in script.issuer.FIELDS))
+    yield _shared("Which keys are deleted", "input", request.PLAN_FIELDS)
+    every_run = (field for script in SCRIPTS for field in request.run_fields(script.deadline_seconds))
+    yield _shared("Every run", "input", every_run)
+    yield _shared("What a rotation writes", "output", (field for script in SCRIPTS for field in script.outputs))
+
+
+def _shared(title: str, kind: Kinds, fields: Iterable[Field[Any]], text: str = "") -> Section:
+    return Section(SHARED, title, kind, [field for field in fields if _is_shared(field)], text)
+
+
+def _script_sections(script: Script) -> list[Section]:
+    if script.issuer.ADMIN_FIELDS:
+        login = (
+            f"The script logs in with it. The templates call it *{script.admin_title}*. Mirrors and consumers find "
+            f"[their logins]({ADMINS}) in it, or in other records that are attached."
+        )
+    else:
+        login = (
+            "The script itself logs in nowhere; its mirrors and consumers do, each with what this record has for it. "
+            f"The templates call it *{script.admin_title}*."
+        )
+    page = f"{script.stem}.md"
+    return [
+        Section(page, "What is filled in", "input", script.inputs),
+        Section(page, "What a rotation writes", "output", script.outputs),
+        Section(page, "The admin record", "login", script.admin_fields, login),
+    ]
+
+
+def _opening(script: Script) -> Iterator[str]:
+    """Yield what stands on a script's page before its fields."""
+    yield _text(script.title)
+    yield _text(f"How to set it up, and what it does: [README](../../README.md#{script.stem}).")
+    yield "## The smallest record"
+    user, admin = SMALLEST[script.stem]
+    cells = [("PAM User", label, value) for label, value in user.items()]
+    cells += [(script.admin_title, label, value) for label, value in admin.items()]
+    yield _table(("record", "field", "for example"), ((record, f"`{a}`", f"`{b}`") for record, a, b in cells))
+    labels = dict.fromkeys(f"`{label}`" for label in (*script.identified_by, *script.suggested_by))
+    yield _text(
+        f"Everything else has a default.{'' if admin else ' The identity of the host itself writes the mirror here.'} "
+        f"The command `pam-scripts` takes a PAM User record for this script's where it has the field "
+        f"{_listed(labels, 'or')}, filled in or not."
+    )
+
+
+def _rendered(sections: Iterable[Section], places: Places) -> Iterator[str]:
+    """Yield sections as they stand on their page: their rows, then where the rows of their other fields stand."""
+    for section in sections:
+        fields = list({row(field): field for field in section.fields}.values())
+        own = [field for field in fields if places[row(field)] is section]
+        elsewhere: dict[Section, list[str]] = {}
+        for field in fields:
+            if places[row(field)] is not section:
+                elsewhere.setdefault(places[row(field)], []).append(f"`{field.label}`")
+        if fields:
+            yield f"## {section.title}"
+            yield from [_text(section.text)] if section.text else []
+        if own:
+            yield _table(*_columns(section, own))
+        if elsewhere:
+            header = ("further fields" if own else "fields", "where they are explained")
+            yield _table(header, ((", ".join(labels), at.link_from(section.page)) for at, labels in elsewhere.items()))
+
+
+def _columns(section: Section, fields: Fields) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of a section's table."""
+    columns: dict[str, Callable[[Field[Any]], str]] = {
+        "label": lambda field: f"`{field.label}`",
+        "type": lambda field: field.type,
+        "what it takes": lambda field: _cell(field.takes.shape),
+        "default": lambda field: (
+            "*required*" if field.required else f"`{field.default}`" if field.default else "*empty*"
+        ),
+        "meaning": lambda field: _cell(field.meaning),
+        "scripts": _scripts_with,
+    }
+    left_out = {"input": {"type"}, "login": set(), "output": {"what it takes", "default"}}[section.kind]
+    if section.page != SHARED:
+        left_out |= {"scripts"}
+    header = [name for name in columns if name not in left_out]
+    return header, [[columns[name](field) for name in header] for field in fields]
+
+
+def _kinds() -> list[tuple[str, Kind, Fields]]:
+    """Return each mirror and each consumer: which of both it is, its module, and its fields in all scripts."""
+    mirrors: list[tuple[str, Kind, Fields]] = [
+        ("mirror", kind, [field for script in SCRIPTS for field in kind.fields(script.issuer.SHAPE)])
+        for kind in MIRRORS
+    ]
+    return [*mirrors, *(("consumer", kind, kind.FIELDS) for kind in CONSUMERS)]
+
+
+def _name(kind: Kind) -> str:
+    """Return a mirror's or a consumer's name, as `make bundle WITH=...` takes it."""
+    return cast("ModuleType", kind).__name__.rpartition(".")[2]
+
+
+def _users(field: Field[Any]) -> list[str]:
+    return [script.stem for script in SCRIPTS if row(field) in map(row, script.fields)]
+
+
+def _is_shared(field: Field[Any]) -> bool:
+    return len(_users(field)) > 1
+
+
+def _scripts_with(field: Field[Any]) -> str:
+    users = _users(field)
+    others = [script.stem for script in SCRIPTS if script.stem not in users]
+    if len(others) > 1:
+        return _listed(f"`{stem}`" for stem in users)
+    return f"all but `{others[0]}`" if others else "all"
+
+
+def _index() -> str:
+    scripts = [(f"[`{script.stem}`]({script.stem}.md)", script.title) for script in SCRIPTS]
+    others = (
+        (f"[Shared fields]({SHARED})", "what the PAM User records of several scripts have"),
+        (f"[Admin records]({ADMINS})", "what is attached to a script, for it to log in with"),
+        ("[Command lines](command.md)", "every option of `pam-scripts`, of its commands, and of a script"),
+        ("[Findings](findings.md)", "what `pam-scripts audit` finds, and the way out of each"),
+        ("[Exit statuses](exit-statuses.md)", "which failure ends a script with which status"),
+    )
+    return _page(
+        "Reference",
+        _text(
+            "What each field takes, what each command accepts, and what each finding and each exit status means. How "
+            "to set a rotation up is in the [README](../../README.md)."
+        ),
+        _table(("script", "what it does"), scripts),
+        _table(("page", "what it has"), others),
+        "## How to read the tables of fields",
+        _bullets(
+            "Labels are compared without regard to case, blanks and underscores.",
+            "A field counts as empty, too, while it holds a template's words in angle brackets.",
+            "*default* is what an empty field means; *empty*: nothing. *required*: the script stops with status 2 "
+            "where the field is empty.",
+            "What a person fills in is of Keeper's type *text*, unless the table has another type. The vault hides "
+            "the types *secret* and *password*.",
+            "Each row stands once. The other pages link to it.",
+        ),
+    )
+
+
+# -- the command lines, the findings, the exit statuses -------------------------------------------
+
+
+def _command_lines() -> str:
+    commands = argparse.ArgumentParser().add_subparsers()
+    for module in command.COMMANDS:
+        module.add_parser(commands)
+    blocks = []
+    for name in ("", *commands.choices):
+        arguments = [*([name] if name else []), "--help"]
+        blocks.append(_help(f"pam-scripts {name}".rstrip(), partial(command.parser().parse_args, arguments)))
+    script = SCRIPTS[0]
+    return _page(
+        "Command lines",
+        _text("`pam-scripts` is installed with the package. Every attachable file is a command, too."),
+        *(block for pair in blocks for block in pair),
+        *_help(f"{script.stem}.py", partial(request.command_line, script.title)),
+        _text("The other scripts take the same options."),
+    )
+
+
+def _help(prog: str, ask: Callable[[], object]) -> tuple[str, str]:
+    """Return a heading, and what a program prints that is asked for help. ask: reads its command line."""
+    output = io.StringIO()
+    with (
+        # argparse leaves two columns of the terminal free.
+        patch.dict(os.environ, COLUMNS=str(_HELP_COLUMNS + 2), NO_COLOR="1"),
+        patch.object(sys, "argv", [prog, "--help"]),
+        contextlib.redirect_stdout(output),
+        contextlib.suppress(SystemExit),
+    ):
+        ask()
+    usage, *blocks = output.getvalue().strip().split("\n\n")
+    # Versions of Python lay out usage and arguments differently, so that is done here.
+    blocks = [_usage(prog, usage), *(_arguments(block) if ":\n  " in block else block for block in blocks)]
+    body = "\n\n".join(blocks)
+    return f"## `{prog}`", f"```\n$ {prog} --help\n{body}\n```"
+
+
+def _usage(prog: str, printed: str) -> str:
+    """Return a usage with its lines broken between options, never within one."""
+    start = f"usage: {prog} "
+    parts = re.findall(r"\[[^]]*\]|\S+", printed[printed.index("[-h]") :])
+    whole = " ".join(part.replace(" ", "\0") for part in parts)
+    return _wrapped(whole, _HELP_COLUMNS, start, " " * len(start)).replace("\0", " ")
+
+
+def _arguments(printed: str) -> str:
+    """Return some arguments with what is said of them in one column."""
+    title, _, lines = printed.partition("\n")
+    items = []
+    # An argument is indented by two or four blanks, the further lines of what is said of it by more.
+    for item in re.split(r"\n(?= {2,4}\S)", lines):
+        name, *text = re.split(r"\s{2,}", item.strip(), maxsplit=1)
+        items.append((" " * (len(item) - len(item.lstrip())) + name, " ".join("".join(text).split())))
+    column = max(len(name) for name, _ in items) + 2
+    told = [_wrapped(text, _HELP_COLUMNS, name.ljust(column), " " * column) if text else name for name, text in items]
+    return "\n".join([title, *told])
+
+
+def _findings() -> str:
+    severities = [f"*{name}*: {meaning}." for name, meaning in SEVERITIES]
+    rows = [
+        (
+            f"`{rule.code}`",
+            f"{rule.severity}, at worst {rule.at_worst}" if rule.at_worst else rule.severity,
+            *map(_cell, (rule.title, rule.meaning, rule.way_out)),
+        )
+        for rule in RULES
+    ]
+    return _page(
+        "Findings",
+        _text(
+            "What `pam-scripts audit` says of a record, the most urgent first. A report names the way out more exactly "
+            "where it can. Code and severity stand in JSON and CSV."
+        ),
+        _bullets(*severities),
+        _table(("code", "severity", "finding", "what that means", "the way out"), rows),
+    )
+
+
+def _exit_statuses() -> str:
+    kinds = [
+        each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, errors.PamScriptError)
+    ]
+    # PamScriptError is what all of them are, and says nothing of a particular failure.
+    rows = [
+        (
+            str(kind.status),
+            f"`{kind.__name__}`",
+            _cell(" ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())),
+        )
+        for kind in sorted(kinds, key=lambda kind: kind.status)
+        if kind is not errors.PamScriptError
+    ]
+    return _page(
+        "Exit statuses",
+        _text(
+            "Which failure ends a script with which status, by its class in the code. What to do about each is in the "
+            "[README](../../README.md#exit-status-and-what-to-do); the statuses of the commands are in "
+            "[their help](command.md)."
+        ),
+        _table(
+            ("status", "failure", "meaning"),
+            [("0", "none", "All that was asked for is done and confirmed."), *rows],
+        ),
+    )
+
+
+# -- Markdown -------------------------------------------------------------------------------------
+
+
+def _page(title: str, *blocks: str) -> str:
+    return "\n\n".join([f"# {title}", _GENERATED, *blocks]) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    above = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    return "\n".join([*above, *(f"| {' | '.join(line)} |" for line in rows)])
+
+
+def _bullets(*items: str) -> str:
+    return "\n".join(_wrapped(item, _PAGE_COLUMNS, "- ", "  ") for item in items)
+
+
+def _text(text: str) -> str:
+    return _wrapped(text, _PAGE_COLUMNS)
+
+
+def _wrapped(text: str, columns: int, first: str = "", later: str = "") -> str:
+    return textwrap.fill(
+        text, columns, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _cell(text: str) -> str:
+    """Return text as a table's cell shows it: no bar ends the cell, no address becomes a link."""
+    text = re.sub(r"(?<!`)https?://[\w./-]*\w", r"`\g<0>`", text)
+    return text.replace("|", "\\|")
+
+
+def _listed(items: Iterable[str], word: str = "and") -> str:
+    *first, last = items
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def main() -> int:
+    """Renew what is old and name it; return 0."""
+    renewed = renew(ROOT)
+    sys.stdout.writelines(f"{name}\n" for name in renewed or ["All that is generated is as it was."])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
