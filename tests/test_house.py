@@ -211,4 +211,5 @@ def test_the_contracts_are_for_the_type_checker_alone() -> None:
     known = modules(REPOSITORY)
     importers = [name for name in known if f"{PACKAGE}.assembly.kinds" in imports(name, known)]
 
-    assert {f"{PACKAGE}.assembly.registry", f"{PACKAGE}.assembly.script"} == set(importers)
+    attached = reach(f"{PACKAGE}.assembly.script", known) & set(importers)
+    assert {f"{PACKAGE}.assembly.registry", f"{PACKAGE}.assembly.script"} == attached

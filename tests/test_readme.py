@@ -75,12 +75,13 @@ def test_the_row_of_each_field_stands_once(script: Script) -> None:
 
 
 def test_the_admin_records_table_stands_once() -> None:
-    """Scripts with the same admin record share its table, which has the contract's fields in their order."""
+    """Scripts with the same admin record share its table, with the contract's fields, as far as no other has them."""
     for script in SCRIPTS:
         if script.issuer.ADMIN_FIELDS:
             below = section(REFERENCE["admin-records.md"], script.admin_title)
-            labels = re.findall(r"^\| `(\w+)` \|", below, re.MULTILINE)
-            assert [field.label for field in script.issuer.ADMIN_FIELDS] == labels
+            cells = re.findall(r"^\| (`.+?`) \|", below, re.MULTILINE)
+            labels = [label for cell in cells for label in re.findall(r"`(\w+)`", cell)]
+            assert sorted(field.label for field in script.issuer.ADMIN_FIELDS) == sorted(labels)
             assert script.stem in below
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from pam_scripts.core.fields import Fields
+from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
+from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorLook, MirrorSpec
+from pam_scripts.rotation.seen import IssuerLook, SeenMirror
 from pam_scripts.rotation.shape import Shape, Target
 
 
 class Kind(Protocol):
-    """What every module offers that is listed here. LABEL: the label of the record's field that asks for it.
+    """What every module offers that is listed in the registry.
 
-    ADMIN_FIELDS: the fields of the record that holds its login.
+    LABEL: the label of the record's field that asks for it, a plain string, since the bundler reads it without running
+    the module. ADMIN_FIELDS: the fields of the record that holds its login, annotated as `Fields`.
     """
 
     LABEL: str
@@ -28,7 +31,11 @@ class MirrorKind(Kind, Protocol):
         """Return the PAM User record's fields that ask for it."""
 
     def read(self, job: Job, shape: Shape, target: Target, /) -> Sequence[MirrorSpec]:
-        """Return the mirrors that a record asks for; raise BadInput for one that could not be."""
+        """Return the mirrors that a record asks for; raise BadInput for one that could not be.
+
+        target.id is the word for the target in names, target.mark what a secret is tagged with: under the name
+        shape.owner_tag, beside ROTATION_MARK and EXPIRY_MARK. A secret with another's mark is refused in `examine`.
+        """
 
 
 class ConsumerKind(Kind, Protocol):
@@ -57,3 +64,24 @@ class IssuerKind(Protocol):
 
     def read(self, job: Job, /) -> IssuerSpec:
         """Return what a record asks for; raise BadInput where that could not be."""
+
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes a line that says how far a look has come."""
+
+
+class IssuerSurvey(Protocol):
+    """What the module offers that an IssuerSpec names as its survey.
+
+    What a look finds wrong is a `Trouble` with the code of one of the audit's rules.
+    """
+
+    def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[IssuerLook]:
+        """Look at the targets of specs of one group; return what is seen of each, in their order."""
+
+
+class MirrorSurvey(Protocol):
+    """What the module offers that a MirrorLook names as its survey; as IssuerSurvey."""
+
+    def survey(self, look: MirrorLook, session: Session, say: Say, /) -> SeenMirror:
+        """Look at what the mirrors of one group have in common."""

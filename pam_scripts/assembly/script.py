@@ -20,6 +20,7 @@ from pam_scripts.gateway.run import main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Rotation, Run
+from pam_scripts.rotation.shape import Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT, RecordStore
 from pam_scripts.stores.keeper.records import fetch_job
@@ -150,7 +151,9 @@ class Script:
         issuer = attempt(partial(self.issuer.read, job))
         shape = issuer.shape if issuer else self.issuer.SHAPE
         consumers = [attempt(partial(kind.read, job, shape)) or () for kind in present(CONSUMERS)]
-        mirrors = [attempt(partial(kind.read, job, shape, issuer.target)) or () for kind in present(MIRRORS) if issuer]
+        # Where it is not known whose credential it is, a mirror's own problems show all the same.
+        target = issuer.target if issuer else Target("unknown")
+        mirrors = [attempt(partial(kind.read, job, shape, target)) or () for kind in present(MIRRORS)]
         return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
 
     # -- its runs ---------------------------------------------------------------------------------

@@ -44,22 +44,31 @@ class IssuerSpec:
 
 
 @dataclass(frozen=True)
+class MirrorLook:
+    """How an audit looks at a mirror without reading a value.
+
+    survey, group: as IssuerSpec's, the latter address and login. secrets: the names of the mirror's secrets; naming:
+    the label of the record's field that those come from.
+    """
+
+    survey: str
+    group: Hashable
+    secrets: Sequence[str]
+    naming: str
+
+
+@dataclass(frozen=True)
 class MirrorSpec:
     """A mirror that a record asks for.
 
-    name: as messages name it. build: makes it. hosts: as IssuerSpec's. group: what those mirrors have in common
-    that an audit looks at together: address and login. survey: as IssuerSpec's. secrets: the names of its secrets,
-    by what they end in. naming: the label of the field that those names come from. ca_bundle: as IssuerSpec's.
+    name: as messages name it. build: makes it. hosts, ca_bundle: as IssuerSpec's. look: None where an audit cannot.
     """
 
     name: str
     build: Callable[[Session], Mirror]
     hosts: Mapping[str, int]
-    group: Hashable = None
-    survey: str = ""
-    naming: str = ""
-    secrets: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
+    look: MirrorLook | None = None
 
 
 @dataclass(frozen=True)

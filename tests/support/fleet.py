@@ -470,6 +470,12 @@ def _login_refused(fleet: Fleet, member: Member) -> None:
     member.admin = [fleet.add_admin("Seeq admin, password changed", "rotation.admin", "an old password")]
 
 
+def _not_allowed(fleet: Fleet, member: Member) -> None:
+    admin = fleet.add_admin("Seeq admin with a limit", "rotation.admin", "correct horse battery staple")
+    fleet.keeper.edit(admin, lambda data: data["custom"].append(keeper.text("allow_targets", "another application")))
+    member.admin = [admin]
+
+
 def _no_right(fleet: Fleet, member: Member) -> None:
     fleet.seeq.add_user("reader", "the reader's password")
     member.admin = [fleet.add_admin("Seeq reader", "reader", "the reader's password")]
@@ -559,6 +565,7 @@ ILLNESSES: dict[str, Ailing] = {
     "setting-4": _on(_put("keep_previous_keys", "all")),
     "attached": _on(_not_shared),
     "no-admin": _on(_set("admin", [])),
+    "not-allowed": _on(_not_allowed),
     "admin-refused": _on(_login_refused),
     "admin-rights": _on(_no_right),
     "duplicate-field": _on(_twice),

@@ -375,7 +375,7 @@ _MIRROR_STATES = {
 def mirror_state(subject: Subject) -> str:
     """Say in a word how the mirrors compare with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
     if not subject.places:
-        return "none"
+        return "unknown" if subject.wants_mirrors and not subject.issuer else "none"
     if len(subject.mirrors) < len(subject.places):
         return "unknown"
     found = {finding.rule for finding in _of_mirrors(subject)}

@@ -94,8 +94,13 @@ class Subject:
 
     @property
     def places(self) -> list[MirrorSpec]:
-        """The mirrors that can be looked at without reading a value."""
-        return [spec for spec in self.asked.mirrors if spec.survey] if self.asked else []
+        """The mirrors that can be looked at without reading a value, where it is known whose they are."""
+        return [spec for spec in self.asked.mirrors if spec.look] if self.asked and self.issuer else []
+
+    @property
+    def wants_mirrors(self) -> bool:
+        """Whether the record names a mirror, whether or not that could be read."""
+        return any(self.record.get(kind.LABEL) for kind in MIRRORS)
 
     @property
     def keep(self) -> int:
@@ -187,14 +192,14 @@ class Subject:
         """What each mirror has, as far as it could be asked."""
         found = []
         for place in self.places:
-            look = self.looks.get(place.group)
-            if look and not look.trouble:
-                names = place.secrets.values()
-                there = {name: secret for name in names if (secret := look.secrets.get(name.lower()))}
-                missing = [name for name in names if name not in there]
-                deleted = [name for name in missing if name.lower() in look.deleted]
+            look = place.look
+            seen = self.looks.get((look.survey, look.group)) if look else None
+            if look and seen and not seen.trouble:
+                there = {name: secret for name in look.secrets if (secret := seen.secrets.get(name.lower()))}
+                missing = [name for name in look.secrets if name not in there]
+                deleted = [name for name in missing if name.lower() in seen.deleted]
                 absent = [name for name in missing if name not in deleted]
-                found.append(Mirror(place.name, place.naming, there, absent, deleted))
+                found.append(Mirror(place.name, look.naming, there, absent, deleted))
         return found
 
     @property

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pam_scripts.assembly.script import open_session
 from pam_scripts.cli.audit.finding import Finding
@@ -23,25 +23,12 @@ from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
-from pam_scripts.rotation.seen import IssuerLook, SeenMirror, Trouble
+from pam_scripts.rotation.seen import Trouble
+
+if TYPE_CHECKING:
+    from pam_scripts.assembly.kinds import IssuerSurvey, MirrorSurvey, Say
 
 S = TypeVar("S", IssuerSpec, MirrorSpec)
-
-Say = Callable[[str], None]
-
-
-class IssuerSurvey(Protocol):
-    """What the module offers that an IssuerSpec names as its survey."""
-
-    def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[IssuerLook]:
-        """Look at the targets of specs of one group; return what is seen of each, in their order."""
-
-
-class MirrorSurvey(Protocol):
-    """What the module offers that a MirrorSpec names as its survey."""
-
-    def survey(self, spec: MirrorSpec, session: Session, say: Say, /) -> SeenMirror:
-        """Look at what the mirrors of one group have in common."""
 
 
 def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
@@ -83,20 +70,22 @@ def _read(shared: Shared, subject: Subject) -> None:
 def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) -> None:
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
-    mirrors = [(one, place) for one in subjects for place in one.places]
+    mirrors = [(one, spec) for one in subjects for spec in one.places]
     # Within each system one request follows the other.
     with concurrently() as submit:
-        for places in _grouped(mirrors):
+        for places in _grouped(mirrors, lambda spec: spec.look and (spec.look.survey, spec.look.group)):
             submit(partial(_carefully, partial(_look_at_mirrors, places), places, deadline, say))
-        for targets in _grouped(issuers):
+        for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group)):
             submit(partial(_carefully, partial(_look_at_issuers, targets), targets, deadline, say))
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
-    spec = group[0][1]
-    seen = cast("MirrorSurvey", importlib.import_module(spec.survey)).survey(spec, session, say)
-    for subject, place in group:
-        subject.looks[place.group] = seen
+    look = group[0][1].look
+    assert look  # noqa: S101 - for the type checker: `Subject.places` are those that have one
+    seen = cast("MirrorSurvey", importlib.import_module(look.survey)).survey(look, session, say)
+    for subject, spec in group:
+        if spec.look:
+            subject.looks[spec.look.survey, spec.look.group] = seen
         if seen.trouble:
             subject.findings.append(_finding(seen.trouble))
 
@@ -114,11 +103,11 @@ def _finding(trouble: Trouble) -> Finding:
     return rule_of(trouble).found(trouble.what, trouble.way_out)
 
 
-def _grouped(asked: Iterable[tuple[Subject, S]]) -> list[list[tuple[Subject, S]]]:
-    """Put those together that are looked at together."""
+def _grouped(asked: Iterable[tuple[Subject, S]], by: Callable[[S], Hashable]) -> list[list[tuple[Subject, S]]]:
+    """Put those together that are looked at together: by what they have in common, and the CAs that are trusted."""
     groups: dict[Hashable, list[tuple[Subject, S]]] = {}
     for subject, spec in asked:
-        groups.setdefault((spec.survey, spec.group, spec.ca_bundle, _ca_bundle(subject)), []).append((subject, spec))
+        groups.setdefault((by(spec), spec.ca_bundle, _ca_bundle(subject)), []).append((subject, spec))
     return list(groups.values())
 
 

@@ -11,7 +11,7 @@ from pam_scripts.core.fields import FLAG, Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
@@ -109,11 +109,13 @@ def _spec(place: Place, names: Mapping[str, str], shape: Shape, owner: str) -> M
         build,
         # The vault's secrets are read side by side.
         {host: len(names), identity.cloud.authority: 1},
-        place,
-        survey="pam_scripts.stores.key_vault.survey",
-        naming=_prefix(shape).label if shape.id_part else SECRET_NAME.label,
-        secrets=names,
-        ca_bundle=identity.ca_bundle,
+        identity.ca_bundle,
+        MirrorLook(
+            survey="pam_scripts.stores.key_vault.survey",
+            group=place,
+            secrets=list(names.values()),
+            naming=_prefix(shape).label if shape.id_part else SECRET_NAME.label,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
-from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.gateway.specs import MirrorLook
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
 from pam_scripts.stores.key_vault import SYSTEM, Place
@@ -26,9 +26,9 @@ _PAGE = "api-version=7.4&maxresults=25"
 _GRANT = "grant the role 'Key Vault Secrets Officer' on the vault (or list in its access policy)"
 
 
-def survey(spec: MirrorSpec, session: Session, say: Callable[[str], None]) -> SeenMirror:
+def survey(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
     """Return the secrets of the vault that a mirror is in; why it could not be asked, where it could not."""
-    place = spec.group
+    place = look.group
     assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Key Vault's alone
     wire = _Wire(place, session, say)
     try:
