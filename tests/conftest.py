@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,26 @@ from tests.support.warm import Warm
 from tools import bundle
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which a test that is left out fails the run."""
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail where a test was skipped, but for Pythons that are not installed"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of which something was left out, where nothing may be."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-skips"):
+        return
+    left_out = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])}
+    left_out -= {reason for reason in left_out if re.fullmatch(r"Skipped: Python [\d.]+ is not installed here", reason)}
+    if left_out:
+        reporter.write_line(f"left out, and --no-skips was said: {'; '.join(sorted(left_out))}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
