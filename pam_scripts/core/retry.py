@@ -33,14 +33,18 @@ def retrying(deadline: Deadline, call: Callable[[], T], on: Callable[[ApiError],
     """Make a call that changes nothing, or looks before it does; again with growing waits where it failed.
 
     A Retry-After is honoured. Raises the last ApiError once the waits are used up, at once where
-    `on` says that asking again is no use, and OutOfTime at the deadline.
+    `on` says that asking again is no use, and OutOfTime at the deadline. The error speaks for all tries:
+    it is `unclear` where one before it may have taken effect.
     """
-    for wait in WAITS:
+    unclear = False
+    for wait in (*WAITS, None):
         try:
             return call()
         except ApiError as error:
-            pause = max(wait, error.retry_after or 0.0)
-            if not on(error) or pause >= deadline.left():
+            error.unclear = error.unclear or unclear
+            unclear = not error.declined
+            pause = max(wait or 0.0, error.retry_after or 0.0)
+            if wait is None or not on(error) or pause >= deadline.left():
                 raise
             deadline.wait(pause)
-    return call()
+    raise AssertionError  # pragma: no cover - the last try returns or raises

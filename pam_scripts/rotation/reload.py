@@ -20,8 +20,8 @@ def reload(rotation: Rotation, progress: Progress) -> None:
         try:
             rotation.retrying(consumer.reload)
         except ApiError as error:
-            # One that was refused goes on as it was, and cannot hold the new key.
-            if error.refused:
+            # One that declined, at every try, goes on as it was, and cannot hold the new key.
+            if error.declined:
                 progress.reloaded.remove(consumer)
             raise
         if consumer.reloads:

@@ -219,17 +219,17 @@ class Shelf(System):
 class Service(System):
     """A consumer in memory: after a reload it is ill as often as a test says, then well."""
 
-    name = "service"
     reloads = True
 
-    def __init__(self, done: list[str]) -> None:
+    def __init__(self, done: list[str], name: str = "service") -> None:
         super().__init__(done)
+        self.name = name
         self.ill: list[str] = []
         self.missing: list[str] = []
 
     def examine(self) -> None:
         """Look."""
-        self.called("examine service")
+        self.called("examine", f"examine {self.name}")
 
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
@@ -237,11 +237,11 @@ class Service(System):
 
     def reload(self) -> None:
         """Begin anew."""
-        self.called("reload")
+        self.called("reload", "reload" if self.name == "service" else f"reload {self.name}")
 
     def trouble(self) -> str:
         """Be ill once more, or well."""
-        self.called("look at service")
+        self.called("look", f"look at {self.name}")
         return self.ill.pop(0) if self.ill else ""
 
 
@@ -255,6 +255,7 @@ class House:
         self.mirror = Shelf(self.done, "mirror", held)
         self.service = Service(self.done)
         self.served = False
+        self.others: list[Service] = []
         self.said: list[str] = []
         self.warned: list[str] = []
 
@@ -262,7 +263,7 @@ class House:
         """Rotate once."""
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
-        consumers = [self.service] if self.served else []
+        consumers = [*([self.service] if self.served else []), *self.others]
         rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers))
 
     @property
@@ -522,6 +523,46 @@ def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_liv
     with pytest.raises(NotCertain, match="service may hold the new access key new, which stays alive"):
         house.rotate(health_seconds=0.02)
     assert (["new", "old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_reload_whose_answer_was_lost_counts_though_its_repetition_was_declined() -> None:
+    """It may have read the new key: reloaded again before that is deleted; where it cannot be, the key lives."""
+    lost_then_declined = [trouble(None), trouble(403)]
+    house = served()
+    house.service.failing["reload"] = [*lost_then_declined]
+    with pytest.raises(ApiError, match="refused; all put back as it was"):
+        house.rotate()
+    assert ["reload", "delete new"] == [what for what in house.done if what.startswith(("reload", "delete"))]
+
+    stuck = served()
+    stuck.service.failing["reload"] = [*lost_then_declined, *[trouble(403)] * 99]
+    with pytest.raises(NotCertain, match="service may hold the new access key new, which stays alive"):
+        stuck.rotate()
+    assert ["new", "old"] == stuck.alive
+
+
+@pytest.mark.parametrize("code", [403, 409, 429])
+def test_a_consumer_that_declines_every_time_goes_on_as_it_was(code: int) -> None:
+    """Also one that declines for now, again and again: it holds nothing new, all is put back, the new key goes."""
+    house = served()
+    house.service.failing["reload"] = [trouble(code)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_each_consumer_that_was_reloaded_is_reloaded_again_for_itself() -> None:
+    """One that cannot be keeps no other from it; the one that declined at first is left alone."""
+    house = served()
+    house.others = [Service(house.done, "second"), Service(house.done, "third")]
+    house.others[1].failing["reload"] = [trouble(409)]
+    house.service.failing["reload"] = [None, *[trouble(500)] * 99]
+
+    with pytest.raises(NotCertain, match="service may hold the new access key new"):
+        house.rotate()
+    tail = [what for what in house.done if what.startswith("reload")]
+    assert ["reload", "reload second", "reload second"] == tail
 
 
 def test_a_consumer_that_was_not_reached_yet_is_left_alone() -> None:
