@@ -36,7 +36,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     with concurrently() as submit:
         gone = submit(partial(see_gone, rotation, doomed, tried.result()))
         for store in rotation.stores:
-            submit(partial(put, rotation, store, publication, on=any_error))
+            submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
     _note(rotation, progress, extra)
     if not extra:
@@ -124,7 +124,8 @@ def see_gone(rotation: Rotation, doomed: Iterable[Key], errors: Mapping[str, Api
 def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
     """Return the versions that are to be locked away; a failure is worth a warning, since they log nobody in."""
     try:
-        return rotation.retrying(mirror.outdated)
+        # Where there is no way back, nobody waits for what a mirror may keep.
+        return rotation.retrying(mirror.outdated) if rotation.facts.reversible else mirror.outdated()
     except ApiError as error:
         rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
         return ()

@@ -36,11 +36,15 @@ def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error:
         return no_store_has_it(rotation, error)
     missing = [store.name for store in rotation.stores if store not in progress.published]
     holding = ", ".join(store.name for store in progress.published)
+    readers = [
+        each.name for each in rotation.consumers if each.reloads and each.name not in rotation.run.entry.reloaded
+    ]
     return NotCertain(
         error.cause,
         state=f"the new {rotation.facts.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
         + (f"it stands in {holding}; " if holding else "")
-        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it"),
+        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it")
+        + (f"; not known to be reloaded: {', '.join(readers)}" if readers else ""),
         next_step=error.next_step or "rotate again: every store then gets the next one",
     )
 

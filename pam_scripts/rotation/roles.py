@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from pam_scripts.core import retry
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
@@ -321,6 +321,12 @@ class Rotation:
         """Make a call within the run's time, as `retry.retrying` does."""
         return retry.retrying(self.run.deadline, call, on)
 
+    def patiently(
+        self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient, spare: float = 0.0
+    ) -> T:
+        """Make a call as `retrying`; where there is no way back, until only so many seconds are left to spare."""
+        return retry.retrying(self.run.deadline, call, on, None if self.facts.reversible else spare)
+
 
 @dataclass(frozen=True)
 class Fate:
@@ -347,7 +353,9 @@ class Progress:
     before: what each store held, the truth first. keys: those that the issuer listed before creation.
     key, publication: the new key, and what is published of it. outdated: the versions in each mirror that are
     to be locked away. touched: stores that were written to. published: stores seen to hold the new key.
-    reloaded: consumers that may have read it. listed: the keys at the last look.
+    reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way back, and
+    each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the new key
+    when consumers were reloaded. failures: what consumers failed with.
     """
 
     before: Sequence[Copy] = ()
@@ -360,6 +368,9 @@ class Progress:
     published: list[Store] = field(default_factory=list)
     reloaded: list[Consumer] = field(default_factory=list)
     listed: Sequence[Key] = ()
+    unseen: list[Mirror] = field(default_factory=list)
+    late: Sequence[Store] = ()
+    failures: list[PamScriptError] = field(default_factory=list)
 
     @property
     def new(self) -> tuple[Key, Publication]:

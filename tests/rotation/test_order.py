@@ -43,6 +43,7 @@ from pam_scripts.rotation.roles import (
 OWNER = "OwnRecord"
 NOW = datetime.now(timezone.utc)
 LOOKS = {"connect office", "connect mirror", "examine truth", "examine mirror", "list"}
+ENDLESS = 100_000  # more failures than there is time for
 PLAN = Plan(owner=OWNER, life=timedelta(days=90))
 
 
@@ -598,10 +599,10 @@ def one_way() -> House:
 def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back() -> None:
     """One store that fails keeps the new value from none of the others, and is named: exit 4."""
     house = one_way()
-    house.truth.failing["write"] = [trouble()] * 99
+    house.truth.failing["write"] = [trouble()] * ENDLESS
 
     with pytest.raises(NotCertain, match="it stands in mirror; the old one may still stand in truth"):
-        house.rotate()
+        house.rotate(seconds=1)
     assert ("old", "new") == house.holding
     assert [] == [what for what in house.done if what.startswith(("put back", "delete"))]
     assert "failed: " in house.truth.log
@@ -610,11 +611,11 @@ def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back
 def test_where_two_stores_fail_both_are_told() -> None:
     """The error line has the first one's reason; the other's is a warning."""
     house = one_way()
-    house.truth.failing["write"] = [trouble(system="truth")] * 99
-    house.mirror.failing["write"] = [trouble(system="mirror")] * 99
+    house.truth.failing["write"] = [trouble(system="truth")] * ENDLESS
+    house.mirror.failing["write"] = [trouble(system="mirror")] * ENDLESS
 
     with pytest.raises(NotCertain, match=r"truth: do it: refused.*the old one may still stand in truth, mirror"):
-        house.rotate()
+        house.rotate(seconds=1)
     assert ["mirror: do it: refused"] == house.warned
 
 
@@ -630,10 +631,113 @@ def test_where_there_is_no_way_back_a_store_is_asked_again_whatever_it_says() ->
 def test_where_there_is_no_way_back_a_failed_look_is_not_called_harmless() -> None:
     """The system has moved on already, so "nothing changed" would be false: exit 4."""
     house = one_way()
-    house.mirror.failing["examine mirror"] = [trouble()]
+    house.truth.failing["examine truth"] = [trouble()]
 
     with pytest.raises(NotCertain, match="no store has the access key of application A yet"):
         house.rotate()
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "code"),
+    [
+        ("truth", "examine truth", 429),
+        ("truth", "claim", 503),
+        ("truth", "write", 429),
+        ("truth", "check claim", 503),
+        ("mirror", "examine mirror", 503),
+        ("mirror", "examine mirror", 403),
+        ("mirror", "write", 503),
+        ("mirror", "read", 403),
+    ],
+)
+def test_where_there_is_no_way_back_a_store_is_asked_until_the_time_is_spent(where: str, call: str, code: int) -> None:
+    """Four waits are not all that there is time for: what was busy for long has the new value in the end."""
+    house = one_way()
+    getattr(house, where).failing[call] = [trouble(code)] * 40
+
+    house.rotate()
+    assert ("new", "new") == house.holding
+
+
+def test_where_there_is_no_way_back_a_mirror_that_cannot_be_looked_at_keeps_nobody_else_from_it() -> None:
+    """It is named, and not written unseen."""
+    house = one_way()
+    house.mirror.failing["examine mirror"] = [Refused("mirror: the name is taken")] * ENDLESS
+
+    with pytest.raises(NotCertain, match=r"the name is taken.*it stands in truth; .* may still stand in mirror"):
+        house.rotate(seconds=1)
+    assert ("new", "old") == house.holding
+
+
+def test_where_there_is_no_way_back_consumers_are_reloaded_though_a_store_fails() -> None:
+    """Those of the other stores need the new value, and who reads the failed one loses nothing."""
+    house = one_way()
+    house.served = True
+    house.mirror.failing["write"] = [trouble()] * ENDLESS
+
+    with pytest.raises(NotCertain, match="it stands in truth; the old one may still stand in mirror"):
+        house.rotate(seconds=1, health_seconds=0.3)
+    assert ["reload"] == [what for what in house.done if what == "reload"]
+    assert ["service"] == house.entry.reloaded
+
+
+def test_where_there_is_no_way_back_each_consumer_is_reloaded_for_itself() -> None:
+    """One that declines, and one that cannot even be looked at, keep no other from the new value, and are named."""
+    house = one_way()
+    house.served = True
+    house.others = [Service(house.done, "second"), Service(house.done, "third")]
+    house.service.failing["reload"] = [trouble(403, "the service's system")] * 99
+    house.others[0].failing["examine"] = [trouble(500)]
+    house.others[0].failing["reload"] = [trouble(409)] * 99
+
+    with pytest.raises(NotCertain, match="every store holds it; not known to be reloaded: service, second") as caught:
+        house.rotate(health_seconds=1)
+    assert caught.value.cause.startswith("the service's system")
+    assert ["third"] == house.entry.reloaded
+    assert "no" == house.entry.health
+
+
+def test_where_there_is_no_way_back_nobody_is_reloaded_with_the_old_value() -> None:
+    """While no store has the new one there is nothing to read anew."""
+    house = one_way()
+    house.served = True
+    for store in (house.truth, house.mirror):
+        store.failing["write"] = [trouble()] * ENDLESS
+
+    with pytest.raises(NotCertain, match="may still stand in truth, mirror"):
+        house.rotate(seconds=1, health_seconds=0.3)
+    assert "reload" not in house.done
+
+
+def test_where_there_is_no_way_back_a_store_that_was_late_for_a_reload_is_told() -> None:
+    """Who reads it may hold the old value still."""
+    house = one_way()
+    house.served = True
+    house.mirror.failing["write"] = [trouble()] * ENDLESS
+    reload_it = house.service.reload
+
+    def reload_and_let_in() -> None:
+        reload_it()
+        house.mirror.failing.clear()
+
+    house.service.reload = reload_and_let_in  # type: ignore[method-assign]  # the mirror comes round just then
+    with pytest.raises(NotCertain, match=r"mirror took the new access key only after .*; every store holds it"):
+        house.rotate(seconds=1, health_seconds=0.3)
+
+
+def test_a_lease_that_may_have_been_taken_is_given_back() -> None:
+    """Where the answers to taking it were lost, it would keep the next rotation waiting."""
+    house = House()
+    claim = house.truth.claim
+
+    def lossy(rotation_id: str, until: datetime) -> None:
+        claim(rotation_id, until)
+        raise trouble(None)
+
+    house.truth.claim = lossy  # type: ignore[method-assign, assignment]  # the same record, with a bad connection
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+    assert "" == house.truth.lease
 
 
 def test_where_there_is_no_way_back_the_record_is_no_reason_to_leave_a_store_out() -> None:
