@@ -22,11 +22,14 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     Returns the error for keys that are alive all the same. Raises NotCertain where the new key is not listed.
     """
     key, publication = progress.new
-    # A key made now is never among them, whatever its id.
+    # A key made now is never among them under the id of one before it.
+    before = {item.id for item in progress.keys}
     doomed = [
         item
         for item in progress.listed
-        if item.id in progress.fate.doomed_ids and item.id != key.id and item.label != rotation.label
+        if item.id in progress.fate.doomed_ids
+        and item.id != key.id
+        and not (item.label == rotation.label and item.id in before)
     ]
     kept = [item.rotation_id for item in progress.fate.kept if item.rotation_id]
     with concurrently() as submit:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pam_scripts.core.errors import ApiError, BadInput, NotCertain, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.roles import Copy, Fate, Key, Progress, Rotation
 
@@ -133,7 +134,7 @@ def _decide(rotation: Rotation, progress: Progress) -> Fate:
 
     def left_behind(key: Key) -> bool:
         never_told = key.id not in held and (published is None or key.created_at > published)
-        return key.owner == plan.owner and never_told
+        return labels.serves(key.label, plan.owner) and never_told
 
     candidates = [key for key in keys if not key.expired(utc_now()) and not left_behind(key)]
     candidates.sort(key=lambda key: (key.id in held, key.created_at), reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from pam_scripts.core.errors import ApiError, PamScriptError, Refused, Yielded
@@ -133,10 +134,16 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
         submit(confirm_and_check)
         listed = submit(partial(_list_with, rotation, key))
     progress.listed = listed.result()
-    earlier = {item.id for item in progress.keys}
-    for rival in progress.listed:
-        is_new = rival.id not in earlier and rival.id != key.id and rival.owner
-        if is_new and (rival.created_at, rival.id) < (key.created_at, key.id):
+    earlier = {key.id, *(item.id for item in progress.keys)}
+    since = [item for item in progress.listed if item.id not in earlier]
+    # What a lost answer of this rotation, or of one that is over, left behind is nobody's: it shows late, and goes.
+    over = (rotation.run.rotation_id, *rotation.truth.ended)
+    left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
+    if progress.unclear and not left:
+        rotation.run.warn(f"a second {rotation.facts.noun} labelled '{rotation.label}' may still appear")
+    progress.fate = replace(progress.fate, doomed=[*progress.fate.doomed, *left])
+    for rival in since:
+        if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
                 f"{rotation.facts.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
                 f"made {rotation.facts.noun} {rival.id} first"

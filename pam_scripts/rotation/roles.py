@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -211,6 +211,11 @@ class Mirror(Store, Protocol):
 class Truth(Store, Protocol):
     """The store that decides: whoever holds its lease may rotate, mirrors follow what it says."""
 
+    @property
+    def ended(self) -> Collection[str]:
+        """The ids of earlier rotations that are over, as the ops log had them when it was examined."""
+        return ()
+
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
@@ -351,7 +356,8 @@ class Progress:
     """What has happened so far: the one place that undoing reads.
 
     before: what each store held, the truth first. keys: those that the issuer listed before creation.
-    key, publication: the new key, and what is published of it. outdated: the versions in each mirror that are
+    unclear: whether there may be a new key that no answer told of. key, publication: the new key, and what is
+    published of it. outdated: the versions in each mirror that are
     to be locked away. touched: stores that were written to. published: stores seen to hold the new key.
     reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way back, and
     each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the new key
@@ -361,6 +367,7 @@ class Progress:
     before: Sequence[Copy] = ()
     keys: Sequence[Key] = ()
     fate: Fate = field(default_factory=Fate)
+    unclear: bool = False
     key: Key | None = None
     publication: Publication | None = None
     outdated: Sequence[Sequence[Any]] = ()

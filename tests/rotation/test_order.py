@@ -152,6 +152,7 @@ class Shelf(System):
         self.held: dict[str, str] = {"id": held, "secret": f"value of {held}"} if held else {}
         self.lease = ""
         self.log = ""
+        self.ended: list[str] = []
         self.retired: list[Sequence[str]] = []
 
     @property
@@ -954,6 +955,100 @@ def test_a_creation_whose_answer_is_lost_is_looked_for_and_undone() -> None:
         house.rotate()
     assert 1 == house.done.count("create")
     assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def lossy_creation(
+    house: House, *answers: PamScriptError | None, late: int = 0, cut: int | None = None, made: Sequence[bool] = (True,)
+) -> None:
+    """Have creation take effect, or not, and answer so.
+
+    answers: what each try raises; None is a real answer. made: whether each has made a key nevertheless. late: how
+    many lists do not show such a key yet. cut: how many characters of its label are kept.
+    """
+    create, list_keys, hidden, tries = house.office.create_key, house.office.list_keys, [0], itertools.count()
+
+    def lossy(its_label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
+        number = next(tries)
+        error = answers[number]
+        if error is None:
+            return create(its_label, expires_at)
+        if number < len(made) and made[number]:
+            house.done.append("create unseen")
+            unseen = Key(f"unseen-{number}", its_label[:cut], datetime.now(timezone.utc), expires_at)
+            house.office.keys.append(unseen)
+            hidden[0] = late
+        raise error
+
+    def lagging() -> list[Key]:
+        listed = list_keys()
+        if hidden[0] <= 0:
+            return listed
+        hidden[0] -= 1
+        return [item for item in listed if not item.id.startswith("unseen")]
+
+    house.office.create_key = lossy  # type: ignore[method-assign, assignment]  # with a bad connection
+    house.office.list_keys = lagging  # type: ignore[method-assign]  # and a slow list
+
+
+@pytest.mark.parametrize("cut", [None, 18, len("keeper:") + 8])
+def test_a_key_that_no_answer_told_of_is_found_late_and_by_what_is_left_of_its_label(cut: int | None) -> None:
+    """A list that lags is asked again, and a label that the server cut short is known all the same."""
+    others = [key("old"), key("theirs", its_label="keeper:")]
+    house = House(others)
+    lossy_creation(house, trouble(None), late=3, cut=cut)
+
+    with pytest.raises(ApiError, match=r"nothing changed$"):
+        house.rotate()
+    assert ["old", "theirs"] == house.alive
+
+
+@pytest.mark.parametrize("answers", [(None,), (503, 403), (503, 503, None)])
+def test_a_key_that_may_still_appear_is_named_by_its_label(answers: tuple[int | None, ...]) -> None:
+    """Where no list shows it the person learns what to look for; an answer that says no speaks for its own try only."""
+    house = House()
+    lossy_creation(house, *(trouble(code) for code in answers), late=99)
+
+    with pytest.raises(ApiError) as caught:
+        house.rotate()
+    assert f"nothing changed, but a new access key labelled '{label(OWNER, 'R-1')}'" in str(caught.value)
+    assert f"'{label(OWNER, 'R-1')}' may still appear in office" in house.truth.log
+
+
+def test_a_creation_that_was_declined_every_time_leaves_nothing_to_look_for() -> None:
+    """No label is named where there can be no key."""
+    house = House()
+    house.office.failing["create"] = [trouble(429)] * 9
+
+    with pytest.raises(ApiError, match=r"nothing changed$"):
+        house.rotate()
+
+
+def test_a_key_that_a_lost_try_left_behind_is_no_rival_and_goes_with_the_old_ones() -> None:
+    """A busy office made one unseen, and the next try made another: ours is the one that was answered."""
+    house = House()
+    lossy_creation(house, trouble(503), None, late=1)
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_a_key_that_an_earlier_rotation_left_behind_is_no_rival() -> None:
+    """It shows late, and its rotation is over, as the record's log says: nobody yields to it, and it goes."""
+    house = House()
+    house.truth.ended = ["R-0"]
+    left = key("left", its_label=label(OWNER, "R-0"))
+    house.office.while_listing = lambda: house.office.keys.append(left) if house.alive == ["new", "old"] else None
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_a_left_over_whose_label_was_cut_is_never_kept() -> None:
+    """Nobody was ever told of it, whatever the server has left of its label."""
+    house = House([key("a", 0.5, label(OWNER, "R-0")[:-5]), key("old", 5)])
+    house.rotate(keep=2)
+
+    assert ["new", "old"] == house.alive
 
 
 def test_a_defect_is_put_back_too_and_tells_no_values() -> None:
