@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 
 from pam_scripts.core.errors import ApiError, NotCertain, OutOfTime
@@ -44,10 +46,31 @@ def create(rotation: Rotation, progress: Progress) -> None:
             f"{rotation.facts.system}: the new {noun} has the id {key.id} of one that was there before, so that "
             "nobody can tell the two apart",
         )
-    progress.publication = Publication(credential, run.rotation_id, run.started, expires_at)
-    run.entry.key = key.id
-    run.entry.next_due = f"before {iso(expires_at)}" if expires_at else "as scheduled; the key itself has no end"
-    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else ""))
+    end = _end_of(rotation, key)
+    progress.publication = Publication(credential, run.rotation_id, run.started, end)
+    run.entry.key, run.entry.next_due = key.id, due(end)
+    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(end)})" if end else ""))
+
+
+def due(end: datetime | None) -> str:
+    """Say when a key that ends then is to be replaced."""
+    return f"before {iso(end)}" if end else "as scheduled; the key itself has no end"
+
+
+def _end_of(rotation: Rotation, key: Key) -> datetime | None:
+    """Return when a new key ends, as its issuer says, whatever was asked for; warn where that is much sooner."""
+    life, run = rotation.plan.life, rotation.run
+    end = key.expires_at
+    if life and not end:
+        with suppress(ApiError):
+            listed = rotation.retrying(rotation.issuer.list_keys)
+            end = next((item.expires_at for item in listed if item.id == key.id), None)
+    if life and end and run.started + life - end > life / 10:
+        run.warn(
+            f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} ends {iso(end)}, "
+            f"not {iso(run.started + life)} as was asked for; rotate before it does"
+        )
+    return end
 
 
 def list_made(rotation: Rotation, progress: Progress) -> list[Key]:

@@ -7,7 +7,7 @@ from functools import partial
 from pam_scripts.core import retry
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.retry import any_error
-from pam_scripts.rotation.create import list_made
+from pam_scripts.rotation.create import due, list_made
 from pam_scripts.rotation.delete import see_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.look import no_store_has_it
@@ -26,9 +26,18 @@ def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamSc
     else:
         error = _explain_forward_only_failure(rotation, progress, error)
     if error.status == PamScriptError.status:
-        run.entry.key = ""
+        run.entry.key, run.entry.next_due = "", _due_as_before(rotation, progress)
     finish(rotation, error)
     return error
+
+
+def _due_as_before(rotation: Rotation, progress: Progress) -> str:
+    """Say when the key that the stores hold again is to be replaced, as far as its issuer has told."""
+    held = {copy.key_id for copy in progress.before}
+    in_use = [key for key in progress.keys if key.id in held]
+    ends = [key.expires_at for key in in_use if key.expires_at]
+    known = in_use or rotation.plan.life is None
+    return due(min(ends, default=None)) if known else "unknown"
 
 
 def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:

@@ -26,6 +26,7 @@ from pam_scripts.core.errors import (
     Yielded,
 )
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso
 from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.order import rotate
@@ -89,6 +90,8 @@ class Office(System):
         self.keys = list(keys)
         self.missing: list[str] = []
         self.deaf: set[str] = set()
+        self.longest_life: timedelta | None = None
+        self.silent_on_ends = False
         self.while_listing: Callable[[], None] = lambda: None
 
     @property
@@ -113,8 +116,13 @@ class Office(System):
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make the key `new`."""
         self.called("create")
-        made = Key("new", label, datetime.now(timezone.utc), expires_at)
+        now = datetime.now(timezone.utc)
+        if expires_at and self.longest_life:
+            expires_at = min(expires_at, now + self.longest_life)
+        made = Key("new", label, now, expires_at)
         self.keys.append(made)
+        if self.silent_on_ends:
+            made = replace(made, expires_at=None)
         return made, Credential("new", Secret("value of new"))
 
     def log_in(self, credential: Credential) -> None:
@@ -152,6 +160,7 @@ class Shelf(System):
         self.held: dict[str, str] = {"id": held, "secret": f"value of {held}"} if held else {}
         self.lease = ""
         self.log = ""
+        self.expires_at: datetime | None = None
         self.ended: list[str] = []
         self.retired: list[Sequence[str]] = []
 
@@ -181,7 +190,7 @@ class Shelf(System):
     def write(self, publication: Publication) -> None:
         """Write."""
         self.called("write", f"write {self.name}")
-        self.held = dict(self.parts(publication.credential))
+        self.held, self.expires_at = dict(self.parts(publication.credential)), publication.expires_at
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Bring back what was there."""
@@ -453,6 +462,44 @@ def test_a_key_without_an_end_is_told_as_such() -> None:
 
     assert "Generated new access key with ID: new" in house.said
     assert "Next due: as scheduled; the key itself has no end" in house.truth.log.splitlines()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["answered", "listed"])
+def test_what_is_published_of_a_keys_end_is_what_its_issuer_says(silent: bool) -> None:
+    """A server that caps lives gets no other end anywhere, and the person a warning."""
+    house = House()
+    house.office.longest_life, house.office.silent_on_ends = timedelta(days=7), silent
+    house.rotate()
+
+    (new,) = house.office.keys
+    assert new.expires_at
+    assert [new.expires_at] * 2 == [house.truth.expires_at, house.mirror.expires_at]
+    assert f"Next due: before {iso(new.expires_at)}" in house.truth.log.splitlines()
+    assert f"Generated new access key with ID: new (expires {iso(new.expires_at)})" in house.said
+    assert [
+        f"office: the new access key new ends {iso(new.expires_at)}, not {iso(NOW + timedelta(days=90))} as was"
+    ] == [line.partition(" asked for")[0] for line in house.warned]
+
+
+def test_an_end_that_is_nearly_the_one_asked_for_is_no_warning() -> None:
+    """Servers round."""
+    house = House()
+    house.office.longest_life = timedelta(days=89)
+    house.rotate()
+
+    assert [] == house.warned
+
+
+@pytest.mark.parametrize(("held", "told"), [("old", f"before {iso(key('old').expires_at or NOW)}"), ("", "unknown")])
+@pytest.mark.parametrize("failing", ["create", "log in"])
+def test_what_is_due_after_a_failure_is_the_key_in_use(held: str, told: str, failing: str) -> None:
+    """Not the one that was deleted."""
+    house = House(held=held)
+    house.office.failing[failing] = [trouble()] * 99
+
+    with pytest.raises(ApiError):
+        house.rotate()
+    assert f"Next due: {told}" in house.truth.log.splitlines()
 
 
 def test_the_ops_log_entry_is_complete() -> None:
