@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -56,10 +57,13 @@ def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> 
     """Log a failure after the first deletion, give the lease back; return the error that says what to look at."""
     cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
     doomed = ", ".join(item.id for item in progress.fate.doomed) or "none"
+    proven = "logged in and " if rotation.facts.login_proof else ""
+    # It is raised here only where the new key is gone.
+    doubt = "may log nobody in any more" if isinstance(failure, NotCertain) else "the end was not confirmed"
     error = NotCertain(
         cause,
-        state=f"the new {rotation.facts.noun} {progress.new[0].id} logs in and was stored everywhere, but "
-        f"the end was not confirmed; keys that may still be alive in {rotation.facts.system}: {doomed}",
+        state=f"the new {rotation.facts.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
+        f"keys that may still be alive in {rotation.facts.system}: {doomed}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
     finish(rotation, error)
@@ -149,11 +153,12 @@ def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> li
     rotation that is just stepping back. listed: the keys as they were just listed.
     """
     fate, deadline, key = progress.fate, rotation.run.deadline, progress.new[0]
-    for pause in (*retry.WAITS, None):
-        if key.id not in {item.id for item in listed} and not rotation.facts.listing_delay:
+    for pause in (*retry.WAITS, math.inf):
+        last, gone = pause >= deadline.left(), key.id not in {item.id for item in listed}
+        if gone and (last or not rotation.facts.listing_delay):
             raise NotCertain(f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} is no longer listed")
         extra = [item for item in listed if item.id not in {key.id, *fate.kept_ids}]
-        if {item.id for item in extra} <= fate.doomed_ids or pause is None or pause >= deadline.left():
+        if last or (not gone and {item.id for item in extra} <= fate.doomed_ids):
             break
         deadline.wait(pause)
         listed = rotation.retrying(rotation.issuer.list_keys, any_error)

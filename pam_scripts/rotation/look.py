@@ -27,8 +27,11 @@ def changing_nothing(rotation: Rotation) -> Iterator[None]:
     try:
         yield
     except PamScriptError as error:
-        if rotation.facts.reversible or isinstance(error, BadInput):
+        if rotation.facts.reversible:
             error.state = error.state or "nothing changed"
+            raise
+        if isinstance(error, BadInput):
+            error.state = error.state or _no_store_has_it(rotation)
             raise
         raise no_store_has_it(rotation, error) from error
 
@@ -37,9 +40,13 @@ def no_store_has_it(rotation: Rotation, error: PamScriptError) -> NotCertain:
     """Return the error for a run that ended before the first store, where the system has the new value already."""
     return NotCertain(
         error.cause,
-        state=f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet",
+        state=_no_store_has_it(rotation),
         next_step=error.next_step,
     )
+
+
+def _no_store_has_it(rotation: Rotation) -> str:
+    return f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet"
 
 
 def look(rotation: Rotation, progress: Progress) -> None:

@@ -105,7 +105,8 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
         error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.facts.system}"
         error.next_step = error.next_step or "the next rotation deletes it"
     if ill:
-        error.state += f", and reloaded again, but not well: {', '.join(ill)}"
+        again = ", and reloaded again" if any(consumer.reloads for consumer in progress.reloaded) else ""
+        error.state += f"{again}, but not well: {', '.join(ill)}"
     return error
 
 

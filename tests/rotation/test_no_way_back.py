@@ -96,3 +96,29 @@ def test_an_app_that_cannot_be_looked_at_keeps_the_password_from_no_store(publis
 
         publish(publisher, plant, 4, "404", "every store holds it; not known to be reloaded: container app other")
         assert {plant.new_password} == set(plant.holdings().values())
+
+
+def test_a_diagnosis_after_keeper_changed_the_password_is_no_success(publisher: Script) -> None:
+    """Readers are cut off until it is published."""
+    with on_loopback(PublishPlant) as plant:
+        plant.set_field("diagnose", "True")
+
+        publish(publisher, plant, 4, "'diagnose' is set; Keeper has changed the password already")
+
+
+def test_a_check_that_fails_says_that_nothing_changed(publisher: Script) -> None:
+    """Nobody has rotated anything: exit 1, as for any other script."""
+    with on_loopback(PublishPlant) as plant:
+        plant.key_vault.grant(STAGE_VAULT, plant.azure_app.client_id, rights=())
+
+        result = publisher.run(plant, b"", arguments=["--check", "--record", plant.user_uid])
+        assert 1 == result.returncode, result.stderr
+        assert "nothing changed" in result.stderr
+
+
+def test_a_record_that_may_not_be_saved_after_keeper_changed_the_password_says_so(publisher: Script) -> None:
+    """Exit 2 for what a person must set right, and who lacks what."""
+    with on_loopback(PublishPlant) as plant:
+        plant.keeper.set_editable(plant.user_uid, editable=False)
+
+        publish(publisher, plant, 2, "not editable", "no store has the value")

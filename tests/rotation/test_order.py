@@ -490,10 +490,11 @@ def test_an_end_that_is_nearly_the_one_asked_for_is_no_warning() -> None:
     assert [] == house.warned
 
 
-@pytest.mark.parametrize(("held", "told"), [("old", f"before {iso(key('old').expires_at or NOW)}"), ("", "unknown")])
+@pytest.mark.parametrize("held", ["old", ""])
 @pytest.mark.parametrize("failing", ["create", "log in"])
-def test_what_is_due_after_a_failure_is_the_key_in_use(held: str, told: str, failing: str) -> None:
-    """Not the one that was deleted."""
+def test_what_is_due_after_a_failure_is_the_key_in_use(held: str, failing: str) -> None:
+    """Not the one that was deleted; unknown where no store held any."""
+    told = f"before {iso(NOW + timedelta(days=30))}" if held else "unknown"
     house = House(held=held)
     house.office.failing[failing] = [trouble()] * 99
 
@@ -562,6 +563,15 @@ def test_a_consumer_that_stays_ill_has_everything_put_back_and_is_reloaded_again
     assert (["old"], ("old", "old"), "") == (house.alive, house.holding, house.truth.lease)
     tail = [what for what in house.done if what.startswith(("put back", "reload", "delete"))]
     assert ["reload", "put back mirror", "put back truth", "reload", "delete new"] == tail
+
+
+def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
+    """Nothing was reloaded, so nothing was again."""
+    house = served(*["down"] * 99)
+    house.service.reloads = False
+
+    with pytest.raises(Refused, match="all put back as it was, but not well: service"):
+        house.rotate(health_seconds=0.02)
 
 
 def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_lives() -> None:
@@ -755,6 +765,15 @@ def test_where_there_is_no_way_back_nobody_is_reloaded_with_the_old_value() -> N
     with pytest.raises(NotCertain, match="may still stand in truth, mirror"):
         house.rotate(seconds=1, health_seconds=0.3)
     assert "reload" not in house.done
+
+
+def test_where_there_is_no_way_back_a_wrong_setting_is_not_called_harmless() -> None:
+    """Exit 2 as ever, but the system has moved on."""
+    house = one_way()
+    house.mirror.failing["examine mirror"] = [BadInput("mirror: no such name", next_step="correct it")]
+
+    with pytest.raises(BadInput, match="no such name; no store has the access key of application A yet; correct it"):
+        house.rotate()
 
 
 def test_where_there_is_no_way_back_a_store_that_was_late_for_a_reload_is_told() -> None:
@@ -1267,9 +1286,24 @@ def test_an_end_that_cannot_be_confirmed_is_told() -> None:
     house = House()
     house.office.failing["list"] = [None, None, *[trouble(500)] * 99]
 
-    with pytest.raises(NotCertain, match=r"access key new logs in and was stored everywhere.* still be alive.*: old"):
+    with pytest.raises(NotCertain, match=r"access key new logged in and was stored everywhere.* still be alive.*: old"):
         house.rotate()
     assert ("new", "new") == house.holding
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001])
+def test_a_new_key_that_is_gone_at_the_end_is_not_said_to_log_in(delay: float) -> None:
+    """Somebody deleted it after the last look: exit 4, also where lists may be late for a while."""
+    house = House()
+    house.office.facts = replace(house.office.facts, listing_delay=delay)
+
+    def clean() -> None:
+        if "delete old" in house.done:
+            house.office.keys = []
+
+    house.office.while_listing = clean
+    with pytest.raises(NotCertain, match=r"new is no longer listed; .* stored everywhere, but may log nobody in"):
+        house.rotate()
 
 
 @pytest.mark.parametrize("call", ["outdated", "retire"])
