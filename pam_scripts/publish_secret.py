@@ -6,10 +6,9 @@ from dataclasses import replace
 
 from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import Asked, Script
-from pam_scripts.core.errors import BadInput, NotCertain
+from pam_scripts.core.errors import BadInput
 from pam_scripts.gateway.payload import Job
 from pam_scripts.issuers import values
-from pam_scripts.rotation.roles import Run
 
 
 class PublishSecret(Script):
@@ -29,13 +28,6 @@ class PublishSecret(Script):
         if job.user.get(values.VALUE_FORMAT.label).lower() in ("", values.KEEPER) and job.new_password:
             return "Keeper has changed the password already, and no store has the new one yet"
         return super().untouched(job)
-
-    def work(self, job: Job, run: Run) -> None:
-        """Publish; a dry run of what Keeper has changed already is not certain."""
-        super().work(job, run)
-        in_use = self.untouched(job)
-        if run.dry_run and in_use != super().untouched(job):
-            raise NotCertain("'dry_run' is set", state=in_use, next_step="take 'dry_run' out, and rotate again")
 
 
 SCRIPT = PublishSecret(

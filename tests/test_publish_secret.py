@@ -83,6 +83,7 @@ def test_aws_keeps_the_one_before_as_previous(script: Script, make: Make) -> Non
 def test_a_vault_that_fails_keeps_the_password_from_no_other(script: Script, make: Make) -> None:
     """Keeper has changed it already: exit 4 says who holds it and who does not; the next rotation mends that."""
     plant = make()
+    plant.set_field("deadline_seconds", "10")
     plant.key_vault.grant(VAULT, plant.azure_app.client_id, rights=("get", "list"))
 
     publish(script, plant, 4, "cannot be taken back", f"the old one may still stand in Azure Key Vault {VAULT}")

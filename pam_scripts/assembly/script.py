@@ -16,7 +16,7 @@ from pam_scripts.core.fields import TEXT, Field, Fields
 from pam_scripts.core.http import Session
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.run import main
+from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Rotation, Run
@@ -171,7 +171,7 @@ class Script:
 
     def untouched(self, _job: Job) -> str:
         """Say what state a run leaves that has touched nothing."""
-        return "nothing changed"
+        return NOTHING_CHANGED
 
     def work(self, job: Job, run: Run) -> None:
         """Put the parts together, and rotate; raise a PamScriptError where it is not done."""

@@ -8,6 +8,7 @@ in a row. What Azure promises of a restart and of Key Vault references is in doc
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -58,6 +59,15 @@ ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, SUBSCRIPTION_ID, ALLOW_CONTAINER_AP
 RESTART = "Microsoft.App/containerApps/revisions/restart/action"
 GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTART} on it"
 
+# Conflicts that pass: another operation on the same app is under way. Any other one stays until a person ends it.
+_PASSING = re.compile(r"\w*(?:InProgress|LockConflict)", re.IGNORECASE)
+# https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
+_WAYS_OUT = {
+    "scopelocked": "remove the read-only lock on {scope}",
+    "readonlydisabledsubscription": "have the subscription enabled again",
+}
+_STUCK = "look at the app's provisioning state in Azure"
+
 _API = "2024-03-01"
 _PERMISSIONS_API = "2022-04-01"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
@@ -103,6 +113,14 @@ class Manager:
         url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}"
         bearer = self._login.token(self._host, SYSTEM, action).value.reveal()
         headers = {"Authorization": f"Bearer {bearer}"}
+        said = ""
+
+        def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+            nonlocal said
+            name, said = _explain(answer)
+            # The message names callers and scopes at length; the code says what it is.
+            return name, ""
+
         try:
             return http.call(
                 self._session,
@@ -110,7 +128,7 @@ class Manager:
                 url,
                 system=SYSTEM,
                 action=action,
-                explain=_explain,
+                explain=explain,
                 headers=headers,
                 # A restart answers with a word.
                 any_json=method == "POST",
@@ -120,8 +138,10 @@ class Manager:
                 error.next_step = GRANT
             elif error.code == HTTPStatus.NOT_FOUND:
                 error.next_step = "check 'container_apps' and 'subscription_id'"
-            # Another operation on the same app is under way: declined, and done later.
-            error.busy = error.busy or error.code == HTTPStatus.CONFLICT
+            elif error.code == HTTPStatus.CONFLICT:
+                error.busy = bool(_PASSING.fullmatch(error.name))
+                scope = _locked(said, path) or "the app, its group or its subscription"
+                error.next_step = _WAYS_OUT.get(error.name.lower(), _STUCK).format(scope=scope)
             raise
 
     def pages(self, path: str, action: str) -> list[dict[str, Any]]:
@@ -237,5 +257,13 @@ def _covers(patterns: Sequence[Any] | None, action: str) -> bool:
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     error = answer.get("error")
-    # The message names callers and scopes at length; the code says what it is.
-    return (str(error.get("code") or ""), "") if isinstance(error, Mapping) else ("", "")
+    if not isinstance(error, Mapping):
+        return "", ""
+    return str(error.get("code") or ""), str(error.get("message") or "")
+
+
+def _locked(said: str, path: str) -> str:
+    """Return which part of a path a refusal calls locked; spelled as the path is, since texts are not repeated."""
+    scopes = itertools.accumulate(path.split("/"), "{}/{}".format)
+    named = said.partition("locked:")[2].lower()
+    return next((scope for scope in scopes if scope and f"'{scope.lower()}'" in named), "")

@@ -71,6 +71,7 @@ class ApiError(PamScriptError):
     name: the system's own name for the error, empty where it gave none.
     retry_after: seconds the system asked to be left alone, None where it did not say.
     hopeless: asking again is no use, whatever the answer was.
+    unclear: an earlier try of the same call may have taken effect, whatever the answer to this one was.
     busy: the system declined for now and says so: nothing was done, the same again may go better.
     transient: asking the same again may go better. Says nothing about whether the request took
         effect: only a look at the system can, since a proxy makes a lost answer look like a
@@ -95,13 +96,19 @@ class ApiError(PamScriptError):
         self.name = name
         self.retry_after = retry_after
         self.hopeless = hopeless
+        self.unclear = False
         self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @property
-    def refused(self) -> bool:
-        """Whether the system said clearly that it would not, so that nothing was done."""
+    def declined(self) -> bool:
+        """Whether the system said clearly, at every try, that it would not, now or ever: nothing was done."""
         said_no = self.code is not None and HTTPStatus.BAD_REQUEST <= self.code < HTTPStatus.INTERNAL_SERVER_ERROR
-        return said_no and not self.transient
+        return said_no and self.code != HTTPStatus.REQUEST_TIMEOUT and not self.unclear
+
+    @property
+    def refused(self) -> bool:
+        """Whether the system declined, and not just for now."""
+        return self.declined and not self.transient
 
     @property
     def transient(self) -> bool:

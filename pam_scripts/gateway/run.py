@@ -21,6 +21,9 @@ from pam_scripts.gateway.voice import Voice, prepare_output
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
+NOTHING_CHANGED = "nothing changed"
+"""The state that a run leaves which has touched nothing, unless its script knows better."""
+
 # Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
 _GRACE = 10.0
 
@@ -82,7 +85,7 @@ def carry_out(
     can ask for that too.
     """
     run = _run(script.stem, voice)
-    untouched = "nothing changed"
+    untouched = NOTHING_CHANGED
     timer: threading.Timer | None = None
     try:
         job = get_job(run)
@@ -92,6 +95,7 @@ def carry_out(
             from pam_scripts.gateway import diagnosis  # noqa: PLC0415 - no rotation needs it
 
             diagnosis.tell(voice.say)
+            _refuse_to_call_it_done(untouched, request.DIAGNOSE.label)
             return 0
         json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
         for problem in script.problems(job):
@@ -102,6 +106,8 @@ def carry_out(
         run.dry_run = check or request.DRY_RUN.read(job.user)
         timer = _end_in_time(run, voice)
         script.work(job, run)
+        if run.dry_run:
+            _refuse_to_call_it_done(untouched, request.DRY_RUN.label)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
         error = failure if isinstance(failure, PamScriptError) else NotCertain(defect(failure))
         # Whoever changes something says what state that left; where nobody did, nothing was.
@@ -115,6 +121,12 @@ def carry_out(
     if json_line:
         voice.say(run.entry.line())
     return run.entry.status
+
+
+def _refuse_to_call_it_done(untouched: str, label: str) -> None:
+    """Raise NotCertain where a run that only looked leaves somebody without what is in use already."""
+    if untouched != NOTHING_CHANGED:
+        raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
 
 
 def _run(name: str, voice: Voice) -> Run:

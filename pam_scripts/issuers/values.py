@@ -106,7 +106,8 @@ def read(job: Job) -> IssuerSpec:
         value = _value(job, run)
         Secret(fill(value.reveal()))
         # What Keeper made is in use already: a native rotation has changed the system before this runs.
-        return Value(value, record.shown, run.rotation_id, reversible=not from_keeper(record))
+        in_use = from_keeper(record) and bool(job.new_password)
+        return Value(value, record.shown, run.rotation_id, reversible=not in_use)
 
     fill(STAND_IN)
     # No system knows whose value it is, so that it is the record's own.

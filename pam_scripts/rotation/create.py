@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
 
-from pam_scripts.core.errors import ApiError, NotCertain
+from pam_scripts.core.errors import ApiError, NotCertain, OutOfTime
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.retry import busy
 from pam_scripts.core.times import iso
+from pam_scripts.rotation import labels
 from pam_scripts.rotation.delete import find_outdated
 from pam_scripts.rotation.roles import Credential, Key, Progress, Publication, Rotation
 
@@ -22,12 +25,19 @@ def create(rotation: Rotation, progress: Progress) -> None:
 
     def create_or_look() -> tuple[Key, Credential]:
         """Create; again only where the system declined for now, and a look shows that it did nothing."""
+        before, progress.unclear = progress.unclear, True
         try:
-            return rotation.issuer.create_key(rotation.label, expires_at)
+            made = rotation.issuer.create_key(rotation.label, expires_at)
         except ApiError as error:
-            if error.busy and labelled(rotation):
-                error.busy = False
+            progress.unclear = before or not error.declined
+            error.busy = error.busy and not (progress.unclear and _may_be_there(rotation, progress))
             raise
+        except OutOfTime:
+            # Raised before anything is sent.
+            progress.unclear = before
+            raise
+        progress.unclear = before
+        return made
 
     key, credential = rotation.retrying(create_or_look, on=busy)
     progress.key = key
@@ -36,15 +46,51 @@ def create(rotation: Rotation, progress: Progress) -> None:
             f"{rotation.facts.system}: the new {noun} has the id {key.id} of one that was there before, so that "
             "nobody can tell the two apart",
         )
-    progress.publication = Publication(credential, run.rotation_id, run.started, expires_at)
-    run.entry.key = key.id
-    run.entry.next_due = f"before {iso(expires_at)}" if expires_at else "as scheduled; the key itself has no end"
-    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(expires_at)})" if expires_at else ""))
+    end = _end_of(rotation, key)
+    progress.publication = Publication(credential, run.rotation_id, run.started, end)
+    run.entry.key, run.entry.next_due = key.id, due(end)
+    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(end)})" if end else ""))
 
 
-def labelled(rotation: Rotation) -> list[Key]:
-    """List the keys that carry this rotation's label."""
-    return [key for key in rotation.issuer.list_keys() if key.label == rotation.label]
+def due(end: datetime | None) -> str:
+    """Say when a key that ends then is to be replaced."""
+    return f"before {iso(end)}" if end else "as scheduled; the key itself has no end"
+
+
+def _end_of(rotation: Rotation, key: Key) -> datetime | None:
+    """Return when a new key ends, as its issuer says, whatever was asked for; warn where that is much sooner."""
+    life, run = rotation.plan.life, rotation.run
+    end = key.expires_at
+    if life and not end:
+        with suppress(ApiError):
+            listed = rotation.retrying(rotation.issuer.list_keys)
+            end = next((item.expires_at for item in listed if item.id == key.id), None)
+    if life and end and run.started + life - end > life / 10:
+        run.warn(
+            f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} ends {iso(end)}, "
+            f"not {iso(run.started + life)} as was asked for; rotate before it does"
+        )
+    return end
+
+
+def list_made(rotation: Rotation, progress: Progress) -> list[Key]:
+    """List the keys that this rotation made, by their label: where an answer was lost, even by what is left of it."""
+    before = {key.id for key in progress.keys}
+
+    def is_made_now(key: Key) -> bool:
+        cut = progress.unclear and key.id not in before and labels.is_cut(key.label, rotation.label)
+        return cut or key.label == rotation.label
+
+    return [key for key in rotation.issuer.list_keys() if is_made_now(key)]
+
+
+def _may_be_there(rotation: Rotation, progress: Progress) -> bool:
+    """Say whether a creation may have taken effect, once lists have had time to show it."""
+    rotation.run.deadline.wait(rotation.facts.listing_delay)
+    try:
+        return bool(list_made(rotation, progress))
+    except ApiError:
+        return True
 
 
 def verify(rotation: Rotation, progress: Progress) -> None:

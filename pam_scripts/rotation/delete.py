@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,11 +23,14 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     Returns the error for keys that are alive all the same. Raises NotCertain where the new key is not listed.
     """
     key, publication = progress.new
-    # A key made now is never among them, whatever its id.
+    # A key made now is never among them under the id of one before it.
+    before = {item.id for item in progress.keys}
     doomed = [
         item
         for item in progress.listed
-        if item.id in progress.fate.doomed_ids and item.id != key.id and item.label != rotation.label
+        if item.id in progress.fate.doomed_ids
+        and item.id != key.id
+        and not (item.label == rotation.label and item.id in before)
     ]
     kept = [item.rotation_id for item in progress.fate.kept if item.rotation_id]
     with concurrently() as submit:
@@ -36,7 +40,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     with concurrently() as submit:
         gone = submit(partial(see_gone, rotation, doomed, tried.result()))
         for store in rotation.stores:
-            submit(partial(put, rotation, store, publication, on=any_error))
+            submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
     _note(rotation, progress, extra)
     if not extra:
@@ -53,10 +57,13 @@ def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> 
     """Log a failure after the first deletion, give the lease back; return the error that says what to look at."""
     cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
     doomed = ", ".join(item.id for item in progress.fate.doomed) or "none"
+    proven = "logged in and " if rotation.facts.login_proof else ""
+    # It is raised here only where the new key is gone.
+    doubt = "may log nobody in any more" if isinstance(failure, NotCertain) else "the end was not confirmed"
     error = NotCertain(
         cause,
-        state=f"the new {rotation.facts.noun} {progress.new[0].id} logs in and was stored everywhere, but "
-        f"the end was not confirmed; keys that may still be alive in {rotation.facts.system}: {doomed}",
+        state=f"the new {rotation.facts.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
+        f"keys that may still be alive in {rotation.facts.system}: {doomed}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
     finish(rotation, error)
@@ -124,7 +131,8 @@ def see_gone(rotation: Rotation, doomed: Iterable[Key], errors: Mapping[str, Api
 def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
     """Return the versions that are to be locked away; a failure is worth a warning, since they log nobody in."""
     try:
-        return rotation.retrying(mirror.outdated)
+        # Where there is no way back, nobody waits for what a mirror may keep.
+        return rotation.retrying(mirror.outdated) if rotation.facts.reversible else mirror.outdated()
     except ApiError as error:
         rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
         return ()
@@ -145,11 +153,12 @@ def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> li
     rotation that is just stepping back. listed: the keys as they were just listed.
     """
     fate, deadline, key = progress.fate, rotation.run.deadline, progress.new[0]
-    for pause in (*retry.WAITS, None):
-        if key.id not in {item.id for item in listed} and not rotation.facts.listing_delay:
+    for pause in (*retry.WAITS, math.inf):
+        last, gone = pause >= deadline.left(), key.id not in {item.id for item in listed}
+        if gone and (last or not rotation.facts.listing_delay):
             raise NotCertain(f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} is no longer listed")
         extra = [item for item in listed if item.id not in {key.id, *fate.kept_ids}]
-        if {item.id for item in extra} <= fate.doomed_ids or pause is None or pause >= deadline.left():
+        if last or (not gone and {item.id for item in extra} <= fate.doomed_ids):
             break
         deadline.wait(pause)
         listed = rotation.retrying(rotation.issuer.list_keys, any_error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _PREFIX = "keeper:"
+# From this length on, what a server has left of a label that it cut short says whose it is.
+_ENOUGH = len(_PREFIX) + 8
 _LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
 
 
@@ -23,6 +25,16 @@ def rotation_in(text: str) -> str:
     """Return the id of the rotation that made the key with this label, empty for any other label."""
     match = _LABEL.fullmatch(text)
     return match["rotation"] if match else ""
+
+
+def is_cut(text: str, whole: str) -> bool:
+    """Say whether a text is what a server has left of this label."""
+    return len(text) >= _ENOUGH and whole.startswith(text)
+
+
+def serves(text: str, owner: str) -> bool:
+    """Say whether a label, even one that was cut short, is of a key for the Keeper record with the UID `owner`."""
+    return owner_in(text) == owner or is_cut(text, label(owner, ""))
 
 
 def is_ours(text: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
-from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, Refused
+from pam_scripts.core.errors import ApiError, BadInput, NotCertain, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
-from pam_scripts.rotation.roles import Fate, Key, Progress, Rotation
+from pam_scripts.rotation import labels
+from pam_scripts.rotation.finish import finish
+from pam_scripts.rotation.roles import Copy, Fate, Key, Progress, Rotation
+
+T = TypeVar("T")
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
@@ -22,8 +27,11 @@ def changing_nothing(rotation: Rotation) -> Iterator[None]:
     try:
         yield
     except PamScriptError as error:
-        if rotation.facts.reversible or isinstance(error, BadInput):
+        if rotation.facts.reversible:
             error.state = error.state or "nothing changed"
+            raise
+        if isinstance(error, BadInput):
+            error.state = error.state or _no_store_has_it(rotation)
             raise
         raise no_store_has_it(rotation, error) from error
 
@@ -32,9 +40,13 @@ def no_store_has_it(rotation: Rotation, error: PamScriptError) -> NotCertain:
     """Return the error for a run that ended before the first store, where the system has the new value already."""
     return NotCertain(
         error.cause,
-        state=f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet",
+        state=_no_store_has_it(rotation),
         next_step=error.next_step,
     )
+
+
+def _no_store_has_it(rotation: Rotation) -> str:
+    return f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet"
 
 
 def look(rotation: Rotation, progress: Progress) -> None:
@@ -44,21 +56,37 @@ def look(rotation: Rotation, progress: Progress) -> None:
     lease is had only if nobody changed it since, so that no other rotation can have changed that.
     """
     with concurrently() as submit:
-        truth = submit(partial(rotation.retrying, rotation.truth.examine))
+        truth = submit(partial(rotation.patiently, rotation.truth.examine))
         submit(partial(rotation.retrying, rotation.issuer.connect))
         for mirror in rotation.mirrors:
-            submit(partial(rotation.retrying, mirror.connect))
+            submit(partial(_for_itself, rotation, mirror.connect))
     with concurrently() as submit:
-        others = [submit(partial(rotation.retrying, mirror.examine)) for mirror in rotation.mirrors]
+        others = [submit(partial(_for_itself, rotation, mirror.examine)) for mirror in rotation.mirrors]
         for consumer in rotation.consumers:
-            submit(partial(rotation.retrying, consumer.examine))
+            submit(partial(_for_itself, rotation, consumer.examine))
         listed = submit(partial(rotation.retrying, rotation.issuer.list_keys))
-    progress.before = [truth.result(), *(other.result() for other in others)]
+    copies = [other.result() for other in others]
+    progress.before = [truth.result(), *(copy or Copy({}) for copy in copies)]
+    progress.unseen = [mirror for mirror, copy in zip(rotation.mirrors, copies, strict=True) if copy is None]
     progress.keys = listed.result()
     _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
     progress.fate = _decide(rotation, progress)
     _report(rotation, progress)
+
+
+def _for_itself(rotation: Rotation, call: Callable[[], T]) -> T | None:
+    """Look at one mirror or consumer, once where there is no way back: its failure keeps no other waiting then.
+
+    Returns None where it failed so; it is looked at again before it is written.
+    """
+    if rotation.facts.reversible or rotation.run.dry_run:
+        return rotation.retrying(call)
+    try:
+        return call()
+    except (ApiError, Refused) as error:
+        rotation.run.warn(str(error))
+        return None
 
 
 def look_for_missing_rights(rotation: Rotation) -> None:
@@ -75,7 +103,14 @@ def take_lease(rotation: Rotation) -> None:
     """Take the lease of the truth; raise Yielded where another rotation has it."""
     run = rotation.run
     until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
-    rotation.retrying(lambda: rotation.truth.claim(run.rotation_id, until))
+    try:
+        rotation.patiently(lambda: rotation.truth.claim(run.rotation_id, until))
+    except PamScriptError as error:
+        # Unless it was declined it may have been taken, and would keep the next rotation waiting.
+        if not isinstance(error, Yielded) and not (isinstance(error, ApiError) and error.declined):
+            run.deadline.enter_reserve()
+            finish(rotation, error)
+        raise
 
 
 def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
@@ -126,7 +161,7 @@ def _decide(rotation: Rotation, progress: Progress) -> Fate:
 
     def left_behind(key: Key) -> bool:
         never_told = key.id not in held and (published is None or key.created_at > published)
-        return key.owner == plan.owner and never_told
+        return labels.serves(key.label, plan.owner) and never_told
 
     candidates = [key for key in keys if not key.expired(utc_now()) and not left_behind(key)]
     candidates.sort(key=lambda key: (key.id in held, key.created_at), reverse=True)

@@ -4,46 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
-from pam_scripts.core.errors import ApiError, PamScriptError, Yielded
+from pam_scripts.core.errors import ApiError, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.rotation.roles import Key, Progress, Publication, Rotation, Store
 
 
 def publish(rotation: Rotation, progress: Progress) -> None:
-    """Write to the truth, then to all mirrors at once. What came of it is what `confirm` sees."""
+    """Write to the truth, then to all mirrors at once. What came of it is what `confirm` sees.
+
+    Where there is no way back nobody waits for another, and what fails is as good as not tried yet.
+    """
     _, publication = progress.new
-    progress.touched.append(rotation.truth)
-    try:
-        put(rotation, rotation.truth, publication, looking=False, on=rotation.worth_another_try)
-    except PamScriptError:
-        # Where there is no way back all is written, whatever became of the rest.
-        if rotation.facts.reversible:
-            raise
-    progress.touched += rotation.mirrors
+    forgiven: type[PamScriptError] = PamScriptError
+    if rotation.facts.reversible:
+        forgiven = ApiError
+        progress.touched.append(rotation.truth)
+        put(rotation.truth, publication, rotation.retrying, looking=False)
+    stores = [store for store in rotation.stores if store not in progress.touched]
+    progress.touched += stores
+
+    def write_once(store: Store) -> None:
+        with suppress(forgiven):
+            store.write(publication)
+
     with concurrently() as submit:
-        for mirror in rotation.mirrors:
-            submit(partial(_write_once, mirror, publication))
-
-
-def _write_once(store: Store, publication: Publication) -> None:
-    with suppress(ApiError):
-        store.write(publication)
+        for store in stores:
+            if store not in progress.unseen:
+                submit(partial(write_once, store))
 
 
 def put(
-    rotation: Rotation,
-    store: Store,
-    publication: Publication,
-    *,
-    on: Callable[[ApiError], bool],
-    looking: bool = True,
+    store: Store, publication: Publication, again: Callable[[Callable[[], None]], None], *, looking: bool = True
 ) -> None:
     """Write until the store, read back, holds the credential. Looks after every try, so no try is blind.
 
-    on: which errors are worth another try. looking: look first, and after every write; else a clear answer to
-    the first will do for now.
+    again: makes the tries. looking: look first, and after every write; else a clear answer to the first will do
+    for now.
     """
     wanted = store.parts(publication.credential)
 
@@ -60,22 +59,44 @@ def put(
         if not store.read().holds(wanted):
             raise failed
 
-    rotation.retrying(write_and_read_back, on)
+    again(write_and_read_back)
 
 
 def confirm(rotation: Rotation, progress: Progress) -> None:
-    """See every store hold the credential; a failure waits until all were tried, then the first one is raised."""
+    """See every store hold the credential, before consumers read it; raise the first failure once all were tried.
+
+    Where there is no way back, a failure keeps nobody who reads another store from the new value: it is raised by
+    the last look, should it last until then.
+    """
+    deadline = rotation.run.deadline
+    failures = _see_in_stores(rotation, progress, min(rotation.plan.health_seconds, deadline.left() / 2))
+    if failures and rotation.facts.reversible:
+        raise failures[0]
+    for failure in failures[:1]:
+        rotation.run.warn(str(failure))
+
+
+def _see_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -> list[PamScriptError]:
+    """See every store hold the credential, each for itself; return what failed, and warn of all but the first.
+
+    spare: where there is no way back, they are tried until only so many seconds are left.
+    """
     run, stores = rotation.run, rotation.stores
     failures: list[PamScriptError] = []
+    again = partial(rotation.patiently, on=rotation.worth_another_try, spare=spare)
 
     def failure_of(store: Store) -> PamScriptError | None:
         try:
-            put(rotation, store, progress.new[1], on=rotation.worth_another_try)
+            for mirror in [unseen for unseen in progress.unseen if unseen is store]:
+                again(mirror.examine)
+                progress.unseen.remove(mirror)
+            put(store, progress.new[1], again)
         except PamScriptError as failure:
             return failure
         return None
 
-    with concurrently() as submit:
+    # A store that hangs for long holds up nobody else's turn.
+    with concurrently(len(stores)) as submit:
         ends = [submit(partial(failure_of, store)) for store in stores]
     for store, end in zip(stores, ends, strict=True):
         if failure := end.result():
@@ -87,8 +108,7 @@ def confirm(rotation: Rotation, progress: Progress) -> None:
             run.entry.stored_in += store.places
             for place in store.places:
                 run.say(f"Stored in {place}")
-    if failures:
-        raise failures[0]
+    return failures
 
 
 def last_look(rotation: Rotation, progress: Progress) -> None:
@@ -99,18 +119,31 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
     """
 
     def confirm_and_check() -> None:
-        confirm(rotation, progress)
-        rotation.retrying(rotation.truth.check_claim)
+        for failure in (*_see_in_stores(rotation, progress), *progress.failures):
+            raise failure
+        rotation.patiently(rotation.truth.check_claim)
+        if progress.late:
+            raise Refused(
+                f"{', '.join(store.name for store in progress.late)} took the new {rotation.facts.noun} only after "
+                "consumers had been reloaded",
+                next_step="reload those that read it",
+            )
 
     key, _ = progress.new
     with concurrently() as submit:
         submit(confirm_and_check)
         listed = submit(partial(_list_with, rotation, key))
     progress.listed = listed.result()
-    earlier = {item.id for item in progress.keys}
-    for rival in progress.listed:
-        is_new = rival.id not in earlier and rival.id != key.id and rival.owner
-        if is_new and (rival.created_at, rival.id) < (key.created_at, key.id):
+    earlier = {key.id, *(item.id for item in progress.keys)}
+    since = [item for item in progress.listed if item.id not in earlier]
+    # What a lost answer of this rotation, or of one that is over, left behind is nobody's: it shows late, and goes.
+    over = (rotation.run.rotation_id, *rotation.truth.ended)
+    left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
+    if progress.unclear and not left:
+        rotation.run.warn(f"a second {rotation.facts.noun} labelled '{rotation.label}' may still appear")
+    progress.fate = replace(progress.fate, doomed=[*progress.fate.doomed, *left])
+    for rival in since:
+        if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
                 f"{rotation.facts.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
                 f"made {rotation.facts.noun} {rival.id} first"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from pam_scripts.core import retry
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.retry import any_error
-from pam_scripts.rotation.create import labelled
+from pam_scripts.rotation.create import due, list_made
 from pam_scripts.rotation.delete import see_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.look import no_store_has_it
 from pam_scripts.rotation.reload import wait_for_health
-from pam_scripts.rotation.roles import Progress, Rotation
+from pam_scripts.rotation.roles import Key, Progress, Rotation
 
 
 def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
@@ -25,9 +26,18 @@ def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamSc
     else:
         error = _explain_forward_only_failure(rotation, progress, error)
     if error.status == PamScriptError.status:
-        run.entry.key = ""
+        run.entry.key, run.entry.next_due = "", _due_as_before(rotation, progress)
     finish(rotation, error)
     return error
+
+
+def _due_as_before(rotation: Rotation, progress: Progress) -> str:
+    """Say when the key that the stores hold again is to be replaced, as far as its issuer has told."""
+    held = {copy.key_id for copy in progress.before}
+    in_use = [key for key in progress.keys if key.id in held]
+    ends = [key.expires_at for key in in_use if key.expires_at]
+    known = in_use or rotation.plan.life is None
+    return due(min(ends, default=None)) if known else "unknown"
 
 
 def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:
@@ -36,11 +46,15 @@ def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error:
         return no_store_has_it(rotation, error)
     missing = [store.name for store in rotation.stores if store not in progress.published]
     holding = ", ".join(store.name for store in progress.published)
+    readers = [
+        each.name for each in rotation.consumers if each.reloads and each.name not in rotation.run.entry.reloaded
+    ]
     return NotCertain(
         error.cause,
         state=f"the new {rotation.facts.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
         + (f"it stands in {holding}; " if holding else "")
-        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it"),
+        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it")
+        + (f"; not known to be reloaded: {', '.join(readers)}" if readers else ""),
         next_step=error.next_step or "rotate again: every store then gets the next one",
     )
 
@@ -87,8 +101,12 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             next_step=f"delete it in {rotation.facts.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "all put back as it was" if progress.touched else "nothing changed"
+    if progress.unclear:
+        error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.facts.system}"
+        error.next_step = error.next_step or "the next rotation deletes it"
     if ill:
-        error.state += f", and reloaded again, but not well: {', '.join(ill)}"
+        again = ", and reloaded again" if any(consumer.reloads for consumer in progress.reloaded) else ""
+        error.state += f"{again}, but not well: {', '.join(ill)}"
     return error
 
 
@@ -99,9 +117,7 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     """
     before = {key.id for key in progress.keys}
     try:
-        if progress.key is None:
-            rotation.run.deadline.wait(rotation.facts.listing_delay)
-        made = rotation.retrying(lambda: labelled(rotation), any_error)
+        made = _look_for_new_keys(rotation, progress)
         if progress.key and progress.key.id not in {key.id for key in made}:
             made.append(progress.key)
         ours = [key for key in made if key.id not in before]
@@ -110,6 +126,19 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
         return {rotation.label}
+
+
+def _look_for_new_keys(rotation: Rotation, progress: Progress) -> list[Key]:
+    """List what this rotation made; again and again, time allowed, where a creation may show in the list later."""
+    deadline, known = rotation.run.deadline, progress.key.id if progress.key else ""
+    for wait in (rotation.facts.listing_delay, *retry.WAITS, None):
+        made = rotation.retrying(partial(list_made, rotation, progress), any_error)
+        if any(key.id != known for key in made):
+            progress.unclear = False
+        if not progress.unclear or wait is None or wait >= deadline.left() / 2:
+            break
+        deadline.wait(wait)
+    return made
 
 
 def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], dict[str, str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.core.parallel import concurrently
 from pam_scripts.rotation.roles import Consumer, Progress, Rotation
 
 # Seconds between one look at consumers that are not well yet and the next: a part of what they may take, this at most.
@@ -13,22 +15,54 @@ _LOOKS = 60
 
 
 def reload(rotation: Rotation, progress: Progress) -> None:
-    """Reload every consumer, all at once, then wait until all are well; raise Refused naming those that are not."""
+    """Reload every consumer, then wait until all are well; raise Refused naming those that are not.
+
+    Where there is no way back each is reloaded for itself, if any store has what it could read; the last look
+    raises what failed.
+    """
+    if rotation.facts.reversible:
+        for consumer in rotation.consumers:
+            if error := _reload(rotation, progress, consumer):
+                raise error
+        _see_them_well(rotation, rotation.consumers)
+        return
+    copies = [store for store in rotation.stores if store.places]
+    progress.late = [store for store in copies if store not in progress.published]
+    if len(progress.late) == len(copies):
+        return
+    with concurrently(len(rotation.consumers)) as submit:
+        ends = [submit(partial(_reload, rotation, progress, consumer)) for consumer in rotation.consumers]
+    progress.failures += [error for end in ends if (error := end.result())]
+    try:
+        _see_them_well(rotation, progress.reloaded)
+    except (ApiError, Refused) as ill:
+        progress.failures.append(ill)
+    if progress.failures:
+        rotation.run.entry.health = "no"
+    for failure in progress.failures[1:]:
+        rotation.run.warn(str(failure))
+
+
+def _reload(rotation: Rotation, progress: Progress, consumer: Consumer) -> ApiError | None:
+    """Reload one consumer; return what it failed with."""
     run = rotation.run
-    for consumer in rotation.consumers:
-        progress.reloaded.append(consumer)
-        try:
-            rotation.retrying(consumer.reload)
-        except ApiError as error:
-            # One that was refused goes on as it was, and cannot hold the new key.
-            if error.refused:
-                progress.reloaded.remove(consumer)
-            raise
-        if consumer.reloads:
-            run.entry.reloaded.append(consumer.name)
-            run.say(f"Reloading {consumer.name}")
-    ill = wait_for_health(rotation, rotation.consumers, rotation.plan.health_seconds)
-    run.entry.health = "no" if ill else "yes"
+    progress.reloaded.append(consumer)
+    try:
+        rotation.retrying(consumer.reload)
+    except ApiError as error:
+        # One that declined, at every try, goes on as it was, and cannot hold the new key.
+        if error.declined:
+            progress.reloaded.remove(consumer)
+        return error
+    if consumer.reloads:
+        run.entry.reloaded.append(consumer.name)
+        run.say(f"Reloading {consumer.name}")
+    return None
+
+
+def _see_them_well(rotation: Rotation, consumers: Sequence[Consumer]) -> None:
+    ill = wait_for_health(rotation, consumers, rotation.plan.health_seconds)
+    rotation.run.entry.health = "no" if ill else "yes"
     if ill:
         raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
 

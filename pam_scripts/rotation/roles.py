@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from pam_scripts.core import retry
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotation import labels
@@ -224,6 +224,11 @@ class Truth(Store, Protocol):
         """Return the id of the target that a key was made for, as the log of what was examined says; empty for none."""
         return ""
 
+    @property
+    def ended(self) -> Collection[str]:
+        """The ids of earlier rotations that are over, as the ops log had them when it was examined."""
+        return ()
+
     def claim(self, rotation_id: str, until: datetime) -> None:
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
@@ -337,6 +342,12 @@ class Rotation:
         """Make a call within the run's time, as `retry.retrying` does."""
         return retry.retrying(self.run.deadline, call, on)
 
+    def patiently(
+        self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient, spare: float = 0.0
+    ) -> T:
+        """Make a call as `retrying`; where there is no way back, until only so many seconds are left to spare."""
+        return retry.retrying(self.run.deadline, call, on, None if self.facts.reversible else spare)
+
 
 @dataclass(frozen=True)
 class Fate:
@@ -361,14 +372,18 @@ class Progress:
     """What has happened so far: the one place that undoing reads.
 
     before: what each store held, the truth first. keys: those that the issuer listed before creation.
-    key, publication: the new key, and what is published of it. outdated: the versions in each mirror that are
+    unclear: whether there may be a new key that no answer told of. key, publication: the new key, and what is
+    published of it. outdated: the versions in each mirror that are
     to be locked away. touched: stores that were written to. published: stores seen to hold the new key.
-    reloaded: consumers that may have read it. listed: the keys at the last look.
+    reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way back, and
+    each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the new key
+    when consumers were reloaded. failures: what consumers failed with.
     """
 
     before: Sequence[Copy] = ()
     keys: Sequence[Key] = ()
     fate: Fate = field(default_factory=Fate)
+    unclear: bool = False
     key: Key | None = None
     publication: Publication | None = None
     outdated: Sequence[Sequence[Any]] = ()
@@ -376,6 +391,9 @@ class Progress:
     published: list[Store] = field(default_factory=list)
     reloaded: list[Consumer] = field(default_factory=list)
     listed: Sequence[Key] = ()
+    unseen: list[Mirror] = field(default_factory=list)
+    late: Sequence[Store] = ()
+    failures: list[PamScriptError] = field(default_factory=list)
 
     @property
     def new(self) -> tuple[Key, Publication]:

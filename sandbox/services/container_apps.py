@@ -282,6 +282,9 @@ class ContainerApps:
         self._throttled = 0
         self._retry_after = 0
         self._busy = 0
+        self._conflict = ""
+        self._locked: set[str] = set()
+        self._disabled: set[str] = set()
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
 
     # -- what a test sets up --------------------------------------------------------------------
@@ -361,10 +364,26 @@ class ContainerApps:
         with self._lock:
             self._throttled, self._retry_after = times, retry_after
 
-    def conflict(self, times: int) -> None:
+    def conflict(self, times: int, code: str = "ContainerAppLockConflict") -> None:
         """Refuse the next so many restarts with 409, as though another change of the app went on."""
         with self._lock:
-            self._busy = times
+            self._busy, self._conflict = times, code
+
+    def lock(self, scope: str, *, read_only: bool = True) -> None:
+        """Put a read-only lock on an app, a group or a subscription, by its resource id; or take it off.
+
+        https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
+        """
+        with self._lock:
+            (self._locked.add if read_only else self._locked.discard)(scope)
+
+    def disable(self, subscription_id: str) -> None:
+        """Disable a subscription, which may only be read from then on.
+
+        https://learn.microsoft.com/azure/cost-management-billing/manage/subscription-states
+        """
+        with self._lock:
+            self._disabled.add(subscription_id)
 
     def secrets(self) -> frozenset[str]:
         """Return nothing: what replicas hold was issued elsewhere."""
@@ -474,6 +493,8 @@ class ContainerApps:
             )
         if path["group"] and path["group"].lower() not in subscription.groups:
             raise Refusal(404, "ResourceGroupNotFound", f"Resource group '{path['group']}' could not be found.")
+        if request.method != "GET":
+            self._refuse_what_is_locked(subscription, path["scope"])
         call = _Call(request, path["scope"], subscription, path["group"] or "", path["app"] or "", revision, roles)
         return work(call)
 
@@ -520,6 +541,24 @@ class ContainerApps:
                 f"Number of requests for subscription '{subscription.subscription_id}' actor '{claims['oid']}'"
                 f" exceeded. Please try again after '{self._retry_after}' seconds.",
                 headers={"Retry-After": str(self._retry_after)},
+            )
+
+    def _refuse_what_is_locked(self, subscription: _Subscription, scope: str) -> None:
+        # A restart is a POST, which a read-only lock refuses.
+        if subscription.subscription_id in self._disabled:
+            raise Refusal(
+                409,
+                "ReadOnlyDisabledSubscription",
+                f"The subscription '{subscription.subscription_id}' is disabled and therefore marked as read only. You"
+                " cannot perform any write actions on this subscription until it is re-enabled.",
+            )
+        locked = [one for one in sorted(self._locked) if f"{scope}/".lower().startswith(f"{one}/".lower())]
+        if locked:
+            raise Refusal(
+                409,
+                "ScopeLocked",
+                f"The scope '{scope}' cannot perform write operation because following scope(s) are locked:"
+                f" '{','.join(locked)}'. Please remove the lock and try again.",
             )
 
     def _operation(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:
@@ -623,7 +662,7 @@ class ContainerApps:
         if self._busy:
             self._busy -= 1
             message = f"Cannot modify container App '{app.name}' because another modification is in progress."
-            raise Refusal(409, "ContainerAppLockConflict", f"{message} Please retry the operation.")
+            raise Refusal(409, self._conflict, f"{message} Please retry the operation.")
         if not revision.active:
             # That it is refused was seen (https://github.com/microsoft/vscode-azurecontainerapps/issues/322), not how.
             raise Refusal(400, "RevisionNotActive", f"Revision '{revision.name}' is not active.")

@@ -61,6 +61,7 @@ class Key:
     last_used: datetime | None = None
     is_archived: bool = False
     is_deleted: bool = False
+    listed_from: datetime | None = None
 
 
 @dataclass
@@ -164,6 +165,9 @@ class Seeq:
     keys_of_others_readable: users who may not make keys for others may list theirs; else 403.
     validity_without_user_login: `Authentication/AccessKey/ValidityWithoutUserLogin`, in minutes.
     session_duration: `Authentication/DefaultSessionDuration`, minutes without a request.
+    longest_label: how many characters of a new key's label are kept, None for all.
+    longest_life: how many days a new key of an application lives at most, None for as long as asked for.
+    listing_lag: seconds until a new key is listed.
     created_order_skew: the least time between the `createdAt` of two keys, so that they are ordered.
     version: what `GET /system/server-status` tells.
     """
@@ -180,6 +184,9 @@ class Seeq:
         self.keys_of_others_readable = False
         self.validity_without_user_login = 14 * 24 * 60
         self.session_duration = 24 * 60
+        self.longest_label: int | None = None
+        self.longest_life: float | None = None
+        self.listing_lag = 0.0
         self.created_order_skew = timedelta(microseconds=1)
         self.version = "R66.216.0-v202610231238-CD"
         self._clock = clock
@@ -372,7 +379,8 @@ class Seeq:
         return user.validity_minutes if user.validity_minutes >= 0 else self.validity_without_user_login
 
     def _listed(self, keys: Iterable[Key]) -> list[Key]:
-        return [key for key in keys if not key.is_deleted and (self.archived_keys_listed or not key.is_archived)]
+        there = [key for key in keys if not key.is_deleted and (self.archived_keys_listed or not key.is_archived)]
+        return [key for key in there if key.listed_from is None or key.listed_from <= self._clock.now()]
 
     def _visible_application(self, call: _Call) -> _Application:
         application = self._applications.get(call.path["id"].upper())
@@ -522,7 +530,10 @@ class Seeq:
             raise _Refusal(400, "A key needs a label.")
         if expiry is None or expiry <= self._clock.now():
             raise _Refusal(400, "A key needs an expiry: an ISO 8601 time with its zone, in the future.")
-        key = self._new_key(application.id, label, expiry)
+        if self.longest_life is not None:
+            expiry = min(expiry, self._clock.now() + timedelta(days=self.longest_life))
+        key = self._new_key(application.id, label[: self.longest_label], expiry)
+        key.listed_from = key.created_at + timedelta(seconds=self.listing_lag)
         return {**self._key_output(key), "password": key.password}, {}
 
     def _create_key(self, call: _Call) -> tuple[Any, dict[str, str]]:
@@ -538,7 +549,8 @@ class Seeq:
             raise _Refusal(400, "An application's keys are created with the application.")
         if not name:
             raise _Refusal(400, "A key needs a name.")
-        key = self._new_key(owner_id, name, None)
+        key = self._new_key(owner_id, name[: self.longest_label], None)
+        key.listed_from = key.created_at + timedelta(seconds=self.listing_lag)
         key.description = call.text("description") or None
         return {**self._key_output(key), "password": key.password}, {}
 

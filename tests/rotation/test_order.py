@@ -27,6 +27,7 @@ from pam_scripts.core.errors import (
 )
 from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso
 from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.order import rotate
@@ -44,6 +45,7 @@ from pam_scripts.rotation.roles import (
 OWNER = "OwnRecord"
 NOW = datetime.now(timezone.utc)
 LOOKS = {"connect office", "connect mirror", "examine truth", "examine mirror", "list"}
+ENDLESS = 100_000  # more failures than there is time for
 PLAN = Plan(owner=OWNER, life=timedelta(days=90))
 
 
@@ -90,6 +92,8 @@ class Office(System):
         self.keys = list(keys)
         self.missing: list[str] = []
         self.deaf: set[str] = set()
+        self.longest_life: timedelta | None = None
+        self.silent_on_ends = False
         self.while_listing: Callable[[], None] = lambda: None
 
     @property
@@ -114,8 +118,13 @@ class Office(System):
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make the key `new`."""
         self.called("create")
-        made = Key("new", label, datetime.now(timezone.utc), expires_at)
+        now = datetime.now(timezone.utc)
+        if expires_at and self.longest_life:
+            expires_at = min(expires_at, now + self.longest_life)
+        made = Key("new", label, now, expires_at)
         self.keys.append(made)
+        if self.silent_on_ends:
+            made = replace(made, expires_at=None)
         return made, Credential("new", Secret("value of new"))
 
     def log_in(self, credential: Credential) -> None:
@@ -153,6 +162,8 @@ class Shelf(System):
         self.held: dict[str, str] = {"id": held, "secret": f"value of {held}"} if held else {}
         self.lease = ""
         self.log = ""
+        self.expires_at: datetime | None = None
+        self.ended: list[str] = []
         self.retired: list[Sequence[str]] = []
         self.target_of: dict[str, str] = {"old": "A-1"}
 
@@ -182,7 +193,7 @@ class Shelf(System):
     def write(self, publication: Publication) -> None:
         """Write."""
         self.called("write", f"write {self.name}")
-        self.held = dict(self.parts(publication.credential))
+        self.held, self.expires_at = dict(self.parts(publication.credential)), publication.expires_at
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
         """Bring back what was there."""
@@ -226,17 +237,17 @@ class Shelf(System):
 class Service(System):
     """A consumer in memory: after a reload it is ill as often as a test says, then well."""
 
-    name = "service"
     reloads = True
 
-    def __init__(self, done: list[str]) -> None:
+    def __init__(self, done: list[str], name: str = "service") -> None:
         super().__init__(done)
+        self.name = name
         self.ill: list[str] = []
         self.missing: list[str] = []
 
     def examine(self) -> None:
         """Look."""
-        self.called("examine service")
+        self.called("examine", f"examine {self.name}")
 
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
@@ -244,11 +255,11 @@ class Service(System):
 
     def reload(self) -> None:
         """Begin anew."""
-        self.called("reload")
+        self.called("reload", "reload" if self.name == "service" else f"reload {self.name}")
 
     def trouble(self) -> str:
         """Be ill once more, or well."""
-        self.called("look at service")
+        self.called("look", f"look at {self.name}")
         return self.ill.pop(0) if self.ill else ""
 
 
@@ -262,6 +273,7 @@ class House:
         self.mirror = Shelf(self.done, "mirror", held)
         self.service = Service(self.done)
         self.served = False
+        self.others: list[Service] = []
         self.limit = NO_LIMIT
         self.said: list[str] = []
         self.warned: list[str] = []
@@ -270,7 +282,7 @@ class House:
         """Rotate once."""
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
-        consumers = [self.service] if self.served else []
+        consumers = [*([self.service] if self.served else []), *self.others]
         rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit))
 
     @property
@@ -460,6 +472,45 @@ def test_a_key_without_an_end_is_told_as_such() -> None:
     assert "Next due: as scheduled; the key itself has no end" in house.truth.log.splitlines()
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["answered", "listed"])
+def test_what_is_published_of_a_keys_end_is_what_its_issuer_says(silent: bool) -> None:
+    """A server that caps lives gets no other end anywhere, and the person a warning."""
+    house = House()
+    house.office.longest_life, house.office.silent_on_ends = timedelta(days=7), silent
+    house.rotate()
+
+    (new,) = house.office.keys
+    assert new.expires_at
+    assert [new.expires_at] * 2 == [house.truth.expires_at, house.mirror.expires_at]
+    assert f"Next due: before {iso(new.expires_at)}" in house.truth.log.splitlines()
+    assert f"Generated new access key with ID: new (expires {iso(new.expires_at)})" in house.said
+    assert [
+        f"office: the new access key new ends {iso(new.expires_at)}, not {iso(NOW + timedelta(days=90))} as was"
+    ] == [line.partition(" asked for")[0] for line in house.warned]
+
+
+def test_an_end_that_is_nearly_the_one_asked_for_is_no_warning() -> None:
+    """Servers round."""
+    house = House()
+    house.office.longest_life = timedelta(days=89)
+    house.rotate()
+
+    assert [] == house.warned
+
+
+@pytest.mark.parametrize("held", ["old", ""])
+@pytest.mark.parametrize("failing", ["create", "log in"])
+def test_what_is_due_after_a_failure_is_the_key_in_use(held: str, failing: str) -> None:
+    """Not the one that was deleted; unknown where no store held any."""
+    told = f"before {iso(NOW + timedelta(days=30))}" if held else "unknown"
+    house = House(held=held)
+    house.office.failing[failing] = [trouble()] * 99
+
+    with pytest.raises(ApiError):
+        house.rotate()
+    assert f"Next due: {told}" in house.truth.log.splitlines()
+
+
 def test_the_ops_log_entry_is_complete() -> None:
     """Day, rotation, target, places, what was deleted, kept and left, and what is due."""
     house = House([key("old"), key("older", age=9), key("oldest", age=19)])
@@ -522,6 +573,15 @@ def test_a_consumer_that_stays_ill_has_everything_put_back_and_is_reloaded_again
     assert ["reload", "put back mirror", "put back truth", "reload", "delete new"] == tail
 
 
+def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
+    """Nothing was reloaded, so nothing was again."""
+    house = served(*["down"] * 99)
+    house.service.reloads = False
+
+    with pytest.raises(Refused, match="all put back as it was, but not well: service"):
+        house.rotate(health_seconds=0.02)
+
+
 def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_lives() -> None:
     """Nobody is cut off: the consumer is named, and both keys log in: exit 4."""
     house = served(*["crashes"] * 99)
@@ -530,6 +590,46 @@ def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_liv
     with pytest.raises(NotCertain, match="service may hold the new access key new, which stays alive"):
         house.rotate(health_seconds=0.02)
     assert (["new", "old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_reload_whose_answer_was_lost_counts_though_its_repetition_was_declined() -> None:
+    """It may have read the new key: reloaded again before that is deleted; where it cannot be, the key lives."""
+    lost_then_declined = [trouble(None), trouble(403)]
+    house = served()
+    house.service.failing["reload"] = [*lost_then_declined]
+    with pytest.raises(ApiError, match="refused; all put back as it was"):
+        house.rotate()
+    assert ["reload", "delete new"] == [what for what in house.done if what.startswith(("reload", "delete"))]
+
+    stuck = served()
+    stuck.service.failing["reload"] = [*lost_then_declined, *[trouble(403)] * 99]
+    with pytest.raises(NotCertain, match="service may hold the new access key new, which stays alive"):
+        stuck.rotate()
+    assert ["new", "old"] == stuck.alive
+
+
+@pytest.mark.parametrize("code", [403, 409, 429])
+def test_a_consumer_that_declines_every_time_goes_on_as_it_was(code: int) -> None:
+    """Also one that declines for now, again and again: it holds nothing new, all is put back, the new key goes."""
+    house = served()
+    house.service.failing["reload"] = [trouble(code)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_each_consumer_that_was_reloaded_is_reloaded_again_for_itself() -> None:
+    """One that cannot be keeps no other from it; the one that declined at first is left alone."""
+    house = served()
+    house.others = [Service(house.done, "second"), Service(house.done, "third")]
+    house.others[1].failing["reload"] = [trouble(409)]
+    house.service.failing["reload"] = [None, *[trouble(500)] * 99]
+
+    with pytest.raises(NotCertain, match="service may hold the new access key new"):
+        house.rotate()
+    tail = [what for what in house.done if what.startswith("reload")]
+    assert ["reload", "reload second", "reload second"] == tail
 
 
 def test_a_consumer_that_was_not_reached_yet_is_left_alone() -> None:
@@ -565,10 +665,10 @@ def one_way() -> House:
 def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back() -> None:
     """One store that fails keeps the new value from none of the others, and is named: exit 4."""
     house = one_way()
-    house.truth.failing["write"] = [trouble()] * 99
+    house.truth.failing["write"] = [trouble()] * ENDLESS
 
     with pytest.raises(NotCertain, match="it stands in mirror; the old one may still stand in truth"):
-        house.rotate()
+        house.rotate(seconds=1)
     assert ("old", "new") == house.holding
     assert [] == [what for what in house.done if what.startswith(("put back", "delete"))]
     assert "failed: " in house.truth.log
@@ -577,11 +677,11 @@ def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back
 def test_where_two_stores_fail_both_are_told() -> None:
     """The error line has the first one's reason; the other's is a warning."""
     house = one_way()
-    house.truth.failing["write"] = [trouble(system="truth")] * 99
-    house.mirror.failing["write"] = [trouble(system="mirror")] * 99
+    house.truth.failing["write"] = [trouble(system="truth")] * ENDLESS
+    house.mirror.failing["write"] = [trouble(system="mirror")] * ENDLESS
 
     with pytest.raises(NotCertain, match=r"truth: do it: refused.*the old one may still stand in truth, mirror"):
-        house.rotate()
+        house.rotate(seconds=1)
     assert ["mirror: do it: refused"] == house.warned
 
 
@@ -597,10 +697,122 @@ def test_where_there_is_no_way_back_a_store_is_asked_again_whatever_it_says() ->
 def test_where_there_is_no_way_back_a_failed_look_is_not_called_harmless() -> None:
     """The system has moved on already, so "nothing changed" would be false: exit 4."""
     house = one_way()
-    house.mirror.failing["examine mirror"] = [trouble()]
+    house.truth.failing["examine truth"] = [trouble()]
 
     with pytest.raises(NotCertain, match="no store has the access key of application A yet"):
         house.rotate()
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "code"),
+    [
+        ("truth", "examine truth", 429),
+        ("truth", "claim", 503),
+        ("truth", "write", 429),
+        ("truth", "check claim", 503),
+        ("mirror", "examine mirror", 503),
+        ("mirror", "examine mirror", 403),
+        ("mirror", "write", 503),
+        ("mirror", "read", 403),
+    ],
+)
+def test_where_there_is_no_way_back_a_store_is_asked_until_the_time_is_spent(where: str, call: str, code: int) -> None:
+    """Four waits are not all that there is time for: what was busy for long has the new value in the end."""
+    house = one_way()
+    getattr(house, where).failing[call] = [trouble(code)] * 40
+
+    house.rotate()
+    assert ("new", "new") == house.holding
+
+
+def test_where_there_is_no_way_back_a_mirror_that_cannot_be_looked_at_keeps_nobody_else_from_it() -> None:
+    """It is named, and not written unseen."""
+    house = one_way()
+    house.mirror.failing["examine mirror"] = [Refused("mirror: the name is taken")] * ENDLESS
+
+    with pytest.raises(NotCertain, match=r"the name is taken.*it stands in truth; .* may still stand in mirror"):
+        house.rotate(seconds=1)
+    assert ("new", "old") == house.holding
+
+
+def test_where_there_is_no_way_back_consumers_are_reloaded_though_a_store_fails() -> None:
+    """Those of the other stores need the new value, and who reads the failed one loses nothing."""
+    house = one_way()
+    house.served = True
+    house.mirror.failing["write"] = [trouble()] * ENDLESS
+
+    with pytest.raises(NotCertain, match="it stands in truth; the old one may still stand in mirror"):
+        house.rotate(seconds=1, health_seconds=0.3)
+    assert ["reload"] == [what for what in house.done if what == "reload"]
+    assert ["service"] == house.entry.reloaded
+
+
+def test_where_there_is_no_way_back_each_consumer_is_reloaded_for_itself() -> None:
+    """One that declines, and one that cannot even be looked at, keep no other from the new value, and are named."""
+    house = one_way()
+    house.served = True
+    house.others = [Service(house.done, "second"), Service(house.done, "third")]
+    house.service.failing["reload"] = [trouble(403, "the service's system")] * 99
+    house.others[0].failing["examine"] = [trouble(500)]
+    house.others[0].failing["reload"] = [trouble(409)] * 99
+
+    with pytest.raises(NotCertain, match="every store holds it; not known to be reloaded: service, second") as caught:
+        house.rotate(health_seconds=1)
+    assert caught.value.cause.startswith("the service's system")
+    assert ["third"] == house.entry.reloaded
+    assert "no" == house.entry.health
+
+
+def test_where_there_is_no_way_back_nobody_is_reloaded_with_the_old_value() -> None:
+    """While no store has the new one there is nothing to read anew."""
+    house = one_way()
+    house.served = True
+    for store in (house.truth, house.mirror):
+        store.failing["write"] = [trouble()] * ENDLESS
+
+    with pytest.raises(NotCertain, match="may still stand in truth, mirror"):
+        house.rotate(seconds=1, health_seconds=0.3)
+    assert "reload" not in house.done
+
+
+def test_where_there_is_no_way_back_a_wrong_setting_is_not_called_harmless() -> None:
+    """Exit 2 as ever, but the system has moved on."""
+    house = one_way()
+    house.mirror.failing["examine mirror"] = [BadInput("mirror: no such name", next_step="correct it")]
+
+    with pytest.raises(BadInput, match="no such name; no store has the access key of application A yet; correct it"):
+        house.rotate()
+
+
+def test_where_there_is_no_way_back_a_store_that_was_late_for_a_reload_is_told() -> None:
+    """Who reads it may hold the old value still."""
+    house = one_way()
+    house.served = True
+    house.mirror.failing["write"] = [trouble()] * ENDLESS
+    reload_it = house.service.reload
+
+    def reload_and_let_in() -> None:
+        reload_it()
+        house.mirror.failing.clear()
+
+    house.service.reload = reload_and_let_in  # type: ignore[method-assign]  # the mirror comes round just then
+    with pytest.raises(NotCertain, match=r"mirror took the new access key only after .*; every store holds it"):
+        house.rotate(seconds=1, health_seconds=0.3)
+
+
+def test_a_lease_that_may_have_been_taken_is_given_back() -> None:
+    """Where the answers to taking it were lost, it would keep the next rotation waiting."""
+    house = House()
+    claim = house.truth.claim
+
+    def lossy(rotation_id: str, until: datetime) -> None:
+        claim(rotation_id, until)
+        raise trouble(None)
+
+    house.truth.claim = lossy  # type: ignore[method-assign, assignment]  # the same record, with a bad connection
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+    assert "" == house.truth.lease
 
 
 def test_where_there_is_no_way_back_the_record_is_no_reason_to_leave_a_store_out() -> None:
@@ -819,6 +1031,100 @@ def test_a_creation_whose_answer_is_lost_is_looked_for_and_undone() -> None:
     assert (["old"], ("old", "old")) == (house.alive, house.holding)
 
 
+def lossy_creation(
+    house: House, *answers: PamScriptError | None, late: int = 0, cut: int | None = None, made: Sequence[bool] = (True,)
+) -> None:
+    """Have creation take effect, or not, and answer so.
+
+    answers: what each try raises; None is a real answer. made: whether each has made a key nevertheless. late: how
+    many lists do not show such a key yet. cut: how many characters of its label are kept.
+    """
+    create, list_keys, hidden, tries = house.office.create_key, house.office.list_keys, [0], itertools.count()
+
+    def lossy(its_label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
+        number = next(tries)
+        error = answers[number]
+        if error is None:
+            return create(its_label, expires_at)
+        if number < len(made) and made[number]:
+            house.done.append("create unseen")
+            unseen = Key(f"unseen-{number}", its_label[:cut], datetime.now(timezone.utc), expires_at)
+            house.office.keys.append(unseen)
+            hidden[0] = late
+        raise error
+
+    def lagging() -> list[Key]:
+        listed = list_keys()
+        if hidden[0] <= 0:
+            return listed
+        hidden[0] -= 1
+        return [item for item in listed if not item.id.startswith("unseen")]
+
+    house.office.create_key = lossy  # type: ignore[method-assign, assignment]  # with a bad connection
+    house.office.list_keys = lagging  # type: ignore[method-assign]  # and a slow list
+
+
+@pytest.mark.parametrize("cut", [None, 18, len("keeper:") + 8])
+def test_a_key_that_no_answer_told_of_is_found_late_and_by_what_is_left_of_its_label(cut: int | None) -> None:
+    """A list that lags is asked again, and a label that the server cut short is known all the same."""
+    others = [key("old"), key("theirs", its_label="keeper:")]
+    house = House(others)
+    lossy_creation(house, trouble(None), late=3, cut=cut)
+
+    with pytest.raises(ApiError, match=r"nothing changed$"):
+        house.rotate()
+    assert ["old", "theirs"] == house.alive
+
+
+@pytest.mark.parametrize("answers", [(None,), (503, 403), (503, 503, None)])
+def test_a_key_that_may_still_appear_is_named_by_its_label(answers: tuple[int | None, ...]) -> None:
+    """Where no list shows it the person learns what to look for; an answer that says no speaks for its own try only."""
+    house = House()
+    lossy_creation(house, *(trouble(code) for code in answers), late=99)
+
+    with pytest.raises(ApiError) as caught:
+        house.rotate()
+    assert f"nothing changed, but a new access key labelled '{label(OWNER, 'R-1')}'" in str(caught.value)
+    assert f"'{label(OWNER, 'R-1')}' may still appear in office" in house.truth.log
+
+
+def test_a_creation_that_was_declined_every_time_leaves_nothing_to_look_for() -> None:
+    """No label is named where there can be no key."""
+    house = House()
+    house.office.failing["create"] = [trouble(429)] * 9
+
+    with pytest.raises(ApiError, match=r"nothing changed$"):
+        house.rotate()
+
+
+def test_a_key_that_a_lost_try_left_behind_is_no_rival_and_goes_with_the_old_ones() -> None:
+    """A busy office made one unseen, and the next try made another: ours is the one that was answered."""
+    house = House()
+    lossy_creation(house, trouble(503), None, late=1)
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_a_key_that_an_earlier_rotation_left_behind_is_no_rival() -> None:
+    """It shows late, and its rotation is over, as the record's log says: nobody yields to it, and it goes."""
+    house = House()
+    house.truth.ended = ["R-0"]
+    left = key("left", its_label=label(OWNER, "R-0"))
+    house.office.while_listing = lambda: house.office.keys.append(left) if house.alive == ["new", "old"] else None
+    house.rotate()
+
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_a_left_over_whose_label_was_cut_is_never_kept() -> None:
+    """Nobody was ever told of it, whatever the server has left of its label."""
+    house = House([key("a", 0.5, label(OWNER, "R-0")[:-5]), key("old", 5)])
+    house.rotate(keep=2)
+
+    assert ["new", "old"] == house.alive
+
+
 def test_a_defect_is_put_back_too_and_tells_no_values() -> None:
     """An exception that nobody foresaw is named by type and place only."""
     house = House()
@@ -988,9 +1294,24 @@ def test_an_end_that_cannot_be_confirmed_is_told() -> None:
     house = House()
     house.office.failing["list"] = [None, None, *[trouble(500)] * 99]
 
-    with pytest.raises(NotCertain, match=r"access key new logs in and was stored everywhere.* still be alive.*: old"):
+    with pytest.raises(NotCertain, match=r"access key new logged in and was stored everywhere.* still be alive.*: old"):
         house.rotate()
     assert ("new", "new") == house.holding
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001])
+def test_a_new_key_that_is_gone_at_the_end_is_not_said_to_log_in(delay: float) -> None:
+    """Somebody deleted it after the last look: exit 4, also where lists may be late for a while."""
+    house = House()
+    house.office.facts = replace(house.office.facts, listing_delay=delay)
+
+    def clean() -> None:
+        if "delete old" in house.done:
+            house.office.keys = []
+
+    house.office.while_listing = clean
+    with pytest.raises(NotCertain, match=r"new is no longer listed; .* stored everywhere, but may log nobody in"):
+        house.rotate()
 
 
 @pytest.mark.parametrize("call", ["outdated", "retire"])

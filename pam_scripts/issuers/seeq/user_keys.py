@@ -83,7 +83,7 @@ class Ownership:
     def includes(self, item: Mapping[str, Any]) -> bool:
         """Say whether a key, as Seeq lists it, is this record's to replace."""
         name, words = str(item.get("name") or ""), str(item.get("description") or "")
-        if self.every_label or labels.owner_in(name) == self.owner:
+        if self.every_label or labels.serves(name, self.owner):
             return True
         # What another record's rotation has made is that record's, whatever its label.
         return self.key_label in (name, words) and not labels.is_ours(name)

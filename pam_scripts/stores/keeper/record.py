@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
 from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso, utc_now
-from pam_scripts.rotation.ops_log import made_for, with_earlier
+from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
@@ -64,6 +64,11 @@ class RecordStore(Truth):
     def places(self) -> Sequence[str]:
         """The credential's fields, on one line."""
         return [f"{self.name}: {', '.join(self._shape.record_labels)}"] if self._shape.record_labels else []
+
+    @property
+    def ended(self) -> Collection[str]:
+        """The rotations that the ops log tells of."""
+        return {entry.get("Rotation", "") for entry in read_entries(self._log)} - {""}
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return what stands in the fields once the record holds this credential."""

@@ -1,0 +1,1 @@
+"""Tests of those who read a credential, with the scripts that have them reload it."""
