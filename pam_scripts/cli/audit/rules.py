@@ -227,7 +227,7 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
         yield NOT_EDITABLE.found("the Gateway's application may read the record, but not save it")
     if subject.record_type.lower() != "pamuser":
         yield NOT_PAM_USER.found(f"its record type is {subject.record_type or 'unknown'}, which has no rotation")
-    named = [normalised(str(item.get("label") or "")) for item in subject.custom]
+    named = [normalised(str(item.get("label") or "")) for item in subject.items]
     for label in (*subject.shape.record_labels, *subject.shape.expiry_labels, ROTATED_AT.label, OPS_LOG.label):
         if named.count(normalised(label)) > 1:
             yield DUPLICATE_FIELD.found(f"the field '{label}' stands in the record more than once")
@@ -660,7 +660,7 @@ def _of_take_over(subject: Subject) -> Iterator[Finding]:
 @_always
 def _of_visibility(subject: Subject) -> Iterator[Finding]:
     label = subject.shape.value_label
-    for item in subject.custom:
+    for item in subject.items:
         is_value = normalised(str(item.get("label") or "")) == normalised(label)
         if is_value and subject.holds_value and item.get("type") not in _HIDDEN_TYPES:
             yield VISIBLE_VALUE.found(f"the field '{label}' is of type {item.get('type')}: the vault shows its value")

@@ -59,6 +59,7 @@ class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
     now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
+    items: the record's fields as the vault keeps them, standard and custom ones.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
     looks: what was seen of its mirrors, by what those have in common that are looked at together.
     """
@@ -70,7 +71,7 @@ class Subject:
     cadence: Cadence = Cadence()
     is_editable: bool = True
     record_type: str = ""
-    custom: Sequence[Mapping[str, object]] = ()
+    items: Sequence[Mapping[str, object]] = ()
     asked: Asked | None = None
     findings: list[Finding] = field(default_factory=list)
     seen: SeenTarget | None = None
