@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -188,8 +188,11 @@ class Store(Protocol):
     def write(self, publication: Publication) -> None:
         """Write those parts that do not stand there yet. An ApiError leaves open which do: read."""
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Bring back what stood here before this publication; leave alone what others wrote since."""
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None, /) -> None:
+        """Bring back what stood here before this publication; leave alone what others wrote since.
+
+        listed: the ids of the keys that the issuer lists by now, None where it cannot be asked.
+        """
 
 
 class Mirror(Store, Protocol):

@@ -14,7 +14,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pam_scripts.core import http
@@ -223,8 +223,47 @@ class SecretMirror(Mirror):
 
     def read(self) -> Copy:
         """Read the version that readers get."""
+        return self._read(CURRENT)
+
+    def write(self, publication: Publication) -> None:
+        """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
+        for text in self.parts(publication.credential).values():
+            self._put(text, publication.rotation_id)
+
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+        """Make the version current again that was before, where this publication is current now.
+
+        What another writer has put since is brought back rather than what was there before it, unless its key is
+        not listed any more.
+        """
+        if publication is None:
+            return
+        written, now = self.parts(publication.credential), self.read()
+        if not now.holds(written):
+            return
+        if before.restore_point:
+            since = self._read(PREVIOUS)
+            is_dead = listed is not None and since.key_id and since.key_id not in listed
+            former = before if is_dead or not since.restore_point else since
+            self._ask(
+                "put the secret back",
+                "update_secret_version_stage",
+                VersionStage=CURRENT,
+                MoveToVersionId=former.restore_point,
+                RemoveFromVersionId=now.restore_point,
+            )
+        else:
+            self._put(_EMPTY, f"{publication.rotation_id} put back")
+        if self.read().holds(written):
+            raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
+
+    # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _read(self, stage: str) -> Copy:
         try:
-            found = self._ask("read the secret", "get_secret_value", VersionStage=CURRENT)
+            found = self._ask("read the secret", "get_secret_value", VersionStage=stage)
         except ApiError as error:
             # A secret without any version; that there is a secret, `examine` has seen.
             if error.name != "ResourceNotFoundException":
@@ -236,35 +275,6 @@ class SecretMirror(Mirror):
         Secret(text)
         key_id = self._key_id(text)
         return Copy({self._id: text}, key_id, "" if key_id else "a value", found.get("VersionId"))
-
-    def write(self, publication: Publication) -> None:
-        """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
-        for text in self.parts(publication.credential).values():
-            self._put(text, publication.rotation_id)
-
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Make the version current again that was before, where this publication is current now."""
-        if publication is None:
-            return
-        written, now = self.parts(publication.credential), self.read()
-        if not now.holds(written):
-            return
-        if before.restore_point:
-            self._ask(
-                "put the secret back",
-                "update_secret_version_stage",
-                VersionStage=CURRENT,
-                MoveToVersionId=before.restore_point,
-                RemoveFromVersionId=now.restore_point,
-            )
-        else:
-            self._put(_EMPTY, f"{publication.rotation_id} put back")
-        if self.read().holds(written):
-            raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
-
-    # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
-
-    # -- within -----------------------------------------------------------------------------------
 
     def _put(self, text: str, about: str) -> None:
         # The same token with the same value is the same version: a put may be repeated.

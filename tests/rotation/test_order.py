@@ -181,7 +181,7 @@ class Shelf(System):
         self.called("write", f"write {self.name}")
         self.held = dict(self.parts(publication.credential))
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
+    def put_back(self, before: Copy, publication: Publication | None, _listed: object) -> None:
         """Bring back what was there."""
         self.called("put back", f"put back {self.name}")
         if publication:

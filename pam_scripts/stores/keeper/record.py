@@ -110,7 +110,7 @@ class RecordStore(Truth):
         if record.dict != before:
             self._save(record)
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
+    def put_back(self, before: Copy, publication: Publication | None, _listed: object = None) -> None:
         """Restore the fields where they hold this publication."""
         if publication is None:
             return

@@ -13,7 +13,7 @@ import contextlib
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -73,7 +73,9 @@ class VaultMirror(Mirror):
         # By part.
         self._names = dict(names)
         self._owner = owner
-        self._seen: set[str] = set()
+        # By name: the ids of the versions that were there at the look, as far as it told, and before ours was set.
+        self._seen: dict[str, set[str]] = {}
+        self._listed: dict[str, set[str]] = {}
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
 
@@ -118,7 +120,7 @@ class VaultMirror(Mirror):
             for name in self._names.values():
                 if not copy.restore_point[name]:
                     submit(partial(self._refuse_soft_deleted, name))
-        self._seen = {secret.properties.version for secret in copy.restore_point.values() if secret}
+        self._seen = {name: {secret.properties.version or ""} for name, secret in copy.restore_point.items() if secret}
         return copy
 
     def read(self) -> Copy:
@@ -144,46 +146,57 @@ class VaultMirror(Mirror):
                 if present.get(name) != wanted[name]:
                     submit(partial(self._set, part, wanted[name], publication))
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Set what stood there before again, as a new version, where this publication stands now.
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+        """Set what stood there before again, as a new version, where this publication stands now; disable ours.
 
-        Where nothing stood there our version is disabled: deleting it would keep the name from
-        being set again. What another writer has set since is brought back rather than what was
-        there before it.
+        Where nothing stood there our version is disabled, too: deleting it would keep the name from being set
+        again. What another writer has set since is brought back rather than what was there before it, unless its
+        key is not listed any more.
         """
         if publication is None:
             return
         written = self.parts(publication.credential)
         # Everything is read before anything is set: a pair is mixed only between its two sets.
-        ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
-        previous = {name: self._set_since(name, publication) or before.restore_point[name] for name in ours}
+        found = {name: self._get(name) for name in written}
+        ours = {name: present for name, present in found.items() if present and present.value == written[name]}
+        previous = {name: self._set_since(name, before, publication) for name in ours}
+        held = (found | previous).get(self._names.get(self._shape.id_part, ""))
+        if listed is not None and held and held.value not in listed:
+            previous = {}
         with concurrently() as submit:
             for name, present in ours.items():
-                if former := previous[name]:
+                if former := previous.get(name) or before.restore_point[name]:
                     submit(partial(self._set_again, name, former))
                 else:
-                    submit(partial(self._disable, name, present.properties))
+                    submit(partial(self._disable, name, present.properties.version))
+        with concurrently() as submit:
+            for name in written:
+                submit(partial(self._withdraw, name, publication))
         if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def outdated(self) -> Sequence[Outdated]:
         """List the enabled versions."""
         with concurrently() as submit:
-            found = {name: submit(partial(self._versions, name)) for name in self._names.values()}
-        return [(name, version) for name, versions in found.items() for version in versions.result() if version.enabled]
+            listing = {name: submit(partial(self._versions, name)) for name in self._names.values()}
+        found = {name: versions.result() for name, versions in listing.items()}
+        self._listed = {name: {version.version or "" for version in versions} for name, versions in found.items()}
+        return [(name, version) for name, versions in found.items() for version in versions if version.enabled]
 
     def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
-        """Disable the versions older than ours, which hold keys that are deleted.
+        """Disable these versions, which were there before ours and hold keys that are deleted.
 
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
         """
         with concurrently() as submit:
             for name, version in outdated:
-                rotation = (version.tags or {}).get(ROTATION_MARK)
+                rotation = _rotation(version)
                 spared = rotation in kept or (kept and not rotation)
-                if not spared and _is_older(version, self._ours(name)):
-                    submit(partial(self._disable, name, version))
+                # A value that is published again may be what stood there before.
+                ours = self._ours(name)
+                if not spared and ours and version.version != ours.version:
+                    submit(partial(self._disable, name, version.version))
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -234,22 +247,42 @@ class VaultMirror(Mirror):
             ),
         )
 
-    def _set_since(self, name: str, publication: Publication) -> KeyVaultSecret | None:
-        """Return the newest version that another writer has set since this rotation began."""
-        started = publication.rotated_at.replace(microsecond=0)
+    def _set_since(self, name: str, before: Copy, publication: Publication) -> KeyVaultSecret | None:
+        """Return the newest version that another writer has set since the look; None where nobody has.
+
+        It is told by ids: not there at the look, nor when the versions were listed before ours was set. Of one that
+        came between those two the vault's own times tell.
+        """
+        former: KeyVaultSecret | None = before.restore_point[name]
+        looked = _created(former.properties) if former else 0.0
+
+        def is_since(version: SecretProperties) -> bool:
+            after_listing = name in self._listed and version.version not in self._listed[name]
+            return after_listing or _created(version) > looked
+
         foreign = [
             version
             for version in self._versions(name)
             if version.enabled
-            and version.version not in self._seen
-            and version.created_on
-            and version.created_on >= started
-            and (version.tags or {}).get(ROTATION_MARK) != publication.rotation_id
+            and _rotation(version) != publication.rotation_id
+            and version.version not in self._seen.get(name, ())
+            and is_since(version)
         ]
         if not foreign:
             return None
-        newest = max(foreign, key=lambda version: version.created_on.timestamp() if version.created_on else 0.0)
+        newest = max(foreign, key=_created)
         return self._ask(f"read secret {name}", lambda: self._client.get_secret(name, newest.version))
+
+    def _withdraw(self, name: str, publication: Publication) -> None:
+        """Disable the versions that this publication has set; they are not what readers get any more."""
+        try:
+            for version in self._versions(name):
+                if version.enabled and _rotation(version) == publication.rotation_id:
+                    self._disable(name, version.version)
+        except ApiError as error:
+            # Whoever may not do this leaves a version that logs nobody in, and that is put back by nobody.
+            if not error.refused:
+                raise
 
     def _versions(self, name: str) -> list[SecretProperties]:
         return self._ask(
@@ -257,10 +290,10 @@ class VaultMirror(Mirror):
             lambda: list(self._client.list_properties_of_secret_versions(name)),
         )
 
-    def _disable(self, name: str, version: SecretProperties) -> None:
+    def _disable(self, name: str, version: str | None) -> None:
         self._ask(
             f"disable a version of secret {name}",
-            lambda: self._client.update_secret_properties(name, version.version, enabled=False),
+            lambda: self._client.update_secret_properties(name, version, enabled=False),
         )
 
     def _get(self, name: str) -> KeyVaultSecret | None:
@@ -338,12 +371,14 @@ class _NoToken:
         raise LookupError
 
 
-def _is_older(version: SecretProperties, ours: SecretProperties | None) -> bool:
-    # Key Vault's times are whole seconds. One of the same second that came after ours is put right when
-    # the store is read again: ours is then set anew.
-    if not ours or not version.created_on or not ours.created_on:
-        return False
-    return version.version != ours.version and version.created_on <= ours.created_on
+def _rotation(version: SecretProperties) -> str:
+    """Return the id of the rotation that set a version, empty where another hand did."""
+    return (version.tags or {}).get(ROTATION_MARK, "")
+
+
+def _created(version: SecretProperties) -> float:
+    """Return when a version was set, in whole seconds by the vault's clock."""
+    return version.created_on.timestamp() if version.created_on else 0.0
 
 
 def _no_answer(action: str, error: AzureError) -> ApiError:
