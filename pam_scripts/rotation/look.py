@@ -73,7 +73,7 @@ def look_for_missing_rights(rotation: Rotation) -> None:
 def take_lease(rotation: Rotation) -> None:
     """Take the lease of the truth; raise Yielded where another rotation has it."""
     run = rotation.run
-    until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
+    until = utc_now() + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
     rotation.retrying(lambda: rotation.truth.claim(run.rotation_id, until))
 
 
@@ -120,6 +120,8 @@ def _report(rotation: Rotation, progress: Progress) -> None:
         nothing = f"no {'key' if has_keys else 'value'} yet"
         held = copy.key_id or copy.shown or ("a mixed pair" if copy.parts else nothing)
         run.say(f"{store.name} holds: {held}")
+        for remark in copy.remarks:
+            run.say(remark)
     if has_keys:
         run.say(f"Found {count(len(progress.keys), rotation.facts.noun)} of {rotation.issuer.target}")
     for key in fate.kept:

@@ -76,12 +76,14 @@ class Copy:
     parts: the store's own places for the credential, and the value in each that has one.
     shown: what messages say of it where the credential has no id.
     restore_point: whatever the store itself needs to put this state back.
+    remarks: what else is worth a line, where something is.
     """
 
     parts: Mapping[str, str] = field(repr=False)
     key_id: str = ""
     shown: str = ""
     restore_point: Any = field(default=None, repr=False)
+    remarks: Sequence[str] = ()
 
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""

@@ -606,7 +606,10 @@ NEVER_ROTATED = Rule(
 def _of_lease(subject: Subject) -> Iterator[Finding]:
     if subject.lease_until and not subject.at_work:
         until = iso(subject.lease_until)
-        yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
+        if subject.lease_until > subject.now:
+            yield LEASE.found(f"its lease until {until} is longer than any run: it was edited, or a clock was wrong")
+        else:
+            yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
 
 
 @_at_rest

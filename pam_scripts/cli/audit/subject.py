@@ -19,7 +19,7 @@ from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, read_lease
+from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Subject:
     @property
     def at_work(self) -> bool:
         """Whether a rotation holds the record's lease at this moment."""
-        return self.lease_until is not None and self.lease_until > self.now
+        return is_held(self.lease_until, self.now, self.script.longest_lease)
 
     @property
     def mirrors(self) -> list[Mirror]:

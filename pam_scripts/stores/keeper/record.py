@@ -14,7 +14,8 @@ import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,14 @@ _FRESH = 5.0
 
 
 class RecordStore(Truth):
-    """One PAM User record as the truth of a rotation."""
+    """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
 
-    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str) -> None:
+    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
         self._client = client
         self._uid = uid
         self._shape = shape
         self._rotation_id = rotation_id
+        self._longest_lease = longest_lease
         self._title = ""
         self._examined: int | None = None
         self._finishing = False
@@ -88,7 +90,10 @@ class RecordStore(Truth):
         self._refuse_unfit(record, BadInput)
         self._refuse_foreign_lease(record)
         self._examined = record.revision
-        return self._copy(record)
+        _, until = read_lease(_value(record, LEASE))
+        remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
+        too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
+        return replace(self._copy(record), remarks=[remark] if too_long else [])
 
     def read(self) -> Copy:
         """Read the record; raise Refused where a field stands in it twice by now."""
@@ -223,7 +228,7 @@ class RecordStore(Truth):
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
         holder, until = read_lease(_value(record, LEASE))
-        if until and holder != self._rotation_id and until > utc_now():
+        if until and holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease):
             raise Yielded(
                 f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
                 next_step="let it finish; if it was killed, rotate again after that time",
@@ -243,6 +248,11 @@ def read_lease(text: str) -> tuple[str, datetime | None]:
         return (match[1], parse_iso(match[2])) if match else ("", None)
     except ValueError:
         return "", None
+
+
+def is_held(until: datetime | None, now: datetime, longest: timedelta) -> bool:
+    """Say whether a lease counts: not after its time, nor where no run could have taken it for so long."""
+    return until is not None and now < until <= now + longest
 
 
 def _lease_holder(record: Any) -> str:  # noqa: ANN401

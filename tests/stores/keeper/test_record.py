@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
-from pam_scripts.core.errors import BadInput, Refused
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core.errors import BadInput, Refused, Yielded
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso, utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Publication
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.record import RecordStore
 from sandbox.plant import Plant
 from sandbox.services import keeper
+from tests.support.invariants import Script, assert_rotates
 
 MADE = datetime(2026, 11, 22, 5, 50, tzinfo=timezone.utc)
 END = MADE + timedelta(days=7)
+LONGEST = timedelta(seconds=3900)
 PAIR = {"access_key_id": "new id", "access_key_password": "new value"}
 
 
@@ -32,7 +36,7 @@ def publication(end: datetime | None = END) -> Publication:
 def store(plant: Plant, wired: Session, monkeypatch: pytest.MonkeyPatch) -> RecordStore:
     """Return the plant's record as the truth of a rotation."""
     monkeypatch.setenv("KSM_CONFIG", plant.keeper.config_base64())
-    return RecordStore(Access(wired).client(), plant.user_uid, SHAPE, "R-1")
+    return RecordStore(Access(wired).client(), plant.user_uid, SHAPE, "R-1", LONGEST)
 
 
 def begin(store: RecordStore) -> Any:  # noqa: ANN401 - what `put_back` takes
@@ -176,3 +180,44 @@ def test_a_key_without_an_end_leaves_no_old_date(kind: str, plant: Plant, store:
     assert [{**old, "value": []}] == labelled(plant, "expires")
     store.put_back(before, publication(end=None))
     assert [old] == labelled(plant, "expires")
+
+
+def hold(plant: Plant, seconds: float) -> None:
+    """Have a lease of another rotation in the record that ends in so many seconds."""
+    until = iso(utc_now() + timedelta(seconds=seconds))
+    plant.set_field("rotation_lease", f"20261122T000000Z-0badc0de until {until}")
+
+
+@pytest.mark.parametrize("seconds", [5, 3890])
+def test_another_rotations_lease_counts_as_long_as_a_run_can_be(
+    seconds: float, plant: Plant, store: RecordStore
+) -> None:
+    """Whoever holds the record may be at work until then."""
+    hold(plant, seconds)
+
+    with pytest.raises(Yielded, match=r"another rotation \(20261122T000000Z-0badc0de\) is at work on it until"):
+        store.examine()
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3910, 1), (1e9, 1), (-5, 0)])
+def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
+    seconds: float, said: int, plant: Plant, store: RecordStore
+) -> None:
+    """An edited date, or a host whose clock was decades ahead, must not keep a record from being rotated."""
+    hold(plant, seconds)
+    before = store.examine()
+
+    assert said == len(before.remarks)
+    assert all("longer than any run, and ignored" in remark for remark in before.remarks)
+    store.claim("R-1", utc_now() + timedelta(seconds=180))
+    store.check_claim()
+    assert "R-1 until " in str(labelled(plant, "rotation_lease"))
+
+
+def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: Plant) -> None:
+    """A script's own longest run counts, be it by `deadline_seconds` or by waiting for consumers; a run says so."""
+    assert {3600 + 120 + 60, 3600 + 240 + 60} == {each.longest_lease.total_seconds() for each in SCRIPTS}
+    hold(plant, 86_400)
+
+    result = assert_rotates(script, plant)
+    assert "longer than any run, and ignored" in result.stdout
