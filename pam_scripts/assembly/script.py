@@ -75,9 +75,11 @@ class Script:
     @property
     def inputs(self) -> Fields:
         """The fields of the PAM User record that a person fills in."""
+        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in present(MIRRORS)))
         return (
             *self.issuer.FIELDS,
-            *(field for kind in present(MIRRORS) for field in kind.fields(self.issuer.SHAPE)),
+            # Some are of all mirrors.
+            *{field.label: field for field in mirrors}.values(),
             *(field for kind in present(CONSUMERS) for field in kind.FIELDS),
             *(request.PLAN_FIELDS if self.has_keys else ()),
             *request.run_fields(self.deadline_seconds),

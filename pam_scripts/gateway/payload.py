@@ -25,13 +25,14 @@ class Job:
 
     attached: the records attached to the script, and the related resource; never the PAM User
     record, never the PAM Configuration. new_password: what Keeper made for the record; empty where
-    it made none.
+    it made none. old_password: the one before it.
     """
 
     user: Record
     configuration: Record | None
     attached: Sequence[Record]
     new_password: Secret = field(default_factory=lambda: Secret(""))
+    old_password: Secret = field(default_factory=lambda: Secret(""))
 
     @property
     def sources(self) -> list[Record]:
@@ -66,10 +67,18 @@ def read_job(data: bytes) -> Job:
         user_uid=_uid(payload, "userRecordUid"),
         configuration_uid=_uid(payload, "providerRecordUid"),
         new_password=payload.get("newPassword"),
+        old_password=payload.get("oldPassword"),
     )
 
 
-def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str, new_password: object = None) -> Job:
+def job_from(
+    records: Sequence[Record],
+    *,
+    user_uid: str,
+    configuration_uid: str,
+    new_password: object = None,
+    old_password: object = None,
+) -> Job:
     """Tell the records of a job apart by their UIDs; raise BadInput where the PAM User record is not among them."""
     if not user_uid:
         raise BadInput("the payload's field 'userRecordUid' is missing", next_step=_HOW)
@@ -79,7 +88,8 @@ def job_from(records: Sequence[Record], *, user_uid: str, configuration_uid: str
     configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
     known = [uid for uid in (user_uid, configuration_uid) if uid]
     attached = [record for record in records if record.uid not in known]
-    return Job(user, configuration, attached, Secret(new_password if isinstance(new_password, str) else ""))
+    passwords = [Secret(each if isinstance(each, str) else "") for each in (new_password, old_password)]
+    return Job(user, configuration, attached, *passwords)
 
 
 def _decoded(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON it is

@@ -10,7 +10,7 @@ from functools import partial
 from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
-from pam_scripts.rotation.roles import Fate, Key, Progress, Rotation
+from pam_scripts.rotation.roles import Fate, Key, Known, Progress, Rotation
 
 # A lease outlives its run by this much, for requests still under way and clocks that differ.
 LEASE_MARGIN = timedelta(seconds=60)
@@ -56,6 +56,10 @@ def look(rotation: Rotation, progress: Progress) -> None:
     progress.before = [truth.result(), *(other.result() for other in others)]
     progress.keys = listed.result()
     _refuse_what_is_not_ours(rotation, progress)
+    known = Known(truth.result().parts, {key.id for key in progress.keys})
+    for mirror in rotation.mirrors:
+        for line in mirror.adopt(known):
+            rotation.run.say(line)
     progress.fate = _decide(rotation, progress)
     _report(rotation, progress)
 

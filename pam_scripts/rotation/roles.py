@@ -95,6 +95,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What was seen beside the mirrors: what the truth's fields hold, by label, and the ids of the target's keys."""
+
+    record: Mapping[str, str] = field(repr=False)
+    key_ids: Collection[str] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of an issuer before it is asked.
 
@@ -203,6 +211,10 @@ class Mirror(Store, Protocol):
     def connect(self) -> None:
         """Log in to the store; looks at nothing in it yet."""
         return None
+
+    def adopt(self, known: Known) -> Sequence[str]:
+        """Raise Refused where `examine` has seen what is not ours to write; return a line on all that is taken over."""
+        return ()
 
     def outdated(self) -> Sequence[Any]:
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""

@@ -187,6 +187,10 @@ class Shelf(System):
         if publication:
             self.held = dict(before.parts)
 
+    def adopt(self, _known: object) -> Sequence[str]:
+        """Take nothing over."""
+        return ()
+
     def outdated(self) -> Sequence[str]:
         """List."""
         self.called("outdated", f"look for old versions in {self.name}")

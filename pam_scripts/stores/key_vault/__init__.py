@@ -14,6 +14,7 @@ from pam_scripts.gateway.specs import MirrorSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
+from pam_scripts.stores import ADOPT_SECRETS, Adoption
 
 SYSTEM = "key vault"
 LABEL = "key_vault_name"
@@ -45,7 +46,7 @@ SECRET_NAME = Field(
 
 def fields(shape: Shape) -> Fields:
     """Return the fields that ask for a mirror: with names made of a prefix, or, for a value alone, one name."""
-    return (VAULTS, _prefix(shape), COMBINED) if shape.id_part else (VAULTS, SECRET_NAME)
+    return (VAULTS, *((_prefix(shape), COMBINED) if shape.id_part else (SECRET_NAME,)), ADOPT_SECRETS)
 
 
 def _prefix(shape: Shape) -> Field[str]:
@@ -76,10 +77,15 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
         return ()
     names = _names(job, shape, target)
     cloud, app = azure.find_cloud(job), azure.find_app(job, shape)
-    return [_spec(url, app, names, shape, target.mark) for url in dict.fromkeys(_url(name, cloud) for name in vaults)]
+    adoption = Adoption.of(job, shape)
+    urls = dict.fromkeys(_url(name, cloud) for name in vaults)
+    return [_spec(url, app, names, adoption, target.mark) for url in urls]
 
 
-def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape: Shape, owner: str) -> MirrorSpec:
+def _spec(
+    url: str, app: azure.AppSecret | None, names: Mapping[str, str], adoption: Adoption, owner: str
+) -> MirrorSpec:
+    shape = adoption.shape
     host = url.removeprefix("https://")
     name, _, suffix = host.partition(".")
     cloud = next(each for each in azure.CLOUDS.values() if each.vault_suffix == suffix)
@@ -88,7 +94,7 @@ def _spec(url: str, app: azure.AppSecret | None, names: Mapping[str, str], shape
         # Imported here: the SDK is a fifth of a script's start-up, and a run without a mirror needs none of it.
         from pam_scripts.stores.key_vault.mirror import VaultMirror  # noqa: PLC0415
 
-        return VaultMirror(url, azure.log_in(app, cloud.authority, session), shape, names, owner, session)
+        return VaultMirror(url, azure.log_in(app, cloud.authority, session), adoption, names, owner, session)
 
     # The vault's secrets are read side by side.
     return MirrorSpec(

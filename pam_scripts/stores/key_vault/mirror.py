@@ -33,8 +33,9 @@ from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
-from pam_scripts.rotation.shape import EXPIRY_MARK, ROTATION_MARK, Shape
+from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
+from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
+from pam_scripts.stores import Adoption, not_ours
 from pam_scripts.stores.key_vault import SYSTEM
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class VaultMirror(Mirror):
         self,
         url: str,
         login: azure.Login,
-        shape: Shape,
+        adoption: Adoption,
         names: Mapping[str, str],
         owner: str,
         session: http.Session,
@@ -69,13 +70,21 @@ class VaultMirror(Mirror):
         self._url = url
         self._login = login
         self._session = session
-        self._shape = shape
+        self._adoption = adoption
+        self._shape = adoption.shape
         # By part.
         self._names = dict(names)
         self._owner = owner
         # By name: the ids of the versions that were there at the look, as far as it told, and before ours was set.
         self._seen: dict[str, set[str]] = {}
         self._listed: dict[str, set[str]] = {}
+        # What the look has seen, by name: the newest version, whose tags and type go on; what stands beside ours in a
+        # JSON object; and, of what nobody has marked, what stands there, None where it cannot be read.
+        self._newest: dict[str, SecretProperties] = {}
+        self._beside: dict[str, Mapping[str, Any]] = {}
+        self._unmarked: dict[str, str | None] = {}
+        self._key_ids: dict[str, str] = {}
+        self._disabled: set[str] = set()
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
 
@@ -94,7 +103,7 @@ class VaultMirror(Mirror):
         shape = self._shape
         key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
-            shape.both_part: json.dumps({shape.id_label: key_id, shape.value_label: secret}),
+            shape.both_part: shape.together(key_id, secret),
             shape.id_part: key_id,
             shape.value_part: shape.form(secret),
         }
@@ -107,28 +116,54 @@ class VaultMirror(Mirror):
             submit(self._ask_for_challenge)
 
     def examine(self) -> Copy:
-        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
+        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target.
+
+        A secret is ours where any of its versions carries our mark: a person's repair makes a version without one.
+        """
         copy = self.read()
-        for name, secret in copy.restore_point.items():
-            other = (secret.properties.tags or {}).get(self._shape.owner_tag) if secret else None
-            if other not in (None, self._owner):
-                raise Refused(
-                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._owner}",
-                    next_step="give one of the two records another name or prefix for its secrets",
-                )
+        found = {name: secret.properties for name, secret in copy.restore_point.items() if secret}
+        for name, newest in found.items():
+            self._refuse_foreign(name, newest)
+        unclear = [
+            name for name in self._names.values() if name in self._disabled or self._owner_in(found.get(name)) == ""
+        ]
         with concurrently() as submit:
+            listing = {name: submit(partial(self._versions, name)) for name in unclear}
             for name in self._names.values():
-                if not copy.restore_point[name]:
+                if name not in found and name not in self._disabled:
                     submit(partial(self._refuse_soft_deleted, name))
-        self._seen = {name: {secret.properties.version or ""} for name, secret in copy.restore_point.items() if secret}
+        listed = {name: versions.result() for name, versions in listing.items()}
+        for name, versions in listed.items():
+            owners = {self._owner_in(version): version for version in versions}
+            if self._owner not in owners:
+                for version in owners.values():
+                    self._refuse_foreign(name, version)
+                self._unmarked[name] = copy.parts.get(name)
+        self._newest = {**{name: max(each, key=_created) for name, each in listed.items() if each}, **found}
+        known = {name: listed.get(name, [newest]) for name, newest in self._newest.items()}
+        self._seen = {name: {version.version or "" for version in versions} for name, versions in known.items()}
+        named = copy.parts.get(self._names.get(self._shape.id_part, ""), "")
+        self._key_ids = dict.fromkeys(copy.restore_point, named)
+        if both := copy.restore_point.get(combined := self._names.get(self._shape.both_part, "")):
+            _, self._key_ids[combined], self._beside[combined] = self._shape.apart(both.value or "")
         return copy
+
+    def adopt(self, known: Known) -> Sequence[str]:
+        """Raise Refused for a secret that nobody has marked, unless something tells that it is ours to write."""
+        lines = []
+        for name, held in self._unmarked.items():
+            reason = self._adoption.reason(held, self._key_ids[name], self.parts, name, known)
+            if not reason:
+                raise not_ours(f"{SYSTEM}: secret {name} in {self._vault}")
+            lines.append(f"{self.name}: secret {name} is taken over, since {reason}")
+        return lines
 
     def read(self) -> Copy:
         """Read the secrets."""
         with concurrently() as submit:
             reading = {name: submit(partial(self._get, name)) for name in self._names.values()}
         found = {name: secret.result() for name, secret in reading.items()}
-        parts = {name: secret.value or "" for name, secret in found.items() if secret}
+        parts = {name: self._part(name, secret) for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._shape.value_part], ""))
         rotations = {(secret.properties.tags or {}).get(ROTATION_MARK) for secret in found.values() if secret}
         named = self._names.get(self._shape.id_part)
@@ -158,7 +193,9 @@ class VaultMirror(Mirror):
         written = self.parts(publication.credential)
         # Everything is read before anything is set: a pair is mixed only between its two sets.
         found = {name: self._get(name) for name in written}
-        ours = {name: present for name, present in found.items() if present and present.value == written[name]}
+        ours = {
+            name: present for name, present in found.items() if present and self._part(name, present) == written[name]
+        }
         previous = {name: self._set_since(name, before, publication) for name in ours}
         held = (found | previous).get(self._names.get(self._shape.id_part, ""))
         if listed is not None and held and held.value not in listed:
@@ -200,6 +237,27 @@ class VaultMirror(Mirror):
 
     # -- within -----------------------------------------------------------------------------------
 
+    def _part(self, name: str, secret: KeyVaultSecret) -> str:
+        """Return what of a secret's value is ours: of a JSON object with both, these two words."""
+        value = secret.value or ""
+        return self._shape.apart(value)[0] if name == self._names.get(self._shape.both_part) else value
+
+    def _owner_in(self, version: SecretProperties | None) -> str | None:
+        """Return whom a version is marked as being of, empty for nobody; None where there is no version."""
+        if not version:
+            return None
+        owners = {tag: (version.tags or {}).get(tag, "") for tag in (*OWNER_TAGS, self._shape.owner_tag)}
+        own = owners.pop(self._shape.owner_tag)
+        return next(filter(None, owners.values()), own)
+
+    def _refuse_foreign(self, name: str, version: SecretProperties) -> None:
+        owner = self._owner_in(version)
+        if owner and owner != self._owner:
+            raise Refused(
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {owner}, not of {self._owner}",
+                next_step="give one of the two records another name or prefix for its secrets",
+            )
+
     def _ask_for_challenge(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
         with contextlib.suppress(Exception), IN_THE_SDK:
@@ -213,13 +271,19 @@ class VaultMirror(Mirror):
 
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
-        tags = {
+        ours = {
             self._shape.owner_tag: self._owner,
             "key-type": part,
             **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
             ROTATION_MARK: publication.rotation_id,
         }
+        newest = self._newest.get(name)
+        # The date of the key before is not this one's.
+        theirs = {tag: text for tag, text in ((newest and newest.tags) or {}).items() if tag != EXPIRY_MARK}
+        if beside := self._beside.get(name):
+            value = json.dumps({**beside, **json.loads(value)})
+        content_type = "application/json" if part == self._shape.both_part else "text/plain"
         self._made[name] = self._ask(
             f"set secret {name}",
             lambda: (
@@ -227,8 +291,8 @@ class VaultMirror(Mirror):
                     name,
                     value,
                     expires_on=publication.expires_at,
-                    content_type="application/json" if part == self._shape.both_part else "text/plain",
-                    tags=tags,
+                    content_type=(newest and newest.content_type) or content_type,
+                    tags={**theirs, **ours},
                 ).properties
             ),
         )
@@ -300,12 +364,14 @@ class VaultMirror(Mirror):
         """Return a secret's latest version; None where there is none, or where it is disabled."""
 
         def get() -> KeyVaultSecret | None:
+            self._disabled.discard(name)
             try:
                 return self._client.get_secret(name)
             except ResourceNotFoundError:
                 return None
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.FORBIDDEN and _inner_code(error) == "SecretDisabled":
+                    self._disabled.add(name)
                     return None
                 raise
 
