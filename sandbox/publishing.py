@@ -41,15 +41,13 @@ class PublishPlant(AnyPlant):
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
         self.value_format = value_format
         self.template = template
-        self.old_key_id, self.old_password = "", "the password of last year"
-        self.new_password = new_password()
+        self.old_key_id, self.old_password = "", "the-password-of-last-year"
+        self.new_password, self._former = new_password(), self.old_password
         self._given = {self.old_password, self.new_password}
         self.id_name = self.password_name = self.combined_name = SECRET
         self.vaults = (VAULT, STAGE_VAULT)
         self.key_vault.add_vault(STAGE_VAULT, self.tenant_id, self.cloud.vaults)
         self.key_vault.grant(STAGE_VAULT, self.azure_app.client_id)
-        for vault in self.vaults if mirrored and not first_time else ():
-            self.key_vault.set(vault, SECRET, self.written(self.old_password))
         self._add_configuration(self.azure_app, self.azure_secret)
         self.user_uid = self.keeper.add_record(
             "pamUser",
@@ -63,6 +61,8 @@ class PublishPlant(AnyPlant):
                 *([keeper.secret("value", self.old_password)] if value_format != "keeper" and not first_time else []),
             ],
         )
+        for vault in self.vaults if mirrored and not first_time else ():
+            self.key_vault.set(vault, SECRET, self.written(self.old_password), tags={"keeper-record": self.user_uid})
         self.gateway = self._make_gateway()
 
     def written(self, value: str) -> str:
@@ -79,7 +79,7 @@ class PublishPlant(AnyPlant):
 
     def rotate_password(self) -> None:
         """Have Keeper make the next password, put it into the database, and hand it to the next run."""
-        self.new_password = new_password()
+        self.new_password, self._former = new_password(), self.new_password
         self._given.add(self.new_password)
 
     def holdings(self) -> Mapping[str, str]:
@@ -106,7 +106,9 @@ class PublishPlant(AnyPlant):
     def payload(self, attached: Sequence[str] | None = None) -> bytes:
         """Return what the Gateway pipes into the script, with the password that Keeper made."""
         attached = self.attached if attached is None else attached
-        return self.gateway.payload(self.user_uid, attached=attached, new_password=self.new_password)
+        return self.gateway.payload(
+            self.user_uid, attached=attached, new_password=self.new_password, old_password=self._former
+        )
 
     def add_key(self, label: str, *, created_days_ago: float = 0, expires_in_days: float = 90) -> tuple[str, str]:
         """Refuse: there are no keys here."""

@@ -12,6 +12,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, Login, Token, log_in
 from pam_scripts.rotation.roles import Credential, Publication
+from pam_scripts.stores import Adoption
 from pam_scripts.stores.key_vault import mirror
 from sandbox.faults import Rule, status
 from sandbox.plant import VAULT, Plant
@@ -55,7 +56,7 @@ def login_of(plant: Plant, session: Session) -> Login:
 def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.VaultMirror:
     """Return the plant's mirror."""
     names = {"key-id": plant.id_name, "key-password": plant.password_name}
-    return mirror.VaultMirror(plant.vault_url, login, SHAPE, names, plant.application_id, session)
+    return mirror.VaultMirror(plant.vault_url, login, Adoption(SHAPE), names, plant.application_id, session)
 
 
 def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, wired: Session) -> None:

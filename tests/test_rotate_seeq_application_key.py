@@ -453,9 +453,10 @@ def test_a_vault_that_holds_something_else_is_put_right(script: Script, plant: P
 
 
 def test_versions_disabled_by_hand_do_not_disturb(script: Script, plant: Plant) -> None:
-    """Secrets whose latest version is disabled count as empty, and get a new version."""
+    """Secrets of the target whose latest version is disabled count as empty, and get a new version."""
+    tags = {"seeq-application-id": plant.application_id}
     for name in (plant.id_name, plant.password_name):
-        plant.key_vault.set(VAULT, name, "locked", enabled=False)
+        plant.key_vault.set(VAULT, name, "locked", enabled=False, tags=tags)
 
     succeed(script, plant)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -18,6 +19,7 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
+from pam_scripts.rotation.look import LEASE_MARGIN
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Rotation, Run
 from pam_scripts.rotation.shape import Target
@@ -98,9 +100,11 @@ class Script:
     @property
     def inputs(self) -> Fields:
         """The fields of the PAM User record that a person fills in."""
+        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in present(MIRRORS)))
         return (
             *self.issuer.FIELDS,
-            *(field for kind in present(MIRRORS) for field in kind.fields(self.issuer.SHAPE)),
+            # Some are of all mirrors.
+            *{field.label: field for field in mirrors}.values(),
             *(field for kind in present(CONSUMERS) for field in kind.FIELDS),
             *(request.PLAN_FIELDS if self.has_keys else ()),
             *request.run_fields(self.deadline_seconds),
@@ -169,6 +173,11 @@ class Script:
             return request.DEADLINE_SECONDS.read(job.user)
         return self.deadline_seconds + (2 * request.HEALTH_SECONDS.read(job.user) if waits else 0)
 
+    @property
+    def longest_lease(self) -> timedelta:
+        """How long a lease of one of its runs can be at most."""
+        return timedelta(seconds=request.longest_run(self.deadline_seconds)) + LEASE_MARGIN
+
     def untouched(self, _job: Job) -> str:
         """Say what state a run leaves that has touched nothing."""
         return NOTHING_CHANGED
@@ -188,7 +197,9 @@ class Script:
             Rotation(
                 issuer=asked.issuer.build(run, session),
                 mirrors=[spec.build(session) for spec in asked.mirrors],
-                truth=RecordStore(access.client(), job.user.uid, asked.issuer.shape, run.rotation_id),
+                truth=RecordStore(
+                    access.client(), job.user.uid, asked.issuer.shape, run.rotation_id, self.longest_lease
+                ),
                 consumers=[spec.build(session) for spec in asked.consumers],
                 limit=asked.issuer.limit,
                 plan=request.read_plan(job.user, asked.issuer.life, has_keys=self.has_keys),

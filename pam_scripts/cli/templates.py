@@ -216,7 +216,7 @@ def _default(one: Field[Any], *, is_needed: bool = True) -> str:
         return one.default
     skip = "; leave this for none"
     asks = one.prompt or one.meaning + ("" if one.required else skip)
-    return f"<{asks if is_needed or asks.endswith(skip) else asks + skip}>"
+    return f"<{asks if is_needed or 'leave this' in asks else asks + skip}>"
 
 
 # -- the formats ----------------------------------------------------------------------------------

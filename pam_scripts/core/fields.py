@@ -198,6 +198,12 @@ class Field(Generic[T]):
 
         Raises BadInput naming the record, the field and the way out.
         """
+        if spellings := record.contradictions.get(normalised(self.label)):
+            raise BadInput(
+                f"{record.shown}: field '{self.label}' stands there with different values, as "
+                + " and ".join(f"'{spelling}'" for spelling in spellings),
+                next_step="delete the surplus ones",
+            )
         value = record.get(self.label)
         if not value and self.required:
             raise BadInput(f"{record.shown}: field '{self.label}' is empty; enter {self.meaning}")
@@ -208,7 +214,8 @@ class Field(Generic[T]):
 
     def first(self, records: Iterable[Record]) -> T | None:
         """Return the value in the first of these records that has one, None where none has; raise as `read`."""
-        return next((self.read(record) for record in records if record.get(self.label)), None)
+        label = normalised(self.label)
+        return next((self.read(each) for each in records if each.get(label) or label in each.contradictions), None)
 
     def bad(self, record: Record, value: str) -> BadInput:
         """Return the error for a value that the field does not take."""
@@ -247,21 +254,33 @@ def flat_value(value: object) -> str:
 class Record:
     """One Keeper record as the Gateway hands it over: flat, label (or type) to value.
 
+    contradictions: the spellings of each label that stands there more than once, with different values.
     Its repr shows uid and title only.
     """
 
     uid: str
     title: str
     values: Mapping[str, str] = field(repr=False)
+    contradictions: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> Record:
-        """Read one object of the payload's `records`; of labels that compare equal the first counts."""
+        """Read one object of the payload's `records`; of labels that compare equal the first counts.
+
+        A label that comes again to the letter has a number appended there: `dry_run2`.
+        """
         values: dict[str, str] = {}
+        entered: dict[str, dict[str, str]] = {}
         for label, value in flat.items():
-            if normalised(label) not in ("uid", "title"):
-                values.setdefault(normalised(label), flat_value(value))
-        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values)
+            name, text = normalised(label), flat_value(value)
+            first = name.rstrip("0123456789")
+            if name in ("uid", "title"):
+                continue
+            values.setdefault(name, text)
+            for same in {name, first} & entered.keys() | {name}:
+                entered.setdefault(same, {})[label] = text.strip()
+        twice = {name: list(texts) for name, texts in entered.items() if len(set(texts.values())) > 1}
+        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values, twice)
 
     def get(self, *labels: str) -> str:
         """Return the first of these fields that has a value, without blanks around it; empty if none has."""

@@ -31,8 +31,13 @@ def parse_iso(text: str) -> datetime:
 
 
 def read_moment(text: str) -> datetime | None:
-    """Read a time as `parse_iso`; None for an empty text, and for one that is no time."""
+    """Read a time as `parse_iso`, or as Keeper's date fields have it; None for a text that is no time.
+
+    Those hold Unix milliseconds.
+    """
     try:
+        if re.fullmatch(r"\d{9,14}", text):
+            return datetime.fromtimestamp(int(text) // 1000, timezone.utc)
         return parse_iso(text) if text else None
     except ValueError:
         return None

@@ -25,13 +25,14 @@ class Job:
 
     attached: the records attached to the script; never the PAM User record, never the PAM Configuration, and
     never the related resource, whose login is for another purpose. new_password: what Keeper made for the record;
-    empty where it made none.
+    empty where it made none. old_password: the one before it.
     """
 
     user: Record
     configuration: Record | None
     attached: Sequence[Record]
     new_password: Secret = field(default_factory=lambda: Secret(""))
+    old_password: Secret = field(default_factory=lambda: Secret(""))
 
     def owners_of(self, uid: str) -> list[Record]:
         """Return the records whose owners decide what the credential in a record is used for.
@@ -71,16 +72,18 @@ def read_job(data: bytes) -> Job:
         configuration_uid=_uid(payload, "providerRecordUid"),
         resource_uid=_uid(payload, "resourceRecordUid"),
         new_password=payload.get("newPassword"),
+        old_password=payload.get("oldPassword"),
     )
 
 
-def job_from(
+def job_from(  # noqa: PLR0913 - each is one field of the payload
     records: Sequence[Record],
     *,
     user_uid: str,
     configuration_uid: str,
     resource_uid: str = "",
     new_password: object = None,
+    old_password: object = None,
 ) -> Job:
     """Tell the records of a job apart by their UIDs; raise BadInput where the PAM User record is not among them."""
     if not user_uid:
@@ -91,7 +94,8 @@ def job_from(
     configuration = next((record for record in records if configuration_uid and record.uid == configuration_uid), None)
     known = [uid for uid in (user_uid, configuration_uid, resource_uid) if uid]
     attached = [record for record in records if record.uid not in known]
-    return Job(user, configuration, attached, Secret(new_password if isinstance(new_password, str) else ""))
+    passwords = [Secret(each if isinstance(each, str) else "") for each in (new_password, old_password)]
+    return Job(user, configuration, attached, *passwords)
 
 
 def _decoded(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON it is

@@ -30,6 +30,9 @@ class PemFile:
         return text
 
 
+_DEADLINE = Number(10, 3600)
+_HEALTH = Number(5, 1800)
+
 DRY_RUN = Field("dry_run", "'True': look at everything, report, change nothing", FLAG, default="False")
 DIAGNOSE = Field(
     "diagnose", "'True': tell what the script sees of its host, and do nothing else", FLAG, default="False"
@@ -37,7 +40,7 @@ DIAGNOSE = Field(
 DEADLINE_SECONDS = Field(
     "deadline_seconds",
     "seconds that the whole run may take; the default grows by twice `health_seconds` where consumers are named",
-    Number(10, 3600),
+    _DEADLINE,
     default="120",
     # A number in a template would keep the default from growing.
     prompt="seconds from 10 to 3600; leave this for the default, more where consumers are named",
@@ -56,7 +59,7 @@ ALLOW_TARGETS = Field(
     prompt="ids or user names whose keys may be replaced with this login, with commas; leave this for any",
 )
 HEALTH_SECONDS = Field(
-    "health_seconds", "seconds that consumers may take to be well again after a reload", Number(5, 1800), default="180"
+    "health_seconds", "seconds that consumers may take to be well again after a reload", _HEALTH, default="180"
 )
 ENVIRONMENT = Field(
     "environment",
@@ -86,6 +89,11 @@ def run_fields(deadline_seconds: int) -> Fields:
     """Return the fields that every script's record may carry. deadline_seconds: what a run may take by default."""
     deadline = replace(DEADLINE_SECONDS, default=f"{deadline_seconds}")
     return (DRY_RUN, DIAGNOSE, deadline, HEALTH_SECONDS, ENVIRONMENT, ROTATION_REASON, LOG_FORMAT)
+
+
+def longest_run(deadline_seconds: int) -> int:
+    """Return the seconds that a run can take at most, whatever its record says. deadline_seconds: its default."""
+    return max(_DEADLINE.highest, deadline_seconds + 2 * _HEALTH.highest)
 
 
 def read_plan(record: Record, life: timedelta | None, *, has_keys: bool) -> Plan:

@@ -13,7 +13,7 @@ from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.roles import Copy, Fate, Key, Progress, Rotation
+from pam_scripts.rotation.roles import Copy, Fate, Key, Known, Mirror, Progress, Rotation
 
 T = TypeVar("T")
 
@@ -71,8 +71,19 @@ def look(rotation: Rotation, progress: Progress) -> None:
     progress.keys = listed.result()
     _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
+    progress.known = Known(truth.result().parts, {key.id for key in progress.keys})
+    for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
+        if _for_itself(rotation, partial(adopt, rotation, progress, mirror)) is None:
+            progress.unseen.append(mirror)
     progress.fate = _decide(rotation, progress)
     _report(rotation, progress)
+
+
+def adopt(rotation: Rotation, progress: Progress, mirror: Mirror) -> bool:
+    """Say what of a mirror is taken over, after it was examined; raise Refused where that is not ours to write."""
+    for line in mirror.adopt(progress.known):
+        rotation.run.say(line)
+    return True
 
 
 def _for_itself(rotation: Rotation, call: Callable[[], T]) -> T | None:
@@ -102,7 +113,7 @@ def look_for_missing_rights(rotation: Rotation) -> None:
 def take_lease(rotation: Rotation) -> None:
     """Take the lease of the truth; raise Yielded where another rotation has it."""
     run = rotation.run
-    until = run.started + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
+    until = utc_now() + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
     try:
         rotation.patiently(lambda: rotation.truth.claim(run.rotation_id, until))
     except PamScriptError as error:
@@ -175,6 +186,8 @@ def _report(rotation: Rotation, progress: Progress) -> None:
         nothing = f"no {'key' if has_keys else 'value'} yet"
         held = copy.key_id or copy.shown or ("a mixed pair" if copy.parts else nothing)
         run.say(f"{store.name} holds: {held}")
+        for remark in copy.remarks:
+            run.say(remark)
     if has_keys:
         run.say(f"Found {count(len(progress.keys), rotation.facts.noun)} of {rotation.issuer.target}")
     for key in fate.kept:

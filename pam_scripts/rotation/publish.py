@@ -9,6 +9,7 @@ from functools import partial
 
 from pam_scripts.core.errors import ApiError, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
+from pam_scripts.rotation.look import adopt
 from pam_scripts.rotation.roles import Key, Progress, Publication, Rotation, Store
 
 
@@ -89,6 +90,7 @@ def _see_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -
         try:
             for mirror in [unseen for unseen in progress.unseen if unseen is store]:
                 again(mirror.examine)
+                adopt(rotation, progress, mirror)
                 progress.unseen.remove(mirror)
             put(store, progress.new[1], again)
         except PamScriptError as failure:

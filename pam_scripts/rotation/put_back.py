@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from pam_scripts.core import retry
@@ -67,7 +68,8 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     """
     run, noun = rotation.run, rotation.facts.noun
     new_id = progress.key.id if progress.key else ""
-    if progress.touched and (dead := _died_since(rotation, progress)):
+    listed = _listed(rotation) if progress.touched else None
+    if dead := _died_since(progress, listed):
         return NotCertain(
             error.cause,
             state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
@@ -78,7 +80,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
         if store in progress.touched:
             try:
-                rotation.retrying(partial(store.put_back, before, progress.publication), any_error)
+                rotation.retrying(partial(store.put_back, before, progress.publication, listed), any_error)
             except PamScriptError as reason:
                 stuck.append(store.name)
                 run.warn(f"{store.name} could not be put back: {reason.cause}")
@@ -163,11 +165,17 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
         return [], {}
 
 
-def _died_since(rotation: Rotation, progress: Progress) -> list[str]:
-    """Return the keys that stores held when they were examined, and that are deleted by now: not to be put back."""
+def _listed(rotation: Rotation) -> set[str] | None:
+    """Return the ids of the keys that are listed now, None where the issuer cannot be asked."""
     try:
-        listed = {key.id for key in rotation.retrying(rotation.issuer.list_keys)}
+        return {key.id for key in rotation.retrying(rotation.issuer.list_keys)}
     except PamScriptError:
+        return None
+
+
+def _died_since(progress: Progress, listed: Collection[str] | None) -> list[str]:
+    """Return the keys that stores held when they were examined, and that are deleted by now: not to be put back."""
+    if listed is None:
         return []
     held = {copy.key_id for copy in progress.before}
     return [key.id for key in progress.keys if key.id in held and key.id not in listed]

@@ -77,12 +77,14 @@ class Copy:
     parts: the store's own places for the credential, and the value in each that has one.
     shown: what messages say of it where the credential has no id.
     restore_point: whatever the store itself needs to put this state back.
+    remarks: what else is worth a line, where something is.
     """
 
     parts: Mapping[str, str] = field(repr=False)
     key_id: str = ""
     shown: str = ""
     restore_point: Any = field(default=None, repr=False)
+    remarks: Sequence[str] = ()
 
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
@@ -91,6 +93,14 @@ class Copy:
     def holds_any(self, parts: Mapping[str, str]) -> bool:
         """Say whether any of these parts stands here."""
         return any(self.parts.get(place) == value for place, value in parts.items())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was seen beside the mirrors: what the truth's fields hold, by label, and the ids of the target's keys."""
+
+    record: Mapping[str, str] = field(repr=False)
+    key_ids: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -197,8 +207,11 @@ class Store(Protocol):
     def write(self, publication: Publication) -> None:
         """Write those parts that do not stand there yet. An ApiError leaves open which do: read."""
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Bring back what stood here before this publication; leave alone what others wrote since."""
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None, /) -> None:
+        """Bring back what stood here before this publication; leave alone what others wrote since.
+
+        listed: the ids of the keys that the issuer lists by now, None where it cannot be asked.
+        """
 
 
 class Mirror(Store, Protocol):
@@ -207,6 +220,10 @@ class Mirror(Store, Protocol):
     def connect(self) -> None:
         """Log in to the store; looks at nothing in it yet."""
         return None
+
+    def adopt(self, known: Known) -> Sequence[str]:
+        """Raise Refused where `examine` has seen what is not ours to write; return a line on all that is taken over."""
+        return ()
 
     def outdated(self) -> Sequence[Any]:
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
@@ -371,16 +388,16 @@ class Fate:
 class Progress:
     """What has happened so far: the one place that undoing reads.
 
-    before: what each store held, the truth first. keys: those that the issuer listed before creation.
-    unclear: whether there may be a new key that no answer told of. key, publication: the new key, and what is
-    published of it. outdated: the versions in each mirror that are
-    to be locked away. touched: stores that were written to. published: stores seen to hold the new key.
-    reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way back, and
-    each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the new key
-    when consumers were reloaded. failures: what consumers failed with.
+    before: what each store held, the truth first. known: what mirrors may be told of that. keys: those that the
+    issuer listed before creation. key, publication: the new key, and what is published of it. outdated: the versions
+    in each mirror that are to be locked away. touched: stores that were written to. published: stores seen to hold
+    the new key. reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way
+    back, and each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the
+    new key when consumers were reloaded. failures: what consumers failed with.
     """
 
     before: Sequence[Copy] = ()
+    known: Known = field(default_factory=lambda: Known({}))
     keys: Sequence[Key] = ()
     fate: Fate = field(default_factory=Fate)
     unclear: bool = False

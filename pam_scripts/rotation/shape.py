@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 ROTATION_MARK = "rotation-id"
 """The tag of a secret that says which rotation has set it."""
+
+OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id", "keeper-record")
+"""The tags by which scripts mark a secret as their target's, each one of them."""
 
 EXPIRY_MARK = "expiry"
 """The tag of a secret that says when its key ends, ISO 8601 in UTC."""
@@ -63,3 +68,22 @@ class Shape:
     def expiry_labels(self) -> tuple[str, ...]:
         """The record's fields that hold the key's end: one, or none."""
         return (self.expires_label,) if self.expires_label else ()
+
+    def together(self, key_id: object, value: object, beside: Mapping[str, Any] | None = None) -> str:
+        """Return the JSON object that holds both. beside: what else stands in it, not ours."""
+        return json.dumps({**(beside or {}), self.id_label: key_id, self.value_label: value})
+
+    def apart(self, text: str) -> tuple[str, str, Mapping[str, Any]]:
+        """Return a JSON object's own two words as `together` writes them, the key's id, and what else stands in it.
+
+        A text that has not both is returned as it is, without an id.
+        """
+        try:
+            words = json.loads(text) if self.id_label else None
+        except ValueError:
+            words = None
+        ours = (self.id_label, self.value_label)
+        if not isinstance(words, dict) or not {*ours} <= words.keys():
+            return text, "", {}
+        beside = {word: value for word, value in words.items() if word not in ours}
+        return self.together(*(words[word] for word in ours)), str(words[self.id_label]), beside

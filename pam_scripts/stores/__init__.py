@@ -1,1 +1,72 @@
-"""Where copies of a credential are kept: one module for each system that stores them."""
+"""Stores: where copies of a credential are kept, and which secrets there are a record's own to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pam_scripts.core.errors import BadInput, Refused
+from pam_scripts.core.fields import FLAG, Field
+from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import Job
+from pam_scripts.rotation.roles import Credential, Known
+from pam_scripts.rotation.shape import Shape
+
+ADOPT_SECRETS = Field(
+    "adopt_secrets",
+    "'True': also overwrite secrets in mirrors that no rotation of this record has set",
+    FLAG,
+    default="False",
+)
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Which secrets a record may take over that carry nobody's mark.
+
+    former: the value before the one that Keeper has just made, empty where there is none. asked: whether the record
+    says that whatever stands there may be overwritten.
+    """
+
+    shape: Shape
+    former: Secret = field(default_factory=lambda: Secret(""))
+    asked: bool = False
+
+    @classmethod
+    def of(cls, job: Job, shape: Shape) -> Adoption:
+        """Return what a job says of it."""
+        former = Secret("") if shape.id_label else job.old_password
+        return cls(shape, former, ADOPT_SECRETS.read(job.user))
+
+    def reason(
+        self, held: str | None, key_id: str, parts: Callable[[Credential], Mapping[str, str]], place: str, known: Known
+    ) -> str:
+        """Say why a place may be overwritten that nobody has marked; empty where it may not.
+
+        held: what stands there, None where it cannot be read. key_id: the key that it is of, as far as it shows.
+        parts: what stands in the mirror's places once they hold a credential.
+        """
+        if held is not None and not held.strip():
+            return "it is empty"
+        if held and key_id in known.key_ids:
+            return "it holds a key of the target"
+        for credential in (self._recorded(known), Credential("", self.former)):
+            try:
+                if held and credential.secret and held == parts(credential)[place]:
+                    return "it holds what was published before"
+            except BadInput:
+                # The template cannot hold that value, so that it was never published.
+                continue
+        return f"'{ADOPT_SECRETS.label}' is 'True'" if self.asked else ""
+
+    def _recorded(self, known: Known) -> Credential:
+        values = known.record
+        return Credential(values.get(self.shape.id_label, ""), Secret(values.get(self.shape.value_label, "")))
+
+
+def not_ours(what: str) -> Refused:
+    """Return the error for what nobody has marked, and nothing tells to be ours. what: the secret, and where it is."""
+    return Refused(
+        f"{what} holds what no rotation of this record has set",
+        next_step=f"enter another name; or have it overwritten, with '{ADOPT_SECRETS.label}' set to 'True' once",
+    )

@@ -10,11 +10,12 @@ boto3 is an optional extra on the Gateway's host (requirements-aws.txt), importe
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,8 +27,9 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import MirrorSpec
-from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
+from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import Shape, Target
+from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
 
 SYSTEM = "aws secrets manager"
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
@@ -73,6 +75,10 @@ ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, ALLOW_AWS_SECRETS, CA_
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
 _AWS_HOST = r"secretsmanager[a-z0-9.-]*\.(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)"
+_BINARY = "(binary)"
+# A version's id has 64 characters at most, of which a rotation's id takes 25.
+_DIGITS = 38
+_ROTATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _BUSY = {"ThrottlingException", "LimitExceededException"}
 _NEXT_STEPS = {
     "AccessDeniedException": "grant secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and "
@@ -86,10 +92,10 @@ _NEXT_STEPS = {
 
 def fields(_shape: Shape) -> Fields:
     """Return the fields that ask for a mirror."""
-    return (SECRET_ID, REGION)
+    return (SECRET_ID, REGION, ADOPT_SECRETS)
 
 
-def read(job: Job, shape: Shape, _target: Target) -> Sequence[MirrorSpec]:
+def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     """Return the mirror that a record's `aws_secret_id` asks for, none where it is empty.
 
     Credentials: an attached record with `aws_access_key_id` and `aws_secret_access_key`, then the PAM
@@ -111,10 +117,11 @@ def read(job: Job, shape: Shape, _target: Target) -> Sequence[MirrorSpec]:
     Limit.of(ALLOW_AWS_SECRETS, owners).check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
     # https://docs.aws.amazon.com/general/latest/gr/asm.html
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    adoption = Adoption.of(job, shape)
     return (
         MirrorSpec(
             secret_id,
-            lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, shape),
+            lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, adoption, target.mark),
             {f"secretsmanager.{region}.{suffix}": 1},
             ca_bundle=CA_BUNDLE.read(source) if source else "",
         ),
@@ -127,6 +134,8 @@ def _credential(job: Job) -> tuple[Record | None, str, Secret]:
     if job.configuration:
         found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
     for record, key_id, secret in found:
+        for field in (ACCESS_KEY_ID, SECRET_ACCESS_KEY):
+            field.read(record)
         if record.has(key_id, secret):
             return record, record.get(key_id), Secret(record.get(secret))
     return None, "", Secret("")
@@ -223,12 +232,22 @@ class _Body(io.BytesIO):
 
 
 class SecretMirror(Mirror):
-    """One secret."""
+    """One secret.
 
-    def __init__(self, wire: Wire, secret_id: str, shape: Shape) -> None:
+    Its versions carry our mark in their ids, which are ours to give: they are made of the rotation's id and of whom
+    the secret is for, so that they can be told from anybody else's. Tags would need another right.
+    """
+
+    def __init__(self, wire: Wire, secret_id: str, adoption: Adoption, owner: str) -> None:
         self._wire = wire
         self._id = secret_id
-        self._shape = shape
+        self._adoption = adoption
+        self._shape = adoption.shape
+        self._owner = f"{self._shape.owner_tag}={owner}"
+        # What the look has seen: the versions' ids, that of what readers get first; and beside ours in a JSON object.
+        self._versions: list[str] = []
+        self._beside: Mapping[str, Any] = {}
+        self._held = Copy({})
 
     @property
     def name(self) -> str:
@@ -244,7 +263,7 @@ class SecretMirror(Mirror):
         """Return the secret's value once it holds this credential."""
         shape, value = self._shape, credential.secret.reveal()
         if shape.id_label:
-            return {self._id: json.dumps({shape.id_label: credential.key_id, shape.value_label: value})}
+            return {self._id: shape.together(credential.key_id, value)}
         return {self._id: shape.form(value)}
 
     def examine(self) -> Copy:
@@ -257,46 +276,65 @@ class SecretMirror(Mirror):
                 f"{SYSTEM}: AWS itself rotates secret {self._id}",
                 next_step="turn its rotation off, or take it out of 'aws_secret_id'",
             )
-        return self.read()
+        found = self._fetch(CURRENT)
+        *_, self._beside = self._shape.apart(_text(found))
+        # AWS tells of those versions that have a label: what readers get, what they got before.
+        self._versions = [found.get("VersionId") or "", *(described.get("VersionIdsToStages") or {})]
+        self._held = self._copy(found)
+        return self._held
+
+    def adopt(self, known: Known) -> Sequence[str]:
+        """Raise Refused for a secret of another target, or that nobody has marked and nothing tells to be ours."""
+        what = f"{SYSTEM}: secret {self._id}"
+        owned = [self._is_marked(version) for version in self._versions]
+        if owned[0] is False or (False in owned and True not in owned):
+            raise Refused(
+                f"{what} was set by a rotation of another target than {self._owner.partition('=')[2]}",
+                next_step="give one of the two records another secret",
+            )
+        if True in owned:
+            return ()
+        held = self._held
+        reason = self._adoption.reason(held.parts.get(self._id, ""), held.key_id, self.parts, self._id, known)
+        if not reason:
+            raise not_ours(what)
+        return [f"{self.name} is taken over, since {reason}"]
 
     def read(self) -> Copy:
         """Read the version that readers get."""
-        try:
-            found = self._ask("read the secret", "get_secret_value", VersionStage=CURRENT)
-        except ApiError as error:
-            # A secret without any version; that there is a secret, `examine` has seen.
-            if error.name != "ResourceNotFoundException":
-                raise
-            return Copy({})
-        text = found.get("SecretString") or ""
-        if text in ("", _EMPTY):
-            return Copy({}, restore_point=found.get("VersionId"))
-        Secret(text)
-        key_id = self._key_id(text)
-        return Copy({self._id: text}, key_id, "" if key_id else "a value", found.get("VersionId"))
+        return self._copy(self._fetch(CURRENT))
 
     def write(self, publication: Publication) -> None:
         """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
-        for text in self.parts(publication.credential).values():
-            self._put(text, publication.rotation_id)
+        for part in self.parts(publication.credential).values():
+            text = json.dumps({**self._beside, **json.loads(part)}) if self._beside else part
+            self._put(text, self._mark(publication.rotation_id))
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Make the version current again that was before, where this publication is current now."""
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+        """Make the version current again that was before, where this publication is current now.
+
+        What another writer has put since is brought back rather than what was there before it, unless its key is
+        not listed any more.
+        """
         if publication is None:
             return
         written, now = self.parts(publication.credential), self.read()
         if not now.holds(written):
             return
         if before.restore_point:
+            since = self._copy(self._fetch(PREVIOUS))
+            is_dead = listed is not None and since.key_id and since.key_id not in listed
+            former = before if is_dead or not since.restore_point else since
             self._ask(
                 "put the secret back",
                 "update_secret_version_stage",
                 VersionStage=CURRENT,
-                MoveToVersionId=before.restore_point,
+                MoveToVersionId=former.restore_point,
                 RemoveFromVersionId=now.restore_point,
             )
         else:
-            self._put(_EMPTY, f"{publication.rotation_id} put back")
+            # The same value with the same token is the same version, too.
+            self._put(_EMPTY, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._id} {publication.rotation_id} put back")))
         if self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
 
@@ -304,20 +342,46 @@ class SecretMirror(Mirror):
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _put(self, text: str, about: str) -> None:
+    def _fetch(self, stage: str) -> dict[str, Any]:
+        """Return the version with a label, nothing where there is none."""
+        try:
+            return self._ask("read the secret", "get_secret_value", VersionStage=stage)
+        except ApiError as error:
+            # A secret without any version; that there is a secret, `examine` has seen.
+            if error.name != "ResourceNotFoundException":
+                raise
+            return {}
+
+    def _copy(self, found: Mapping[str, Any]) -> Copy:
+        text = _text(found)
+        if text in ("", _EMPTY):
+            return Copy({}, restore_point=found.get("VersionId"))
+        Secret(text)
+        part, key_id, _ = self._shape.apart(text)
+        return Copy({self._id: part}, key_id, "" if key_id else "a value", found.get("VersionId"))
+
+    def _put(self, text: str, token: str) -> None:
         # The same token with the same value is the same version: a put may be repeated.
-        token = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._id} {about}"))
         self._ask("put the secret", "put_secret_value", SecretString=text, ClientRequestToken=token)
 
-    def _key_id(self, text: str) -> str:
-        try:
-            held = json.loads(text) if self._shape.id_label else {}
-        except ValueError:
-            held = {}
-        return str(held.get(self._shape.id_label) or "") if isinstance(held, dict) else ""
+    def _mark(self, rotation_id: str) -> str:
+        """Return the id of the version that a rotation of this target sets."""
+        return f"{rotation_id}-{hashlib.sha256(f'{self._owner} {rotation_id}'.encode()).hexdigest()[:_DIGITS]}"
+
+    def _is_marked(self, version: str) -> bool | None:
+        """Say whether a rotation of this target has set a version, or one of another's; None where it was neither."""
+        rotation_id, _, digest = version.rpartition("-")
+        if version == self._mark(rotation_id):
+            return True
+        return False if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else None
 
     def _ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
         return self._wire.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    # What is not text is nothing of ours, but something.
+    return found.get("SecretString") or (_BINARY if found.get("SecretBinary") else "")
 
 
 def _refused(action: str, response: Mapping[str, Any]) -> ApiError:

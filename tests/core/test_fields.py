@@ -88,6 +88,25 @@ def test_of_labels_that_compare_equal_the_first_counts() -> None:
     assert "first" == record.get("keyId")
 
 
+@pytest.mark.parametrize("other", ["Dry Run", "dry_run2", "DRY RUN 3"])
+@pytest.mark.parametrize("value", ["False", "", "<'True' or 'False'; leave this>"])
+def test_an_input_that_contradicts_itself_is_refused_with_both_spellings(other: str, value: str) -> None:
+    """A person who entered 'True' must not see a rotation; which of the two counts is not to be guessed."""
+    twice = Record.from_flat({"uid": "U", "title": "Key", "dry_run": value, other: "True"})
+
+    for read in (DRY_RUN.read, lambda record: DRY_RUN.first([record])):
+        with pytest.raises(
+            BadInput, match=f"field 'dry_run' stands there with different values, as 'dry_run' and '{other}'"
+        ):
+            read(twice)
+
+
+def test_an_input_that_stands_twice_and_says_the_same_is_read() -> None:
+    """Nothing has to be guessed there; nor is a label with a number of its own a second one of another."""
+    assert DRY_RUN.read(record(dry_run="True", **{"Dry Run": " True ", "dry_run2": "True"}))
+    assert NOTE.read(record(**{"note2": "x", "2": "y", "note": "abc"})) == "abc"
+
+
 def test_the_first_label_with_a_value_is_read() -> None:
     """Several labels may be asked for; empty and missing ones are passed over."""
     record = Record.from_flat({"uid": "U", "title": "T", "seeq_server_url": "", "url": " https://x "})

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pam_scripts.core.times import iso, parse_iso
+from pam_scripts.core.times import iso, parse_iso, read_moment
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,11 @@ def test_times_are_written_in_utc_to_the_second() -> None:
 
     assert "2026-11-22T05:50:00Z" == iso(moment)
     assert moment.replace(microsecond=0) == parse_iso(iso(moment))
+
+
+def test_a_moment_is_read_as_text_and_as_keepers_date_fields_have_it() -> None:
+    """A date field in the vault holds Unix milliseconds; what is no time is none."""
+    moment = datetime(2026, 11, 22, 5, 50, tzinfo=timezone.utc)
+
+    assert [moment, moment] == [read_moment("2026-11-22T05:50:00Z"), read_moment(f"{moment.timestamp() * 1000:.0f}")]
+    assert [None, None, None] == [read_moment(text) for text in ("", "soon", "20261122")]

@@ -195,11 +195,15 @@ class Shelf(System):
         self.called("write", f"write {self.name}")
         self.held, self.expires_at = dict(self.parts(publication.credential)), publication.expires_at
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
+    def put_back(self, before: Copy, publication: Publication | None, _listed: object) -> None:
         """Bring back what was there."""
         self.called("put back", f"put back {self.name}")
         if publication:
             self.held = dict(before.parts)
+
+    def adopt(self, _known: object) -> Sequence[str]:
+        """Take nothing over."""
+        return ()
 
     def outdated(self) -> Sequence[str]:
         """List."""

@@ -242,7 +242,7 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
         yield NOT_EDITABLE.found("the Gateway's application may read the record, but not save it")
     if subject.record_type.lower() != "pamuser":
         yield NOT_PAM_USER.found(f"its record type is {subject.record_type or 'unknown'}, which has no rotation")
-    named = [normalised(str(item.get("label") or "")) for item in subject.custom]
+    named = [normalised(str(item.get("label") or "")) for item in subject.items]
     for label in (*subject.shape.record_labels, *subject.shape.expiry_labels, ROTATED_AT.label, OPS_LOG.label):
         if named.count(normalised(label)) > 1:
             yield DUPLICATE_FIELD.found(f"the field '{label}' stands in the record more than once")
@@ -621,7 +621,10 @@ NEVER_ROTATED = Rule(
 def _of_lease(subject: Subject) -> Iterator[Finding]:
     if subject.lease_until and not subject.at_work:
         until = iso(subject.lease_until)
-        yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
+        if subject.lease_until > subject.now:
+            yield LEASE.found(f"its lease until {until} is longer than any run: it was edited, or a clock was wrong")
+        else:
+            yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
 
 
 @_at_rest
@@ -675,7 +678,7 @@ def _of_take_over(subject: Subject) -> Iterator[Finding]:
 @_always
 def _of_visibility(subject: Subject) -> Iterator[Finding]:
     label = subject.shape.value_label
-    for item in subject.custom:
+    for item in subject.items:
         is_value = normalised(str(item.get("label") or "")) == normalised(label)
         if is_value and subject.holds_value and item.get("type") not in _HIDDEN_TYPES:
             yield VISIBLE_VALUE.found(f"the field '{label}' is of type {item.get('type')}: the vault shows its value")

@@ -19,7 +19,7 @@ from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, read_lease
+from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
     now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
+    items: the record's fields as the vault keeps them, standard and custom ones.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
     looks: what was seen of its mirrors, by what those have in common that are looked at together.
     """
@@ -70,7 +71,7 @@ class Subject:
     cadence: Cadence = Cadence()
     is_editable: bool = True
     record_type: str = ""
-    custom: Sequence[Mapping[str, object]] = ()
+    items: Sequence[Mapping[str, object]] = ()
     asked: Asked | None = None
     findings: list[Finding] = field(default_factory=list)
     seen: SeenTarget | None = None
@@ -185,7 +186,7 @@ class Subject:
     @property
     def at_work(self) -> bool:
         """Whether a rotation holds the record's lease at this moment."""
-        return self.lease_until is not None and self.lease_until > self.now
+        return is_held(self.lease_until, self.now, self.script.longest_lease)
 
     @property
     def mirrors(self) -> list[Mirror]:

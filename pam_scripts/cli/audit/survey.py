@@ -44,7 +44,7 @@ def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, 
             cadence,
             is_editable=bool(record.is_editable),
             record_type=record.type or "",
-            custom=record.dict.get("custom") or [],
+            items=[*(record.dict.get("fields") or []), *(record.dict.get("custom") or [])],
         )
         subjects.append(subject)
     say(f"keeper: {len(shared.records)} records, {len(subjects)} to audit")

@@ -1,7 +1,8 @@
 """One PAM User record as the truth of a rotation: the credential, the ops log, and the lease.
 
-Fields are found by their label, in the custom fields only: the SDK's own look-up falls back to the field's type
-and would hit another field. Every save starts from a record read just before: Keeper refuses it where somebody has
+Fields are found by their label, in the standard fields and in the custom ones: the SDK's own look-up falls back to the
+field's type and would hit another field. A label that stands twice is refused, since readers get the one and writers
+may hit the other. Every save starts from a record read just before: Keeper refuses it where somebody has
 saved since. A save that was clearly answered is believed until the record is read again, before anything is
 deleted; the last one, which holds no credential, for good. The lease that keeps two rotations apart stands in the
 record itself and is taken by its revision.
@@ -13,11 +14,12 @@ import copy
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Yielded
+from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Refused, Yielded
 from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso, utc_now
@@ -35,19 +37,27 @@ OPS_LOG = Field(
     "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
 )
 
+_SECTIONS = ("fields", "custom")
+# https://docs.keeper.io/en/keeperpam/secrets-manager/about/field-record-types
+_TEXT_TYPES = ("text", "secret", "multiline", "login", "password", "note", "url", "email", "pinCode", "licenseNumber")
+_HIDDEN_TYPES = ("secret", "password")
+# Keeper keeps their moments as Unix milliseconds.
+_DATE_TYPES = ("date", "birthDate", "expirationDate")
+
 # Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
 # age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
 _FRESH = 5.0
 
 
 class RecordStore(Truth):
-    """One PAM User record as the truth of a rotation."""
+    """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
 
-    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str) -> None:
+    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
         self._client = client
         self._uid = uid
         self._shape = shape
         self._rotation_id = rotation_id
+        self._longest_lease = longest_lease
         self._title = ""
         self._examined: int | None = None
         self._log = ""
@@ -83,48 +93,47 @@ class RecordStore(Truth):
                 f"{self.name} is not editable for the Gateway's application",
                 next_step="give the application 'Can Edit' on the shared folder",
             )
-        for label in (*self._outputs, OPS_LOG.label):
-            if len(_find(record, label)) > 1:
-                raise BadInput(
-                    f"{self.name}: field '{label}' stands in the record more than once",
-                    next_step="delete the surplus ones",
-                )
+        self._refuse_unfit(record, BadInput)
         self._refuse_foreign_lease(record)
         self._examined = record.revision
         self._log = _value(record, OPS_LOG.label)
-        return self._copy(record)
+        _, until = read_lease(_value(record, LEASE))
+        remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
+        too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
+        return replace(self._copy(record), remarks=[remark] if too_long else [])
 
     def read(self) -> Copy:
-        """Read the record."""
-        return self._copy(self._fetch())
+        """Read the record; raise Refused where a field stands in it twice by now."""
+        record = self._fetch()
+        self._refuse_unfit(record)
+        return self._copy(record)
 
     def write(self, publication: Publication) -> None:
         """Save the credential, unless it stands there already."""
         record = self._fresh()
         self._require_lease(record)
         wanted = self.parts(publication.credential)
-        rotated_at = _value(record, ROTATED_AT.label)
-        if self._copy(record).holds(wanted) and (wanted or rotated_at == iso(publication.rotated_at)):
-            return
+        before = copy.deepcopy(record.dict)
         for label, value in wanted.items():
             _put(record, label, value, "secret" if label == self._shape.value_label else "text")
-        if publication.expires_at and self._shape.expires_label:
-            _put(record, self._shape.expires_label, iso(publication.expires_at))
-        _put(record, ROTATED_AT.label, iso(publication.rotated_at))
-        self._save(record)
+        for label in self._shape.expiry_labels:
+            _put_moment(record, label, publication.expires_at)
+        _put_moment(record, ROTATED_AT.label, publication.rotated_at)
+        if record.dict != before:
+            self._save(record)
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
+    def put_back(self, before: Copy, publication: Publication | None, _listed: object = None) -> None:
         """Restore the fields where they hold this publication."""
         if publication is None:
             return
         written = self.parts(publication.credential)
         record = self._fetch()
-        if not self._copy(record).holds_any(written):
+        if not _holds_any(record, written):
             return
         for label, field in before.restore_point.items():
             _restore(record, label, field)
         self._save(record)
-        if self._copy(self._fetch()).holds_any(written):
+        if _holds_any(self._fetch(), written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
 
     def made_for(self, key_id: str) -> str:
@@ -193,6 +202,7 @@ class RecordStore(Truth):
         return record if record and time.monotonic() - read_at < _FRESH else self._fetch()
 
     def _save(self, record: Any) -> None:  # noqa: ANN401
+        self._refuse_unfit(record)
         self._latest = None
         try:
             self._client.update(record)
@@ -210,9 +220,26 @@ class RecordStore(Truth):
         key_id = _value(record, self._shape.id_label) if whole and self._shape.id_label else ""
         return Copy(parts, key_id, "a value" if parts and not self._shape.id_label else "", restore_point)
 
+    def _refuse_unfit(self, record: Any, error: type[PamScriptError] = Refused) -> None:  # noqa: ANN401
+        """Raise where a field that is written stands in the record twice, or is of a type that cannot hold it."""
+        moments = (*self._shape.expiry_labels, ROTATED_AT.label)
+        for label in (*self._outputs, OPS_LOG.label, LEASE):
+            found = _find(record, label)
+            if len(found) > 1:
+                raise error(
+                    f"{self.name}: field '{label}' stands in the record more than once",
+                    next_step="delete the surplus ones",
+                )
+            kinds = [str(item.get("type") or "text") for item in found]
+            if not {*kinds} <= {*_TEXT_TYPES, *(_DATE_TYPES if label in moments else ())}:
+                raise error(
+                    f"{self.name}: field '{label}' is of the type '{kinds[0]}', which cannot hold it",
+                    next_step="make it a text field, or a hidden one where it is to hold the value",
+                )
+
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
         holder, until = read_lease(_value(record, LEASE))
-        if until and holder != self._rotation_id and until > utc_now():
+        if until and holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease):
             raise Yielded(
                 f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
                 next_step="let it finish; if it was killed, rotate again after that time",
@@ -234,13 +261,18 @@ def read_lease(text: str) -> tuple[str, datetime | None]:
         return "", None
 
 
+def is_held(until: datetime | None, now: datetime, longest: timedelta) -> bool:
+    """Say whether a lease counts: not after its time, nor where no run could have taken it for so long."""
+    return until is not None and now < until <= now + longest
+
+
 def _lease_holder(record: Any) -> str:  # noqa: ANN401
     return read_lease(_value(record, LEASE))[0]
 
 
 def _find(record: Any, label: str) -> list[dict[str, Any]]:  # noqa: ANN401
-    custom = record.dict.get("custom") or []
-    return [item for item in custom if normalised(item.get("label") or "") == normalised(label)]
+    items = [item for section in _SECTIONS for item in record.dict.get(section) or []]
+    return [item for item in items if normalised(item.get("label") or "") == normalised(label)]
 
 
 def _value(record: Any, label: str) -> str:  # noqa: ANN401
@@ -248,8 +280,13 @@ def _value(record: Any, label: str) -> str:  # noqa: ANN401
     return flat_value(found[0].get("value")) if found else ""
 
 
+def _holds_any(record: Any, parts: Mapping[str, str]) -> bool:  # noqa: ANN401
+    """Say whether any of these parts stands in the record, be it in a second field of its label."""
+    return any(flat_value(item.get("value")) == part for label, part in parts.items() for item in _find(record, label))
+
+
 def _put(record: Any, label: str, value: str, kind: str = "text") -> None:  # noqa: ANN401
-    """Set a custom field, adding it with its type where it is missing; a secret's field is made a hidden one."""
+    """Set a field where it stands, or add a custom one of this type; a secret's field is made a hidden one."""
     found = _find(record, label)
     if not found:
         record.dict["custom"] = [
@@ -258,16 +295,33 @@ def _put(record: Any, label: str, value: str, kind: str = "text") -> None:  # no
         ]
         return
     found[0]["value"] = [value]
-    if kind == "secret":
+    if kind == "secret" and found[0].get("type") not in _HIDDEN_TYPES:
         found[0]["type"] = kind
 
 
+def _put_moment(record: Any, label: str, moment: datetime | None) -> None:  # noqa: ANN401
+    """Set a field to a moment, as its type has it; without one it is emptied where it stands."""
+    for item in _find(record, label):
+        if not moment:
+            item["value"] = []
+        elif item.get("type") in _DATE_TYPES:
+            item["value"] = [int(moment.timestamp()) * 1000]
+        else:
+            item["value"] = [iso(moment)]
+    if moment and not _find(record, label):
+        _put(record, label, iso(moment))
+
+
 def _restore(record: Any, label: str, field: dict[str, Any] | None) -> None:  # noqa: ANN401
-    """Make a custom field what it was: the same field at its place, or none."""
-    custom = record.dict.get("custom") or []
-    at = next((i for i, item in enumerate(custom) if normalised(item.get("label") or "") == normalised(label)), None)
-    if at is None:
-        custom = [*custom, field] if field else custom
-    else:
-        custom = [*custom[:at], *([copy.deepcopy(field)] if field else []), *custom[at + 1 :]]
-    record.dict["custom"] = custom
+    """Make a field what it was: the same field at its place, or none."""
+    found = _find(record, label)
+    if field and found:
+        found[0].clear()
+        found[0].update(copy.deepcopy(field))
+    elif field:
+        record.dict["custom"] = [*(record.dict.get("custom") or []), copy.deepcopy(field)]
+    elif found:
+        for section in _SECTIONS:
+            kept = [item for item in record.dict.get(section) or [] if item is not found[0]]
+            if len(kept) < len(record.dict.get(section) or []):
+                record.dict[section] = kept

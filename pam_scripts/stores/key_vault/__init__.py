@@ -15,6 +15,7 @@ from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
+from pam_scripts.stores import ADOPT_SECRETS, Adoption
 
 SYSTEM = "key vault"
 LABEL = "key_vault_name"
@@ -58,7 +59,7 @@ SECRET_NAME = Field(
 
 def fields(shape: Shape) -> Fields:
     """Return the fields that ask for a mirror: with names made of a prefix, or, for a value alone, one name."""
-    return (VAULTS, _prefix(shape), COMBINED) if shape.id_part else (VAULTS, SECRET_NAME)
+    return (VAULTS, *((_prefix(shape), COMBINED) if shape.id_part else (SECRET_NAME,)), ADOPT_SECRETS)
 
 
 def _prefix(shape: Shape) -> Field[str]:
@@ -91,18 +92,19 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     identity = azure.find_identity(job, shape)
     for name in names.values():
         Limit.of(ALLOW_SECRET_NAMES, identity.owners).check(f"{job.user.shown}: secret {name}", name)
+    adoption = Adoption.of(job, shape)
     urls = dict.fromkeys(_url(job, name, identity) for name in vaults)
-    return [_spec(Place(url, identity), names, shape, target.mark) for url in urls]
+    return [_spec(Place(url, identity), names, adoption, target.mark) for url in urls]
 
 
-def _spec(place: Place, names: Mapping[str, str], shape: Shape, owner: str) -> MirrorSpec:
-    identity, host = place.identity, place.url.removeprefix("https://")
+def _spec(place: Place, names: Mapping[str, str], adoption: Adoption, owner: str) -> MirrorSpec:
+    identity, host, shape = place.identity, place.url.removeprefix("https://"), adoption.shape
 
     def build(session: Session) -> Mirror:
         # Imported here: the SDK is a fifth of a script's start-up, and a run without a mirror needs none of it.
         from pam_scripts.stores.key_vault.mirror import VaultMirror  # noqa: PLC0415
 
-        return VaultMirror(place.url, azure.log_in(identity, session), shape, names, owner, session)
+        return VaultMirror(place.url, azure.log_in(identity, session), adoption, names, owner, session)
 
     return MirrorSpec(
         host.partition(".")[0],

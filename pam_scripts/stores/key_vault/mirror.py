@@ -13,7 +13,7 @@ import contextlib
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -33,8 +33,9 @@ from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Copy, Credential, Mirror, Publication
-from pam_scripts.rotation.shape import EXPIRY_MARK, ROTATION_MARK, Shape
+from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
+from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
+from pam_scripts.stores import Adoption, not_ours
 from pam_scripts.stores.key_vault import SYSTEM
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class VaultMirror(Mirror):
         self,
         url: str,
         login: azure.Login,
-        shape: Shape,
+        adoption: Adoption,
         names: Mapping[str, str],
         owner: str,
         session: http.Session,
@@ -69,11 +70,21 @@ class VaultMirror(Mirror):
         self._url = url
         self._login = login
         self._session = session
-        self._shape = shape
+        self._adoption = adoption
+        self._shape = adoption.shape
         # By part.
         self._names = dict(names)
         self._owner = owner
-        self._seen: set[str] = set()
+        # By name: the ids of the versions that were there at the look, as far as it told, and before ours was set.
+        self._seen: dict[str, set[str]] = {}
+        self._listed: dict[str, set[str]] = {}
+        # What the look has seen, by name: the newest version, whose tags and type go on; what stands beside ours in a
+        # JSON object; and, of what nobody has marked, what stands there, None where it cannot be read.
+        self._newest: dict[str, SecretProperties] = {}
+        self._beside: dict[str, Mapping[str, Any]] = {}
+        self._unmarked: dict[str, str | None] = {}
+        self._key_ids: dict[str, str] = {}
+        self._disabled: set[str] = set()
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
 
@@ -92,7 +103,7 @@ class VaultMirror(Mirror):
         shape = self._shape
         key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
-            shape.both_part: json.dumps({shape.id_label: key_id, shape.value_label: secret}),
+            shape.both_part: shape.together(key_id, secret),
             shape.id_part: key_id,
             shape.value_part: shape.form(secret),
         }
@@ -105,28 +116,54 @@ class VaultMirror(Mirror):
             submit(self._ask_for_challenge)
 
     def examine(self) -> Copy:
-        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target."""
+        """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target.
+
+        A secret is ours where any of its versions carries our mark: a person's repair makes a version without one.
+        """
         copy = self.read()
-        for name, secret in copy.restore_point.items():
-            other = (secret.properties.tags or {}).get(self._shape.owner_tag) if secret else None
-            if other not in (None, self._owner):
-                raise Refused(
-                    f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {other}, not of {self._owner}",
-                    next_step="give one of the two records another name or prefix for its secrets",
-                )
+        found = {name: secret.properties for name, secret in copy.restore_point.items() if secret}
+        for name, newest in found.items():
+            self._refuse_foreign(name, newest)
+        unclear = [
+            name for name in self._names.values() if name in self._disabled or self._owner_in(found.get(name)) == ""
+        ]
         with concurrently() as submit:
+            listing = {name: submit(partial(self._versions, name)) for name in unclear}
             for name in self._names.values():
-                if not copy.restore_point[name]:
+                if name not in found and name not in self._disabled:
                     submit(partial(self._refuse_soft_deleted, name))
-        self._seen = {secret.properties.version for secret in copy.restore_point.values() if secret}
+        listed = {name: versions.result() for name, versions in listing.items()}
+        for name, versions in listed.items():
+            owners = {self._owner_in(version): version for version in versions}
+            if self._owner not in owners:
+                for version in owners.values():
+                    self._refuse_foreign(name, version)
+                self._unmarked[name] = copy.parts.get(name)
+        self._newest = {**{name: max(each, key=_created) for name, each in listed.items() if each}, **found}
+        known = {name: listed.get(name, [newest]) for name, newest in self._newest.items()}
+        self._seen = {name: {version.version or "" for version in versions} for name, versions in known.items()}
+        named = copy.parts.get(self._names.get(self._shape.id_part, ""), "")
+        self._key_ids = dict.fromkeys(copy.restore_point, named)
+        if both := copy.restore_point.get(combined := self._names.get(self._shape.both_part, "")):
+            _, self._key_ids[combined], self._beside[combined] = self._shape.apart(both.value or "")
         return copy
+
+    def adopt(self, known: Known) -> Sequence[str]:
+        """Raise Refused for a secret that nobody has marked, unless something tells that it is ours to write."""
+        lines = []
+        for name, held in self._unmarked.items():
+            reason = self._adoption.reason(held, self._key_ids[name], self.parts, name, known)
+            if not reason:
+                raise not_ours(f"{SYSTEM}: secret {name} in {self._vault}")
+            lines.append(f"{self.name}: secret {name} is taken over, since {reason}")
+        return lines
 
     def read(self) -> Copy:
         """Read the secrets."""
         with concurrently() as submit:
             reading = {name: submit(partial(self._get, name)) for name in self._names.values()}
         found = {name: secret.result() for name, secret in reading.items()}
-        parts = {name: secret.value or "" for name, secret in found.items() if secret}
+        parts = {name: self._part(name, secret) for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._shape.value_part], ""))
         rotations = {(secret.properties.tags or {}).get(ROTATION_MARK) for secret in found.values() if secret}
         named = self._names.get(self._shape.id_part)
@@ -144,48 +181,82 @@ class VaultMirror(Mirror):
                 if present.get(name) != wanted[name]:
                     submit(partial(self._set, part, wanted[name], publication))
 
-    def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Set what stood there before again, as a new version, where this publication stands now.
+    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+        """Set what stood there before again, as a new version, where this publication stands now; disable ours.
 
-        Where nothing stood there our version is disabled: deleting it would keep the name from
-        being set again. What another writer has set since is brought back rather than what was
-        there before it.
+        Where nothing stood there our version is disabled, too: deleting it would keep the name from being set
+        again. What another writer has set since is brought back rather than what was there before it, unless its
+        key is not listed any more.
         """
         if publication is None:
             return
         written = self.parts(publication.credential)
         # Everything is read before anything is set: a pair is mixed only between its two sets.
-        ours = {name: present for name in written if (present := self._get(name)) and present.value == written[name]}
-        previous = {name: self._set_since(name, publication) or before.restore_point[name] for name in ours}
+        found = {name: self._get(name) for name in written}
+        ours = {
+            name: present for name, present in found.items() if present and self._part(name, present) == written[name]
+        }
+        previous = {name: self._set_since(name, before, publication) for name in ours}
+        held = (found | previous).get(self._names.get(self._shape.id_part, ""))
+        if listed is not None and held and held.value not in listed:
+            previous = {}
         with concurrently() as submit:
             for name, present in ours.items():
-                if former := previous[name]:
+                if former := previous.get(name) or before.restore_point[name]:
                     submit(partial(self._set_again, name, former))
                 else:
-                    submit(partial(self._disable, name, present.properties))
+                    submit(partial(self._disable, name, present.properties.version))
+        with concurrently() as submit:
+            for name in written:
+                submit(partial(self._withdraw, name, publication))
         if ours and self.read().holds_any(written):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def outdated(self) -> Sequence[Outdated]:
         """List the enabled versions."""
         with concurrently() as submit:
-            found = {name: submit(partial(self._versions, name)) for name in self._names.values()}
-        return [(name, version) for name, versions in found.items() for version in versions.result() if version.enabled]
+            listing = {name: submit(partial(self._versions, name)) for name in self._names.values()}
+        found = {name: versions.result() for name, versions in listing.items()}
+        self._listed = {name: {version.version or "" for version in versions} for name, versions in found.items()}
+        return [(name, version) for name, versions in found.items() for version in versions if version.enabled]
 
     def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
-        """Disable the versions older than ours, which hold keys that are deleted.
+        """Disable these versions, which were there before ours and hold keys that are deleted.
 
         Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
         their rotation: they may be the kept key's.
         """
         with concurrently() as submit:
             for name, version in outdated:
-                rotation = (version.tags or {}).get(ROTATION_MARK)
+                rotation = _rotation(version)
                 spared = rotation in kept or (kept and not rotation)
-                if not spared and _is_older(version, self._ours(name)):
-                    submit(partial(self._disable, name, version))
+                # A value that is published again may be what stood there before.
+                ours = self._ours(name)
+                if not spared and ours and version.version != ours.version:
+                    submit(partial(self._disable, name, version.version))
 
     # -- within -----------------------------------------------------------------------------------
+
+    def _part(self, name: str, secret: KeyVaultSecret) -> str:
+        """Return what of a secret's value is ours: of a JSON object with both, these two words."""
+        value = secret.value or ""
+        return self._shape.apart(value)[0] if name == self._names.get(self._shape.both_part) else value
+
+    def _owner_in(self, version: SecretProperties | None) -> str | None:
+        """Return whom a version is marked as being of, empty for nobody; None where there is no version."""
+        if not version:
+            return None
+        owners = {tag: (version.tags or {}).get(tag, "") for tag in (*OWNER_TAGS, self._shape.owner_tag)}
+        own = owners.pop(self._shape.owner_tag)
+        return next(filter(None, owners.values()), own)
+
+    def _refuse_foreign(self, name: str, version: SecretProperties) -> None:
+        owner = self._owner_in(version)
+        if owner and owner != self._owner:
+            raise Refused(
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {owner}, not of {self._owner}",
+                next_step="give one of the two records another name or prefix for its secrets",
+            )
 
     def _ask_for_challenge(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
@@ -200,13 +271,19 @@ class VaultMirror(Mirror):
 
     def _set(self, part: str, value: str, publication: Publication) -> None:
         name = self._names[part]
-        tags = {
+        ours = {
             self._shape.owner_tag: self._owner,
             "key-type": part,
             **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
             ROTATION_MARK: publication.rotation_id,
         }
+        newest = self._newest.get(name)
+        # The date of the key before is not this one's.
+        theirs = {tag: text for tag, text in ((newest and newest.tags) or {}).items() if tag != EXPIRY_MARK}
+        if beside := self._beside.get(name):
+            value = json.dumps({**beside, **json.loads(value)})
+        content_type = "application/json" if part == self._shape.both_part else "text/plain"
         self._made[name] = self._ask(
             f"set secret {name}",
             lambda: (
@@ -214,8 +291,8 @@ class VaultMirror(Mirror):
                     name,
                     value,
                     expires_on=publication.expires_at,
-                    content_type="application/json" if part == self._shape.both_part else "text/plain",
-                    tags=tags,
+                    content_type=(newest and newest.content_type) or content_type,
+                    tags={**theirs, **ours},
                 ).properties
             ),
         )
@@ -234,22 +311,42 @@ class VaultMirror(Mirror):
             ),
         )
 
-    def _set_since(self, name: str, publication: Publication) -> KeyVaultSecret | None:
-        """Return the newest version that another writer has set since this rotation began."""
-        started = publication.rotated_at.replace(microsecond=0)
+    def _set_since(self, name: str, before: Copy, publication: Publication) -> KeyVaultSecret | None:
+        """Return the newest version that another writer has set since the look; None where nobody has.
+
+        It is told by ids: not there at the look, nor when the versions were listed before ours was set. Of one that
+        came between those two the vault's own times tell.
+        """
+        former: KeyVaultSecret | None = before.restore_point[name]
+        looked = _created(former.properties) if former else 0.0
+
+        def is_since(version: SecretProperties) -> bool:
+            after_listing = name in self._listed and version.version not in self._listed[name]
+            return after_listing or _created(version) > looked
+
         foreign = [
             version
             for version in self._versions(name)
             if version.enabled
-            and version.version not in self._seen
-            and version.created_on
-            and version.created_on >= started
-            and (version.tags or {}).get(ROTATION_MARK) != publication.rotation_id
+            and _rotation(version) != publication.rotation_id
+            and version.version not in self._seen.get(name, ())
+            and is_since(version)
         ]
         if not foreign:
             return None
-        newest = max(foreign, key=lambda version: version.created_on.timestamp() if version.created_on else 0.0)
+        newest = max(foreign, key=_created)
         return self._ask(f"read secret {name}", lambda: self._client.get_secret(name, newest.version))
+
+    def _withdraw(self, name: str, publication: Publication) -> None:
+        """Disable the versions that this publication has set; they are not what readers get any more."""
+        try:
+            for version in self._versions(name):
+                if version.enabled and _rotation(version) == publication.rotation_id:
+                    self._disable(name, version.version)
+        except ApiError as error:
+            # Whoever may not do this leaves a version that logs nobody in, and that is put back by nobody.
+            if not error.refused:
+                raise
 
     def _versions(self, name: str) -> list[SecretProperties]:
         return self._ask(
@@ -257,22 +354,24 @@ class VaultMirror(Mirror):
             lambda: list(self._client.list_properties_of_secret_versions(name)),
         )
 
-    def _disable(self, name: str, version: SecretProperties) -> None:
+    def _disable(self, name: str, version: str | None) -> None:
         self._ask(
             f"disable a version of secret {name}",
-            lambda: self._client.update_secret_properties(name, version.version, enabled=False),
+            lambda: self._client.update_secret_properties(name, version, enabled=False),
         )
 
     def _get(self, name: str) -> KeyVaultSecret | None:
         """Return a secret's latest version; None where there is none, or where it is disabled."""
 
         def get() -> KeyVaultSecret | None:
+            self._disabled.discard(name)
             try:
                 return self._client.get_secret(name)
             except ResourceNotFoundError:
                 return None
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.FORBIDDEN and _inner_code(error) == "SecretDisabled":
+                    self._disabled.add(name)
                     return None
                 raise
 
@@ -338,12 +437,14 @@ class _NoToken:
         raise LookupError
 
 
-def _is_older(version: SecretProperties, ours: SecretProperties | None) -> bool:
-    # Key Vault's times are whole seconds. One of the same second that came after ours is put right when
-    # the store is read again: ours is then set anew.
-    if not ours or not version.created_on or not ours.created_on:
-        return False
-    return version.version != ours.version and version.created_on <= ours.created_on
+def _rotation(version: SecretProperties) -> str:
+    """Return the id of the rotation that set a version, empty where another hand did."""
+    return (version.tags or {}).get(ROTATION_MARK, "")
+
+
+def _created(version: SecretProperties) -> float:
+    """Return when a version was set, in whole seconds by the vault's clock."""
+    return version.created_on.timestamp() if version.created_on else 0.0
 
 
 def _no_answer(action: str, error: AzureError) -> ApiError:

@@ -161,7 +161,7 @@ def test_an_errors_own_way_out_goes_before_the_rules(error: BadInput, way_out: s
     assert ("field 'x' is 7", way_out) == (finding.what, finding.way_out)
 
 
-@pytest.mark.parametrize(("minutes", "rules"), [(1, []), (-1, [LEASE, NEVER_ROTATED])])
+@pytest.mark.parametrize(("minutes", "rules"), [(1, []), (-1, [LEASE, NEVER_ROTATED]), (99, [LEASE, NEVER_ROTATED])])
 def test_a_lease_counts_as_held_when_the_record_was_read(minutes: int, rules: list[Rule]) -> None:
     """Of a record that a rotation was at work on nothing is said of keys, however long other systems took to answer."""
     record = Record.from_flat({"rotation_lease": f"somebody until {iso(NOW + timedelta(minutes=minutes))}"})

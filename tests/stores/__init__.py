@@ -1,0 +1,1 @@
+"""The stores, each with the vendor's own client against the sandbox."""

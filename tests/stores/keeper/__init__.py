@@ -1,0 +1,1 @@
+"""Keeper's record as the truth."""

@@ -1,0 +1,223 @@
+"""The record that is rotated: where its fields are found, what they may be, and how long a lease counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core.errors import BadInput, Refused, Yielded
+from pam_scripts.core.http import Session
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso, utc_now
+from pam_scripts.issuers.seeq.application_keys import SHAPE
+from pam_scripts.rotation.roles import Credential, Publication
+from pam_scripts.stores.keeper.configuration import Access
+from pam_scripts.stores.keeper.record import RecordStore
+from sandbox.plant import Plant
+from sandbox.services import keeper
+from tests.support.invariants import Script, assert_rotates
+
+MADE = datetime(2026, 11, 22, 5, 50, tzinfo=timezone.utc)
+END = MADE + timedelta(days=7)
+LONGEST = timedelta(seconds=3900)
+PAIR = {"access_key_id": "new id", "access_key_password": "new value"}
+
+
+def publication(end: datetime | None = END) -> Publication:
+    """Return a credential on its way into the record."""
+    return Publication(Credential("new id", Secret("new value")), "R-1", MADE, end)
+
+
+@pytest.fixture
+def store(plant: Plant, wired: Session, monkeypatch: pytest.MonkeyPatch) -> RecordStore:
+    """Return the plant's record as the truth of a rotation."""
+    monkeypatch.setenv("KSM_CONFIG", plant.keeper.config_base64())
+    return RecordStore(Access(wired).client(), plant.user_uid, SHAPE, "R-1", LONGEST)
+
+
+def begin(store: RecordStore) -> Any:  # noqa: ANN401 - what `put_back` takes
+    """Look, and take the lease."""
+    before = store.examine()
+    store.claim("R-1", datetime.now(timezone.utc) + timedelta(seconds=100))
+    return before
+
+
+def change(plant: Plant, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the record as a person."""
+    plant.keeper.edit(plant.user_uid, lambda data: (edit(data), None)[1])
+
+
+def in_standard_fields(data: dict[str, Any]) -> None:
+    """Have the pair among the standard fields, as a record type of one's own has it."""
+    data["fields"] += [item for item in data["custom"] if item.get("label") in PAIR]
+    data["custom"] = [item for item in data["custom"] if item.get("label") not in PAIR]
+
+
+def labelled(plant: Plant, label: str) -> list[dict[str, Any]]:
+    """Return every field of the record with this label."""
+    data = plant.keeper.record(plant.user_uid)
+    return [item for item in [*data["fields"], *data["custom"]] if item.get("label") == label]
+
+
+def test_a_pair_among_the_standard_fields_is_read_written_and_put_back_there(plant: Plant, store: RecordStore) -> None:
+    """Readers find it there first: one written beside it would leave them the dead pair."""
+    change(plant, in_standard_fields)
+    before = begin(store)
+    there = plant.keeper.record(plant.user_uid)["fields"]
+
+    assert plant.old_key_id == before.key_id
+    store.write(publication())
+    fields = plant.keeper.record(plant.user_uid)["fields"]
+    assert PAIR == {item["label"]: item["value"][0] for item in fields if item.get("label")}
+    assert [1, 1] == [len(labelled(plant, label)) for label in PAIR]
+    store.put_back(before, publication())
+    assert there == plant.keeper.record(plant.user_uid)["fields"]
+    assert [] == labelled(plant, "expires")
+
+
+@pytest.mark.parametrize("label", [*PAIR, "expires", "rotated_at", "last_rotation", "rotation_lease"])
+def test_a_label_that_stands_in_both_sections_is_refused_at_the_look(
+    label: str, plant: Plant, store: RecordStore
+) -> None:
+    """Whichever a reader gets, it is not to be guessed."""
+    change(plant, lambda data: [data[part].append(keeper.text(label, "")) for part in ("fields", "custom")])
+
+    with pytest.raises(BadInput, match=f"field '{label}' stands in the record more than once; delete the surplus"):
+        store.examine()
+
+
+def test_a_second_field_that_appears_meanwhile_is_refused_at_every_save(plant: Plant, store: RecordStore) -> None:
+    """What was not written yet is not written; reading says so, too, before anything is deleted."""
+    before = begin(store)
+    store.read()
+    twin = keeper.text("Access Key Id", "a person's")
+    change(plant, lambda data: data["fields"].append(twin))
+    seen = plant.keeper.record(plant.user_uid)
+    for call in (store.read, lambda: store.write(publication()), lambda: store.finish("entry")):
+        with pytest.raises(Refused, match="field 'access_key_id' stands in the record more than once"):
+            call()
+    store.put_back(before, publication())
+    assert seen == plant.keeper.record(plant.user_uid)
+
+
+def test_what_was_stored_is_not_taken_for_put_back_behind_a_second_field(plant: Plant, store: RecordStore) -> None:
+    """Another field in front hides ours from readers, but it is there: the new key must live on."""
+    before = begin(store)
+    store.write(publication())
+    change(plant, lambda data: data["fields"].extend(keeper.text(label, "a person's") for label in PAIR))
+
+    with pytest.raises(Refused, match="more than once"):
+        store.put_back(before, publication())
+    assert {"a person's", "new id"} == {item["value"][0] for item in labelled(plant, "access_key_id")}
+
+
+@pytest.mark.parametrize("kind", ["date", "expirationDate"])
+def test_a_date_field_gets_its_milliseconds(kind: str, plant: Plant, store: RecordStore) -> None:
+    """Text in a date field is shown as no date at all."""
+    dates = [{"type": kind, "label": label, "value": [1_700_000_000_000]} for label in ("expires", "rotated_at")]
+    change(plant, lambda data: data["custom"].extend(dates))
+    before = begin(store)
+
+    store.write(publication())
+    assert [int(END.timestamp()) * 1000] == labelled(plant, "expires")[0]["value"]
+    assert [int(MADE.timestamp()) * 1000] == labelled(plant, "rotated_at")[0]["value"]
+    revision = plant.keeper.revision(plant.user_uid)
+    store.write(publication())
+    assert revision == plant.keeper.revision(plant.user_uid), "what stands there is not saved again"
+    store.put_back(before, publication())
+    assert dates == [*labelled(plant, "expires"), *labelled(plant, "rotated_at")]
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("access_key_id", "date"), ("access_key_password", "checkbox"), ("expires", "phone"), ("last_rotation", "date")],
+)
+def test_a_field_that_cannot_hold_it_is_refused_by_name(
+    label: str, kind: str, plant: Plant, store: RecordStore
+) -> None:
+    """Text in a field of another type is lost on whoever opens the record."""
+
+    def retype(data: dict[str, Any]) -> None:
+        data["custom"] = [item for item in data["custom"] if item.get("label") != label]
+        data["custom"].append({"type": kind, "label": label, "value": []})
+
+    change(plant, retype)
+
+    with pytest.raises(BadInput, match=f"field '{label}' is of the type '{kind}', which cannot hold it; make it"):
+        store.examine()
+
+
+def test_the_value_stays_in_a_field_that_hides_it(plant: Plant, store: RecordStore) -> None:
+    """A password field is hidden as it is; one in clear is made a hidden one."""
+    change(plant, lambda data: labelled_in(data, "access_key_password").update(type="password"))
+    begin(store)
+
+    store.write(publication())
+    assert "password" == labelled(plant, "access_key_password")[0]["type"]
+    change(plant, lambda data: labelled_in(data, "access_key_password").update(type="text", value=["seen"]))
+    store.read()
+    store.write(publication())
+    assert "secret" == labelled(plant, "access_key_password")[0]["type"]
+
+
+def labelled_in(data: dict[str, Any], label: str) -> dict[str, Any]:
+    """Return the field of a record's data with this label."""
+    return next(item for item in data["custom"] if item.get("label") == label)
+
+
+@pytest.mark.parametrize("kind", ["text", "date"])
+def test_a_key_without_an_end_leaves_no_old_date(kind: str, plant: Plant, store: RecordStore) -> None:
+    """The date of the key before would be taken for this one's; a failure brings it back."""
+    old = {"type": kind, "label": "expires", "value": [1_700_000_000_000 if kind == "date" else "2026-01-01T00:00:00Z"]}
+    change(plant, lambda data: data["custom"].append(old))
+    before = begin(store)
+
+    store.write(publication(end=None))
+    assert [{**old, "value": []}] == labelled(plant, "expires")
+    store.put_back(before, publication(end=None))
+    assert [old] == labelled(plant, "expires")
+
+
+def hold(plant: Plant, seconds: float) -> None:
+    """Have a lease of another rotation in the record that ends in so many seconds."""
+    until = iso(utc_now() + timedelta(seconds=seconds))
+    plant.set_field("rotation_lease", f"20261122T000000Z-0badc0de until {until}")
+
+
+@pytest.mark.parametrize("seconds", [5, 3890])
+def test_another_rotations_lease_counts_as_long_as_a_run_can_be(
+    seconds: float, plant: Plant, store: RecordStore
+) -> None:
+    """Whoever holds the record may be at work until then."""
+    hold(plant, seconds)
+
+    with pytest.raises(Yielded, match=r"another rotation \(20261122T000000Z-0badc0de\) is at work on it until"):
+        store.examine()
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3910, 1), (1e9, 1), (-5, 0)])
+def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
+    seconds: float, said: int, plant: Plant, store: RecordStore
+) -> None:
+    """An edited date, or a host whose clock was decades ahead, must not keep a record from being rotated."""
+    hold(plant, seconds)
+    before = store.examine()
+
+    assert said == len(before.remarks)
+    assert all("longer than any run, and ignored" in remark for remark in before.remarks)
+    store.claim("R-1", utc_now() + timedelta(seconds=180))
+    store.check_claim()
+    assert "R-1 until " in str(labelled(plant, "rotation_lease"))
+
+
+def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: Plant) -> None:
+    """A script's own longest run counts, be it by `deadline_seconds` or by waiting for consumers; a run says so."""
+    assert {3600 + 120 + 60, 3600 + 240 + 60} == {each.longest_lease.total_seconds() for each in SCRIPTS}
+    hold(plant, 86_400)
+
+    result = assert_rotates(script, plant)
+    assert "longer than any run, and ignored" in result.stdout
