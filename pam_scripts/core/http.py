@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import functools
 import re
 import ssl
 import threading
@@ -149,12 +148,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # requests would make two managers, each with connections of its own, for two threads that come first.
         self._lock = threading.Lock()
         self._context = context = create_urllib3_context()
-        # urllib3 asks for the CAs at every connection. To read the public ones takes 15 ms of CPU time, more than
-        # all the rest of a handshake.
-        read_once = functools.cache(context.load_verify_locations)
-        context.load_verify_locations = read_once  # type: ignore[method-assign, assignment]  # cached, else as it was
+        # urllib3 does both at every connection. To read the public CAs takes 15 ms of CPU time, more than all the
+        # rest of a handshake; and to change a context that another thread connects with may end the process.
+        for name in ("load_verify_locations", "set_alpn_protocols"):
+            setattr(context, name, _once(getattr(context, name)))
         if ca_bundle:
-            read_once(ca_bundle)
+            context.load_verify_locations(ca_bundle)
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
@@ -183,6 +182,20 @@ class _Adapter(requests.adapters.HTTPAdapter):
         self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]  # requests leaves it so
         threads: list[threading.Thread] = pool.connect(connections, timeout)
         return threads
+
+
+def _once(call: Callable[..., None]) -> Callable[..., None]:
+    """Have a call made once for the same arguments: whoever comes meanwhile waits for its end, and goes on."""
+    lock, made = threading.Lock(), set[str]()
+
+    def once(*arguments: object, **named: object) -> None:
+        with lock:
+            key = repr((arguments, named))
+            if key not in made:
+                call(*arguments, **named)
+                made.add(key)
+
+    return once
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
