@@ -24,6 +24,9 @@ URLS = Field(
     prompt="https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
 )
 
+# What pages say of themselves where they are not healthy; no other word of theirs is repeated.
+_KNOWN = {"unhealthy", "degraded", "starting", "stopping", "down", "unavailable", "error", "fail", "failed"}
+
 FIELDS: Fields = (URLS,)
 ADMIN_FIELDS: Fields = ()
 
@@ -67,7 +70,10 @@ class HealthPage(Consumer):
         if answer.status_code != HTTPStatus.OK:
             return f"it answers {http.phrase(answer.status_code)}"
         status = _status(answer)
-        return "" if status.lower() in ("", "healthy") else f"its status is {status[:40]!r}"
+        if status.lower() in ("", "healthy"):
+            return ""
+        known = status.lower() in _KNOWN
+        return f"its status is {status!r}" if known else "its status is a word that is not repeated here"
 
 
 def _status(answer: Any) -> str:  # noqa: ANN401 - a requests.Response

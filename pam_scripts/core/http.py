@@ -9,27 +9,40 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import io
+import math
 import re
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from datetime import timezone
 from http import HTTPStatus
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError
-from pam_scripts.core.times import utc_now
+from pam_scripts.core.errors import ApiError, BadInput
+from pam_scripts.core.files import is_plain_file
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso, utc_now
 
-_LONGEST_DETAIL = 200
+# What an answer may have: ten times the records of a large plant, which Keeper sends in one.
+_MOST_BYTES = 32_000_000
+
+# A system's own name for an error: a word of letters, digits and underscores.
+_CODE = re.compile(r"[A-Za-z]\w{0,59}", re.ASCII)
 
 
 class Session(requests.Session):
@@ -42,7 +55,9 @@ class Session(requests.Session):
 
     def __init__(self, deadline: Deadline, ca_bundle: str = "") -> None:
         super().__init__()
-        self.mount("https://", _Adapter(ca_bundle))
+        adapter = _Adapter(ca_bundle)
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, adapter)
         self.deadline = deadline
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -73,7 +88,11 @@ class Session(requests.Session):
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
         key = (urlsplit(url).netloc, stream, verify, cert)
         if key not in self._settings:
-            self._settings[key] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            file = settings["verify"]
+            if isinstance(file, str) and Path(file).exists() and not (Path(file).is_dir() or is_plain_file(file)):
+                raise BadInput("the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names is no PEM file")
+            self._settings[key] = settings
         return dict(self._settings[key])
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
@@ -84,7 +103,69 @@ class Session(requests.Session):
         kwargs["allow_redirects"] = False
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
-        return super().send(request, **kwargs)
+        if kwargs.get("stream"):
+            return super().send(request, **kwargs)
+        response = super().send(request, **{**kwargs, "stream": True})
+        pieces, size = [], 0
+        with response:
+            for piece in response.iter_content(1 << 16):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MOST_BYTES:
+                    raise TooLong(response=response)
+        response._content = b"".join(pieces)  # noqa: SLF001 - where requests itself keeps what it has read
+        return response
+
+
+class TooLong(requests.RequestException):
+    """The answer has more than anybody asked for."""
+
+
+class _Answer(HTTPResponse):
+    """An answer that ends in time as a whole: a socket's own timeout counts for each piece that comes."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(sock, *arguments, **options)
+        raw = self.fp.detach()  # a BufferedReader, as http.client makes it
+        self.fp = io.BufferedReader(_InTime(raw, sock))
+
+
+class _InTime(io.RawIOBase):
+    """What comes from a socket, for as long as its timeout says and no longer."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._socket = raw, sock
+        self._until = time.monotonic() + (sock.gettimeout() or math.inf)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as io has it
+        """Read what is there; raise TimeoutError once the time is up."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        if left < math.inf:
+            self._socket.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _PlainConnection(HTTPConnection):
+    """A connection without TLS, for health pages."""
+
+    response_class = _Answer
+
+
+class _PlainPool(HTTPConnectionPool):
+    """Connections without TLS to one host."""
+
+    ConnectionCls = _PlainConnection
 
 
 class _Connection(HTTPSConnection):
@@ -93,6 +174,8 @@ class _Connection(HTTPSConnection):
     Servers send session tickets right after the handshake of TLS 1.3 (RFC 8446, 4.6.1), and urllib3 takes
     anything unread for the end of a connection: what is unread is looked at first.
     """
+
+    response_class = _Answer
 
     @property
     def is_connected(self) -> bool:
@@ -133,7 +216,7 @@ class _Pool(HTTPSConnectionPool):
             self._put_conn(connection)
 
 
-_POOLS = {"http": HTTPConnectionPool, "https": _Pool}
+_POOLS = {"http": _PlainPool, "https": _Pool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -232,12 +315,33 @@ def no_answer(system: str, action: str, error: Exception) -> ApiError:
             hopeless=True,
             next_step="for a private CA set REQUESTS_CA_BUNDLE, or the record's field 'ca_bundle', to its PEM file",
         )
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, TooLong):
+        most = f"{_MOST_BYTES // 1_000_000} MB"
+        return ApiError(system, action, f"the answer has more than {most}; is a proxy in the way?", hopeless=True)
+    if isinstance(error, requests.exceptions.Timeout) or any(isinstance(one, ReadTimeoutError) for one in error.args):
         return ApiError(system, action, "no answer in time")
     return ApiError(system, action, f"no answer ({type(error).__name__})")
 
 
-# Reads a system's own name for an error, and its words, from an error answer.
+def in_our_words(reason: object, known: Mapping[str, str]) -> str:
+    """Return our words for what a server says freely, which is never repeated: it may carry whatever it was sent.
+
+    known: our words by a pattern for its own.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        return ""
+    for pattern, words in known.items():
+        if re.search(pattern, reason, re.IGNORECASE):
+            return words
+    return f"the server gave a reason that is not repeated here; see its log at {iso(utc_now())}"
+
+
+def code_in(answer: object) -> str:
+    """Return a system's own name for an error, as its answer has it; empty where it is no such name."""
+    return answer if isinstance(answer, str) and _CODE.fullmatch(answer) and Secret.redact(answer) == answer else ""
+
+
+# Reads a system's own name for an error from an error answer, and says its reason in our words.
 Explain = Callable[[Mapping[str, Any]], tuple[str, str]]
 
 
@@ -276,7 +380,8 @@ def call(  # noqa: PLR0913 - each is one fact of a request
 
 def _refused(response: requests.Response, system: str, action: str, explain: Explain) -> ApiError:
     name, words = explain(_object(response) or {})
-    detail = " ".join(f"{name} {words}".split())[:_LONGEST_DETAIL]
+    name = code_in(name)
+    detail = "; ".join(part for part in (name, words) if part)
     redirected = HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST
     return ApiError(
         system,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import Asked, Script
 from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.core.errors import BadInput
@@ -138,9 +137,11 @@ class Subject:
 
     @property
     def shown_target(self) -> str:
-        """Whose key it is, or what the value is called, as the record says."""
-        labels = (*self.script.identified_by, *(kind.LABEL for kind in MIRRORS))
-        return (self.script.has_keys and self.target) or self.record.get(*labels)
+        """Whose key it is, or what the value is called, as the record says: only what has passed its shape."""
+        if self.script.has_keys:
+            return self.target
+        mirrors = self.asked.mirrors if self.asked else ()
+        return next((name for spec in mirrors for name in (*spec.secrets.values(), spec.name)), "")
 
     @property
     def present(self) -> Key | None:
