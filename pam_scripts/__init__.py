@@ -1,5 +1,10 @@
 """Post-rotation scripts for Keeper: rotate keys, keep every copy of them true."""
 
+import time
+
+# When this began, by the monotonic clock and the wall clock: a run's time counts from here.
+STARTED = (time.monotonic(), time.time())
+
 __version__ = "0.2.0"
 
 # What is running: an attachable file puts the name of its build here before it imports anything else of the package,

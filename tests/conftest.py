@@ -13,6 +13,8 @@ import pytest
 
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.http import Session
+from pam_scripts.core.secret import Secret
+from pam_scripts.issuers.seeq import server
 from sandbox.plant import Plant, running
 from tests.support.invariants import Script
 from tests.support.warm import Warm
@@ -39,6 +41,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left_out:
         reporter.write_line(f"left out, and --no-skips was said: {'; '.join(sorted(left_out))}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _one_process_for_each_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a process remembers for its life: secrets, which are blotted out of all text, and refused logins."""
+    monkeypatch.setattr(Secret, "_net", type(Secret._net)())  # noqa: SLF001 - nobody else may empty it
+    monkeypatch.setattr(server, "_REFUSED", {})
 
 
 @pytest.fixture(scope="session")

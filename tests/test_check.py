@@ -54,8 +54,9 @@ def test_what_is_there_and_what_would_go_is_told(look: Look, plant: Plant) -> No
     result = look(plant)
 
     assert (0, "") == (result.returncode, result.stderr)
+    admin = f"record 'Seeq admin' ({plant.admin_uid})"
     parts = [
-        f"Authenticated to Seeq server: https://{SEEQ_HOST} as rotation.admin",
+        f"Authenticated to Seeq server: https://{SEEQ_HOST} with the credential of {admin}",
         f"Retrieved application: Reports ({plant.application_id})",
         f"Keeper record 'Seeq application key: Reports' ({plant.user_uid}) holds: {plant.old_key_id}",
         f"Azure Key Vault {VAULT} holds: {plant.old_key_id}",
@@ -112,7 +113,7 @@ def test_a_missing_right_in_seeq_is_told(look: Look, plant: Plant) -> None:
 
     assert 1 == result.returncode
     assert 1 == len(result.stderr.splitlines())
-    assert "reader may not make keys" in result.stderr
+    assert " may not make keys: " in result.stderr
     assert '"User and Group Administration"' in result.stderr
 
 

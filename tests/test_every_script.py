@@ -336,7 +336,7 @@ def test_a_setting_that_cannot_be_is_refused(
 def test_an_output_field_that_is_there_twice_is_refused(place: int, script: Script, plant: AnyPlant) -> None:
     """Which of two fields a client reads is anybody's guess: the label is named, to delete one of them."""
     label = [*plant.outputs][min(place, len(plant.outputs) - 1)]
-    field = {"type": plant.outputs[label], "label": label, "value": ["once"]}
+    field = {"type": plant.outputs[label], "label": label, "value": ["a-value-of-old"]}
     twin = {**field, "label": label.replace("_", " ").title()}
     drop_and_add = [field, twin]
 

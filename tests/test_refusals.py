@@ -60,7 +60,13 @@ def test_a_wrong_admin_password_is_told(script: Script, plant: Plant) -> None:
     """A login that Seeq refuses points to the admin record's fields."""
     log_in_as(plant, "rotation.admin", "not the password")
 
-    refuse(script, plant, "seeq: log in as rotation.admin: 401", "check the admin record's 'login', 'password'")
+    refuse(
+        script,
+        plant,
+        "seeq: log in with the credential of record 'Seeq admin' (",
+        "401",
+        "check the admin record's 'login', 'password'",
+    )
 
 
 def test_a_user_without_the_right_to_make_keys_is_told_which(script: Script, plant: Plant) -> None:
@@ -123,7 +129,7 @@ def test_a_host_that_cannot_be_reached_is_told(script: Script, plant: Plant) -> 
     plant.set_field("seeq_server_url", "https://seeq.example.org", plant.admin_uid)
     plant.set_field("deadline_seconds", "10")
 
-    refuse(script, plant, "seeq: log in as rotation.admin: no answer")
+    refuse(script, plant, "seeq: log in with the credential of record 'Seeq admin' (", "no answer")
 
 
 def test_an_untrusted_certificate_is_told(script: Script, plant: Plant) -> None:

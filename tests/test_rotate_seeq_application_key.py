@@ -97,8 +97,9 @@ def test_each_step_is_told_in_order(happy: tuple[Plant, RotationResult]) -> None
     plant, result = happy
     new = in_keeper(plant)[0]
 
+    admin = f"record 'Seeq admin' ({plant.admin_uid})"
     steps = [
-        f"Authenticated to Seeq server: https://{SEEQ_HOST} as rotation.admin",
+        f"Authenticated to Seeq server: https://{SEEQ_HOST} with the credential of {admin}",
         f"Retrieved application: Reports ({plant.application_id})",
         f"Generated new access key with ID: {new} (expires ",
         "Verified: the new key logs in",
@@ -547,6 +548,7 @@ def test_the_admin_may_be_a_user_administrators_access_key(script: Script, plant
         data["fields"] = [keeper.login(key_id), keeper.password(password)]
 
     plant.keeper.edit(plant.admin_uid, change)
+    plant.set_field("auth_provider_class", "none", plant.admin_uid)
 
     succeed(script, plant)
 

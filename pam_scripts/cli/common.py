@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.secret import Secret
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.secret import Secret, presentable
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
 """Where a module adds the parser of its command."""
@@ -54,13 +55,20 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def write(text: str, *, with_secrets: bool = False) -> None:
-    """Write to standard output; a reader that goes away, such as `head`, is no failure."""
+    """Write to standard output; a reader that goes away, such as `head`, is no failure.
+
+    text: made of presentable parts. Raises BadInput where it cannot be written, for a full disk.
+    """
+    if sys.stdout is None:
+        raise BadInput("standard output is closed")
     try:
-        sys.stdout.write(f"{text if with_secrets else Secret.redact(text)}\n")
+        sys.stdout.write(f"{text if with_secrets else Secret.redact_whole(text)}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more at its end, and would complain.
+    except OSError as error:
+        # The interpreter flushes once more at its end, and would end with a status of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise BadInput(f"standard output cannot be written to ({type(error).__name__})") from None
 
 
 @contextlib.contextmanager
@@ -72,7 +80,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     def say(line: str) -> None:
         if is_shown:
             with lock:
-                sys.stderr.write(f"\r\x1b[K{line[:100]}")
+                sys.stderr.write(f"\r\x1b[K{presentable(line)[:100]}")
                 sys.stderr.flush()
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 
 import pam_scripts
@@ -20,6 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_output()
     options = parser().parse_args(arguments)
     voice = Voice()
+    try:
+        return _work(options, voice)
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            voice.finish()
+
+
+def _work(options: argparse.Namespace, voice: Voice) -> int:
     try:
         return int(options.work(options, voice))
     except PamScriptError as error:

@@ -235,7 +235,8 @@ def _trouble(name: str, revision: Mapping[str, Any]) -> str:
     # An app without probes has no health of its own.
     if running.lower() in _WELL and health.lower() in ("healthy", "none", ""):
         return ""
-    return f"revision {name} is {running or 'in an unknown state'} and {health or 'of unknown health'}"
+    running, health = http.code_in(running) or "in an unknown state", http.code_in(health) or "of unknown health"
+    return f"revision {name} is {running} and {health}"
 
 
 def _properties(revision: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,6 +26,9 @@ URLS = Field(
     prompt="https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
 )
 
+# What pages say of themselves where they are not healthy; no other word of theirs is repeated.
+_KNOWN = {"unhealthy", "degraded", "starting", "stopping", "down", "unavailable", "error", "fail", "failed"}
+
 FIELDS: Fields = (URLS,)
 ADMIN_FIELDS: Fields = ()
 
@@ -35,9 +38,6 @@ ALLOW_HEALTH_HOSTS = Field(
     NAMES,
     prompt="hosts that may be polled, with commas; leave this for any",
 )
-
-# What a status may say to be shown: anything else could be whatever a server within the network says.
-_KNOWN = ("degraded", "down", "error", "fail", "failed", "not ready", "out of service", "starting", "unhealthy", "warn")
 
 
 def read(job: Job, _shape: Shape) -> Sequence[ConsumerSpec]:
@@ -85,7 +85,7 @@ class HealthPage(Consumer):
         status = _status(answer).strip().lower()
         if status in ("", "healthy"):
             return ""
-        return f"its status is '{status}'" if status in _KNOWN else "its status is none of those that are known"
+        return f"its status is '{status}'" if status in _KNOWN else "its status is a word that is not repeated here"
 
 
 def _status(answer: Any) -> str:  # noqa: ANN401 - a requests.Response

@@ -21,13 +21,13 @@ class Deadline:
     rest is used up, so that a failure at the last moment can still be put back in order.
     `call_seconds` is what a single call may take; it shrinks with the run's time. Measured by the
     monotonic clock and the wall clock, whichever has run further: a host that slept for an hour
-    wakes up past its deadline, and past the lease that others went by.
+    wakes up past its deadline, and past the lease that others went by. started: by both clocks; None for now.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, started: tuple[float, float] | None = None) -> None:
         self.seconds = seconds
         self.call_seconds = min(_LONGEST_CALL, max(_SHORTEST_CALL, seconds / _CALLS_PER_RUN))
-        self._started = (time.monotonic(), time.time())
+        self._started = started or (time.monotonic(), time.time())
         self._limit = seconds * (1 - _RESERVE)
         self._stopped = threading.Event()
         self._reason = f"the run's time of {seconds:g} s is used up"
@@ -36,8 +36,12 @@ class Deadline:
         """Return the seconds left, 0 when there are none or the run was told to stop."""
         if self._stopped.is_set():
             return 0.0
-        elapsed = max(time.monotonic() - self._started[0], time.time() - self._started[1])
-        return max(0.0, self._limit - elapsed)
+        return max(0.0, self._limit - self.elapsed)
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds since the start."""
+        return max(time.monotonic() - self._started[0], time.time() - self._started[1])
 
     def check(self) -> None:
         """Raise OutOfTime when no time is left."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import ClassVar
 
+from pam_scripts.core.secret import Secret
+
 
 class PamScriptError(Exception):
     """A failure in words for the person who reads the Gateway's log.
@@ -21,8 +23,9 @@ class PamScriptError(Exception):
     status: ClassVar[int] = 1
 
     def __init__(self, cause: str, *, state: str = "", next_step: str = "") -> None:
-        super().__init__(cause)
-        self.cause = cause
+        # Redacted before anybody cuts it or takes it apart.
+        self.cause = Secret.redact(cause)
+        super().__init__(self.cause)
         self.state = state
         self.next_step = next_step
 

@@ -26,7 +26,13 @@ FieldType: TypeAlias = Literal["text", "secret", "multiline", "login", "password
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
-_LONGEST_SHOWN = 60
+
+# Labels, normalised, whose values are secret wherever they stand: `password`, `client_secret`, `aws_secret_access_key`
+# and others' own words for such; not `client_secret_id` and `secret_name`.
+_SECRET_LABEL = re.compile(
+    r"(?:(?:password|passphrase|secret|token|secretkey|secretaccesskey|privatekey|keypair|pemkey|pincode|onetimecode)"
+    r"|^value)[0-9]*$"
+)
 
 
 class Takes(Protocol[T_co]):
@@ -144,14 +150,13 @@ class HttpsAddress:
         """Return the address without its path; `paths` are those that may stand behind it and mean nothing."""
         if not text:
             return ""
-        shown = text.rpartition("@")[2]
         try:
             parts = urlsplit(text)
             is_server = parts.scheme == "https" and parts.hostname and not parts.username and (parts.port or 1)
         except ValueError:
-            raise ValueError(shown) from None
+            raise ValueError(text) from None
         if not is_server or parts.path.rstrip("/") not in self.paths or parts.query or parts.fragment:
-            raise ValueError(shown)
+            raise ValueError(text)
         return f"https://{parts.netloc.lower().removesuffix(':443')}"
 
 
@@ -218,9 +223,14 @@ class Field(Generic[T]):
         return next((self.read(each) for each in records if each.get(label) or label in each.contradictions), None)
 
     def bad(self, record: Record, value: str) -> BadInput:
-        """Return the error for a value that the field does not take."""
-        shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}..."
-        return BadInput(f"{record.shown}: field '{self.label}' is {shown!r}; it must be {self.takes.shape}")
+        """Return the error for a value that the field does not take.
+
+        It is shown only where it is nearly a number, a flag or a choice: what else stands in a wrong place may be a
+        password.
+        """
+        is_word = isinstance(self.takes, (Number, Flag, Choice)) and re.fullmatch(r"[\w.+-]{1,20}", value)
+        found = f"is {value!r}" if is_word else "has a value that is not shown"
+        return BadInput(f"{record.shown}: field '{self.label}' {found}; it must be {self.takes.shape}")
 
 
 Fields: TypeAlias = Sequence[Field[Any]]
@@ -250,6 +260,19 @@ def flat_value(value: object) -> str:
     return "" if is_placeholder(text.strip()) else text
 
 
+def _hide(label: str, value: object, depth: int = 4) -> None:
+    """Have every secret of a field kept out of all that is shown. depth: how far lists and objects are gone into."""
+    if isinstance(value, Mapping) and depth:
+        for name, part in value.items():
+            _hide(label if _SECRET_LABEL.search(normalised(label)) else str(name), part, depth - 1)
+    elif isinstance(value, list) and depth:
+        for part in value:
+            _hide(label, part, depth - 1)
+    elif _SECRET_LABEL.search(normalised(label)) and not isinstance(value, bool) and flat_value(value):
+        Secret(str(value))
+        Secret(str(value).strip())
+
+
 @dataclass(frozen=True)
 class Record:
     """One Keeper record as the Gateway hands it over: flat, label (or type) to value.
@@ -272,6 +295,7 @@ class Record:
         values: dict[str, str] = {}
         entered: dict[str, dict[str, str]] = {}
         for label, value in flat.items():
+            _hide(label, value)
             name, text = normalised(label), flat_value(value)
             first = name.rstrip("0123456789")
             if name in ("uid", "title"):

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import functools
+import io
+import math
 import os
 import re
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from datetime import timezone
 from http import HTTPStatus
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
@@ -25,14 +29,21 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.times import utc_now
+from pam_scripts.core.files import is_plain_file
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso, utc_now
 
-_LONGEST_DETAIL = 200
+# What an answer may have: ten times the records of a large plant, which Keeper sends in one.
+_MOST_BYTES = 32_000_000
+
+# A system's own name for an error: a word of letters, digits and underscores.
+_CODE = re.compile(r"[A-Za-z]\w{0,59}", re.ASCII)
 
 # TLS contexts, those of other libraries too, would write down there what opens everything that is sent.
 os.environ.pop("SSLKEYLOGFILE", None)
@@ -49,7 +60,9 @@ class Session(requests.Session):
     def __init__(self, deadline: Deadline, ca_bundle: str = "") -> None:
         super().__init__()
         self._ca_bundle = ca_bundle
-        self.mount("https://", _Adapter(ca_bundle))
+        adapter = _Adapter(ca_bundle)
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, adapter)
         self.deadline = deadline
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -97,16 +110,78 @@ class Session(requests.Session):
         kwargs["allow_redirects"] = False
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
-        return super().send(request, **kwargs)
+        if kwargs.get("stream"):
+            return super().send(request, **kwargs)
+        response = super().send(request, **{**kwargs, "stream": True})
+        pieces, size = [], 0
+        with response:
+            for piece in response.iter_content(1 << 16):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MOST_BYTES:
+                    raise TooLong(response=response)
+        response._content = b"".join(pieces)  # noqa: SLF001 - where requests itself keeps what it has read
+        return response
+
+
+class TooLong(requests.RequestException):
+    """The answer has more than anybody asked for."""
+
+
+class _Answer(HTTPResponse):
+    """An answer that ends in time as a whole: a socket's own timeout counts for each piece that comes."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(sock, *arguments, **options)
+        raw = self.fp.detach()  # a BufferedReader, as http.client makes it
+        self.fp = io.BufferedReader(_InTime(raw, sock))
+
+
+class _InTime(io.RawIOBase):
+    """What comes from a socket, for as long as its timeout says and no longer."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._socket = raw, sock
+        self._until = time.monotonic() + (sock.gettimeout() or math.inf)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - as io has it
+        """Read what is there; raise TimeoutError once the time is up."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        if left < math.inf:
+            self._socket.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _PlainConnection(HTTPConnection):
+    """A connection without TLS, for health pages."""
+
+    response_class = _Answer
+
+
+class _PlainPool(HTTPConnectionPool):
+    """Connections without TLS to one host."""
+
+    ConnectionCls = _PlainConnection
 
 
 def _check_environment(settings: Mapping[str, Any]) -> None:
     """Raise BadInput naming the variable where what the environment says of CAs or the proxy cannot be used."""
     verify, proxy = settings["verify"], settings["proxies"].get("https") or ""
-    if isinstance(verify, str) and not Path(verify).exists():
+    if isinstance(verify, str) and not (Path(verify).is_dir() or is_plain_file(verify)):
         name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
         raise BadInput(
-            f"the environment variable {name} names a file of CAs that is not there",
+            f"the environment variable {name} names no file of CAs",
             next_step="correct it, or take it out of the environment of the Gateway's service",
         )
     try:
@@ -127,6 +202,8 @@ class _Connection(HTTPSConnection):
     Servers send session tickets right after the handshake of TLS 1.3 (RFC 8446, 4.6.1), and urllib3 takes
     anything unread for the end of a connection: what is unread is looked at first.
     """
+
+    response_class = _Answer
 
     @property
     def is_connected(self) -> bool:
@@ -167,7 +244,7 @@ class _Pool(HTTPSConnectionPool):
             self._put_conn(connection)
 
 
-_POOLS = {"http": HTTPConnectionPool, "https": _Pool}
+_POOLS = {"http": _PlainPool, "https": _Pool}
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -182,12 +259,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # requests would make two managers, each with connections of its own, for two threads that come first.
         self._lock = threading.Lock()
         self._context = context = create_urllib3_context()
-        # urllib3 asks for the CAs at every connection. To read the public ones takes 15 ms of CPU time, more than
-        # all the rest of a handshake.
-        read_once = functools.cache(context.load_verify_locations)
-        context.load_verify_locations = read_once  # type: ignore[method-assign, assignment]  # cached, else as it was
+        # urllib3 does both at every connection. To read the public CAs takes 15 ms of CPU time, more than all the
+        # rest of a handshake; and to change a context that another thread connects with may end the process.
+        for name in ("load_verify_locations", "set_alpn_protocols"):
+            setattr(context, name, _once(getattr(context, name)))
         for ca_bundle in filter(None, ca_bundles):
-            read_once(ca_bundle)
+            context.load_verify_locations(ca_bundle)
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
@@ -216,6 +293,20 @@ class _Adapter(requests.adapters.HTTPAdapter):
         self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]  # requests leaves it so
         threads: list[threading.Thread] = pool.connect(connections, timeout)
         return threads
+
+
+def _once(call: Callable[..., None]) -> Callable[..., None]:
+    """Have a call made once for the same arguments: whoever comes meanwhile waits for its end, and goes on."""
+    lock, made = threading.Lock(), set[str]()
+
+    def once(*arguments: object, **named: object) -> None:
+        with lock:
+            key = repr((arguments, named))
+            if key not in made:
+                call(*arguments, **named)
+                made.add(key)
+
+    return once
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -252,12 +343,33 @@ def no_answer(system: str, action: str, error: Exception) -> ApiError:
             hopeless=True,
             next_step="for a private CA set REQUESTS_CA_BUNDLE, or the record's field 'ca_bundle', to its PEM file",
         )
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, TooLong):
+        most = f"{_MOST_BYTES // 1_000_000} MB"
+        return ApiError(system, action, f"the answer has more than {most}; is a proxy in the way?", hopeless=True)
+    if isinstance(error, requests.exceptions.Timeout) or any(isinstance(one, ReadTimeoutError) for one in error.args):
         return ApiError(system, action, "no answer in time")
     return ApiError(system, action, f"no answer ({type(error).__name__})")
 
 
-# Reads a system's own name for an error, and its words, from an error answer.
+def in_our_words(reason: object, known: Mapping[str, str]) -> str:
+    """Return our words for what a server says freely, which is never repeated: it may carry whatever it was sent.
+
+    known: our words by a pattern for its own.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        return ""
+    for pattern, words in known.items():
+        if re.search(pattern, reason, re.IGNORECASE):
+            return words
+    return f"the server gave a reason that is not repeated here; see its log at {iso(utc_now())}"
+
+
+def code_in(answer: object) -> str:
+    """Return a system's own name for an error, as its answer has it; empty where it is no such name."""
+    return answer if isinstance(answer, str) and _CODE.fullmatch(answer) and Secret.redact(answer) == answer else ""
+
+
+# Reads a system's own name for an error from an error answer, and says its reason in our words.
 Explain = Callable[[Mapping[str, Any]], tuple[str, str]]
 
 
@@ -296,7 +408,8 @@ def call(  # noqa: PLR0913 - each is one fact of a request
 
 def _refused(response: requests.Response, system: str, action: str, explain: Explain) -> ApiError:
     name, words = explain(_object(response) or {})
-    detail = " ".join(f"{name} {words}".split())[:_LONGEST_DETAIL]
+    name = code_in(name)
+    detail = "; ".join(part for part in (name, words) if part)
     redirected = HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST
     return ApiError(
         system,

@@ -1,24 +1,99 @@
-"""A type for values that must never be seen, and the last net under everything that is printed."""
+"""A type for values that must never be seen, and the nets under everything that is shown."""
 
 from __future__ import annotations
 
 import hmac
+import json
+import re
+import threading
+from html import escape
 from typing import ClassVar
+from urllib.parse import quote, quote_plus
 
-# A shorter value would blot out ordinary words wherever it happens to stand.
-_SHORTEST_REDACTED = 6
+# A shorter value is hidden as a word of its own only: it would blot out parts of ordinary words.
+_LONG = 6
+
+# What a terminal obeys, and what turns the direction of a line; line ends and tabs become blanks instead.
+_BREAKS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def presentable(text: str) -> str:
+    """Return a text as it may be shown on one line: without secret values, and without what a terminal would obey.
+
+    For raw parts, before they are quoted, cut or put into JSON or HTML.
+    """
+    return _CONTROLS.sub("\ufffd", _BREAKS.sub(" ", Secret.redact(text)))
+
+
+class _Net:
+    """The values that must not be seen, each in all the forms that a text may give it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: set[str] = set()
+        self._words: re.Pattern[str] | None = None
+        self._short: set[str] = set()
+        # By their first characters, so that a search costs the same however many there are.
+        self._long: dict[str, tuple[str, ...]] = {}
+
+    def add(self, value: str) -> None:
+        if not value.strip() or value in self._values:
+            return
+        with self._lock:
+            for form in _forms(value):
+                if len(form) >= _LONG:
+                    start = form[:_LONG]
+                    self._long[start] = (*self._long.get(start, ()), form)
+                elif form not in self._short:
+                    self._short.add(form)
+                    any_of = "|".join(re.escape(short) for short in sorted(self._short, key=len, reverse=True))
+                    self._words = re.compile(rf"(?<![^\W_])(?:{any_of})(?![^\W_])")
+            self._values.add(value)
+
+    def redact(self, text: str, *, words: bool) -> str:
+        spans = [
+            (at, at + len(form))
+            for at in range(len(text) - _LONG + 1)
+            for form in self._long.get(text[at : at + _LONG], ())
+            if text.startswith(form, at)
+        ]
+        if words and self._words:
+            spans += [found.span() for found in self._words.finditer(text)]
+        pieces, seen = [], 0
+        for start, end in sorted(spans):
+            if start >= seen:
+                pieces += [text[seen:start], "***"]
+            seen = max(seen, end)
+        return "".join([*pieces, text[seen:]])
+
+
+def _forms(value: str) -> set[str]:
+    """Return what a value becomes in JSON, in Python's quotes, in a URL, in HTML, and where blanks are folded."""
+    return {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        quote(value, errors="replace"),
+        quote(value, safe="", errors="replace"),
+        quote_plus(value, errors="replace"),
+        escape(value),
+        escape(value, quote=False),
+        " ".join(value.split()),
+        _BREAKS.sub(" ", value),
+    }
 
 
 class Secret:
     """A secret value. Its repr and str are stars; `reveal()` is the only way to the value."""
 
     __slots__ = ("_value",)
-    _seen: ClassVar[set[str]] = set()
+    _net: ClassVar = _Net()
 
     def __init__(self, value: str) -> None:
         self._value = value
-        if len(value) >= _SHORTEST_REDACTED:
-            self._seen.add(value)
+        self._net.add(value)
 
     def reveal(self) -> str:
         """Return the value itself, for the one call that must carry it."""
@@ -30,7 +105,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(
+            self._value.encode(errors="surrogatepass"), other._value.encode(errors="surrogatepass")
+        )
 
     def __hash__(self) -> int:
         return hash(self._value)
@@ -45,7 +122,13 @@ class Secret:
 
     @classmethod
     def redact(cls, text: str) -> str:
-        """Return the text with every value that any Secret has held replaced by stars."""
-        for value in sorted(cls._seen, key=len, reverse=True):
-            text = text.replace(value, "***")
-        return text
+        """Return a text with every value that any Secret has held replaced by stars, short ones as whole words."""
+        return cls._net.redact(text, words=True)
+
+    @classmethod
+    def redact_whole(cls, text: str) -> str:
+        """Return JSON, HTML or CSV with every longer value replaced: the last net, under parts that were redacted.
+
+        A short value there may be a word of the format.
+        """
+        return cls._net.redact(text, words=False)

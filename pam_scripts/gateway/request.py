@@ -10,6 +10,7 @@ from datetime import timedelta
 import pam_scripts
 from pam_scripts.core.errors import NotCertain, OldKeysAlive
 from pam_scripts.core.fields import FLAG, TEXT, Choice, Field, Fields, Number, Record
+from pam_scripts.core.files import is_plain_file
 from pam_scripts.core.limits import NAMES
 from pam_scripts.rotation.roles import Plan
 
@@ -23,6 +24,8 @@ class PemFile:
     def read(self, text: str) -> str:
         """Return the path, once its certificates were read."""
         try:
+            if text and not is_plain_file(text):
+                raise ValueError(text)
             if text:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
         except (OSError, ssl.SSLError):

@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -17,6 +16,7 @@ from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job, read_job
+from pam_scripts.gateway.standard_input import read_input
 from pam_scripts.gateway.voice import Voice, prepare_output
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
@@ -27,8 +27,11 @@ NOTHING_CHANGED = "nothing changed"
 # Seconds past the deadline after which a run that still hangs in a call is ended from outside of it.
 _GRACE = 10.0
 
-# What fetching the records may take with `--check`: the record's own deadline is not known yet.
-_LOOKING_SECONDS = 60.0
+# What a run may take as long as the record, and with it its own deadline, is not read yet.
+_SECONDS_UNTIL_READ = 120.0
+
+# What lines may take at the end of a run until they are read.
+_SECONDS_FOR_LINES = 3.0
 
 
 class Script(Protocol):
@@ -71,22 +74,48 @@ def main(script: Script, fetch: Fetch) -> int:
     def get_job(run: Run) -> Job:
         if arguments.check:
             return fetch(run, arguments.record, arguments.credential, arguments.configuration)
-        return read_job(sys.stdin.buffer.read() if sys.stdin and not sys.stdin.isatty() else b"")
+        return read_job(read_input(run.deadline))
 
-    return carry_out(script, get_job, Voice(), check=arguments.check, json_line=arguments.json_lines)
+    voice = Voice()
+    status = carry_out(
+        script, get_job, voice, check=arguments.check, json_line=arguments.json_lines, started=pam_scripts.STARTED
+    )
+    voice.finish(_SECONDS_FOR_LINES)
+    return status
 
 
-def carry_out(
-    script: Script, get_job: Callable[[Run], Job], voice: Voice, *, check: bool, json_line: bool = False
+def carry_out(  # noqa: PLR0913 - each is one fact of a run
+    script: Script,
+    get_job: Callable[[Run], Job],
+    voice: Voice,
+    *,
+    check: bool,
+    json_line: bool = False,
+    started: tuple[float, float] | None = None,
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
     check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
-    can ask for that too.
+    can ask for that too. started: when the process began that is there for this run alone, and may be ended from
+    outside where a call hangs; None where there is more to do in it.
     """
-    run = _run(script.stem, voice)
+    run = _run(script.stem, voice, started)
     untouched = NOTHING_CHANGED
-    timer: threading.Timer | None = None
+
+    def end() -> None:
+        error = NotCertain(
+            f"a call still hangs {_GRACE:g} s after the run's time of {run.deadline.seconds:g} s",
+            state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
+            next_step="run the rotation again: it starts from whatever it finds",
+        )
+        voice.fail(error)
+        run.entry.error, run.entry.status = str(error), error.status
+        if json_line:
+            voice.sum_up(run.entry.line())
+        voice.finish(_SECONDS_FOR_LINES)
+        os._exit(error.status)
+
+    timer = _end_in_time(run, end if started else None)
     try:
         job = get_job(run)
         run.entry.record = job.user.uid
@@ -102,9 +131,10 @@ def carry_out(
             raise problem
         run.entry.environment = request.ENVIRONMENT.read(job.user)
         run.entry.reason = request.ROTATION_REASON.read(job.user)
-        run.deadline = Deadline(script.seconds(job))
+        run.deadline = Deadline(script.seconds(job), started)
         run.dry_run = check or request.DRY_RUN.read(job.user)
-        timer = _end_in_time(run, voice)
+        timer.cancel()
+        timer = _end_in_time(run, end if started else None)
         script.work(job, run)
         if run.dry_run:
             _refuse_to_call_it_done(untouched, request.DRY_RUN.label)
@@ -116,10 +146,9 @@ def carry_out(
         voice.fail(error)
         run.entry.error, run.entry.status = str(error), error.status
     finally:
-        if timer:
-            timer.cancel()
+        timer.cancel()
     if json_line:
-        voice.say(run.entry.line())
+        voice.sum_up(run.entry.line())
     return run.entry.status
 
 
@@ -129,17 +158,17 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
 
 
-def _run(name: str, voice: Voice) -> Run:
-    started = utc_now()
-    rotation_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+def _run(name: str, voice: Voice, started: tuple[float, float] | None) -> Run:
+    now = utc_now()
+    rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {socket.gethostname()}")
-    return Run(rotation_id, started, Deadline(_LOOKING_SECONDS), voice.say, voice.warn, entry=entry)
+    return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), voice.say, voice.warn, entry=entry)
 
 
-def _end_in_time(run: Run, voice: Voice) -> threading.Timer:
-    """See to it that the run ends: in order when it is told to stop, and from outside where a call hangs.
+def _end_in_time(run: Run, end: Callable[[], None] | None) -> threading.Timer:
+    """See to it that the run ends: in order when it is told to stop, and by `end` where a call hangs.
 
-    Returns what ends it from outside, to be cancelled once the run is over.
+    Returns the timer for that, to be cancelled once the run is over.
     """
 
     def stop(number: int, _frame: object) -> None:
@@ -149,17 +178,7 @@ def _end_in_time(run: Run, voice: Voice) -> threading.Timer:
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), stop)
 
-    def end() -> None:
-        voice.fail(
-            NotCertain(
-                f"a call still hangs {_GRACE:g} s after the run's time of {run.deadline.seconds:g} s",
-                state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
-                next_step="run the rotation again: it starts from whatever it finds",
-            )
-        )
-        os._exit(NotCertain.status)
-
-    timer = threading.Timer(run.deadline.seconds + _GRACE, end)
+    timer = threading.Timer(max(0.0, run.deadline.seconds + _GRACE - run.deadline.elapsed), end or (lambda: None))
     timer.daemon = True
     timer.start()
     return timer

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import queue
 import sys
+import threading
 from typing import TextIO
 
 from pam_scripts.core.errors import PamScriptError
-from pam_scripts.core.secret import Secret
+from pam_scripts.core.secret import Secret, presentable
+
+# Lines that may wait for whoever reads them; more are lost.
+_MOST_WAITING = 10_000
 
 
 def prepare_output() -> None:
@@ -25,24 +31,76 @@ def prepare_output() -> None:
 class Voice:
     """Where a run's lines go: stdout for what happened, stderr for what is wrong; never a secret value.
 
-    Lost lines never disturb a run: a log that went away is no reason to stop half-way.
+    Lost lines never disturb a run, nor does a reader that is slow, or does not read: lines wait for it in a thread of
+    their own. A log that went away is no reason to stop half-way.
     """
+
+    def __init__(self) -> None:
+        self._writers: dict[int, _Writer] = {}
 
     def say(self, line: str) -> None:
         """Report a step."""
-        self._print(line, sys.stdout)
+        self._print(presentable(line), sys.stdout)
+
+    def sum_up(self, line: str) -> None:
+        """Report a line of JSON that is made of presentable parts."""
+        self._print(Secret.redact_whole(line), sys.stdout)
 
     def warn(self, line: str) -> None:
         """Report what does not stop the run, but that somebody should see."""
-        self._print(f"warning: {line}", sys.stderr)
+        self._print(f"warning: {presentable(line)}", sys.stderr)
 
     def fail(self, error: PamScriptError) -> None:
         """Report the one failure a run ends with."""
-        self._print(f"error: {error}", sys.stderr)
+        self._print(f"error: {presentable(str(error))}", sys.stderr)
 
-    @staticmethod
-    def _print(line: str, stream: TextIO) -> None:
-        line = " ".join(Secret.redact(line).splitlines())
+    def finish(self, seconds: float | None = None) -> None:
+        """Wait for the lines to be written, so many seconds at most for each stream; None: for as long as it takes."""
+        for writer in self._writers.values():
+            writer.finish(seconds)
+
+    def _print(self, line: str, stream: TextIO | None) -> None:
         with contextlib.suppress(OSError, ValueError):
-            stream.write(f"{line}\n")
-            stream.flush()
+            if stream is None:
+                return
+            try:
+                # A terminal has its own encoding, and somebody before it.
+                file = None if stream.isatty() else stream.fileno()
+            except OSError:
+                file = None
+            if file is None:
+                stream.write(f"{line}\n")
+                stream.flush()
+                return
+            if file not in self._writers:
+                self._writers[file] = _Writer(file)
+            self._writers[file].put(f"{line}{os.linesep}".encode(stream.encoding or "utf-8", "backslashreplace"))
+
+
+class _Writer:
+    """Lines on their way to one file.
+
+    Written past Python's own stream, which would flush once more at the process's end: that may block, or fail and
+    change the exit status.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._lines: queue.Queue[bytes] = queue.Queue(_MOST_WAITING)
+        threading.Thread(target=self._write, daemon=True).start()
+
+    def put(self, line: bytes) -> None:
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
+    def finish(self, seconds: float | None) -> None:
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, seconds)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            with contextlib.suppress(OSError):
+                while line:
+                    line = line[os.write(self._file, line) :]
+            self._lines.task_done()

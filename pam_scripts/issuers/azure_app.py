@@ -24,7 +24,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
+from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, required_id
 from pam_scripts.rotation.shape import Shape, Target
 
 SYSTEM = "entra"
@@ -63,6 +63,7 @@ SHAPE = Shape(
 _OWNED = "Application.ReadWrite.OwnedBy"
 _ALL = "Application.ReadWrite.All"
 _GRANT = f"grant the admin application {_OWNED} on Graph and make it an owner of this one, or grant it {_ALL}"
+_CONCURRENT = "another change of it is under way"
 _SELECTED = "id,appId,displayName,passwordCredentials"
 
 
@@ -110,7 +111,7 @@ class Graph:
                 error.next_step = _GRANT
             # Two changes at once: refused before anything is done, under whichever status.
             if error.name == "Directory_ConcurrencyViolation" or (
-                error.code == HTTPStatus.BAD_REQUEST and "concurrent" in error.cause.lower()
+                error.code == HTTPStatus.BAD_REQUEST and _CONCURRENT in error.cause
             ):
                 error.busy = True
             raise
@@ -286,17 +287,20 @@ def read_key(item: Mapping[str, Any], action: str) -> Key:
     try:
         end = item.get("endDateTime")
         return Key(
-            id=str(item["keyId"]),
+            id=required_id(item, "keyId"),
             label=str(item.get("displayName") or ""),
             created_at=parse_iso(str(item["startDateTime"])),
             expires_at=parse_iso(str(end)) if end else None,
         )
-    except (KeyError, ValueError) as error:
-        raise ApiError(SYSTEM, action, f"a client secret in the answer is not readable ({error})") from None
+    except (KeyError, ValueError):
+        raise ApiError(SYSTEM, action, "a client secret in the answer has no id, or times that are none") from None
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     error = answer.get("error")
     if not isinstance(error, Mapping):
         return "", ""
-    return str(error.get("code") or ""), str(error.get("message") or "")
+    code = http.code_in(error.get("code"))
+    words = http.in_our_words(error.get("message"), {"concurrent": _CONCURRENT})
+    # A code says enough by itself.
+    return code, "" if code and words != _CONCURRENT else words

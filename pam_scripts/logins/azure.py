@@ -200,7 +200,7 @@ class Application:
             raise ApiError(
                 system,
                 action,
-                f"the application is of tenant {own}",
+                "the application is of another tenant than the service",
                 code=HTTPStatus.UNAUTHORIZED,
                 next_step=_OTHER_TENANT,
             )

@@ -182,9 +182,12 @@ def _decide(rotation: Rotation, progress: Progress) -> Fate:
 
 def _report(rotation: Rotation, progress: Progress) -> None:
     run, fate, has_keys = rotation.run, progress.fate, bool(rotation.facts.login_proof)
+    listed = {key.id for key in progress.keys}
     for store, copy in zip(rotation.stores, progress.before, strict=True):
         nothing = f"no {'key' if has_keys else 'value'} yet"
-        held = copy.key_id or copy.shown or ("a mixed pair" if copy.parts else nothing)
+        # What no issuer lists as an id may be the value, entered in the wrong field.
+        held = copy.key_id if copy.key_id in listed else "a key that is not listed" if copy.key_id else ""
+        held = held or copy.shown or ("a mixed pair" if copy.parts else nothing)
         run.say(f"{store.name} holds: {held}")
         for remark in copy.remarks:
             run.say(remark)

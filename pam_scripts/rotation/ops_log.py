@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pam_scripts.core.errors import OldKeysAlive
-from pam_scripts.core.secret import Secret
+from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import iso
 
 KEPT = 10
@@ -69,7 +69,12 @@ class Entry:
             "Health verified": self.health,
             "Next due": self.next_due,
         }
-        return Secret.redact("\n".join(f"{name}: {' '.join(fact.split()) or 'none'}" for name, fact in facts.items()))
+        # Dates and ids are read again, by an audit: nothing is taken out of those.
+        as_they_are = ("Date", "Rotation", "Next due")
+        plain = {name: fact if name in as_they_are else presentable(fact) for name, fact in facts.items()}
+        return Secret.redact_whole(
+            "\n".join(f"{name}: {' '.join(fact.split()) or 'none'}" for name, fact in plain.items())
+        )
 
     def line(self) -> str:
         """Return the entry as one line of JSON."""
@@ -80,22 +85,22 @@ class Entry:
             "result": self._result().partition(":")[0].partition(",")[0],
             "exit_status": self.status,
             "rotation_id": self.rotation_id,
-            "rotated_by": self.rotated_by,
-            "environment": self.environment,
-            "reason": self.reason,
-            "target": self.target,
-            "target_id": self.target_id,
-            "new_key": self.key,
-            "stored_in": self.stored_in,
-            "deleted": self.deleted,
-            "kept": self.kept,
-            "still_alive": self.alive,
-            "services_restarted": self.reloaded,
-            "health_verified": self.health,
+            "rotated_by": presentable(self.rotated_by),
+            "environment": presentable(self.environment),
+            "reason": presentable(self.reason),
+            "target": presentable(self.target),
+            "target_id": presentable(self.target_id),
+            "new_key": presentable(self.key),
+            "stored_in": [presentable(place) for place in self.stored_in],
+            "deleted": [presentable(key_id) for key_id in self.deleted],
+            "kept": [presentable(key_id) for key_id in self.kept],
+            "still_alive": [presentable(key_id) for key_id in self.alive],
+            "services_restarted": [presentable(name) for name in self.reloaded],
+            "health_verified": presentable(self.health),
             "next_due": self.next_due,
-            "error": self.error,
+            "error": presentable(self.error),
         }
-        return Secret.redact(json.dumps(facts, ensure_ascii=True))
+        return Secret.redact_whole(json.dumps(facts, ensure_ascii=True))
 
     def _result(self) -> str:
         if not self.error:

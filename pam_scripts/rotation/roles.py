@@ -52,6 +52,14 @@ class Key:
         return f"{self.id} ('{self.label}')" if self.label else self.id
 
 
+def required_id(item: Mapping[str, Any], name: str) -> str:
+    """Return an id as a system lists it; raise KeyError where there is none: nothing is asked, or deleted, without."""
+    found = item.get(name)
+    if not isinstance(found, str) or not found.strip():
+        raise KeyError(name)
+    return found
+
+
 @dataclass(frozen=True)
 class Credential:
     """What a client logs in with: the key's id and its secret value."""

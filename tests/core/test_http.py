@@ -98,7 +98,7 @@ def session(wire: Wire) -> Session:
 
 def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     """Read the error answers of the server here."""
-    return str(answer.get("code", "")), str(answer.get("words", ""))
+    return str(answer.get("code", "")), http.in_our_words(answer.get("words"), {"you may": "the right is missing"})
 
 
 def call(session: Session, path: str, **more: Any) -> tuple[dict[str, Any], Mapping[str, str]]:  # noqa: ANN401 - handed on
@@ -288,7 +288,7 @@ def test_a_refusal_carries_status_name_words_and_wait(session: Session) -> None:
     with pytest.raises(ApiError) as caught:
         call(session, "forbidden")
 
-    assert "system: do it: 403 Forbidden (NotYou You may not.)" == str(caught.value)
+    assert "system: do it: 403 Forbidden (NotYou; the right is missing)" == str(caught.value)
     assert (403, 7.0, False) == (caught.value.code, caught.value.retry_after, caught.value.transient)
 
 

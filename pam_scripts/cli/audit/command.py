@@ -84,6 +84,6 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
 
 def _write_page(path: Path, text: str) -> None:
     try:
-        path.write_text(Secret.redact(text), encoding="utf-8")
+        path.write_text(Secret.redact_whole(text), encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path} cannot be written to ({type(error).__name__})") from None

@@ -7,13 +7,14 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
 from pam_scripts.cli.audit.rules import find_twins, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
+from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
@@ -29,10 +30,11 @@ _CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What the audit says of one record. Times are in UTC; None is for what is not there, or not told.
+    """What the audit says of one record, fit to be shown. Times are in UTC; None is for what is not there, or not told.
 
     target: as the record names it, of a value the secret's name; target_name: as its issuer does. server: its
-    host. key_id: the key that Keeper holds. live_keys: of the target, as far as they are the record's.
+    host. key_id: the key that Keeper holds, where its issuer lists it. live_keys: of the target, as far as they are
+    the record's.
     created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
     mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
     in Keeper.
@@ -64,13 +66,13 @@ class Row:
         if not subject.script.has_keys:
             created_at = subject.rotated_at
         return cls(
-            record=subject.uid,
-            title=subject.record.title,
+            record=presentable(subject.uid),
+            title=presentable(subject.record.title),
             script=subject.script.stem,
-            target=subject.shown_target,
-            target_name=seen.name if seen else "",
+            target=presentable(subject.shown_target),
+            target_name=presentable(seen.name) if seen else "",
             server=subject.issuer.server if subject.issuer else "",
-            key_id=subject.key_id,
+            key_id=presentable(present.id) if present else "",
             live_keys=len(subject.alive) if seen and not seen.trouble else None,
             created_at=created_at,
             age_days=(now - created_at).days if created_at else None,
@@ -79,8 +81,10 @@ class Row:
             last_used=seen.last_used.get(subject.key_id) if seen else None,
             rotated_at=subject.rotated_at,
             mirror=mirror_state(subject),
-            other_labels=[key.label for key in subject.alive if key.id != subject.key_id],
-            problems=judge(subject),
+            other_labels=[presentable(key.label) for key in subject.alive if key.id != subject.key_id],
+            problems=[
+                replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
+            ],
         )
 
     @property

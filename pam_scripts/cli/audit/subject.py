@@ -144,9 +144,11 @@ class Subject:
 
     @property
     def shown_target(self) -> str:
-        """Whose key it is, or what the value is called, as the record says."""
-        labels = (*self.script.identified_by, *(kind.LABEL for kind in MIRRORS))
-        return (self.script.has_keys and self.target) or self.record.get(*labels)
+        """Whose key it is, or what the value is called, as the record says: only what has passed its shape."""
+        if self.script.has_keys:
+            return self.target
+        mirrors = self.asked.mirrors if self.asked else ()
+        return next((name for spec in mirrors for name in (*(spec.look.secrets if spec.look else ()), spec.name)), "")
 
     @property
     def present(self) -> Key | None:

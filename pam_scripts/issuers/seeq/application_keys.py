@@ -115,7 +115,7 @@ class ApplicationKeys(Keys):
         """Say so where the admin may not make keys for applications."""
         if self._may_administer_users():
             return []
-        return [f"{self._server.username} may not make keys: {GRANT}"]
+        return [f"the login of {self._server.login_shown} may not make keys: {GRANT}"]
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """POST /applications/{id}/generate-access-key; the answer carries the password, this once."""

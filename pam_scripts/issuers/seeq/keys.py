@@ -13,7 +13,7 @@ from pam_scripts.core.fields import TEXT, Field, Fields
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import parse_iso
 from pam_scripts.issuers.seeq.server import SYSTEM, Server
-from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key
+from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, required_id
 from pam_scripts.rotation.shape import Shape
 
 _RIGHT = "User and Group Administration"
@@ -89,11 +89,15 @@ class Keys(Issuer):
         """By the item's id, and by archiving the item: which one a server takes is not written down."""
         return (self._delete_by_item_id, self._archive)
 
+    # Without an item's id these ways are none: what a server would delete at the bare path nobody knows.
+
     def _delete_by_item_id(self, key: Key) -> None:
-        self._server.delete(f"/accesskeys/{quote(key.item_id, safe='')}", f"delete access key {key.id}")
+        if key.item_id:
+            self._server.delete(f"/accesskeys/{quote(key.item_id, safe='')}", f"delete access key {key.id}")
 
     def _archive(self, key: Key) -> None:
-        self._server.delete(f"/items/{quote(key.item_id, safe='')}", f"archive access key {key.id}")
+        if key.item_id:
+            self._server.delete(f"/items/{quote(key.item_id, safe='')}", f"archive access key {key.id}")
 
 
 def read_key(item: Mapping[str, Any], action: str) -> Key:
@@ -101,14 +105,14 @@ def read_key(item: Mapping[str, Any], action: str) -> Key:
     try:
         expiry = item.get("expiry")
         return Key(
-            id=str(item["keyId"]),
+            id=required_id(item, "keyId"),
             label=str(item.get("name") or ""),
             created_at=parse_iso(str(item["createdAt"])),
             expires_at=parse_iso(str(expiry)) if expiry else None,
             item_id=str(item.get("id") or ""),
         )
-    except (KeyError, ValueError) as error:
-        raise ApiError(SYSTEM, action, f"an access key in the answer is not readable ({error})") from None
+    except (KeyError, ValueError):
+        raise ApiError(SYSTEM, action, "an access key in the answer has no id, or times that are none") from None
 
 
 def _letters(name: str) -> str:

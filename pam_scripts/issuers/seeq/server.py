@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -30,13 +30,16 @@ class Directory:
 
 
 SEEQ_DIRECTORY = Directory()
+NO_DIRECTORY = Directory("", "")
 
 
 @dataclass(frozen=True)
 class Login:
     """What the script itself logs in with.
 
-    directory: None where the record names none. record_uid: that record. remedy: what to do where it is refused.
+    directory: None for an access key, which either form of a login may be right for. record_uid: that record.
+    remedy: what to do where it is refused. shown: where it comes from, as messages name it: what stands in its
+    fields may be the password, entered in the wrong one.
     """
 
     username: str
@@ -44,6 +47,7 @@ class Login:
     directory: Directory | None = None
     record_uid: str = field(default="", compare=False)
     remedy: str = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
+    shown: str = field(default="the admin's record", compare=False)
 
 
 _ADDRESS = HttpsAddress(paths=("", "/api"))
@@ -74,7 +78,12 @@ ADMIN_FIELDS: Fields = (
     ),
     Field("password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"),
     SERVER_URLS,
-    Field("auth_provider_class", "class of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_class),
+    Field(
+        "auth_provider_class",
+        "class of the user's directory; `none` for an access key where the server takes keys without one only",
+        TEXT,
+        default=SEEQ_DIRECTORY.provider_class,
+    ),
     Field("auth_provider_id", "id of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_id),
     ALLOW_TARGETS,
     CA_BUNDLE,
@@ -147,7 +156,12 @@ def find_admin(job: Job, *, its_own: bool = False) -> Admin:
         )
     owners = job.owners_of(source.uid)
     ca_bundle = CA_BUNDLE.read(source) if source in owners else ""
-    return Admin(Place(_server(job, source), login), Limit.of(ALLOW_TARGETS, owners), ca_bundle, notes)
+    return Admin(
+        Place(_server(job, source), replace(login, shown=source.shown)),
+        Limit.of(ALLOW_TARGETS, owners),
+        ca_bundle,
+        notes,
+    )
 
 
 def _server(job: Job, source: Record) -> str:
@@ -176,13 +190,15 @@ def _server(job: Job, source: Record) -> str:
     return asked or named[0]
 
 
-def _directory(record: Record) -> Directory | None:
-    if not record.has("auth_provider_class") and not record.has("auth_provider_id"):
-        return None
-    return Directory(
-        record.get("auth_provider_class") or SEEQ_DIRECTORY.provider_class,
-        record.get("auth_provider_id") or SEEQ_DIRECTORY.provider_id,
-    )
+def _directory(record: Record) -> Directory:
+    provider_class = record.get("auth_provider_class") or SEEQ_DIRECTORY.provider_class
+    if provider_class.lower() == "none":
+        return NO_DIRECTORY
+    return Directory(provider_class, record.get("auth_provider_id") or SEEQ_DIRECTORY.provider_id)
+
+
+# Logins that were refused: none is tried again, whichever record it is for, since servers lock users out for that.
+_REFUSED: dict[Place, ApiError] = {}
 
 
 class Server:
@@ -196,16 +212,15 @@ class Server:
         self._session = session
         self._say = say
         self._session_headers: Mapping[str, str] = {}
+        # How an access key logs in: as was right before comes first.
+        self._key_forms = (SEEQ_DIRECTORY, NO_DIRECTORY)
         # Calls are made side by side; they share one session.
         self._lock = threading.Lock()
 
-    def log_in(self, username: str, password: Secret, directory: Directory | None, action: str) -> Mapping[str, str]:
-        """POST /auth/login; return the headers that make later calls this user's.
-
-        directory: None names none, as the official client does with an access key.
-        """
+    def log_in(self, username: str, password: Secret, directory: Directory, action: str) -> Mapping[str, str]:
+        """POST /auth/login; return the headers that make later calls this user's."""
         body = {"username": username, "password": password.reveal()}
-        if directory:
+        if directory != NO_DIRECTORY:
             body |= {"authProviderClass": directory.provider_class, "authProviderId": directory.provider_id}
         _, headers = self._send("POST", "/auth/login", action, {}, body)
         token = headers.get("x-sq-auth")
@@ -216,16 +231,24 @@ class Server:
         return {name: value for name in names if (value := headers.get(name))}
 
     def log_in_with_key(self, username: str, password: Secret, action: str) -> Mapping[str, str]:
-        """Log in with an access key: with Seeq's own directory, and without one where that is refused.
+        """Log in with an access key: with Seeq's own directory or without one, whichever is not refused.
 
         Seeq's documents name the directory for a key, its official client does not.
         """
+        first, other = self._key_forms
         try:
-            return self.log_in(username, password, SEEQ_DIRECTORY, action)
+            return self.log_in(username, password, first, action)
         except ApiError as error:
             if error.code != HTTPStatus.UNAUTHORIZED:
                 raise
-            return self.log_in(username, password, None, action)
+        headers = self.log_in(username, password, other, action)
+        self._key_forms = (other, first)
+        return headers
+
+    @property
+    def login_shown(self) -> str:
+        """Where the login comes from, as messages name it."""
+        return self._login.shown
 
     def connect(self) -> None:
         """Log in as the admin user, unless that was done."""
@@ -233,7 +256,7 @@ class Server:
 
     def change_login(self, login: Login) -> None:
         """Act as somebody else from here on; nothing changes where that login is refused."""
-        headers = self.log_in_with_key(login.username, login.password, f"log in with access key {login.username}")
+        headers = self.log_in_with_key(login.username, login.password, f"log in with {login.shown}")
         self.username, self._login, self._session_headers = login.username, login, headers
 
     def get(self, path: str, action: str) -> dict[str, Any]:
@@ -269,8 +292,11 @@ class Server:
             return True
 
     def _log_in_as_admin(self) -> None:
-        action = f"log in as {self.username}"
+        action = f"log in with the credential of {self.login_shown}"
         login = self._login
+        place = Place(self.url, login)
+        if refused := _REFUSED.get(place):
+            raise refused
         try:
             if login.directory:
                 headers = self.log_in(login.username, login.password, login.directory, action)
@@ -279,11 +305,12 @@ class Server:
         except ApiError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
                 error.next_step = login.remedy
+                _REFUSED[place] = error
             raise
         first = not self._session_headers
         self._session_headers = headers
         if first:
-            self._say(f"Authenticated to Seeq server: {self.url} as {self.username}")
+            self._say(f"Authenticated to Seeq server: {self.url} with the credential of {self.login_shown}")
 
     def _send(
         self, method: str, path: str, action: str, session: Mapping[str, str], body: Mapping[str, Any] | None
@@ -301,6 +328,15 @@ class Server:
         )
 
 
+# What Seeq's own words come to.
+_REASONS = {
+    "archived": "it is archived",
+    "openid|oidc": "it logs in through an identity provider (OIDC)",
+    "creation of access keys is disabled": "the creation of access keys is disabled on this server",
+    "administrator": "the login lacks the right to",
+    "credentials are not valid|invalid credentials": "the login is not valid",
+}
+
+
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
-    words = answer.get("statusMessage")
-    return "", words if isinstance(words, str) else ""
+    return "", http.in_our_words(answer.get("statusMessage"), _REASONS)

@@ -127,7 +127,9 @@ class _Look:
             assert isinstance(ownership, Ownership)  # noqa: S101 - for the type checker: `survey` has seen to it
             own = [user for user in users if _is_meant(user, ownership)]
             if not own and rights:
-                yield IssuerLook(troubles=_lacking([f"{self._server.username} sees no user but itself: {GRANT}"]))
+                yield IssuerLook(
+                    troubles=_lacking([f"the login of {self._server.login_shown} sees no user but itself: {GRANT}"])
+                )
             elif len(own) != 1:
                 where = ", ".join(str(user.get("datasourceName")) for user in own)
                 yield IssuerLook(

@@ -21,7 +21,7 @@ from pam_scripts.issuers.seeq import keys, server
 from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
 from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Server, find_admin
 from pam_scripts.rotation import labels
-from pam_scripts.rotation.roles import Credential, Key, Run
+from pam_scripts.rotation.roles import Credential, Key, Run, required_id
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
@@ -100,7 +100,7 @@ def read(job: Job) -> IssuerSpec:
     target_id = user_id or re.sub(r"[^0-9A-Za-z]+", "-", username).strip("-")
     if not target_id:
         raise BadInput(
-            f"{record.shown}: the user name {username!r} has no letter or digit that a Key Vault name could take",
+            f"{record.shown}: the user name has no letter or digit that a Key Vault name could take",
             next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
         )
     admin = find_admin(job, its_own=True)
@@ -171,7 +171,10 @@ class UserKeys(Keys):
     @property
     def target(self) -> str:
         """The user as messages name it."""
-        return f"user {self._user.username if self._user else self._ownership.username or self._ownership.user_id}"
+        if self._user:
+            return f"user {self._user.username}"
+        # A login that no server knows yet may be a password, entered in the wrong field.
+        return f"user {self._ownership.user_id}" if self._ownership.user_id else "the user of the record"
 
     @property
     def known_as(self) -> Sequence[str]:
@@ -204,7 +207,7 @@ class UserKeys(Keys):
         if self._may_administer_users():
             return []
         if self._user and self._server.get("/users/me", "read the login's own user").get("id") != self._user.id:
-            return [f"{self._server.username} may not make keys for {self.target}: {GRANT}"]
+            return [f"the login of {self._server.login_shown} may not make keys for {self.target}: {GRANT}"]
         return []
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
@@ -215,7 +218,8 @@ class UserKeys(Keys):
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
         if self._ownership.own_login:
-            self._server.change_login(Login(credential.key_id, credential.secret))
+            shown = f"the new access key {credential.key_id}"
+            self._server.change_login(Login(credential.key_id, credential.secret, shown=shown))
 
     def _find_user(self, me: Mapping[str, Any]) -> User:
         wanted = self._ownership.username.lower()
@@ -223,15 +227,15 @@ class UserKeys(Keys):
             return self._read_user(self._ownership.user_id)
         if self._ownership.user_id or not wanted or wanted == str(me.get("username") or "").lower():
             return read_user(me)
-        action = f"look for user {self._ownership.username}"
+        action = "look for the user that 'username' or the record's login names"
         found = self._pages(f"/users?usernameSearch={quote(self._ownership.username, safe='')}", "users", action)
         exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
         if len(exact) == 1:
-            return self._read_user(str(exact[0]["id"]))
+            return self._read_user(read_user(exact[0]).id)
         directories = ", ".join(str(user.get("datasourceName")) for user in exact)
         raise Refused(
             f"{SYSTEM}: {action}: " + (f"there is one in each of {directories}" if exact else "there is none"),
-            next_step="enter the user's Seeq ID as 'user_id'" if exact else "check 'username'",
+            next_step="enter the user's Seeq ID as 'user_id'" if exact else "check them",
         )
 
     def _read_user(self, user_id: str) -> User:
@@ -301,7 +305,7 @@ def why_dead(user: User, target: str) -> Refused | None:
 
 
 def read_user(answer: Mapping[str, Any]) -> User:
-    """Read one user as Seeq shows them; what it does not show is left open."""
+    """Read one user as Seeq shows them; what it does not show is left open. Raise ApiError without an id."""
     effective = answer.get("effectiveAccessKeyValidityDuration") or {}
     validity = answer.get("accessKeyValidityDuration")
     if isinstance(effective.get("value"), int | float):
@@ -314,8 +318,12 @@ def read_user(answer: Mapping[str, Any]) -> User:
         last_login = None
     # -1 stands for the server's own setting, which only administrators may read.
     minutes = float(validity) if isinstance(validity, int | float) and validity >= 0 else None
+    try:
+        user_id = required_id(answer, "id")
+    except KeyError:
+        raise ApiError(SYSTEM, "read a user", "the answer is not a user; is a proxy in the way?") from None
     return User(
-        str(answer.get("id")),
+        user_id,
         str(answer.get("username")),
         minutes,
         last_login,
