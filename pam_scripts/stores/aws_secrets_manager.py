@@ -243,18 +243,21 @@ class SecretMirror(Mirror):
             self._put(text, publication.rotation_id)
 
     def put_back(self, before: Copy, publication: Publication | None) -> None:
-        """Make the version current again that was before, where this publication is current now."""
+        """Make the version current again that was right before this publication, where that is current now.
+
+        It is the one that was examined, unless another writer came between.
+        """
         if publication is None:
             return
         written, now = self.parts(publication.credential), self.read()
         if not now.holds(written):
             return
-        if before.restore_point:
+        if former := self._replaced() or before.restore_point:
             self._ask(
                 "put the secret back",
                 "update_secret_version_stage",
                 VersionStage=CURRENT,
-                MoveToVersionId=before.restore_point,
+                MoveToVersionId=former,
                 RemoveFromVersionId=now.restore_point,
             )
         else:
@@ -265,6 +268,11 @@ class SecretMirror(Mirror):
     # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
 
     # -- within -----------------------------------------------------------------------------------
+
+    def _replaced(self) -> str:
+        """Return the id of the version that the current one has replaced, empty where it is the first."""
+        versions = self._ask("describe the secret", "describe_secret").get("VersionIdsToStages") or {}
+        return next((version for version, stages in versions.items() if PREVIOUS in stages), "")
 
     def _put(self, text: str, about: str) -> None:
         # The same token with the same value is the same version: a put may be repeated.
