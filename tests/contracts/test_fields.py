@@ -87,7 +87,7 @@ class Site:
         job = self.shared.job(self.uids[RECORD], own_first=True)
         said = carry_out(rotated, lambda _run: replace(job, new_password=Secret("as Keeper made it")))
         found = [finding for finding in self.audited().findings if finding.rule in (SETTING, NO_ADMIN)]
-        assert (2 if found else 0) == said.status, f"the run: {said.stderr}the audit: {found}"
+        assert (2 if found else 0) == said.returncode, f"the run: {said.stderr}the audit: {found}"
         assert rotated.reached != bool(found) or "nothing else is done while 'diagnose'" in said.stdout
         if found:
             assert found[0].what in said.stderr, "the run stops at what the audit names first"

@@ -1,7 +1,8 @@
 """A run of a script in the tests' own process: the same code from the job to the exit status, without a fork.
 
 For what is decided before anything is touched. What a process adds (the payload's way in, signals, the
-deadline, the end) is tried with the bundles.
+deadline, the end) is tried with the bundles; so is whatever an SDK keeps for as long as its process lives, such
+as what a vault has once said of its tenant.
 """
 
 from __future__ import annotations
@@ -9,43 +10,56 @@ from __future__ import annotations
 import contextlib
 import io
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
 
 from pam_scripts.assembly.script import Script
+from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.http import Session
 from pam_scripts.gateway import run
 from pam_scripts.gateway.payload import Job, read_job
 from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.roles import Run
+from sandbox.gateway import RotationResult
+from sandbox.plant import AnyPlant
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
-@dataclass(frozen=True)
-class Said:
-    """What came of a run: its exit status, and what it printed."""
+class InProcess:
+    """A script that is run here, where `invariants.Script` runs the attached file. stem: the name of its module."""
 
-    status: int
-    stdout: str
-    stderr: str
+    def __init__(self, stem: str) -> None:
+        self._script = next(script for script in SCRIPTS if script.stem == stem)
+
+    def run(
+        self, plant: AnyPlant, stdin: bytes | None = None, *, environment: Mapping[str, str | None] | None = None
+    ) -> RotationResult:
+        """Run it once with the plant's payload, or another; as `invariants.Script.run`."""
+        payload = plant.payload() if stdin is None else stdin
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in {**plant.environment(), **(environment or {})}.items():
+                if value is None:
+                    patched.delenv(name, raising=False)
+                else:
+                    patched.setenv(name, value)
+            return carry_out(self._script, lambda _run: read_job(payload))
 
 
-def carry_out(script: run.Script, get_job: Callable[[Run], Job]) -> Said:
+def carry_out(script: run.Script, get_job: Callable[[Run], Job]) -> RotationResult:
     """Do a job as the Gateway has it done, and return what came of it."""
+    started = time.monotonic()
     with (
         _signals_as_they_are(),
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
     ):
         status = run.carry_out(script, get_job, Voice(), check=False)
-    return Said(status, out.getvalue(), err.getvalue())
-
-
-def carry_out_payload(script: Script, stdin: bytes) -> Said:
-    """Do the job that stands in a payload."""
-    return carry_out(script, lambda _run: read_job(stdin))
+    seconds = time.monotonic() - started
+    return RotationResult(script.stem, status == 0, out.getvalue(), err.getvalue(), status, seconds)
 
 
 class UpToItsParts:
