@@ -34,76 +34,83 @@ class Breakage:
     subject: Subject = MAIN
 
 
-_ROTATION = "core/rotation.py"
-_PUBLISHING = "    attempt.publication = publication\n"
+_ORDER, _CREATE, _PUBLISH = "rotation/order.py", "rotation/create.py", "rotation/publish.py"
+_RELOAD, _PUT_BACK, _DELETE = "rotation/reload.py", "rotation/put_back.py", "rotation/delete.py"
+_RECORD = "stores/keeper/record.py"
+_PUBLISHING = "        publish(rotation, progress)\n"
 _LOOK = "        if looking and store.read().holds(wanted):\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
+_GUARD = "if item.id in progress.fate.doomed_ids and item.id != key.id and item.label != rotation.label"
 
 BREAKAGES = {
-    "does not wait for its consumers": Breakage(
-        _ROTATION,
-        (("            patiently(run.deadline, consumer.reload)\n", "            pass\n"),),
+    "does not reload its consumers": Breakage(
+        _RELOAD,
+        (("            rotation.retrying(consumer.reload)\n", "            pass\n"),),
         "Alive",
         subject=SUBJECTS["seeq application, read by an app, in AWS too"],
     ),
     "does not reload its consumers again": Breakage(
-        _ROTATION,
-        (("            patiently(run.deadline, consumer.reload, retry=anything)\n", ""),),
+        _PUT_BACK,
+        (("            rotation.retrying(consumer.reload, any_error)\n", ""),),
         "Alive",
         "403",
         SUBJECTS["seeq application, read by an app, in AWS too"],
     ),
     "puts back what has no way back": Breakage(
-        "publish_secret.py",
-        (("reversible=not from_keeper", "reversible=True"),),
+        "issuers/values.py",
+        (("reversible=not from_keeper(record)", "reversible=True"),),
         "Ends",
         "403",
         SUBJECTS["value from Keeper"],
     ),
     "deletes before it publishes": Breakage(
-        _ROTATION,
-        ((_PUBLISHING, f"    _try_to_delete(attempt.issuer, attempt.keys)\n{_PUBLISHING}"),),
+        _ORDER,
+        (
+            ("import delete_and_confirm, end_in_doubt", "import delete_and_confirm, end_in_doubt, try_to_delete"),
+            (_PUBLISHING, f"        try_to_delete(rotation, progress.keys)\n{_PUBLISHING}"),
+        ),
         "Alive",
     ),
+    "deletes the new key": Breakage(_DELETE, ((_GUARD, "if item.id not in progress.fate.kept_ids"),), "Alive"),
     "does not confirm what it publishes": Breakage(
-        _ROTATION, ((_LOOK, "        if looking:\n"),), "Alive", "no effect, no answer"
+        _PUBLISH, ((_LOOK, "        if looking:\n"),), "Alive", "no effect, no answer"
     ),
     "deletes the new key before it puts back": Breakage(
-        _ROTATION,
-        (
-            (
-                _ENTER_RESERVE,
-                f"    _try_to_delete(attempt.issuer, _labelled(attempt.issuer, attempt.label)())\n{_ENTER_RESERVE}",
-            ),
-        ),
+        _PUT_BACK,
+        ((_ENTER_RESERVE, f"    try_to_delete(rotation, labelled(rotation))\n{_ENTER_RESERVE}"),),
         "Alive",
         "403",
     ),
     "does not put back": Breakage(
-        _ROTATION,
-        (("        if store in attempt.touched:\n", "        if False:\n"),),
+        _PUT_BACK,
+        (("        if store in progress.touched:\n", "        if False:\n"),),
         "All or nothing",
         "stopped by SIGTERM",
     ),
     "does not discard the new key": Breakage(
-        _ROTATION, (("_see_gone(issuer, made, _try_to_delete(issuer, made), run)", "()"),), "Nothing lost", "403"
+        _PUT_BACK, (("see_gone(rotation, ours, try_to_delete(rotation, ours))", "()"),), "Nothing lost", "403"
     ),
     "says that all is well when old keys live": Breakage(
-        _ROTATION,
+        _DELETE,
         (
-            ("_old_keys_alive(issuer, key, extra) if extra else None", "None"),
-            ("tried = start(partial(_try_to_delete, issuer, doomed))", "tried = start(dict)"),
-            ("_see_gone, issuer, doomed, tried.result(), run)", "issuer.list_keys)"),
+            ("    if not extra:\n", "    if True:\n"),
+            ("submit(partial(try_to_delete, rotation, doomed))", "submit(dict)"),
+            ("submit(partial(see_gone, rotation, doomed, tried.result()))", "submit(rotation.issuer.list_keys)"),
         ),
         "True",
     ),
     "prints the value": Breakage(
-        _ROTATION,
-        (('        run.say(f"Verified: {issuer.proof}")\n', "        print(credential.secret.reveal())\n"),),
+        _CREATE,
+        (
+            (
+                '        rotation.run.say(f"Verified: {facts.login_proof}")\n',
+                "        print(progress.new[1].credential.secret.reveal())\n",
+            ),
+        ),
         "Silent",
     ),
     "never lets go of its lease": Breakage(
-        "stores/keeper/__init__.py",
+        _RECORD,
         (("holder != self._rotation_id and until > utc_now()", "holder != self._rotation_id"),),
         "Converges",
         "killed before the answer",
@@ -157,13 +164,16 @@ def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, benc
 def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Path, warm: Warm) -> None:
     """Where nothing keeps two rotations apart, a schedule shows it."""
     breakage = Breakage(
-        "stores/keeper/__init__.py",
+        _RECORD,
         (
             (
                 "        self._refuse_foreign_lease(record)\n        # Where",
                 "        return\n        # Where",
             ),
-            ("        holder, _ = _lease(record)\n        if holder != self._rotation_id:\n", "        if False:\n"),
+            (
+                "        holder = _lease_holder(record)\n        if holder != self._rotation_id:\n",
+                "        if False:\n",
+            ),
         ),
         "",
     )

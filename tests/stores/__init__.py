@@ -1,1 +1,1 @@
-"""The stores, each with the vendor's own client against the sandbox."""
+"""Tests of single modules that keep copies of a credential; what all of them must do stands in tests/contracts/."""

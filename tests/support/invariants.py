@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
@@ -68,8 +68,17 @@ def assert_rotates(script: Script, plant: AnyPlant, **options: Any) -> RotationR
     return result
 
 
+class Runs(Protocol):
+    """Whatever a script can be run as: the attached file, or in the tests' own process."""
+
+    def run(
+        self, plant: AnyPlant, stdin: bytes | None = None, *, environment: Mapping[str, str | None] | None = None
+    ) -> RotationResult:
+        """Run it once, as `Script.run`."""
+
+
 def assert_refuses(
-    script: Script,
+    script: Runs,
     plant: AnyPlant,
     status: int,
     *parts: str,

@@ -1,1 +1,1 @@
-"""Key Vault's mirror."""
+"""Tests of what is particular to Azure Key Vault."""

@@ -12,6 +12,7 @@ import pytest
 from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, VAULT, SeeqUserPlant, on_loopback
 from sandbox.services import keeper
+from tests.support.in_process import InProcess
 from tests.support.invariants import (
     Script,
     assert_looks,
@@ -34,6 +35,12 @@ GRANT = '"User and Group Administration"'
 def script(make_script: Callable[..., Script]) -> Script:
     """Return the script as it is attached."""
     return make_script("rotate_seeq_user_key")
+
+
+@pytest.fixture(scope="module")
+def in_process() -> InProcess:
+    """Return the script in this process: a setting is refused by its own code alone."""
+    return InProcess("rotate_seeq_user_key")
 
 
 @pytest.fixture
@@ -596,21 +603,21 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, script: Script, plant: SeeqUserPlant
+    label: str, value: str, way_out: str, in_process: InProcess, plant: SeeqUserPlant
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
     plant.set_field(label, value)
 
-    assert_refuses(script, plant, 2, f"'{label}'", way_out)
+    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
 
     assert [] == plant.wire.log
 
 
-def test_a_record_that_names_nobody_is_refused(script: Script, plant: SeeqUserPlant) -> None:
+def test_a_record_that_names_nobody_is_refused(in_process: InProcess, plant: SeeqUserPlant) -> None:
     """Without username, id and login, the three places are named."""
     name_user(plant)
 
-    assert_refuses(script, plant, 2, "'username'", "'user_id'", "login")
+    assert_refuses(in_process, plant, 2, "'username'", "'user_id'", "login")
 
     assert [] == plant.wire.log
 

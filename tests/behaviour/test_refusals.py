@@ -15,13 +15,28 @@ from sandbox.faults import Rule
 from sandbox.plant import SEEQ_HOST, VAULT, Plant
 from sandbox.services import keeper
 from sandbox.services.key_vault import ALL
-from tests.support.invariants import Script, State, assert_as_before, assert_credentials_alive, assert_silent, writes
+from tests.support.in_process import InProcess
+from tests.support.invariants import (
+    Runs,
+    Script,
+    State,
+    assert_as_before,
+    assert_credentials_alive,
+    assert_silent,
+    writes,
+)
 
 SetUp = Callable[[Plant], object]
 
 
+@pytest.fixture(scope="module")
+def in_process() -> InProcess:
+    """Return the main script in this process: for refusals that come before anything is touched."""
+    return InProcess("rotate_seeq_application_key")
+
+
 def refuse(
-    script: Script, plant: Plant, *parts: str, environment: dict[str, str | None] | None = None, written: bool = False
+    script: Runs, plant: Plant, *parts: str, environment: dict[str, str | None] | None = None, written: bool = False
 ) -> None:
     """Rotate, and check for exit 1, one error line with all the parts, and that nothing is changed.
 
@@ -77,11 +92,11 @@ def test_a_user_without_the_right_to_make_keys_is_told_which(script: Script, pla
     refuse(script, plant, "create key for application", "403", '"User and Group Administration"', written=True)
 
 
-def test_an_unknown_application_is_told(script: Script, plant: Plant) -> None:
+def test_an_unknown_application_is_told(in_process: InProcess, plant: Plant) -> None:
     """An id that Seeq does not know points to the field."""
     plant.set_field("application_id", "00000000-0000-0000-0000-000000000000")
 
-    refuse(script, plant, "read application 00000000", "404", "check 'application_id'")
+    refuse(in_process, plant, "read application 00000000", "404", "check 'application_id'")
 
 
 @pytest.mark.parametrize(
@@ -90,46 +105,48 @@ def test_an_unknown_application_is_told(script: Script, plant: Plant) -> None:
     ids=["shown-as-archived", "not-found"],
 )
 def test_an_archived_application_is_told(
-    found: bool, parts: tuple[str, ...], script: Script, make_plant: Callable[..., Plant]
+    found: bool, parts: tuple[str, ...], in_process: InProcess, make_plant: Callable[..., Plant]
 ) -> None:
     """Whether Seeq shows archived applications or hides them, the line says so."""
     plant = make_plant(first_time=True)
     plant.seeq.archived_applications_found = found
     plant.seeq.archive_application(plant.application_id)
 
-    refuse(script, plant, plant.application_id, *parts)
+    refuse(in_process, plant, plant.application_id, *parts)
 
 
-def test_an_application_of_an_identity_provider_is_told(script: Script, make_plant: Callable[..., Plant]) -> None:
+def test_an_application_of_an_identity_provider_is_told(
+    in_process: InProcess, make_plant: Callable[..., Plant]
+) -> None:
     """An application with an OIDC directory has its secret elsewhere."""
     plant = make_plant(first_time=True)
     application_id = plant.seeq.add_application("Single sign-on", oidc_directory_id="directory")
     plant.set_field("application_id", application_id)
 
-    refuse(script, plant, "(OIDC)", "rotate its secret at the identity provider")
+    refuse(in_process, plant, "(OIDC)", "rotate its secret at the identity provider")
 
 
-def test_a_server_that_leads_elsewhere_is_told(script: Script, plant: Plant) -> None:
+def test_a_server_that_leads_elsewhere_is_told(in_process: InProcess, plant: Plant) -> None:
     """A redirect is not followed with credentials in hand."""
     plant.wire.rules.append(Rule(faults.status(302), host=SEEQ_HOST))
 
-    refuse(script, plant, "seeq: ", "302", "enter the address it leads to")
+    refuse(in_process, plant, "seeq: ", "302", "enter the address it leads to")
 
 
-def test_a_web_page_in_the_way_is_told(script: Script, plant: Plant) -> None:
+def test_a_web_page_in_the_way_is_told(in_process: InProcess, plant: Plant) -> None:
     """A captive portal's page is no answer, however often it comes."""
     plant.set_field("deadline_seconds", "10")
     plant.wire.rules.append(Rule(faults.html_body(), host=SEEQ_HOST))
 
-    refuse(script, plant, "seeq: ", "is a proxy in the way?")
+    refuse(in_process, plant, "seeq: ", "is a proxy in the way?")
 
 
-def test_a_host_that_cannot_be_reached_is_told(script: Script, plant: Plant) -> None:
+def test_a_host_that_cannot_be_reached_is_told(in_process: InProcess, plant: Plant) -> None:
     """An address that nothing answers at ends in one line, within the run's time."""
     plant.set_field("seeq_server_url", "https://seeq.example.org", plant.admin_uid)
     plant.set_field("deadline_seconds", "10")
 
-    refuse(script, plant, "seeq: log in with the credential of record 'Seeq admin' (", "no answer")
+    refuse(in_process, plant, "seeq: log in with the credential of record 'Seeq admin' (", "no answer")
 
 
 def test_an_untrusted_certificate_is_told(script: Script, plant: Plant) -> None:
@@ -162,11 +179,11 @@ def test_no_variable_switches_verification_off(script: Script, plant: Plant) -> 
 # -- Key Vault and Entra --------------------------------------------------------------------------
 
 
-def test_a_caller_that_may_not_read_secrets_is_told(script: Script, plant: Plant) -> None:
+def test_a_caller_that_may_not_read_secrets_is_told(in_process: InProcess, plant: Plant) -> None:
     """Without the right to get, the role to grant is named before anything is written."""
     plant.key_vault.grant(VAULT, plant.azure_app.client_id, {"list", "set"})
 
-    refuse(script, plant, "key vault: read secret", "403", "grant the role 'Key Vault Secrets Officer'")
+    refuse(in_process, plant, "key vault: read secret", "403", "grant the role 'Key Vault Secrets Officer'")
 
 
 @pytest.mark.parametrize("combined", ["False", "True"])
@@ -178,12 +195,12 @@ def test_a_caller_that_may_not_set_secrets_is_told(combined: str, script: Script
     refuse(script, plant, "key vault: set secret", "403", "grant the role 'Key Vault Secrets Officer'", written=True)
 
 
-def test_a_name_that_a_deleted_secret_keeps_is_told(script: Script, plant: Plant) -> None:
+def test_a_name_that_a_deleted_secret_keeps_is_told(in_process: InProcess, plant: Plant) -> None:
     """A soft-deleted secret is found before a key is made."""
     for name in (plant.id_name, plant.password_name):
         plant.key_vault.delete(VAULT, name)
 
-    refuse(script, plant, plant.id_name, "a deleted secret keeps the name", "recover it, or purge it")
+    refuse(in_process, plant, plant.id_name, "a deleted secret keeps the name", "recover it, or purge it")
 
 
 def test_a_deleted_secret_that_may_not_be_looked_at_is_told_by_the_write(script: Script, plant: Plant) -> None:
@@ -195,12 +212,12 @@ def test_a_deleted_secret_that_may_not_be_looked_at_is_told_by_the_write(script:
     refuse(script, plant, plant.id_name, "409", "recover it, or purge it", written=True)
 
 
-def test_a_vault_that_is_not_there_is_told(script: Script, plant: Plant) -> None:
+def test_a_vault_that_is_not_there_is_told(in_process: InProcess, plant: Plant) -> None:
     """A vault name that has no address ends in one line that names the vault."""
     plant.set_field("key_vault_name", "another-vault")
     plant.set_field("deadline_seconds", "10")
 
-    refuse(script, plant, "key vault: ", "another-vault", "no answer")
+    refuse(in_process, plant, "key vault: ", "another-vault", "no answer")
 
 
 def use_azure(plant: Plant, **changes: str) -> None:
@@ -296,12 +313,12 @@ def test_a_device_that_is_locked_out_is_told(script: Script, plant: Plant) -> No
     )
 
 
-def test_another_rotations_lease_is_respected(script: Script, plant: Plant) -> None:
+def test_another_rotations_lease_is_respected(in_process: InProcess, plant: Plant) -> None:
     """Who holds the record, until when, and what to do after that is told; nothing is touched."""
     until = (datetime.now(timezone.utc) + timedelta(seconds=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
     plant.set_field("rotation_lease", f"20261122T000000Z-0badc0de until {until}")
 
-    refuse(script, plant, "another rotation (20261122T000000Z-0badc0de)", until, "let it finish")
+    refuse(in_process, plant, "another rotation (20261122T000000Z-0badc0de)", until, "let it finish")
 
 
 def test_a_record_locked_while_the_rotation_runs_is_put_back_or_told(script: Script, plant: Plant) -> None:

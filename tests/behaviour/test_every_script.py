@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from tests.support.in_process import InProcess
 from tests.support.invariants import (
     LEASE,
     Script,
@@ -67,6 +68,12 @@ def case(request: pytest.FixtureRequest) -> Case:
 def script(case: Case, make_script: Callable[..., Script]) -> Script:
     """Return the case's script as it is attached."""
     return make_script(case.script)
+
+
+@pytest.fixture
+def in_process(case: Case) -> InProcess:
+    """Return the case's script in this process: a setting is refused by its own code alone."""
+    return InProcess(case.script)
 
 
 @pytest.fixture
@@ -322,13 +329,23 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, script: Script, plant: AnyPlant
+    label: str, value: str, way_out: str, in_process: InProcess, plant: AnyPlant
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
     plant.set_field(label, value)
 
-    assert_refuses(script, plant, 2, f"'{label}'", way_out)
+    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
 
+    assert [] == plant.wire.log
+
+
+def test_the_attached_file_refuses_alike(script: Script, in_process: InProcess, plant: AnyPlant) -> None:
+    """What is refused in this process is refused in the same words where the Gateway starts the file."""
+    plant.set_field("keep_previous_keys", "all")
+
+    result = assert_refuses(script, plant, 2, "'keep_previous_keys'", "a whole number from 0 to 100")
+
+    assert in_process.run(plant).stderr == result.stderr
     assert [] == plant.wire.log
 
 

@@ -15,7 +15,8 @@ from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, on_loopback
 from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
-from tests.support.invariants import LEASE, Script, assert_silent, custom_fields, writes
+from tests.support.in_process import InProcess
+from tests.support.invariants import LEASE, Runs, Script, assert_silent, custom_fields, writes
 
 Make = Callable[..., PublishPlant]
 
@@ -39,7 +40,7 @@ def make() -> Iterator[Make]:
         yield made
 
 
-def publish(script: Script, plant: PublishPlant, status: int = 0, *parts: str) -> RotationResult:
+def publish(script: Runs, plant: PublishPlant, status: int = 0, *parts: str) -> RotationResult:
     """Run the script; check its exit status, that its error line has these parts, and that nothing secret shows."""
     result = script.run(plant)
     assert status == result.returncode, result.stderr
@@ -253,16 +254,14 @@ def test_a_template_is_filled_in_as_its_readers_read_it(
         ("log_format", "xml", "'text' or 'json'"),
     ],
 )
-def test_a_wrong_setting_is_refused_before_anything_is_touched(
-    script: Script, make: Make, field: str, value: str, told: str
-) -> None:
+def test_a_wrong_setting_is_refused_before_anything_is_touched(make: Make, field: str, value: str, told: str) -> None:
     """One line that names the field and the way out, exit 2, and nothing written."""
     plant = make("alnum:32" if field != "value_template" else "keeper")
     if field == "aws_region":
         plant.add_aws_mirror("plant/erp")
     plant.set_field(field, value)
 
-    result = publish(script, plant, 2, told)
+    result = publish(InProcess("publish_secret"), plant, 2, told)
     assert 1 == len(result.stderr.splitlines())
     assert field in result.stderr
     assert [] == writes(plant.wire.log)

@@ -13,6 +13,7 @@ import pytest
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, Plant, plant_on_loopback
 from sandbox.services import keeper
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script, State, assert_as_before, assert_silent, writes
 
 Change = Callable[[dict[str, Any], Plant], object]
@@ -25,6 +26,12 @@ def idle_plant() -> Iterator[Plant]:
     """Return one plant for all the tests that must not send it a single request."""
     with plant_on_loopback() as plant:
         yield plant
+
+
+@pytest.fixture(scope="module")
+def in_process() -> InProcess:
+    """Return the main script in this process: a payload or a setting is refused by its own code alone."""
+    return InProcess("rotate_seeq_application_key")
 
 
 def assert_refused(plant: Plant, result: RotationResult, *parts: str) -> None:
@@ -77,9 +84,9 @@ def record_in(whole: dict[str, Any], uid: str) -> dict[str, Any]:
         pytest.param(encoded(None), "the payload is not a JSON object", id="null"),
     ],
 )
-def test_what_is_no_payload_is_refused(stdin: bytes, names: str, script: Script, idle_plant: Plant) -> None:
+def test_what_is_no_payload_is_refused(stdin: bytes, names: str, in_process: InProcess, idle_plant: Plant) -> None:
     """Standard input that the Gateway did not write is answered in one line, and no request is sent."""
-    result = script.run(idle_plant, stdin)
+    result = in_process.run(idle_plant, stdin)
 
     assert_refused(idle_plant, result, names, HOW)
     assert [] == idle_plant.wire.log
@@ -120,10 +127,10 @@ def only_records(value: object) -> Change:
     ],
 )
 def test_a_payload_without_what_a_job_needs_is_refused(
-    change: Change, names: str, script: Script, idle_plant: Plant
+    change: Change, names: str, in_process: InProcess, idle_plant: Plant
 ) -> None:
     """A payload whose parts are missing or of another kind is answered with the part's name."""
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(idle_plant, result, names, HOW)
     assert [] == idle_plant.wire.log
@@ -185,20 +192,20 @@ SETTINGS = [
     ("label", "value", "way_out"), SETTINGS, ids=[f"{label}={value[:40]!a}" for label, value, _ in SETTINGS]
 )
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, script: Script, idle_plant: Plant
+    label: str, value: str, way_out: str, in_process: InProcess, idle_plant: Plant
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
 
     def change(whole: dict[str, Any], plant: Plant) -> None:
         record_in(whole, plant.user_uid)[label] = value
 
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(idle_plant, result, f"'{label}'", way_out)
     assert [] == idle_plant.wire.log
 
 
-def test_a_ca_bundle_that_is_no_pem_file_is_refused(script: Script, idle_plant: Plant, tmp_path: Path) -> None:
+def test_a_ca_bundle_that_is_no_pem_file_is_refused(in_process: InProcess, idle_plant: Plant, tmp_path: Path) -> None:
     """A file that is there and holds something else is named before the first connection."""
     path = tmp_path / "notes.txt"
     path.write_text("no certificate in here\n")
@@ -206,19 +213,19 @@ def test_a_ca_bundle_that_is_no_pem_file_is_refused(script: Script, idle_plant: 
     def change(whole: dict[str, Any], plant: Plant) -> None:
         record_in(whole, plant.admin_uid)["ca_bundle"] = str(path)
 
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(idle_plant, result, "'ca_bundle'", "PEM file")
     assert [] == idle_plant.wire.log
 
 
-def test_a_password_in_an_address_is_not_repeated(script: Script, idle_plant: Plant) -> None:
+def test_a_password_in_an_address_is_not_repeated(in_process: InProcess, idle_plant: Plant) -> None:
     """Where somebody put user name and password into the URL, the refusal shows neither part of the password."""
 
     def change(whole: dict[str, Any], plant: Plant) -> None:
         record_in(whole, plant.user_uid)["seeq_server_url"] = f"https://admin:Tro0b@Dor@{SEEQ_HOST}"
 
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(idle_plant, result, "'seeq_server_url'", "without user name")
     assert "Tro0b" not in result.stderr
@@ -226,14 +233,14 @@ def test_a_password_in_an_address_is_not_repeated(script: Script, idle_plant: Pl
     assert [] == idle_plant.wire.log
 
 
-def test_a_login_that_names_no_server_is_used_nowhere(script: Script, idle_plant: Plant) -> None:
+def test_a_login_that_names_no_server_is_used_nowhere(in_process: InProcess, idle_plant: Plant) -> None:
     """Also not at the one that the PAM User record names: the record with the login is named, and the way out."""
 
     def change(whole: dict[str, Any], plant: Plant) -> None:
         record_in(whole, plant.admin_uid)["seeq_server_url"] = ""
         record_in(whole, plant.user_uid)["seeq_server_url"] = f"https://{SEEQ_HOST}"
 
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(
         idle_plant, result, "'Seeq admin'", "at which Seeq server", "enter https://HOST as 'seeq_server_url'"
@@ -255,9 +262,9 @@ def without_admin(whole: dict[str, Any], plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("change", [without_admin, without_password])
-def test_no_admin_credential_is_refused(change: Change, script: Script, idle_plant: Plant) -> None:
+def test_no_admin_credential_is_refused(change: Change, in_process: InProcess, idle_plant: Plant) -> None:
     """With neither an attached record nor the configuration's fields, both ways out are named."""
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(
         idle_plant,
@@ -269,18 +276,52 @@ def test_no_admin_credential_is_refused(change: Change, script: Script, idle_pla
     assert [] == idle_plant.wire.log
 
 
-def test_two_admin_records_that_cannot_be_told_apart_are_refused(script: Script, idle_plant: Plant) -> None:
+def test_two_admin_records_that_cannot_be_told_apart_are_refused(in_process: InProcess, idle_plant: Plant) -> None:
     """The line has both titles and says which field decides."""
 
     def change(whole: dict[str, Any], plant: Plant) -> None:
         first = record_in(whole, plant.admin_uid)
         whole["records"].append({**first, "uid": "SecondRecordsUid123456", "title": "Second admin"})
 
-    result = script.run(idle_plant, payload_with(idle_plant, change))
+    result = in_process.run(idle_plant, payload_with(idle_plant, change))
 
     assert_refused(
         idle_plant, result, "2 attached records", "'Seeq admin'", "'Second admin'", "'seeq_server_url'", "record only"
     )
+    assert [] == idle_plant.wire.log
+
+
+# -- the attached file ----------------------------------------------------------------------------
+
+
+def with_value(label: str, value: str) -> Change:
+    """Make a change that enters a value into the PAM User record."""
+    return lambda whole, plant: record_in(whole, plant.user_uid).update({label: value})
+
+
+@pytest.mark.parametrize(
+    ("refused", "names"),
+    [
+        pytest.param(b"", "standard input is empty", id="empty"),
+        pytest.param(b"\xff\xfe\x00\x01", "standard input is not Base64", id="bytes"),
+        pytest.param(only_records("QUJD"), "'records' is not JSON in Base64", id="records-not-json"),
+        pytest.param(with_value("application_id", ""), "enter the Seeq ID of the application", id="required"),
+        pytest.param(with_value("expiry_days", "ninety"), "a whole number from 1 to 3650", id="number"),
+        pytest.param(with_value("ca_bundle", "/"), "'ca_bundle'", id="file"),
+        pytest.param(without_admin, "no Seeq admin credential", id="no-admin"),
+    ],
+)
+def test_the_attached_file_refuses_alike(
+    refused: bytes | Change, names: str, script: Script, in_process: InProcess, idle_plant: Plant
+) -> None:
+    """What is refused in this process is refused in the same words where the Gateway starts the file."""
+    stdin = refused if isinstance(refused, bytes) else payload_with(idle_plant, refused)
+
+    result = script.run(idle_plant, stdin)
+
+    assert_refused(idle_plant, result, names)
+    assert in_process.run(idle_plant, stdin).stderr == result.stderr
+    assert {} == result.files_left
     assert [] == idle_plant.wire.log
 
 

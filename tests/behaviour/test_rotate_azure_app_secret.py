@@ -15,6 +15,7 @@ from sandbox.faults import Fault, Rule
 from sandbox.log import Request
 from sandbox.plant import CLOUDS, VAULT, AzureAppPlant, on_loopback
 from sandbox.services import keeper
+from tests.support.in_process import InProcess
 from tests.support.invariants import (
     Script,
     assert_looks,
@@ -35,6 +36,12 @@ ALL: Final = "Application.ReadWrite.All"
 def script(make_script: Callable[..., Script]) -> Script:
     """Return the script as it is attached."""
     return make_script("rotate_azure_app_secret")
+
+
+@pytest.fixture(scope="module")
+def in_process() -> InProcess:
+    """Return the script in this process: a setting is refused by its own code alone."""
+    return InProcess("rotate_azure_app_secret")
 
 
 @pytest.fixture
@@ -311,11 +318,11 @@ def test_the_time_to_settle_is_bounded_by_its_own_setting(script: Script, plant:
 
 
 @pytest.mark.parametrize("value", ["-1", "601", "a minute"])
-def test_a_time_to_settle_that_cannot_be_is_refused(value: str, script: Script, plant: AzureAppPlant) -> None:
+def test_a_time_to_settle_that_cannot_be_is_refused(value: str, in_process: InProcess, plant: AzureAppPlant) -> None:
     """The line names the field and its bounds."""
     plant.set_field("settling_seconds", value)
 
-    assert_refuses(script, plant, 2, "'settling_seconds'", "a whole number from 0 to 600")
+    assert_refuses(in_process, plant, 2, "'settling_seconds'", "a whole number from 0 to 600")
 
 
 @pytest.mark.parametrize("status", [400, 409, 503])
@@ -543,12 +550,12 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, script: Script, plant: AzureAppPlant
+    label: str, value: str, way_out: str, in_process: InProcess, plant: AzureAppPlant
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
     plant.set_field(label, value)
 
-    assert_refuses(script, plant, 2, f"'{label}'", way_out)
+    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
 
     assert [] == plant.wire.log
 
@@ -593,12 +600,12 @@ def test_a_cloud_may_be_spelled_in_any_way(word: str, script: Script, make_plant
     assert_true_state(plant)
 
 
-def test_an_unknown_cloud_is_refused(script: Script, plant: AzureAppPlant) -> None:
+def test_an_unknown_cloud_is_refused(in_process: InProcess, plant: AzureAppPlant) -> None:
     """The line names the record, the field, and the clouds there are."""
     plant.set_field("azure_cloud", "moon", plant.attached[0])
 
     assert_refuses(
-        script, plant, 2, "'Azure admin'", "'azure_cloud' is 'moon'", "'public' or 'usgovernment' or 'china'"
+        in_process, plant, 2, "'Azure admin'", "'azure_cloud' is 'moon'", "'public' or 'usgovernment' or 'china'"
     )
 
     assert [] == plant.wire.log

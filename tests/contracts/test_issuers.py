@@ -1,0 +1,97 @@
+"""The contract of issuers, kept by each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pam_scripts import (
+    publish_secret,
+    rotate_azure_app_secret,
+    rotate_seeq_application_key,
+    rotate_seeq_user_key,
+)
+from sandbox.log import Request
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
+from sandbox.publishing import PublishPlant
+from sandbox.services import keeper
+from tests.contracts.issuers import IssuerContract, IssuerOnTheWire
+
+
+class TestSeeqApplicationKeys(IssuerOnTheWire):
+    """The keys of an application, made by an administrator."""
+
+    script, kind = rotate_seeq_application_key.SCRIPT, Plant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the application's own call."""
+        return request.method == "POST" and request.path.endswith("/generate-access-key")
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Log in as somebody without any."""
+        _log_in_as_a_reader(plant)
+
+
+class TestSeeqUserKeys(IssuerOnTheWire):
+    """The keys of a user, made by a user administrator."""
+
+    script, kind = rotate_seeq_user_key.SCRIPT, SeeqUserPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for a POST to the list of keys."""
+        return request.method == "POST" and request.path.endswith("/accesskeys")
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Log in as somebody without any; the user is then named by id, who may not be searched for."""
+        assert isinstance(plant, SeeqUserPlant)
+        _log_in_as_a_reader(plant)
+        plant.set_field("user_id", plant.user_id)
+
+
+class TestSeeqUserKeysByTheUsersOwn(IssuerOnTheWire):
+    """The keys of a user, made with the present one of them."""
+
+    script, kind = rotate_seeq_user_key.SCRIPT, SeeqUserPlant
+
+    def options(self) -> dict[str, object]:
+        """Attach nothing: the record's own key logs in."""
+        return {"admin": "own_key"}
+
+    is_creation = TestSeeqUserKeys.is_creation
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Ask for the keys of another user."""
+        plant.set_field("username", "")
+        plant.set_field("user_id", plant.seeq.add_user("john.doe", "of John"))
+
+
+class TestAzureAppSecrets(IssuerOnTheWire):
+    """The client secrets of an application, made by another one that owns it."""
+
+    script, kind = rotate_azure_app_secret.SCRIPT, AzureAppPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the application's own call."""
+        return request.path.endswith("/addPassword")
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to read."""
+        plant.graph.grant(plant.azure_app.client_id, "Application.Read.All")
+
+
+class TestValues(IssuerContract):
+    """Values that no system issues."""
+
+    script, kind = publish_secret.SCRIPT, PublishPlant
+
+    def options(self) -> dict[str, object]:
+        """Have them made here."""
+        return {"value_format": "alnum:32"}
+
+
+def _log_in_as_a_reader(plant: AnyPlant) -> None:
+    plant.seeq.add_user("reader", "the reader's password")
+
+    def change(data: dict[str, Any]) -> None:
+        data["fields"] = [keeper.login("reader"), keeper.password("the reader's password")]
+
+    plant.keeper.edit(plant.attached[0], change)

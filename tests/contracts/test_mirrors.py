@@ -1,0 +1,120 @@
+"""The contract of mirrors, kept by each kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pam_scripts import publish_secret, rotate_seeq_application_key
+from sandbox.log import Request
+from sandbox.plant import VAULT, AnyPlant, Plant
+from sandbox.publishing import PublishPlant
+from tests.contracts.mirrors import MirrorContract
+
+SECRET = "plant/reports"
+
+
+class _InKeyVault(MirrorContract):
+    """What the kinds in Key Vault have in common: one vault, and secrets whose names the plant knows."""
+
+    def names(self, plant: AnyPlant) -> list[str]:
+        """Return the names of the mirror's secrets."""
+        return [plant.id_name, plant.password_name]
+
+    def held(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return the latest version of each secret, unless it is disabled."""
+        values = {name: plant.key_vault.value(VAULT, name) for name in self.names(plant)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def versions(self, plant: AnyPlant) -> int:
+        """Count the versions of each secret."""
+        return sum(len(plant.key_vault.versions(VAULT, name)) for name in self.names(plant))
+
+    def write(self, plant: AnyPlant, place: str, value: str) -> None:
+        """Set a secret."""
+        plant.key_vault.set(VAULT, place, value)
+
+    def forbid(self, plant: AnyPlant) -> None:
+        """Leave the right to read."""
+        plant.key_vault.grant(VAULT, plant.azure_app.client_id, {"get", "list"})
+
+    def is_write(self, request: Request) -> bool:
+        """Look for PUT: it sets a secret."""
+        return request.method == "PUT"
+
+
+class TestKeyVaultPair(_InKeyVault):
+    """Two secrets: the key's id and its value."""
+
+    script, kind = rotate_seeq_application_key.SCRIPT, Plant
+
+
+class TestKeyVaultCombined(_InKeyVault):
+    """A third secret that holds both as JSON."""
+
+    script, kind = rotate_seeq_application_key.SCRIPT, Plant
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for it, and have it there where the pair is."""
+        plant.set_field("key_vault_combined", "True")
+        if not plant.first_time:
+            plant.key_vault.set(VAULT, plant.combined_name, _both(plant))
+
+    def names(self, plant: AnyPlant) -> list[str]:
+        """Return the three names."""
+        return [plant.combined_name, *super().names(plant)]
+
+
+class TestKeyVaultValue(_InKeyVault):
+    """One secret: a value within the text around it."""
+
+    script, kind = publish_secret.SCRIPT, PublishPlant
+
+    def options(self) -> dict[str, object]:
+        """Have the value made here, and stand in a text that quotes nothing."""
+        return {"value_format": "alnum:32", "template": "the password of {login} is {password}"}
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for one vault alone."""
+        plant.set_field("key_vault_name", VAULT)
+
+    def names(self, plant: AnyPlant) -> list[str]:
+        """Return the one name."""
+        return [plant.id_name]
+
+
+class TestAwsSecretsManager(MirrorContract):
+    """One secret that holds both as JSON."""
+
+    script, kind = rotate_seeq_application_key.SCRIPT, Plant
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for it alone."""
+        plant.set_field("key_vault_name", "")
+        plant.add_aws_mirror(SECRET, None if plant.first_time else _both(plant))
+
+    def held(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return the current version; what stands there in place of nothing is an empty object."""
+        value = plant.aws.value(SECRET)
+        return {SECRET: value} if value not in (None, "{}") else {}
+
+    def versions(self, plant: AnyPlant) -> int:
+        """Count them, deprecated ones too."""
+        return len(plant.aws.versions(SECRET))
+
+    def write(self, plant: AnyPlant, place: str, value: str) -> None:
+        """Put a version."""
+        plant.aws.put(place, value)
+
+    def forbid(self, plant: AnyPlant) -> None:
+        """Deny putting."""
+        plant.aws.deny(plant.aws_key_id, "secretsmanager:PutSecretValue")
+
+    def is_write(self, request: Request) -> bool:
+        """Look for the action that a header names."""
+        return request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
+
+
+def _both(plant: AnyPlant) -> str:
+    id_label, value_label = list(plant.outputs)[:2]
+    return json.dumps({id_label: plant.old_key_id, value_label: plant.old_password})
