@@ -54,6 +54,13 @@ class Asked:
         return [*([self.issuer] if self.issuer else []), *self.mirrors, *self.consumers]
 
     @property
+    def unlimited(self) -> list[str]:
+        """The labels of the limits that no owner of a credential has set, as far as they would bound this record."""
+        limits = [*([self.issuer.limit] if self.issuer else []), *(one for spec in self.mirrors for one in spec.limits)]
+        limits += [one for spec in self.consumers for one in spec.limits]
+        return list(dict.fromkeys(limit.label for limit in limits if limit.label and not limit.lists))
+
+    @property
     def hosts(self) -> Mapping[str, int]:
         """The hosts that will be asked, and how many connections at a time."""
         hosts = [spec.hosts for spec in self.specs]

@@ -88,15 +88,16 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
             f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
             next_step="enter it in the record with the Azure credential, or in the PAM configuration",
         )
+    limit = Limit.of(ALLOW_CONTAINER_APPS, identity.owners)
     for name in apps:
-        Limit.of(ALLOW_CONTAINER_APPS, identity.owners).check(f"{job.user.shown}: container app {name}", name)
+        limit.check(f"{job.user.shown}: container app {name}", name)
 
     def build(name: str, session: Session) -> Consumer:
         group, _, app_name = name.partition("/")
         return ContainerApp(Manager(identity, session), subscription, group, app_name)
 
     hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
-    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle) for name in apps]
+    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,)) for name in apps]
 
 
 class Manager:

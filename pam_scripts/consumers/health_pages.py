@@ -47,7 +47,7 @@ def read(job: Job, _shape: Shape) -> Sequence[ConsumerSpec]:
         parts = urlsplit(url)
         limit.check(f"{job.user.shown}: health page {url}", parts.netloc, parts.hostname or "")
     # They are asked much later than all others: nobody connects to them ahead.
-    return [ConsumerSpec(partial(HealthPage, url)) for url in URLS.read(job.user)]
+    return [ConsumerSpec(partial(HealthPage, url), limits=(limit,)) for url in URLS.read(job.user)]
 
 
 class HealthPage(Consumer):

@@ -62,6 +62,7 @@ class MirrorSpec:
     """A mirror that a record asks for.
 
     name: as messages name it. build: makes it. hosts, ca_bundle: as IssuerSpec's. look: None where an audit cannot.
+    limits: what the credential may be used for there.
     """
 
     name: str
@@ -69,12 +70,14 @@ class MirrorSpec:
     hosts: Mapping[str, int]
     ca_bundle: str = ""
     look: MirrorLook | None = None
+    limits: Sequence[Limit] = ()
 
 
 @dataclass(frozen=True)
 class ConsumerSpec:
-    """A consumer that a record asks to have reloaded: what makes it; hosts and CA as IssuerSpec's."""
+    """A consumer that a record asks to have reloaded: what makes it; the rest as IssuerSpec's and MirrorSpec's."""
 
     build: Callable[[Session], Consumer]
     hosts: Mapping[str, int] = field(default_factory=dict)
     ca_bundle: str = ""
+    limits: Sequence[Limit] = ()

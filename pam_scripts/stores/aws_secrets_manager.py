@@ -114,7 +114,8 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
         raise REGION.bad(job.user, region) from None
     source, key_id, secret = _credential(job)
     owners = job.owners_of(source.uid if source else "")
-    Limit.of(ALLOW_AWS_SECRETS, owners).check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
+    limit = Limit.of(ALLOW_AWS_SECRETS, owners)
+    limit.check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
     # https://docs.aws.amazon.com/general/latest/gr/asm.html
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     adoption = Adoption.of(job, shape)
@@ -124,6 +125,7 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
             lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, adoption, target.mark),
             {f"secretsmanager.{region}.{suffix}": 1},
             ca_bundle=CA_BUNDLE.read(source) if source else "",
+            limits=(limit,),
         ),
     )
 

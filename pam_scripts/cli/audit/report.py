@@ -37,7 +37,7 @@ class Row:
     the record's.
     created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
     mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
-    in Keeper.
+    in Keeper. unlimited: the labels of limits that would bound it, and that no owner of a credential has set.
     """
 
     record: str
@@ -57,6 +57,7 @@ class Row:
     mirror: str
     other_labels: Sequence[str]
     problems: Sequence[Finding]
+    unlimited: Sequence[str] = ()
 
     @classmethod
     def of(cls, subject: Subject) -> Row:
@@ -85,6 +86,7 @@ class Row:
             problems=[
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
             ],
+            unlimited=subject.asked.unlimited if subject.asked else (),
         )
 
     @property
@@ -95,9 +97,14 @@ class Row:
     def plain(self) -> dict[str, Any]:
         """Return the row as JSON and CSV have it."""
         times = ("created_at", "expires_at", "last_used", "rotated_at")
-        plain = {name: value for name, value in vars(self).items() if name not in ("problems", "other_labels", *times)}
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("problems", "other_labels", "unlimited", *times)
+        }
         plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
         plain["other_labels"] = list(self.other_labels)
+        plain["unlimited"] = list(self.unlimited)
         plain["problems"] = [
             {
                 "code": one.rule.code,
@@ -149,7 +156,12 @@ def summary(report: Report) -> str:
     counts = Counter(row.severity for row in report.rows)
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
     state = f"{len(report.ill)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
-    return f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+    told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+    unlimited = Counter(label for row in report.rows for label in row.unlimited)
+    if unlimited:
+        named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
+        told += f"\nRecords with a credential that no list bounds: {named}"
+    return told
 
 
 def as_json(report: Report) -> str:

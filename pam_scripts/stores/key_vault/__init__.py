@@ -90,14 +90,17 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
         return ()
     names = _names(job, shape, target)
     identity = azure.find_identity(job, shape)
+    limits = [Limit.of(field, identity.owners) for field in (ALLOW_VAULTS, ALLOW_SECRET_NAMES)]
     for name in names.values():
-        Limit.of(ALLOW_SECRET_NAMES, identity.owners).check(f"{job.user.shown}: secret {name}", name)
+        limits[1].check(f"{job.user.shown}: secret {name}", name)
     adoption = Adoption.of(job, shape)
-    urls = dict.fromkeys(_url(job, name, identity) for name in vaults)
-    return [_spec(Place(url, identity), names, adoption, target.mark) for url in urls]
+    urls = dict.fromkeys(_url(job, name, identity, limits[0]) for name in vaults)
+    return [_spec(Place(url, identity), names, adoption, target.mark, limits) for url in urls]
 
 
-def _spec(place: Place, names: Mapping[str, str], adoption: Adoption, owner: str) -> MirrorSpec:
+def _spec(
+    place: Place, names: Mapping[str, str], adoption: Adoption, owner: str, limits: Sequence[Limit]
+) -> MirrorSpec:
     identity, host, shape = place.identity, place.url.removeprefix("https://"), adoption.shape
 
     def build(session: Session) -> Mirror:
@@ -118,6 +121,7 @@ def _spec(place: Place, names: Mapping[str, str], adoption: Adoption, owner: str
             secrets=list(names.values()),
             naming=_prefix(shape).label if shape.id_part else SECRET_NAME.label,
         ),
+        limits,
     )
 
 
@@ -140,7 +144,7 @@ def _names(job: Job, shape: Shape, target: Target) -> Mapping[str, str]:
     return names
 
 
-def _url(job: Job, name: str, identity: azure.Identity) -> str:
+def _url(job: Job, name: str, identity: azure.Identity, limit: Limit) -> str:
     """Return a vault's URL, for its name or its own address in the login's cloud."""
     suffix = identity.cloud.vault_suffix
     url = name.rstrip("/").lower() if name.startswith("https://") else f"https://{name.lower()}.{suffix}"
@@ -153,5 +157,5 @@ def _url(job: Job, name: str, identity: azure.Identity) -> str:
             "the credential",
         )
     short = host.partition(".")[0]
-    Limit.of(ALLOW_VAULTS, identity.owners).check(f"{job.user.shown}: vault {short}", short, host)
+    limit.check(f"{job.user.shown}: vault {short}", short, host)
     return url
