@@ -83,7 +83,9 @@ class Shape:
         except ValueError:
             words = None
         ours = (self.id_label, self.value_label)
-        if not isinstance(words, dict) or not {*ours} <= words.keys():
+        if not isinstance(words, dict):
             return text, "", {}
         beside = {word: value for word, value in words.items() if word not in ours}
+        if not {*ours} <= words.keys():
+            return text, "", beside
         return self.together(*(words[word] for word in ours)), str(words[self.id_label]), beside
