@@ -68,6 +68,10 @@ class Site(Plant):
             raise RuntimeError(f"the run left {len(live)} live keys, or a store without the new one")
         return next(iter(live))
 
+    def _marks(self) -> Mapping[str, str]:
+        """Return the mark of a rotation before: the first of all, which has to look for it, is not the usual one."""
+        return {"seeq-application-id": self.application_id}
+
     def _target(self) -> Target:
         return Target(self.application_id, self.user_uid, self.id_name, self.password_name)
 

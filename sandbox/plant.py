@@ -197,8 +197,12 @@ class AnyPlant(Services, abc.ABC):
         """Put the old key into the vault, where there is to be one."""
         self.name_secrets(stem)
         if self.mirrored and not self.first_time:
-            self.key_vault.set(VAULT, self.id_name, self.old_key_id)
-            self.key_vault.set(VAULT, self.password_name, self.old_password)
+            self.key_vault.set(VAULT, self.id_name, self.old_key_id, tags=self._marks())
+            self.key_vault.set(VAULT, self.password_name, self.old_password, tags=self._marks())
+
+    def _marks(self) -> Mapping[str, str] | None:
+        """Return the tags of the mirror's first secrets: none, as somebody has set them by hand."""
+        return None
 
     def _add_configuration(self, app: App | None, secret: str, custom: Sequence[keeper.Field] = ()) -> None:
         """Add the PAM Azure configuration: with an application, as the web vault spells it, or without."""

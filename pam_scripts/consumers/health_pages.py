@@ -22,7 +22,7 @@ LABEL = "health_urls"
 URLS = Field(
     LABEL,
     "addresses to poll until they answer 200, several with commas",
-    Names(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?", "an address such as https://host/health", r"[,\s]"),
+    Names(r"https?://[^\s,/@?#]+(?:/[^\s,?#@]*)?", "an address such as https://host/health", r"[,\s]"),
     prompt="https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
 )
 
@@ -82,10 +82,11 @@ class HealthPage(Consumer):
             return http.no_answer(SYSTEM, action, error).cause
         if answer.status_code != HTTPStatus.OK:
             return f"it answers {http.phrase(answer.status_code)}"
-        status = _status(answer).strip().lower()
-        if status in ("", "healthy"):
+        status = _status(answer).strip()
+        if status.lower() in ("", "healthy"):
             return ""
-        return f"its status is '{status}'" if status in _KNOWN else "its status is a word that is not repeated here"
+        known = status.lower() in _KNOWN
+        return f"its status is '{status}'" if known else "its status is a word that is not repeated here"
 
 
 def _status(answer: Any) -> str:  # noqa: ANN401 - a requests.Response

@@ -229,7 +229,7 @@ class Field(Generic[T]):
         password.
         """
         is_word = isinstance(self.takes, (Number, Flag, Choice)) and re.fullmatch(r"[\w.+-]{1,20}", value)
-        found = f"is {value!r}" if is_word else "has a value that is not shown"
+        found = f"is {value!r}" if is_word else "has a value that is not shown" if value else "is empty"
         return BadInput(f"{record.shown}: field '{self.label}' {found}; it must be {self.takes.shape}")
 
 

@@ -178,7 +178,7 @@ class _PlainPool(HTTPConnectionPool):
 def _check_environment(settings: Mapping[str, Any]) -> None:
     """Raise BadInput naming the variable where what the environment says of CAs or the proxy cannot be used."""
     verify, proxy = settings["verify"], settings["proxies"].get("https") or ""
-    if isinstance(verify, str) and not (Path(verify).is_dir() or is_plain_file(verify)):
+    if isinstance(verify, str) and not (Path(verify).is_dir() or (Path(verify).exists() and is_plain_file(verify))):
         name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
         raise BadInput(
             f"the environment variable {name} names no file of CAs",

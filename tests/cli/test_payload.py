@@ -28,13 +28,15 @@ def test_the_payload_is_what_the_gateway_would_pipe_in(command: Command, plant: 
 
 
 def test_the_payload_for_a_published_secret_has_the_present_password(command: Command) -> None:
-    """What the record holds stands for the password that Keeper would just have made."""
+    """What the record holds stands for the password that Keeper would just have made; none is known before it."""
     with on_loopback(PublishPlant) as plant:
         attach(plant, plant.user_uid, plant.attached)
         result = command("payload", plant.user_uid, sandbox=plant)
 
         assert (0, "") == (result.returncode, result.stderr)
-        assert read(plant.payload().decode()) == read(result.stdout.removesuffix("\n"))
+        beside, records = read(plant.payload().decode())
+        assert isinstance(beside, dict)
+        assert ({**beside, "oldPassword": None}, records) == read(result.stdout.removesuffix("\n"))
 
 
 def test_a_script_rotates_with_it(command: Command, script: Script, plant: Plant) -> None:

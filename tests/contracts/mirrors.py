@@ -235,7 +235,7 @@ class MirrorContract(OnSite, abc.ABC):
     def test_what_others_wrote_before_us_comes_back(self, site: Site) -> None:
         """What stood there right before our write was theirs: that is put back, not what the first look saw."""
         mirror, new = site.mirror(), site.publication("new")
-        before = mirror.examine()
+        before, _ = mirror.examine(), mirror.outdated()
         for place in self.held(site.plant):
             self.write(site.plant, place, "set by hand")
         theirs = self.held(site.plant)

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import certifi
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,6 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Number, Text, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
-from pam_scripts.gateway.request import PemFile
 from pam_scripts.issuers.values import ValueFormat
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -85,9 +83,11 @@ class Site:
         """Return what is wrong with the record's fields; a run and an audit must say the same."""
         rotated = UpToItsParts(self.script)
         job = self.shared.job(self.uids[RECORD], own_first=True)
-        said = carry_out(rotated, lambda _run: replace(job, new_password=Secret("as Keeper made it")))
+        said = carry_out(rotated, lambda _run: replace(job, new_password=Secret("Keepers-own-7Q")))
         found = [finding for finding in self.audited().findings if finding.rule in (SETTING, NO_ADMIN)]
-        assert (2 if found else 0) == said.returncode, f"the run: {said.stderr}the audit: {found}"
+        # A run that only looks where Keeper has changed the password already is not certain, though nothing is wrong.
+        assert bool(found) == (said.returncode == 2), f"the run: {said.stderr}the audit: {found}"
+        assert said.returncode in {0, 2} or "Keeper has changed the password already" in said.stderr
         assert rotated.reached != bool(found) or "nothing else is done while 'diagnose'" in said.stdout
         if found:
             assert found[0].what in said.stderr, "the run stops at what the audit names first"
@@ -186,11 +186,6 @@ def of_address(takes: HttpsAddress) -> Samples:
     return Samples(good, [*bad, f"https://{host}#x", f"https://someone@{host}", f"https://{host}:port", "https://[::1"])
 
 
-def of_pem_file(_takes: PemFile) -> Samples:
-    """Take a file with a certificate in it."""
-    return Samples([certifi.where()], ["/no/such/file.pem", "/", __file__])
-
-
 def of_value_format(_takes: ValueFormat) -> Samples:
     """Take each kind with its least and its greatest number."""
     numbers = {"hex": (16, 256), "base64": (16, 256), "alnum": (22, 512)}
@@ -206,7 +201,6 @@ SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Choice: of_choice,
     Names: of_names,
     HttpsAddress: of_address,
-    PemFile: of_pem_file,
     ValueFormat: of_value_format,
 }
 
@@ -225,7 +219,7 @@ def test_what_a_field_does_not_take_stops_the_run_and_is_found_by_the_audit(
         found = sites[stem].having((RECORD, asked.label, value)).judged()
 
         assert [SETTING] == [finding.rule for finding in found], value
-        assert f"field '{asked.label}' is " in found[0].what
+        assert f"field '{asked.label}' " in found[0].what
         assert asked.takes.shape in f"{found[0].what}; {found[0].way_out}"
 
 
@@ -239,7 +233,8 @@ def test_what_a_field_takes_is_refused_by_nobody(stem: str, asked: Field[Any], s
     for value in samples.good:
         found = sites[stem].having((RECORD, asked.label, value)).judged()
 
-        assert [] == [one.what for one in found if f"field '{asked.label}' is {value.strip()!r}" in one.what]
+        refusals = (f"field '{asked.label}' is {value.strip()!r}", f"field '{asked.label}' has a value that")
+        assert [] == [one.what for one in found if any(words in one.what for words in refusals)]
 
 
 @pytest.mark.parametrize(
@@ -292,24 +287,30 @@ CASES = {
     "apps with a subscription that is none": Case(
         APPLICATION,
         [user("container_apps", "plant/portal"), (CONFIGURATION, "subscription_id", "ours")],
-        "field 'subscription_id' is 'ours'",
+        "'subscription_id' has a value that is not shown",
     ),
-    "an app without its group": Case(APP, [user("container_apps", "portal")], "field 'container_apps' is 'portal'"),
-    "a page without its host": Case(USER, [user("health_urls", "portal/health")], "'health_urls' is 'portal/health'"),
+    "an app without its group": Case(
+        APP, [user("container_apps", "portal")], "'container_apps' has a value that is not shown"
+    ),
+    "a page without its host": Case(
+        USER, [user("health_urls", "portal/health")], "'health_urls' has a value that is not shown"
+    ),
     "a prefix that makes a name too long": Case(
         APP, [user("secret_name_prefix", "x" * 100)], "field 'secret_name_prefix' makes the secret name"
     ),
     "a life that Azure does not give": Case(APP, [user("expiry_days", "1000")], "field 'expiry_days' is '1000'"),
     "a time to settle that is none": Case(APP, [user("settling_seconds", "soon")], "'settling_seconds' is 'soon'"),
     "neither yes nor no": Case(USER, [user("delete_other_labels", "maybe")], "'delete_other_labels' is 'maybe'"),
-    "a region by its town": Case(APPLICATION, [user("aws_region", "Frankfurt")], "field 'aws_region' is 'Frankfurt'"),
+    "a region by its town": Case(
+        APPLICATION, [user("aws_region", "Frankfurt")], "'aws_region' has a value that is not shown"
+    ),
     "a region by its town, in the configuration": Case(
         APPLICATION,
         [user("aws_secret_id", "plant/x"), user("aws_region", ""), (CONFIGURATION, "region_names", "Frankfurt")],
-        "field 'aws_region' is 'Frankfurt'",
+        "'aws_region' has a value that is not shown",
     ),
     "a secret in no region": Case(
-        VALUE, [user("aws_secret_id", "plant/x"), user("aws_region", "")], "field 'aws_region' is ''"
+        VALUE, [user("aws_secret_id", "plant/x"), user("aws_region", "")], "field 'aws_region' is empty"
     ),
     "nowhere to publish to": Case(VALUE, [user("key_vault_name", "")], "enter 'key_vault_name' or 'aws_secret_id'"),
     "a vault, and no name for the secret": Case(VALUE, [user("secret_name", "")], "field 'secret_name' is empty"),
@@ -325,22 +326,27 @@ CASES = {
     ),
     "a user without a letter": Case(USER, [user("username", "!?!")], "has no letter or digit"),
     "no server": Case(
-        APPLICATION, [user("seeq_server_url", ""), (ATTACHED, "seeq_server_url", "")], "no Seeq server: field"
+        APPLICATION,
+        [user("seeq_server_url", ""), (ATTACHED, "seeq_server_url", "")],
+        "does not say at which Seeq server",
+        NO_ADMIN.code,
     ),
     "the admin's server": Case(
         APPLICATION,
         [user("seeq_server_url", ""), (ATTACHED, "seeq_server_url", "http://seeq.example.com")],
-        "field 'seeq_server_url' is 'http://seeq.example.com'",
+        "'seeq_server_url' has a value that is not shown",
     ),
     "no admin's password": Case(
-        APPLICATION, [(ATTACHED, "password", "")], "no attached record has both 'login' and 'password'", NO_ADMIN.code
+        APPLICATION, [(ATTACHED, "password", "")], "no attached record has 'login', 'password' and", NO_ADMIN.code
     ),
     "a cloud of its own": Case(APP, [(ATTACHED, "azure_cloud", "mars")], "field 'azure_cloud' is 'mars'"),
-    "a tenant by its name": Case(APP, [(ATTACHED, "tenant_id", "our tenant")], "field 'tenant_id' is 'our tenant'"),
+    "a tenant by its name": Case(
+        APP, [(ATTACHED, "tenant_id", "our tenant")], "'tenant_id' has a value that is not shown"
+    ),
     "an application by its name": Case(
         USER,
         [(CONFIGURATION, "client_id", "our app")],
-        "field 'client_id' is 'our app'",
+        "'client_id' has a value that is not shown",
     ),
 }
 

@@ -40,12 +40,15 @@ _RECORD = "stores/keeper/record.py"
 _PUBLISHING = "        publish(rotation, progress)\n"
 _LOOK = "        if looking and store.read().holds(wanted):\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
-_GUARD = "if item.id in progress.fate.doomed_ids and item.id != key.id and item.label != rotation.label"
+_GUARD = """        if item.id in progress.fate.doomed_ids
+        and item.id != key.id
+        and not (item.label == rotation.label and item.id in before)
+"""
 
 BREAKAGES = {
     "does not reload its consumers": Breakage(
         _RELOAD,
-        (("            rotation.retrying(consumer.reload)\n", "            pass\n"),),
+        (("        rotation.retrying(consumer.reload)\n", "        pass\n"),),
         "Alive",
         subject=SUBJECTS["seeq application, read by an app, in AWS too"],
     ),
@@ -58,7 +61,7 @@ BREAKAGES = {
     ),
     "puts back what has no way back": Breakage(
         "issuers/values.py",
-        (("reversible=not from_keeper(record)", "reversible=True"),),
+        (("reversible=not in_use", "reversible=True"),),
         "Ends",
         "403",
         SUBJECTS["value from Keeper"],
@@ -71,13 +74,15 @@ BREAKAGES = {
         ),
         "Alive",
     ),
-    "deletes the new key": Breakage(_DELETE, ((_GUARD, "if item.id not in progress.fate.kept_ids"),), "Alive"),
+    "deletes the new key": Breakage(
+        _DELETE, ((_GUARD, "        if item.id not in progress.fate.kept_ids\n"),), "Alive"
+    ),
     "does not confirm what it publishes": Breakage(
         _PUBLISH, ((_LOOK, "        if looking:\n"),), "Alive", "no effect, no answer"
     ),
     "deletes the new key before it puts back": Breakage(
         _PUT_BACK,
-        ((_ENTER_RESERVE, f"    try_to_delete(rotation, labelled(rotation))\n{_ENTER_RESERVE}"),),
+        ((_ENTER_RESERVE, f"    try_to_delete(rotation, list_made(rotation, progress))\n{_ENTER_RESERVE}"),),
         "Alive",
         "403",
     ),
@@ -111,7 +116,12 @@ BREAKAGES = {
     ),
     "never lets go of its lease": Breakage(
         _RECORD,
-        (("holder != self._rotation_id and until > utc_now()", "holder != self._rotation_id"),),
+        (
+            (
+                "holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease)",
+                "holder != self._rotation_id",
+            ),
+        ),
         "Converges",
         "killed before the answer",
     ),

@@ -51,7 +51,7 @@ def test_a_payload_becomes_a_job() -> None:
     assert "A-1" == job.user.get("application_id")
     assert job.configuration is not None
     assert "t" == job.configuration.get("Tenant Id")
-    assert ["MACHINE", "ADMIN"] == [record.uid for record in job.attached]
+    assert ["ADMIN"] == [record.uid for record in job.attached], "the related resource is for another purpose"
 
 
 def wrapped(data: bytes) -> bytes:
@@ -117,7 +117,7 @@ def test_the_user_record_is_never_an_admin_record() -> None:
     """A PAM User record that is also attached to its own script counts once, as what it is."""
     job = read_job(payload([*RECORDS, RECORDS[2], RECORDS[0]]))
 
-    assert ["MACHINE", "ADMIN"] == [record.uid for record in job.attached]
+    assert ["ADMIN"] == [record.uid for record in job.attached], "the related resource is for another purpose"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from typing import Any, cast
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.times import utc_now
 from pam_scripts.rotation.look import LEASE_MARGIN, take_lease
-from pam_scripts.rotation.roles import Plan, Rotation, Run
+from pam_scripts.rotation.roles import Facts, Plan, Rotation, Run
+
+
+class Office:
+    """An issuer, as far as the lease goes by it."""
+
+    facts = Facts(system="office", noun="key")
 
 
 class Shelf:
@@ -27,5 +33,5 @@ def test_a_lease_counts_from_when_it_is_taken() -> None:
     shelf = Shelf()
     now = utc_now()
 
-    take_lease(Rotation(cast("Any", None), cast("Any", shelf), [], Plan("U", None), run))
+    take_lease(Rotation(cast("Any", Office()), cast("Any", shelf), [], Plan("U", None), run))
     assert timedelta() <= shelf.until - now - timedelta(seconds=100) - LEASE_MARGIN < timedelta(seconds=5)
