@@ -1,0 +1,1 @@
+"""Tests of how a script is put together from its parts."""
