@@ -3,65 +3,31 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.gateway import RotationResult
-from sandbox.plant import SEEQ_HOST, Plant, plant_on_loopback
+from sandbox.plant import SEEQ_HOST, Plant
 from sandbox.services import keeper
+from tests.behaviour.conftest import Idle
 from tests.support.in_process import InProcess
-from tests.support.invariants import Script, State, assert_as_before, assert_silent, writes
-
-Change = Callable[[dict[str, Any], Plant], object]
+from tests.support.invariants import Script, State, assert_as_before, writes
+from tests.support.refusals import Change, assert_refused, encoded, payload_with, record_in
 
 HOW = "run it as a PAM script of a record, or try `--check --record UID`"
 
 
-@pytest.fixture(scope="module")
-def idle_plant() -> Iterator[Plant]:
+@pytest.fixture
+def idle_plant(idle: Idle) -> Plant:
     """Return one plant for all the tests that must not send it a single request."""
-    with plant_on_loopback() as plant:
-        yield plant
+    return idle(Plant)
 
 
 @pytest.fixture(scope="module")
 def in_process() -> InProcess:
     """Return the main script in this process: a payload or a setting is refused by its own code alone."""
     return InProcess("rotate_seeq_application_key")
-
-
-def assert_refused(plant: Plant, result: RotationResult, *parts: str) -> None:
-    """Check for exit 2, and for one line on stderr that has all the parts and nothing secret."""
-    assert 2 == result.returncode, result.stderr
-    assert 1 == len(result.stderr.splitlines()), result.stderr
-    assert result.stderr.startswith("error: ")
-    assert [] == [part for part in (*parts, "nothing changed") if part not in result.stderr], result.stderr
-    assert_silent(plant, result)
-
-
-def encoded(value: object) -> bytes:
-    """Write a value as the Gateway writes payloads."""
-    return base64.b64encode(json.dumps(value).encode())
-
-
-def payload_with(plant: Plant, change: Change) -> bytes:
-    """Return the plant's payload, changed: `records` is its list while `change` looks at it."""
-    whole = json.loads(base64.b64decode(plant.payload()))
-    whole["records"] = json.loads(base64.b64decode(whole["records"]))
-    change(whole, plant)
-    if isinstance(whole.get("records"), list):
-        whole["records"] = encoded(whole["records"]).decode()
-    return encoded(whole)
-
-
-def record_in(whole: dict[str, Any], uid: str) -> dict[str, Any]:
-    """Return one record of an opened payload."""
-    found: dict[str, Any] = next(item for item in whole["records"] if item["uid"] == uid)
-    return found
 
 
 # -- the payload ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from tests.behaviour.conftest import Idle
 from tests.support.in_process import InProcess
 from tests.support.invariants import (
     LEASE,
@@ -27,6 +28,7 @@ from tests.support.invariants import (
     in_keeper,
     in_vault,
 )
+from tests.support.refusals import assert_refused, with_field
 
 ANOTHER_RECORDS = "keeper:AnotherRecordsUid12345:20260101T000000Z-00000000"
 # A user's keys of other labels, another record's among them, are looked at only where this is asked for.
@@ -328,13 +330,13 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
-def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, in_process: InProcess, plant: AnyPlant
-) -> None:
+def test_a_setting_that_cannot_be_is_refused(label: str, value: str, way_out: str, case: Case, idle: Idle) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
-    plant.set_field(label, value)
+    plant = idle(case.plant)
 
-    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
+    result = InProcess(case.script).run(plant, with_field(plant, label, value))
+
+    assert_refused(plant, result, f"'{label}'", way_out)
 
     assert [] == plant.wire.log
 

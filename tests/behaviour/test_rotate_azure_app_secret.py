@@ -15,6 +15,7 @@ from sandbox.faults import Fault, Rule
 from sandbox.log import Request
 from sandbox.plant import CLOUDS, VAULT, AzureAppPlant, on_loopback
 from sandbox.services import keeper
+from tests.behaviour.conftest import Idle
 from tests.support.in_process import InProcess
 from tests.support.invariants import (
     Script,
@@ -25,6 +26,7 @@ from tests.support.invariants import (
     custom_fields,
     in_keeper,
 )
+from tests.support.refusals import assert_refused, with_field
 
 MakePlant = Callable[..., AzureAppPlant]
 
@@ -318,11 +320,13 @@ def test_the_time_to_settle_is_bounded_by_its_own_setting(script: Script, plant:
 
 
 @pytest.mark.parametrize("value", ["-1", "601", "a minute"])
-def test_a_time_to_settle_that_cannot_be_is_refused(value: str, in_process: InProcess, plant: AzureAppPlant) -> None:
+def test_a_time_to_settle_that_cannot_be_is_refused(value: str, in_process: InProcess, idle: Idle) -> None:
     """The line names the field and its bounds."""
-    plant.set_field("settling_seconds", value)
+    plant = idle(AzureAppPlant)
+    result = in_process.run(plant, with_field(plant, "settling_seconds", value))
 
-    assert_refuses(in_process, plant, 2, "'settling_seconds'", "a whole number from 0 to 600")
+    assert_refused(plant, result, "'settling_seconds'", "a whole number from 0 to 600")
+    assert [] == plant.wire.log
 
 
 @pytest.mark.parametrize("status", [400, 409, 503])
@@ -550,12 +554,12 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, in_process: InProcess, plant: AzureAppPlant
+    label: str, value: str, way_out: str, in_process: InProcess, idle: Idle
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
-    plant.set_field(label, value)
+    plant = idle(AzureAppPlant)
 
-    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
+    assert_refused(plant, in_process.run(plant, with_field(plant, label, value)), f"'{label}'", way_out)
 
     assert [] == plant.wire.log
 

@@ -12,6 +12,7 @@ import pytest
 from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, VAULT, SeeqUserPlant, on_loopback
 from sandbox.services import keeper
+from tests.behaviour.conftest import Idle
 from tests.support.in_process import InProcess
 from tests.support.invariants import (
     Script,
@@ -24,6 +25,7 @@ from tests.support.invariants import (
     in_keeper,
     live_key_ids,
 )
+from tests.support.refusals import assert_refused, with_field
 
 MakePlant = Callable[..., SeeqUserPlant]
 
@@ -603,12 +605,12 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(
-    label: str, value: str, way_out: str, in_process: InProcess, plant: SeeqUserPlant
+    label: str, value: str, way_out: str, in_process: InProcess, idle: Idle
 ) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
-    plant.set_field(label, value)
+    plant = idle(SeeqUserPlant)
 
-    assert_refuses(in_process, plant, 2, f"'{label}'", way_out)
+    assert_refused(plant, in_process.run(plant, with_field(plant, label, value)), f"'{label}'", way_out)
 
     assert [] == plant.wire.log
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +132,8 @@ class Samples:
     bad: list[str] = field(default_factory=list)
 
 
-def matching(pattern: str) -> list[str]:
+@functools.cache
+def matching(pattern: str) -> tuple[str, ...]:
     """Return texts that match a pattern, the same ones every time."""
     found: list[str] = []
 
@@ -143,14 +145,14 @@ def matching(pattern: str) -> list[str]:
         found.append(text)
 
     collect()
-    return sorted({*found}, key=len)[:4]
+    return tuple(sorted({*found}, key=len)[:4])
 
 
 def of_text(takes: Text) -> Samples:
     """Take what the pattern describes, and what it does not."""
     if takes == Text():
         return Samples(["routine", "pr\u00fcfung 7"])
-    return Samples(matching(takes.pattern), [one for one in STRANGE if not re.fullmatch(takes.pattern, one)])
+    return Samples([*matching(takes.pattern)], [one for one in STRANGE if not re.fullmatch(takes.pattern, one)])
 
 
 def of_number(takes: Number) -> Samples:
