@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from sandbox.faults import Rule
-from tests.faults.conftest import EXHAUSTIVE, Tally
+from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
 from tests.faults.kinds import KINDS, NASTIEST, at
 from tests.faults.spots import Spot, after
 from tests.faults.subjects import MAIN
@@ -17,7 +17,6 @@ from tests.faults.trial import Bench, Outcome, Trial
 
 # Each worker gets its share: that many tests, with that many trials each.
 _PARTS = 6
-_SAMPLE = 8
 
 # A first fault makes a run longer; the second may hit what the first one caused.
 _LONGER = 20
@@ -49,6 +48,6 @@ def test_a_rotation_survives_two_faults(bench: Bench, tally: Tally, seed: int, p
     ][part::_PARTS]
     drawn = ""
     if not EXHAUSTIVE:
-        pairs = random.Random(seed).sample(pairs, _SAMPLE)  # noqa: S311 - a draw that can be drawn again
+        pairs = random.Random(seed).sample(pairs, DRAWN)  # noqa: S311 - a draw that can be drawn again
         drawn = f", FAULTS_SEED={seed}"
     tally("two faults", [partial(_meet, bench, first, second, drawn) for first, second in pairs], strikes=1)

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.faults.conftest import EXHAUSTIVE, Tally
+from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
 from tests.faults.subjects import MAIN, SISTERS, Subject
@@ -53,7 +53,7 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
     schedules = _up_to_two_switches(bench.happy_path(MAIN))[part::_PARTS]
     drawn = ""
     if not EXHAUSTIVE:
-        schedules = random.Random(seed).sample(schedules, 8)  # noqa: S311 - a draw that can be drawn again
+        schedules = random.Random(seed).sample(schedules, DRAWN)  # noqa: S311 - a draw that can be drawn again
         drawn = f", FAULTS_SEED={seed}"
     tally("two at once, up to two switches", [partial(_outcome, bench, schedule, drawn) for schedule in schedules])
 
@@ -63,7 +63,7 @@ def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, 
     """The same holds for every script, since the order is the same."""
     schedules = _up_to_two_switches(bench.happy_path(SISTERS[name]))
     if not EXHAUSTIVE:
-        schedules = random.Random(seed).sample(schedules, 8)  # noqa: S311 - a draw that can be drawn again
+        schedules = random.Random(seed).sample(schedules, DRAWN)  # noqa: S311 - a draw that can be drawn again
     trials = [partial(_outcome, bench, each, f", FAULTS_SEED={seed}", SISTERS[name]) for each in schedules]
     tally(f"{name}: two at once", trials)
 
