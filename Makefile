@@ -32,9 +32,12 @@ lint: $(DEV)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-# What is made of the code: docs/reference/ and the record templates. A test says when one of them is old.
-docs: $(DEV)
+# What is made of the code: docs/reference/ and the record templates, and what commands print in the pages; a test says
+# when one of them is old. The picture of a rotation in time is drawn anew where its requests have changed.
+docs: $(DEV) $(RUNTIME)
 	@$(RUN) -m tools.reference
+	@$(RUN) -m tools.outputs
+	@$(RUN) -m tools.timeline
 
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
 bundle: $(DEV)

@@ -1,0 +1,131 @@
+"""Enter what commands print into the pages: `python -m tools.outputs` renews every block below `<!-- output: NAME -->`.
+
+The commands run against the sandbox. What differs from run to run (ids, times, the host) is replaced by examples, so
+that the same sources give the same pages. A test says when a block is old.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pam_scripts
+from sandbox.plant import SEEQ_HOST, Plant, plant_on_loopback
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = "rotate_seeq_application_key"
+PAGES = ("README.md", "docs/*.md", "CONTRIBUTING.md", "SECURITY.md")
+
+_BLOCK = re.compile(r"(?<=<!-- output: )([\w ]+)( -->\n```\n)(.*?)(?=```\n)", re.DOTALL)
+_STARTED = datetime(2026, 9, 1, 6, 30, tzinfo=timezone.utc)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_EXAMPLES = (
+    (re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"), "20260901T063000Z-1a2b3c4d"),
+    (re.compile(rf"\b{re.escape(pam_scripts.__build__)}(?!\w)"), f"{pam_scripts.__version__}+1a2b3c4d"),
+)
+
+
+def outputs() -> Mapping[str, str]:
+    """Return what the commands print, by the name that pages call it: of one new record."""
+    with plant_on_loopback(first_time=True) as plant:
+        _attach_admin(plant)
+        first_check = _run(plant, ["check", plant.user_uid], b"")
+        first_rotation = _rotate(plant)
+        first_key = _key(plant)
+        rotation = _rotate(plant)
+        log = (plant.keeper.value(plant.user_uid, "last_rotation") or "").partition("\n\n")[0] + "\n"
+        examples = {
+            plant.user_uid: "RECORD_UID",
+            plant.admin_uid: "ADMIN_UID",
+            plant.keeper.record(plant.user_uid)["title"]: "Seeq key Reports",
+            plant.application_id: "0EF1A2B3-4C5D-6E70-8F90-A1B2C3D4E5F6",
+            _key(plant): "5sJ2kQ8vXw3LrT6a",
+            first_key: "7tK3mB9zPd4NcV1e",
+            plant.old_key_id: "2hR8fWq6ZyJ1uMb5",
+            SEEQ_HOST: "seeq.plant.example",
+            socket.gethostname(): "gateway-1",
+        }
+        told = {
+            "first check": first_check,
+            "first rotation": first_rotation,
+            "rotation": rotation,
+            "ops log": log,
+        }
+        return {name: _with_examples(text, examples) for name, text in told.items()}
+
+
+def renewed(page: str, told: Mapping[str, str]) -> str:
+    """Return a page with its blocks as the commands print them; raise KeyError for a name that nothing prints."""
+    return _BLOCK.sub(lambda block: f"{block[1]}{block[2]}{told[block[1]]}", page)
+
+
+def names(page: str) -> list[str]:
+    """Return the names of a page's blocks."""
+    return [found[1] for found in _BLOCK.finditer(page)]
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """Return the pages that may have blocks."""
+    return sorted(path for pattern in PAGES for path in root.glob(pattern))
+
+
+def _rotate(plant: Plant) -> str:
+    return _run(plant, None, plant.payload())
+
+
+def _run(plant: Plant, command: list[str] | None, stdin: bytes) -> str:
+    """Return what the command `pam-scripts`, or the script where there is none, prints; raise where it failed."""
+    module = ["pam_scripts", *command] if command is not None else [f"pam_scripts.{SCRIPT}"]
+    given = {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **plant.environment()}
+    done = subprocess.run(  # noqa: S603 - our own modules
+        [sys.executable, "-m", *module], input=stdin, env=given, cwd=ROOT, capture_output=True, timeout=120, check=True
+    )
+    return done.stdout.decode()
+
+
+def _key(plant: Plant) -> str:
+    return plant.keeper.value(plant.user_uid, "access_key_id") or ""
+
+
+def _attach_admin(plant: Plant) -> None:
+    """Attach the script with its credential to the record, as the vault stores it."""
+    value = {"fileRef": "A" * 22, "command": "python3", "recordRef": plant.attached}
+    field = {"type": "script", "label": "rotationScripts", "value": [value]}
+    plant.keeper.edit(plant.user_uid, lambda data: data["fields"].append(field))
+
+
+def _with_examples(text: str, examples: Mapping[str, str]) -> str:
+    for value, example in examples.items():
+        text = text.replace(value, example)
+    now = datetime.now(timezone.utc)
+
+    def moved(found: re.Match[str]) -> str:
+        """Return a time as many whole days from the example's start as it is from now."""
+        seen = datetime.strptime(found[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        return f"{_STARTED + timedelta(days=round((seen - now) / timedelta(days=1))):%Y-%m-%dT%H:%M:%SZ}"
+
+    text = _TIME.sub(moved, text)
+    for pattern, example in _EXAMPLES:
+        text = pattern.sub(example, text)
+    return text
+
+
+def main() -> int:
+    """Renew what is old and name it; return 0."""
+    told = outputs()
+    for path in pages():
+        before = path.read_text(encoding="utf-8")
+        if (text := renewed(before, told)) != before:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
