@@ -157,10 +157,8 @@ def draw(bars: Sequence[Bar]) -> str:
         width = (end - start) * scale
         body.insert(0, f'<rect x="{x(start)}" y="40" width="{width:.0f}" height="{y - 40}" fill="{shade}"/>')
         body.append(f'<text x="{x((start + end) / 2)}" y="56" text-anchor="middle" font-style="italic">{name}</text>')
-    for tenth in range(0, int(last * 10) + 1, 2):
-        body.append(
-            f'<text x="{x(tenth / 10)}" y="{y + 14}" text-anchor="middle" fill="#555">{tenth / 10:.1f} s</text>'
-        )
+    times = [tenth / 10 for tenth in range(0, int(last * 10) + 1, 2)]
+    body += [f'<text x="{x(one)}" y="{y + 14}" text-anchor="middle" fill="#555">{one:.1f} s</text>' for one in times]
     away = f"every request {ROUND_TRIP * 1000:.0f} ms away"
     title = f"One rotation with a mirror in Key Vault, {away}, from the first question to the last answer: {last:.1f} s"
     size, font = f"0 0 {_WIDTH} {y + 24}", 'font-family="sans-serif" font-size="11"'
