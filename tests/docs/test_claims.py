@@ -106,3 +106,15 @@ def test_what_finds_words_finds_some() -> None:
 
     assert {"seeq_server_url", "KSM_CONFIG", "keep_previous_keys"} <= set(told)
     assert re.findall(r"status \d", " ".join(prose(page) for page in PAGES))
+
+
+@each_page
+def test_every_line_of_a_diagram_is_of_a_form_that_forges_draw(page: Path) -> None:
+    """A semicolon ends a statement of Mermaid's, and what follows is no other: the whole diagram is then not drawn."""
+    forms = {
+        "sequenceDiagram": r"participant \w+ as .+|(?:Note over [\w,]+|\w+-?->>\w+): [^;]+",
+        "flowchart": r'(?:\w+(?:\["[^"]+"\])?(?: & \w+)*)(?: (?:-->|-\.->)(?:\|"[^"]+"\|)? \w+(?:\["[^"]+"\])?(?: & \w+)*)?',
+    }
+    for block in re.findall(r"```mermaid\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        kind, *lines = block.splitlines()
+        assert [] == [line for line in lines if not re.fullmatch(forms[kind.split()[0]], line.strip())]
