@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     """Return what reads the command line."""
     whole = argparse.ArgumentParser(prog="python -m sandbox", description="Run a script against the sandbox.")
     whole.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
-    whole.add_argument("--fault", metavar="N", type=int, help="spoil the Nth request of the rotation")
+    whole.add_argument("--fault", metavar="PATH", help="spoil the first request to this path, * for any characters")
     whole.add_argument("--as", dest="kind", choices=FAULTS, default="effect, no answer", help="what happens to it")
     whole.add_argument("--serve", action="store_true", help="rotate nothing; keep the sandbox up until Ctrl-C")
     return whole
@@ -83,7 +83,7 @@ def main() -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if script.stem == PUBLISH:
         return show_publishing(script, console)
-    rule = faults.Rule(FAULTS[options.kind], number=options.fault) if options.fault else None
+    rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
     return show(DEMOS[script.stem], script, console, rule)
 
 
