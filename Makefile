@@ -2,15 +2,17 @@
 PYTHON ?= python3
 SCRIPT ?= rotate_seeq_application_key
 
-# .venv runs tests, lint and sandbox; .venv-runtime has what a Gateway's host has, and runs the scripts.
+# .venv runs tests and lint; .venv-demo has the sandbox alone, so that a first look takes less; .venv-runtime has what a
+# Gateway's host has, and runs the scripts.
 DEV := .venv/.ready
+DEMO := .venv-demo/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
 .PHONY: demo test faults faults-all bench lint docs bundle clean
 
-demo: $(DEV) $(RUNTIME) bundle
-	@$(RUN) -m sandbox $(SCRIPT)
+demo: $(DEMO) $(RUNTIME) bundle
+	@.venv-demo/bin/python -m sandbox $(SCRIPT)
 
 # More tests at a time than there are cores: they mostly wait for each other's processes.
 test: $(DEV) $(RUNTIME)
@@ -40,15 +42,21 @@ docs: $(DEV) $(RUNTIME)
 	@$(RUN) -m tools.timeline
 
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
-bundle: $(DEV)
-	@$(RUN) -m tools.bundle $(if $(strip $(WITH)),--with='$(strip $(WITH))')
+# It needs Python and nothing else.
+bundle:
+	@$(PYTHON) -m tools.bundle $(if $(strip $(WITH)),--with='$(strip $(WITH))')
 
 clean:
-	rm -rf .venv .venv-runtime dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-runtime dist .mypy_cache .ruff_cache .hypothesis
 
-$(DEV): requirements.txt requirements-aws.txt requirements-dev.txt
+$(DEV): requirements.txt requirements-aws.txt requirements-sandbox.txt requirements-dev.txt
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(DEMO): requirements.txt requirements-aws.txt requirements-sandbox.txt
+	$(PYTHON) -m venv --clear .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sandbox.txt
 	@touch $@
 
 $(RUNTIME): requirements.txt requirements-aws.txt

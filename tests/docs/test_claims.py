@@ -111,9 +111,10 @@ def test_what_finds_words_finds_some() -> None:
 @each_page
 def test_every_line_of_a_diagram_is_of_a_form_that_forges_draw(page: Path) -> None:
     """A semicolon ends a statement of Mermaid's, and what follows is no other: the whole diagram is then not drawn."""
+    node = r'\w+(?:\["[^"]+"\])?(?: & \w+)*'
     forms = {
         "sequenceDiagram": r"participant \w+ as .+|(?:Note over [\w,]+|\w+-?->>\w+): [^;]+",
-        "flowchart": r'(?:\w+(?:\["[^"]+"\])?(?: & \w+)*)(?: (?:-->|-\.->)(?:\|"[^"]+"\|)? \w+(?:\["[^"]+"\])?(?: & \w+)*)?',
+        "flowchart": rf'{node}(?: (?:-->|-\.->)(?:\|"[^"]+"\|)? {node})?',
     }
     for block in re.findall(r"```mermaid\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         kind, *lines = block.splitlines()

@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,3 +153,20 @@ def test_the_check_of_the_files_passes(text: str, dist: Path, tmp_path: Path) ->
 
     assert 0 == done.returncode, done.stderr
     assert {"OK"} == {line.rpartition(": ")[2] for line in done.stdout.splitlines()}
+
+
+def test_the_files_to_attach_are_made_by_python_alone() -> None:
+    """Whoever sets a key up needs none of the packages that tests need: what makes the files runs without any."""
+    command = [sys.executable, "-S", "-m", "tools.bundle", "--help"]
+
+    assert 0 == subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+
+
+def test_the_demo_needs_what_its_own_requirements_name() -> None:
+    """The sandbox is imported with packages of the tests' alone kept away: a first look does not wait for those."""
+    own = set(re.findall(r"^[\w-]+", (ROOT / "requirements-dev.txt").read_text("utf-8"), re.MULTILINE))
+    names = {name.replace("-", "_") for name in own} | {"_pytest", "keepercommander", "msgraph"}
+    code = f"import sys; sys.modules.update(dict.fromkeys({sorted(names)})); import sandbox.__main__"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stderr
