@@ -56,8 +56,7 @@ class Asked:
     @property
     def unlimited(self) -> list[str]:
         """The labels of the limits that no owner of a credential has set, as far as they would bound this record."""
-        limits = [*([self.issuer.limit] if self.issuer else []), *(one for spec in self.mirrors for one in spec.limits)]
-        limits += [one for spec in self.consumers for one in spec.limits]
+        limits = chain(*(spec.limits for spec in self.specs))
         return list(dict.fromkeys(limit.label for limit in limits if limit.label and not limit.lists))
 
     @property
@@ -169,10 +168,6 @@ class Script:
 
     # -- its runs ---------------------------------------------------------------------------------
 
-    def problems(self, job: Job) -> Sequence[BadInput]:
-        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
-        return self.read(job).problems
-
     def seconds(self, job: Job) -> int:
         """Return what the run may take: where consumers are waited for, and nothing else is set, so much longer."""
         waits = any(job.user.get(kind.LABEL) for kind in CONSUMERS)
@@ -189,11 +184,17 @@ class Script:
         """Say what state a run leaves that has touched nothing."""
         return NOTHING_CHANGED
 
-    def work(self, job: Job, run: Run) -> None:
-        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Return what rotates as a job's records say; raise the first of their problems."""
         asked = self.read(job)
-        assert asked.issuer  # noqa: S101 - a run begins with the problems, and there was none
-        for note in asked.issuer.notes:
+        for problem in asked.problems:
+            raise problem
+        assert asked.issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
+        return partial(self._rotate, job, asked, asked.issuer)
+
+    def _rotate(self, job: Job, asked: Asked, issuer: IssuerSpec, run: Run) -> None:
+        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+        for note in issuer.notes:
             run.say(note)
         access = Access(Session(run.deadline))
         session = open_session(run.deadline, asked.ca_bundle, asked.specs)
@@ -202,14 +203,12 @@ class Script:
             session.connect(f"https://{host}/", connections)
         rotate(
             Rotation(
-                issuer=asked.issuer.build(run, session),
+                issuer=issuer.build(run, session),
                 mirrors=[spec.build(session) for spec in asked.mirrors],
-                truth=RecordStore(
-                    access.client(), job.user.uid, asked.issuer.shape, run.rotation_id, self.longest_lease
-                ),
+                truth=RecordStore(access.client(), job.user.uid, issuer.shape, run.rotation_id, self.longest_lease),
                 consumers=[spec.build(session) for spec in asked.consumers],
-                limit=asked.issuer.limit,
-                plan=request.read_plan(job.user, asked.issuer.life, has_keys=self.has_keys),
+                limit=issuer.limit,
+                plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
                 run=run,
             )
         )

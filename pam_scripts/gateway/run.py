@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pam_scripts
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
+from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job, read_job
@@ -45,17 +45,17 @@ class Script(Protocol):
     def title(self) -> str:
         """What it does, in one line."""
 
-    def problems(self, job: Job) -> Sequence[BadInput]:
-        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
-
     def seconds(self, job: Job) -> int:
         """Return what the run may take."""
 
     def untouched(self, job: Job) -> str:
         """Say what state a run leaves that has touched nothing: `nothing changed`."""
 
-    def work(self, job: Job, run: Run) -> None:
-        """Do the job; raise a PamScriptError where it is not done."""
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Read a job's records, asking nobody, and return what does the job; raise BadInput for what is wrong first.
+
+        What is returned raises a PamScriptError where the job is not done.
+        """
 
 
 # Gets the records of a job through Secrets Manager, by the UIDs of the record, of attached records and of the
@@ -127,15 +127,14 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             _refuse_to_call_it_done(untouched, request.DIAGNOSE.label)
             return 0
         json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
-        for problem in script.problems(job):
-            raise problem
+        work = script.prepare(job)
         run.entry.environment = request.ENVIRONMENT.read(job.user)
         run.entry.reason = request.ROTATION_REASON.read(job.user)
         run.deadline = Deadline(script.seconds(job), started)
         run.dry_run = check or request.DRY_RUN.read(job.user)
         timer.cancel()
         timer = _end_in_time(run, end if started else None)
-        script.work(job, run)
+        work(run)
         if run.dry_run:
             _refuse_to_call_it_done(untouched, request.DRY_RUN.label)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values

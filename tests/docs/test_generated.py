@@ -66,10 +66,10 @@ def test_the_smallest_record_is_enough_and_nothing_in_it_is_too_much(script: Scr
     """A run would begin with the fields of the page's first table; without any one of the PAM User's it would not."""
     user, admin = reference.SMALLEST[script.stem]
 
-    assert [] == script.problems(job(user, admin))
+    assert [] == script.read(job(user, admin)).problems
     for label in user:
         fewer = {other: value for other, value in user.items() if other != label}
-        assert script.problems(job(fewer, admin)), label
+        assert script.read(job(fewer, admin)).problems, label
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
