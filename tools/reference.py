@@ -32,8 +32,10 @@ from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.voice import Voice
+from pam_scripts.issuers.seeq import refusals as seeq
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -46,6 +48,9 @@ PAGES = "docs/reference"
 TEMPLATES = "record_templates"
 ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
+
+REFUSALS: Sequence[Refusal] = (*seeq.REFUSALS,)
+"""What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_application_key": (
@@ -180,6 +185,7 @@ def pages() -> dict[str, str]:
         "command.md": _command_lines(),
         "findings.md": _findings(),
         "exit-statuses.md": _exit_statuses(),
+        "refusals.md": _refusals(),
     }
 
 
@@ -329,6 +335,7 @@ def _index() -> str:
         ("[Command lines](command.md)", "every option of `pam-scripts`, of its commands, and of a script"),
         ("[Findings](findings.md)", "what `pam-scripts audit` finds, and the way out of each"),
         ("[Exit statuses](exit-statuses.md)", "which failure ends a script with which status"),
+        ("[Refusals](refusals.md)", "what each system refuses, what the line then says, and the way out"),
     )
     return _page(
         "Reference",
@@ -457,6 +464,34 @@ def _exit_statuses() -> str:
             ("status", "failure", "meaning"),
             [("0", "none", "All that was asked for is done and confirmed."), *rows],
         ),
+    )
+
+
+def _refusals() -> str:
+    blocks = []
+    for system in dict.fromkeys(refusal.system for refusal in REFUSALS):
+        rows = [
+            (
+                f"`{refusal.code}`",
+                *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
+                str(refusal.status),
+            )
+            for refusal in REFUSALS
+            if refusal.system == system
+        ]
+        blocks += [
+            f"## {system.capitalize()}",
+            _table(("code", "what it answers", "what the line says", "the way out", "exit status"), rows),
+        ]
+    return _page(
+        "Refusals",
+        _text(
+            "What the systems refuse for reasons of their own, the words that the one line has for it, and what to "
+            "grant, change or run. The line begins with the record, the system, and what was asked of it. The code is "
+            "the system's own name for the refusal, or ours where it gives none. The exit status is that of a run that "
+            "could put everything back."
+        ),
+        *blocks,
     )
 
 

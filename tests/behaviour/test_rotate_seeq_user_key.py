@@ -433,7 +433,12 @@ def test_disabled_keys_are_refused_before_one_is_made(how: str, script: Script, 
         plant.seeq.validity_without_user_login = 0
 
     assert_refuses(
-        script, plant, 1, "access keys of user short are disabled", "raise AccessKeyValidityDuration", "Authentication/"
+        script,
+        plant,
+        1,
+        "user short: the user's access keys are disabled",
+        "raise AccessKeyValidityDuration",
+        "Authentication/",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -95,3 +97,16 @@ def test_the_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     assert before == reference.pages()
+
+
+def test_the_page_of_refusals_has_every_table_that_a_module_declares() -> None:
+    """A module that says what its system refuses, as `REFUSALS`, is on the page: no row escapes it and its test."""
+    declaring = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "pam_scripts").rglob("*.py"))
+        if re.search(r"^REFUSALS\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    declared = [row for name in declaring for row in importlib.import_module(name.removesuffix(".__init__")).REFUSALS]
+
+    assert declared
+    assert sorted(row.key for row in declared) == sorted(row.key for row in reference.REFUSALS)
