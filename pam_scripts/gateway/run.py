@@ -109,7 +109,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             next_step="run the rotation again: it starts from whatever it finds",
         )
         voice.fail(error)
-        run.entry.error, run.entry.status = str(error), error.status
+        run.entry.error, run.entry.exit_status = str(error), error.status
         if json_line:
             voice.sum_up(run.entry.line())
         voice.finish(_SECONDS_FOR_LINES)
@@ -118,7 +118,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     timer = _end_in_time(run, end if started else None)
     try:
         job = get_job(run)
-        run.entry.record = job.user.uid
+        run.entry.record, run.entry.record_title = job.user.uid, job.user.title
         untouched = script.untouched(job)
         if request.DIAGNOSE.read(job.user) and not check:
             from pam_scripts.gateway import diagnosis  # noqa: PLC0415 - no rotation needs it
@@ -131,7 +131,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         run.entry.environment = request.ENVIRONMENT.read(job.user)
         run.entry.reason = request.ROTATION_REASON.read(job.user)
         run.deadline = Deadline(script.seconds(job), started)
-        run.dry_run = check or request.DRY_RUN.read(job.user)
+        run.dry_run = run.entry.dry_run = check or request.DRY_RUN.read(job.user)
         timer.cancel()
         timer = _end_in_time(run, end if started else None)
         work(run)
@@ -143,12 +143,12 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         if failure is error:
             error.state = error.state or untouched
         voice.fail(error)
-        run.entry.error, run.entry.status = str(error), error.status
+        run.entry.error, run.entry.exit_status = str(error), error.status
     finally:
         timer.cancel()
     if json_line:
         voice.sum_up(run.entry.line())
-    return run.entry.status
+    return run.entry.exit_status
 
 
 def _refuse_to_call_it_done(untouched: str, label: str) -> None:

@@ -118,7 +118,7 @@ def test_nothing_pretends_that_the_key_has_an_end(script: Script, plant: SeeqUse
         assert latest.expires_on is None
         assert not any("expir" in tag for tag in latest.tags or {})
     assert "expire" not in result.stdout
-    assert "Next due: as scheduled" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
+    assert "Next due: none" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
 
 
 def test_an_expires_field_that_is_there_is_left_alone(script: Script, plant: SeeqUserPlant) -> None:
