@@ -51,6 +51,9 @@ class Script(Protocol):
     def untouched(self, job: Job) -> str:
         """Say what state a run leaves that has touched nothing: `nothing changed`."""
 
+    def remarks(self, job: Job) -> Sequence[str]:
+        """Return what somebody should know of a job's records, whether or not they can be used."""
+
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Read a job's records, asking nobody, and return what does the job; raise BadInput for what is wrong first.
 
@@ -127,6 +130,8 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             _refuse_to_call_it_done(untouched, request.DIAGNOSE.label)
             return 0
         json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
+        for remark in script.remarks(job):
+            run.warn(remark)
         work = script.prepare(job)
         run.entry.environment = request.ENVIRONMENT.read(job.user)
         run.entry.reason = request.ROTATION_REASON.read(job.user)

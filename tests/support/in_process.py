@@ -11,7 +11,7 @@ import contextlib
 import io
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pytest
@@ -79,6 +79,10 @@ class UpToItsParts:
     def untouched(self, job: Job) -> str:
         """Return the script's own."""
         return self._script.untouched(job)
+
+    def remarks(self, job: Job) -> Sequence[str]:
+        """Return the script's own."""
+        return self._script.remarks(job)
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what makes the issuer, the mirrors and the consumers; raise what the script's own raises."""

@@ -228,6 +228,13 @@ DUPLICATE_FIELD = Rule(
     "Nobody could tell which of them a rotation has written.",
     "delete the surplus ones: a rotation stops at them",
 )
+UNKNOWN_FIELD = Rule(
+    "unknown-field",
+    "a field is not read, and is nearly one that is",
+    "look",
+    "Its label is nearly one of ours; what it says has no effect.",
+    "give it the label that is meant, or another one",
+)
 HALF_CREDENTIAL = Rule(
     "half-credential",
     "the record holds half a credential",
