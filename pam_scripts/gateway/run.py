@@ -81,7 +81,13 @@ def main(script: Script, fetch: Fetch) -> int:
 
     voice = Voice()
     status = carry_out(
-        script, get_job, voice, check=arguments.check, json_line=arguments.json_lines, started=pam_scripts.STARTED
+        script,
+        get_job,
+        voice,
+        record=f"record {arguments.record}" if arguments.record else "",
+        check=arguments.check,
+        json_line=arguments.json_lines,
+        started=pam_scripts.STARTED,
     )
     voice.finish(_SECONDS_FOR_LINES)
     return status
@@ -93,16 +99,18 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     voice: Voice,
     *,
     check: bool,
+    record: str = "",
     json_line: bool = False,
     started: tuple[float, float] | None = None,
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
-    check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
+    record: as messages name the job's record before it is read, empty where that is not known. check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
     can ask for that too. started: when the process began that is there for this run alone, and may be ended from
     outside where a call hangs; None where there is more to do in it.
     """
-    run = _run(script.stem, voice, started)
+    host = socket.gethostname()
+    run = _run(script.stem, host, voice, started)
     untouched = NOTHING_CHANGED
 
     def end() -> None:
@@ -111,7 +119,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
             next_step="run the rotation again: it starts from whatever it finds",
         )
-        voice.fail(error)
+        voice.end(error, record)
         run.entry.error, run.entry.exit_status = str(error), error.status
         if json_line:
             voice.sum_up(run.entry.line())
@@ -120,7 +128,15 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 
     timer = _end_in_time(run, end if started else None)
     try:
-        job = get_job(run)
+        try:
+            job = get_job(run)
+            record = job.user.shown
+        finally:
+            # The first line of every run, also of one that does not come so far.
+            run.say(
+                f"{script.stem} {pam_scripts.__build__}: {record or 'no record yet'}, rotation {run.rotation_id}, "
+                f"host {host}"
+            )
         run.entry.record, run.entry.record_title = job.user.uid, job.user.title
         untouched = script.untouched(job)
         if request.DIAGNOSE.read(job.user) and not check:
@@ -147,7 +163,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         # Whoever changes something says what state that left; where nobody did, nothing was.
         if failure is error:
             error.state = error.state or untouched
-        voice.fail(error)
+        voice.end(error, record)
         run.entry.error, run.entry.exit_status = str(error), error.status
     finally:
         timer.cancel()
@@ -162,10 +178,10 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
 
 
-def _run(name: str, voice: Voice, started: tuple[float, float] | None) -> Run:
+def _run(name: str, host: str, voice: Voice, started: tuple[float, float] | None) -> Run:
     now = utc_now()
     rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {socket.gethostname()}")
+    entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {host}")
     return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), voice.say, voice.warn, entry=entry)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
@@ -112,8 +113,9 @@ def test_the_line_says_what_the_row_says(refusal: Refusal) -> None:
         assert refusal.status == result.returncode, result.stderr
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert 1 == len(errors), result.stderr
-        missing = [part for part in (refusal.system, refusal.said, refusal.way_out) if part not in errors[0]]
-        assert [] == missing, errors[0]
+        parts = (plant.user_uid, refusal.system, refusal.said, refusal.way_out)
+        assert [] == [part for part in parts if part not in errors[0]], errors[0]
+        assert errors[0].endswith(f"; {refusal.way_out}; exit status {refusal.status}: {ENDS[refusal.status]}")
         assert_silent(plant, result)
         if refusal.status in (1, 2):
             assert_as_before(plant, before)
