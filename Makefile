@@ -50,16 +50,19 @@ clean:
 	rm -rf .venv .venv-demo .venv-runtime dist .mypy_cache .ruff_cache .hypothesis
 
 $(DEV): requirements.txt requirements-aws.txt requirements-sandbox.txt requirements-dev.txt
+	@echo "Installing what the tests need, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 $(DEMO): requirements.txt requirements-aws.txt requirements-sandbox.txt
+	@echo "Installing what the sandbox needs, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv-demo
 	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sandbox.txt
 	@touch $@
 
 $(RUNTIME): requirements.txt requirements-aws.txt
+	@echo "Installing what a Gateway's host needs, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv-runtime
 	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-aws.txt
 	@touch $@

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pam_scripts
-from sandbox.plant import SEEQ_HOST, Plant, plant_on_loopback
+from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "rotate_seeq_application_key"
@@ -40,12 +40,15 @@ def outputs() -> Mapping[str, str]:
         first_key = _key(plant)
         rotation = _rotate(plant)
         log = (plant.keeper.value(plant.user_uid, "last_rotation") or "").partition("\n\n")[0] + "\n"
+        key = _key(plant)
+        plant.key_vault.grant(VAULT, plant.azure_app.client_id, {"get", "list"})
+        failed = _rotate(plant, status=1)
         examples = {
             plant.user_uid: "RECORD_UID",
             plant.admin_uid: "ADMIN_UID",
             plant.keeper.record(plant.user_uid)["title"]: "Seeq key Reports",
             plant.application_id: "0EF1A2B3-4C5D-6E70-8F90-A1B2C3D4E5F6",
-            _key(plant): "5sJ2kQ8vXw3LrT6a",
+            key: "5sJ2kQ8vXw3LrT6a",
             first_key: "7tK3mB9zPd4NcV1e",
             plant.old_key_id: "2hR8fWq6ZyJ1uMb5",
             SEEQ_HOST: "seeq.plant.example",
@@ -55,6 +58,7 @@ def outputs() -> Mapping[str, str]:
             "first check": first_check,
             "first rotation": first_rotation,
             "rotation": rotation,
+            "failed rotation": failed,
             "ops log": log,
         }
         return {name: _with_examples(text, examples) for name, text in told.items()}
@@ -75,18 +79,23 @@ def pages(root: Path = ROOT) -> list[Path]:
     return sorted(path for pattern in PAGES for path in root.glob(pattern))
 
 
-def _rotate(plant: Plant) -> str:
-    return _run(plant, None, plant.payload())
+def _rotate(plant: Plant, *, status: int = 0) -> str:
+    return _run(plant, None, plant.payload(), status)
 
 
-def _run(plant: Plant, command: list[str] | None, stdin: bytes) -> str:
-    """Return what the command `pam-scripts`, or the script where there is none, prints; raise where it failed."""
+def _run(plant: Plant, command: list[str] | None, stdin: bytes, status: int = 0) -> str:
+    """Return what the command `pam-scripts`, or the script where there is none, prints: its lines, or its one error.
+
+    status: the exit status that it must end with; raises RuntimeError for another one.
+    """
     module = ["pam_scripts", *command] if command is not None else [f"pam_scripts.{SCRIPT}"]
     given = {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **plant.environment()}
     done = subprocess.run(  # noqa: S603 - our own modules
-        [sys.executable, "-m", *module], input=stdin, env=given, cwd=ROOT, capture_output=True, timeout=120, check=True
+        [sys.executable, "-m", *module], input=stdin, env=given, cwd=ROOT, capture_output=True, timeout=120, check=False
     )
-    return done.stdout.decode()
+    if done.returncode != status:
+        raise RuntimeError(f"{' '.join(module)}: exit status {done.returncode}: {done.stderr.decode()}")
+    return (done.stderr if status else done.stdout).decode()
 
 
 def _key(plant: Plant) -> str:
