@@ -1,25 +1,32 @@
 """Enter what commands print into the pages: `python -m tools.outputs` renews every block below `<!-- output: NAME -->`.
 
-The commands run against the sandbox. What differs from run to run (ids, times, the host) is replaced by examples, so
-that the same sources give the same pages. A test says when a block is old.
+They run in this process, against the sandbox. What differs from run to run (ids, times, the host) is replaced by
+examples, so that the same sources give the same pages. A test says when a block is old.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from unittest.mock import patch
 
 import pam_scripts
+from pam_scripts.cli import main as command
+from pam_scripts.gateway.payload import read_job
+from pam_scripts.gateway.run import carry_out
+from pam_scripts.gateway.voice import Voice
+from pam_scripts.rotate_seeq_application_key import SCRIPT
 from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = "rotate_seeq_application_key"
 PAGES = ("README.md", "docs/*.md", "CONTRIBUTING.md", "SECURITY.md")
 
 _BLOCK = re.compile(r"(?<=<!-- output: )([\w ]+)( -->\n```\n)(.*?)(?=```\n)", re.DOTALL)
@@ -35,7 +42,7 @@ def outputs() -> Mapping[str, str]:
     """Return what the commands print, by the name that pages call it: of one new record."""
     with plant_on_loopback(first_time=True) as plant:
         _attach_admin(plant)
-        first_check = _run(plant, ["check", plant.user_uid], b"")
+        first_check = _check(plant)
         first_rotation = _rotate(plant)
         first_key = _key(plant)
         rotation = _rotate(plant)
@@ -80,22 +87,36 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 
 def _rotate(plant: Plant, *, status: int = 0) -> str:
-    return _run(plant, None, plant.payload(), status)
+    payload = plant.payload()
+    return _told(plant, lambda voice: carry_out(SCRIPT, lambda _run: read_job(payload), voice, check=False), status)
 
 
-def _run(plant: Plant, command: list[str] | None, stdin: bytes, status: int = 0) -> str:
-    """Return what the command `pam-scripts`, or the script where there is none, prints: its lines, or its one error.
+def _check(plant: Plant) -> str:
+    options = command.parser().parse_args(["check", plant.user_uid])
+    return _told(plant, lambda voice: int(options.work(options, voice)), 0)
+
+
+def _told(plant: Plant, work: Callable[[Voice], int], status: int) -> str:
+    """Return the lines of work that is done in this process, or its one error where it is to fail.
 
     status: the exit status that it must end with; raises RuntimeError for another one.
     """
-    module = ["pam_scripts", *command] if command is not None else [f"pam_scripts.{SCRIPT}"]
-    given = {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", **plant.environment()}
-    done = subprocess.run(  # noqa: S603 - our own modules
-        [sys.executable, "-m", *module], input=stdin, env=given, cwd=ROOT, capture_output=True, timeout=120, check=False
-    )
-    if done.returncode != status:
-        raise RuntimeError(f"{' '.join(module)}: exit status {done.returncode}: {done.stderr.decode()}")
-    return (done.stderr if status else done.stdout).decode()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        with (
+            patch.dict(os.environ, plant.environment()),
+            contextlib.redirect_stdout(io.StringIO()) as out,
+            contextlib.redirect_stderr(io.StringIO()) as err,
+        ):
+            voice = Voice()
+            ended = work(voice)
+            voice.finish()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if ended != status:
+        raise RuntimeError(f"exit status {ended}: {err.getvalue()}")
+    return err.getvalue() if status else out.getvalue()
 
 
 def _key(plant: Plant) -> str:
