@@ -266,7 +266,9 @@ def test_a_template_is_filled_in_as_its_readers_read_it(
         ("health_urls", "https://user:word@host/health", "https://host/health"),
         ("health_seconds", "1", "a whole number from 5 to 1800"),
         ("aws_secret_id", "a secret", "name (letters"),
+        ("aws_secret_id", "plant/gr\u00f6\u00dfe", "name (letters"),
         ("aws_region", "the nearest", "a region such as"),
+        ("aws_region", "eu-central-\u0661", "a region such as"),
         ("log_format", "xml", "'text' or 'json'"),
     ],
 )

@@ -418,6 +418,18 @@ def _in_second(change: Callable[[dict[str, dict[str, Any]]], object]) -> Callabl
     return ail
 
 
+def _missing_in_aws(fleet: Fleet, member: Member) -> None:
+    """Somebody has deleted the secret in AWS for good."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    member.aws = ""
+
+
+def _older_in_aws(fleet: Fleet, member: Member) -> None:
+    """Keeper has a rotation after the one that AWS has."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    member.log(_entry(member.rotated_at, "20261201T000000Z-00000000"))
+
+
 def _failed(error: str) -> Callable[[Fleet, Member], object]:
     """Have a rotation fail after the one that the record holds the key of."""
 
@@ -602,6 +614,8 @@ ILLNESSES: dict[str, Ailing] = {
     "vault-differs-2": _on(_in_second(_older)),
     "vault-missing-3": _on(_in_second(lambda mirror: mirror.clear()), "value"),
     "vault-disabled-2": _on(_secret(0, enabled=False), "value"),
+    "vault-missing-4": _on(_missing_in_aws, "value"),
+    "vault-differs-4": _on(_older_in_aws, "value"),
     "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
     "vault-differs-3": _on(_in_second(_older), "value"),
     "vaults-differ": _on(_vaults_differ, "value"),
