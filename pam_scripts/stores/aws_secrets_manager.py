@@ -31,8 +31,8 @@ from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
+from pam_scripts.stores.aws_refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
 
-SYSTEM = "aws secrets manager"
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
 LABEL = "aws_secret_id"
@@ -89,123 +89,7 @@ _BINARY = "(binary)"
 # A version's id has 64 characters at most, of which a rotation's id takes 25.
 _DIGITS = 38
 _ROTATION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An answer by which Secrets Manager refuses a call.
-
-    codes: AWS's names for it. words: what it says, in ours. way_out: what to do about it. saying: a pattern of AWS's
-    own message, where the code alone leaves open what it is. busy: nothing was done, and the same again may go better.
-    """
-
-    codes: Sequence[str]
-    words: str
-    way_out: str
-    saying: str = ""
-    busy: bool = False
-
-    def is_of(self, code: str, message: str) -> bool:
-        """Say whether an answer is this one."""
-        return code in self.codes and bool(re.search(self.saying, message, re.IGNORECASE))
-
-
-_KEY_TO_USE = "grant kms:Decrypt and kms:GenerateDataKey on the secret's KMS key, in IAM and in the key's own policy"
-_KEY_TO_MEND = "enable the KMS key, or cancel its deletion; or give the secret another key and put a new value by hand"
-
-# https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html and the errors of each action.
-REFUSALS: Sequence[Refusal] = (
-    Refusal(("AccessDeniedException",), "the secret's KMS key may not be used", _KEY_TO_USE, r"\bKMS\b|\bkms:"),
-    Refusal(
-        ("AccessDeniedException",),
-        "a policy denies it explicitly",
-        "take the Deny out of the policy: of the identity, its permissions boundary, the secret, the VPC endpoint, "
-        "or the organisation",
-        "explicit deny",
-    ),
-    Refusal(
-        ("AccessDeniedException",),
-        "the identity may not do this",
-        "grant secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and UpdateSecretVersionStage on the "
-        "secret, and the use of its KMS key",
-    ),
-    Refusal(
-        ("DecryptionFailure", "EncryptionFailure", "KMSDisabledException", "KMSInvalidStateException"),
-        "the secret's KMS key is disabled, is to be deleted, or may not be used",
-        f"{_KEY_TO_MEND}; or {_KEY_TO_USE}",
-    ),
-    Refusal(("KMSAccessDeniedException",), "the secret's KMS key may not be used", _KEY_TO_USE),
-    Refusal(("KMSNotFoundException",), "the secret's KMS key is not there", _KEY_TO_MEND),
-    Refusal(
-        ("InvalidRequestException", "InvalidParameterException"),
-        "the secret's KMS key is disabled, is to be deleted, or may not be used",
-        f"{_KEY_TO_MEND}; or {_KEY_TO_USE}",
-        r"\bKMS\b",
-    ),
-    Refusal(
-        ("LimitExceededException",),
-        "the secret has as many versions as it can",
-        "wait until versions are a day old, when AWS drops them: it keeps 100, and those of the last 24 hours; look "
-        "for who writes it so often",
-    ),
-    Refusal(("ThrottlingException", "Throttling"), "too many requests", "rotate again later", busy=True),
-    Refusal(
-        ("ResourceNotFoundException",),
-        "there is no such secret, or none with a value",
-        "make the secret first, or check 'aws_secret_id' and 'aws_region'",
-    ),
-    Refusal(
-        ("UnrecognizedClientException", "InvalidClientTokenId"),
-        "the access key is not known",
-        "check the AWS access key (attached record, PAM configuration, or the host's own): deleted or deactivated, "
-        "without its own session token, or of an account where the region is not enabled",
-    ),
-    Refusal(
-        ("ExpiredTokenException", "ExpiredToken"),
-        "the temporary access key has ended",
-        "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
-    ),
-    Refusal(
-        ("InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"),
-        "the time of the request is wrong",
-        "set the host's clock",
-        r"expired|not yet current",
-    ),
-    Refusal(
-        ("InvalidSignatureException", "SignatureDoesNotMatch"),
-        "the secret access key is not that of the access key",
-        "check 'aws_secret_access_key', and the host's clock",
-    ),
-    Refusal(
-        ("OptInRequired", "SubscriptionRequiredException"),
-        "the account is not signed up for the service there",
-        "enable the region for the account, or enter another 'aws_region'",
-    ),
-    Refusal(
-        ("InvalidParameterException", "InvalidRequestException"),
-        "the secret is a replica",
-        "enter the region of the secret that it is a replica of, in 'aws_region'",
-        r"\breplica\b",
-    ),
-    Refusal(
-        ("InvalidRequestException",),
-        "the secret is scheduled for deletion",
-        "restore it, or name another secret",
-        "marked for deletion|scheduled for deletion",
-    ),
-    Refusal(
-        ("InvalidRequestException",),
-        "another service of AWS manages the secret",
-        "name a secret of your own in 'aws_secret_id'",
-        "managed by",
-    ),
-    Refusal(
-        ("ValidationException", "InvalidParameterException"),
-        "the value is too long",
-        "a secret holds 64 KiB: shorten 'value_template', or what others keep in the secret",
-        "secretString.*length|length.*secretString",
-    ),
-)
+_BUSY = {"ThrottlingException", "Throttling"}
 
 
 def fields(_shape: Shape) -> Fields:
@@ -449,7 +333,7 @@ class SecretMirror(Mirror):
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
-            raise Refused(f"{SYSTEM}: secret {self._id} is scheduled for deletion", next_step="restore it first")
+            raise DELETED.of(f"secret {self._id}")
         refuse_what_is_not_written(described, self._id, self._wire.region)
         found = self._fetch(CURRENT)
         *_, self._beside = self._shape.apart(_text(found))
@@ -573,24 +457,14 @@ def rotation_in(version: str) -> str:
 
 def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
     """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
-    primary = str(described.get("PrimaryRegion") or region)
+    what, primary = f"secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
-        field_of_it = LABEL if secret_id.startswith("arn:") else REGION.label
-        raise Refused(
-            f"{SYSTEM}: secret {secret_id} in {region} is a replica of the one in {known}, which alone can be written",
-            next_step=f"name the one in {known}, in '{field_of_it}': AWS brings its value here",
-        )
+        raise REPLICA.of(f"{what} in {region}", f" {known}")
     if described.get("OwningService"):
-        raise Refused(
-            f"{SYSTEM}: another service of AWS manages secret {secret_id}",
-            next_step=f"name a secret of your own in '{LABEL}'",
-        )
+        raise MANAGED.of(what)
     if described.get("RotationEnabled"):
-        raise Refused(
-            f"{SYSTEM}: AWS itself rotates secret {secret_id}",
-            next_step=f"turn its rotation off, or take it out of '{LABEL}'",
-        )
+        raise ROTATED.of(what)
 
 
 def _text(found: Mapping[str, Any]) -> str:
@@ -603,8 +477,8 @@ def _refused(action: str, response: Mapping[str, Any]) -> ApiError:
     about = response.get("ResponseMetadata", {})
     code = about.get("HTTPStatusCode")
     message = str(response.get("Error", {}).get("Message") or "")
-    known = next((one for one in REFUSALS if one.is_of(name, message)), None)
-    detail = "; ".join(part for part in (http.code_in(name), known.words if known else "") if part)
+    known = refusal_of(name, message)
+    detail = "; ".join(part for part in (http.code_in(name), known.said if known else "") if part)
     return ApiError(
         SYSTEM,
         action,
@@ -613,5 +487,5 @@ def _refused(action: str, response: Mapping[str, Any]) -> ApiError:
         name=http.code_in(name),
         retry_after=http.retry_after(about.get("HTTPHeaders") or {}),
         next_step=known.way_out if known else "",
-        busy=known.busy if known else False,
+        busy=name in _BUSY,
     )

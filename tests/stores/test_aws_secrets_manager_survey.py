@@ -65,7 +65,7 @@ def test_what_is_not_there_is_missing_or_deleted(plant: Plant, wired: Session) -
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda plant: plant.aws.rotate_by_itself(SECRET), "AWS itself rotates secret"),
+        (lambda plant: plant.aws.rotate_by_itself(SECRET), "AWS itself rotates it"),
         (lambda plant: plant.aws.give_to_service(SECRET, "rds"), "another service of AWS manages"),
         (lambda plant: plant.aws.refuse("ExpiredTokenException", "expired"), "the temporary access key has ended"),
         (lambda plant: plant.aws.refuse("AccessDeniedException", "no"), "the identity may not do this"),
