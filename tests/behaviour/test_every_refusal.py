@@ -11,7 +11,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
-from pam_scripts.stores import aws_refusals as aws
+from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper

@@ -13,7 +13,7 @@ from pam_scripts.gateway.specs import MirrorLook
 from pam_scripts.rotation.seen import SeenMirror
 from pam_scripts.rotation.shape import ROTATION_MARK
 from pam_scripts.stores.aws_secrets_manager import Identity, Mark, Place
-from pam_scripts.stores.aws_secrets_manager_survey import survey
+from pam_scripts.stores.aws_secrets_manager.survey import survey
 from sandbox.plant import Plant
 from tests.support.in_process import InProcess
 

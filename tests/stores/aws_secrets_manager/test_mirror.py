@@ -15,8 +15,8 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_refusals import REFUSALS, ROTATED, refusal_of
 from pam_scripts.stores.aws_secrets_manager import Identity, SecretMirror, Wire
+from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of
 from sandbox.plant import Plant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess

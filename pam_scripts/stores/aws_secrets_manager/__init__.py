@@ -31,7 +31,7 @@ from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
-from pam_scripts.stores.aws_refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
+from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
 
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
@@ -128,7 +128,7 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
             lambda session: SecretMirror(Wire(region, identity, session), secret_id, adoption, target.mark),
             {f"secretsmanager.{region}.{suffix}": 1},
             ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
-            look=MirrorLook("pam_scripts.stores.aws_secrets_manager_survey", place, [secret_id], LABEL),
+            look=MirrorLook("pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL),
             limits=(limit,),
         ),
     )
