@@ -37,8 +37,8 @@ DENIED = Refusal(
     "denied",
     "AccessDeniedException: ... with an explicit deny",
     "a policy denies it explicitly",
-    "take the Deny out of the policy: of the identity, its permissions boundary, the secret, the VPC endpoint, or the "
-    "organisation",
+    "take the Deny of secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue or UpdateSecretVersionStage out of "
+    "the policy: of the identity, its permissions boundary, the secret, the VPC endpoint, or the organisation",
 )
 NOT_ALLOWED = Refusal(
     SYSTEM,

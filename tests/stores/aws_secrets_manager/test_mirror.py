@@ -156,7 +156,7 @@ ANSWERS = [
     (
         "AccessDeniedException",
         "User: u is not authorized to perform: secretsmanager:X with an explicit deny in a service control policy",
-        "a policy denies it explicitly; take the Deny out",
+        "a policy denies it explicitly; take the Deny of",
     ),
     (
         "AccessDeniedException",
