@@ -643,7 +643,7 @@ def test_a_failure_before_the_key_is_told_without_any_putting_back() -> None:
 
 
 def test_again_is_said_only_of_what_was_reloaded_before() -> None:
-    """A reload whose answer was lost, and was declined then, may have been none: the one after is not called another."""
+    """A reload whose answer was lost, and was declined then, may have been none: the next is not another one."""
     house = served(*["crashes"] * 99)
     house.service.failing["reload"] = [trouble(None), trouble(403)]
 
