@@ -518,7 +518,7 @@ def _refusals() -> str:
         rows = [
             (
                 ", ".join(f"`{code}`" for code in refusal.codes),
-                *map(_cell, (refusal.answer, refusal.words, refusal.way_out)),
+                *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
                 str(refusal.status),
             )
             for refusal in refusals

@@ -18,7 +18,7 @@ class Refusal:
     """One answer by which a system refuses.
 
     code: the system's own name for it, several where they mean the same; ours where it has none. words: what it means,
-    as the one line says it. way_out: what somebody should do, which is the line's next step. saying: a pattern of the
+    as the one line says it; empty where the code itself stands there. way_out: what somebody should do, which is the line's next step. saying: a pattern of the
     system's own message, where the code alone leaves open which refusal it is. passes: whether it may end by itself, so
     that asking again is worth it. answer: what the system answers, for the page, where the code does not say it.
     status: the exit status of a run that ends with it.
@@ -37,6 +37,11 @@ class Refusal:
         """The system's names for it."""
         return (self.code,) if isinstance(self.code, str) else self.code
 
+    @property
+    def said(self) -> str:
+        """What stands in the one line."""
+        return self.words or self.codes[0]
+
     def is_of(self, code: str, message: str = "") -> bool:
         """Say whether an answer is this one. code: without regard to case. message: what the system says freely."""
         known = code.lower() in {one.lower() for one in self.codes}
@@ -44,7 +49,7 @@ class Refusal:
 
     def of(self, what: str, detail: str = "") -> Refused:
         """Return the error for a state that a look has shown. what: system and object. detail: ends the words."""
-        return Refused(f"{what}: {self.words}{detail}", next_step=self.way_out)
+        return Refused(f"{what}: {self.said}{detail}", next_step=self.way_out)
 
 
 def meant(code: str, refusals: Sequence[Refusal], message: str = "") -> Refusal | None:

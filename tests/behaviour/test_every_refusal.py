@@ -113,7 +113,7 @@ def test_the_line_says_what_the_row_says(system: str, refusal: Refusal) -> None:
         assert refusal.status == result.returncode, result.stderr
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert 1 == len(errors), result.stderr
-        parts = (plant.user_uid, system.lower(), refusal.words, refusal.way_out)
+        parts = (plant.user_uid, system.lower(), refusal.said, refusal.way_out)
         assert [] == [part for part in parts if part not in errors[0]], errors[0]
         assert errors[0].endswith(f"; {refusal.way_out}; exit status {refusal.status}: {ENDS[refusal.status]}")
         assert_silent(plant, result)
