@@ -18,10 +18,10 @@ class Refusal:
     """One answer by which a system refuses.
 
     code: the system's own name for it, several where they mean the same; ours where it has none. words: what it means,
-    as the one line says it; empty where the code itself stands there. way_out: what somebody should do, which is the line's next step. saying: a pattern of the
-    system's own message, where the code alone leaves open which refusal it is. passes: whether it may end by itself, so
-    that asking again is worth it. answer: what the system answers, for the page, where the code does not say it.
-    status: the exit status of a run that ends with it.
+    as the one line says it; empty where the code itself stands there. way_out: what somebody should do, which is the
+    line's next step. saying: a pattern of the system's own message, where the code alone leaves open which refusal it
+    is. passes: whether it may end by itself, so that asking again is worth it. answer: what the system answers, for the
+    page, where the code does not say it. status: the exit status of a run that ends with it.
     """
 
     code: str | tuple[str, ...]
