@@ -676,7 +676,11 @@ class ContainerApps:
         if what == "tenants":
             shown = [{"id": f"/tenants/{tenant}", "tenantId": tenant, "tenantCategory": "Home"}]
         else:
-            mine = [scope for scope, roles in self._grants.items() if claims["appid"] in roles]
+            mine = [
+                scope
+                for scope, roles in self._grants.items()
+                if claims["appid"] in roles and roles[claims["appid"]].actions
+            ]
             shown = [
                 self._shown_subscription(one)
                 for one in self._subscriptions.values()
