@@ -108,7 +108,7 @@ class _Session:
     used_at: datetime
     csrf: str = field(repr=False)
     path: str = ""
-    calls: int = 0
+    ends_at: datetime | None = None
 
 
 class _Refusal(Exception):
@@ -178,10 +178,9 @@ class Seeq:
     longest_label: how many characters of a new key's label are kept, None for all.
     longest_life: how many days a new key of an application lives at most, None for as long as asked for.
     listing_lag: seconds until a new key is listed.
-    renewal: after how many calls a session gets another token, CSRF token and identity path, in the headers
-        of an answer; those before end. 0 for never.
-    identity_path: what stands in the header `x-sq-identity-path` of a login's answer, empty for no such header.
-        Whoever was given one must send it.
+    renews_sessions: every answer within a session has a new `x-sq-auth`, `x-sq-csrf` and `x-sq-identity-path`; the
+        one before is good for `renewal_grace` seconds more, for requests that are under way. Whoever was given an
+        identity path must send it.
     created_order_skew: the least time between the `createdAt` of two keys, so that they are ordered.
     version: what `GET /system/server-status` tells.
     """
@@ -201,8 +200,8 @@ class Seeq:
         self.longest_label: int | None = None
         self.longest_life: float | None = None
         self.listing_lag = 0.0
-        self.renewal = 0
-        self.identity_path = ""
+        self.renews_sessions = False
+        self.renewal_grace = 0.0
         self.created_order_skew = timedelta(microseconds=1)
         self.version = "R66.216.0-v202610231238-CD"
         self._clock = clock
@@ -431,18 +430,18 @@ class Seeq:
                 body = _read_body(request, content)
                 with self._lock:
                     call = _Call(request.path_params, request.query_params, body)
-                    renewed: dict[str, str] = {}
                     if not anonymous:
-                        renewed = self._authenticate(call, request)
+                        self._authenticate(call, request)
                     answer, headers = handler(call)
+                    headers = {**headers, **self._renewed(call)}
             except _Refusal as refusal:
                 return _answer({"statusMessage": str(refusal)}, refusal.status)
-            return _answer(answer, headers={**renewed, **headers})
+            return _answer(answer, headers=headers)
 
         return Route(path, endpoint, methods=[method])
 
-    def _authenticate(self, call: _Call, request: Request) -> dict[str, str]:
-        """Find the session of a call, and give the headers with what takes the place of its token, if anything does.
+    def _authenticate(self, call: _Call, request: Request) -> None:
+        """Find the session of a call.
 
         The token comes in a header or, from browsers, in a cookie. A site that makes a browser send the cookie does
         not know the CSRF token, which must come with it in all calls but reading ones; the official client sends none.
@@ -454,29 +453,31 @@ class Seeq:
             raise _Refusal(403, "The header x-sq-csrf has no valid token of this session.")
         if request.headers.get("x-sq-identity-path", "") != session.path:
             raise _Refusal(401, "The header x-sq-identity-path is not that of this session.")
-        session.calls += 1
-        if not self.renewal or session.calls < self.renewal:
-            return {}
-        del self._sessions[call.token]
-        path = f"{self.identity_path}/{secrets.token_hex(4)}" if session.path else ""
-        call.token, headers = self._start_session(session.user, session.key, path)
-        return headers
 
-    def _start_session(self, user: _User, key: Key | None, path: str) -> tuple[str, dict[str, str]]:
-        """Start a session, and give its token and the headers that tell a client all that it must send from then on."""
+    def _renewed(self, call: _Call) -> dict[str, str]:
+        """Return what an answer within a session has of a new one."""
+        if call.session is None or call.token not in self._sessions or not self.renews_sessions:
+            return {}
+        session = call.session
+        session.ends_at = session.ends_at or self._clock.now() + timedelta(seconds=self.renewal_grace)
+        return self._start_session(session.user, session.key, f"/{session.user.id}")
+
+    def _start_session(self, user: _User, key: Key | None, path: str = "") -> dict[str, str]:
+        """Start a session, and give the headers that tell a client all that it must send from then on."""
         token = secrets.token_urlsafe(32)
         session = _Session(user, key, self._clock.now(), secrets.token_urlsafe(16), path)
         self._sessions[token] = session
         self._secrets |= {token, session.csrf}
         headers = {"x-sq-auth": token, "x-sq-csrf": session.csrf}
         headers["set-cookie"] = f"{_COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax"
-        return token, {**headers, **({"x-sq-identity-path": path} if path else {})}
+        return {**headers, **({"x-sq-identity-path": path} if path else {})}
 
     def _open_session(self, token: str) -> _Session:
         session, now = self._sessions.get(token), self._clock.now()
         if (
             session is None
             or now - session.used_at > timedelta(minutes=self.session_duration)
+            or (session.ends_at is not None and now >= session.ends_at)
             or not self._is_active(session.user)
             or (session.key is not None and (session.key.is_deleted or session.key.is_archived))
         ):
@@ -506,8 +507,7 @@ class Seeq:
             user.last_login = now
         else:
             key.last_used = now
-        _, headers = self._start_session(user, key, self.identity_path)
-        return self._user_output(user), headers
+        return self._user_output(user), self._start_session(user, key)
 
     def _user_for_login(self, username: str, password: str, directory: tuple[str, str]) -> _User | None:
         return next(

@@ -761,15 +761,28 @@ def test_a_browsers_cookie_does_nothing_without_the_csrf_token() -> None:
 
 def test_the_official_client_follows_renewed_tokens(wire: Wire, seeq: Seeq) -> None:
     """Token and identity path of any answer take the place of those before, which end."""
-    seeq.renewal, seeq.identity_path = 2, "org/plant"
+    seeq.renews_sessions = True
     client = official(wire, "worker")
     users: Any = sdk.UsersApi(client)
     first = client.auth_token
 
-    seen = {(users.get_me().username, client.auth_token, client.identity_path) for _ in range(6)}
+    seen = [(users.get_me().username, client.auth_token) for _ in range(3)]
 
-    assert {"worker"} == {name for name, _, _ in seen}
-    assert 4 == len({token for _, token, _ in seen})
-    assert 4 == len({path for _, _, path in seen})
+    assert {"worker"} == {name for name, _ in seen}
+    assert 4 == len({first, *(token for _, token in seen)})
+    assert client.identity_path == f"/{users.get_me().id}"
     assert 401 == call("GET", "/users/me", first).status_code
     assert 401 == call("GET", "/users/me", client.auth_token).status_code  # without its identity path
+
+
+def test_a_renewed_session_leaves_time_for_what_is_under_way(seeq: Seeq, clock: Clock) -> None:
+    """The token before is good for as long as the server says, and no longer."""
+    seeq.renews_sessions, seeq.renewal_grace = True, 5
+    token = session("worker")
+
+    statuses = []
+    for seconds in (0, 4, 2):
+        clock.advance(seconds=seconds)
+        statuses.append(call("GET", "/users/me", token).status_code)
+
+    assert [200, 200, 401] == statuses
