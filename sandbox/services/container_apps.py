@@ -55,14 +55,14 @@ PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
 LEAST = (APP_READ, REVISION_READ, REVISION_RESTART)
 """The least rights with which an app can be found, restarted and watched."""
 
+RESOURCES_API_VERSIONS = ("2016-06-01", "2019-11-01", "2021-04-01", "2022-09-01", "2022-12-01", "2024-11-01")
+"""Versions of Microsoft.Resources that are taken."""
+
 API_VERSIONS = ("2022-03-01", "2022-10-01", "2023-05-01", "2024-03-01", "2025-01-01", "2025-07-01", "2026-07-01")
 """Versions of Microsoft.App that are taken."""
 
 PERMISSIONS_API_VERSIONS = ("2015-07-01", "2018-07-01", "2022-04-01")
 """Versions of Microsoft.Authorization/permissions that are taken."""
-
-RESOURCES_API_VERSIONS = ("2016-06-01", "2019-11-01", "2021-04-01", "2022-09-01", "2022-12-01", "2024-11-01")
-"""Versions of Microsoft.Resources that are taken."""
 
 Reading = tuple[str, str] | Callable[[], str | None]
 """Where an app gets one of its values: a vault and a secret in it, or something that is called."""
@@ -86,11 +86,11 @@ _PATH = re.compile(
     r"(?P<rest>/.*)?",
     re.IGNORECASE,
 )
-_REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
 _TOP = re.compile(r"/(subscriptions|tenants)", re.IGNORECASE)
 _GROUPS = re.compile(r"/resourceGroups", re.IGNORECASE)
 _PROVIDER = re.compile(r"/providers/Microsoft\.App", re.IGNORECASE)
 _APPS = re.compile(r"/providers/Microsoft\.App/containerApps", re.IGNORECASE)
+_REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"/providers/Microsoft\.Authorization/permissions", re.IGNORECASE)
 
 
@@ -666,6 +666,52 @@ class ContainerApps:
         ]
         return JSONResponse({"value": shown})
 
+    def _get_app(self, call: _Call) -> Response:
+        return JSONResponse(_shown_app(self._app(call)))
+
+    def _get_revision(self, call: _Call) -> Response:
+        app, revision = self._revision(call)
+        return JSONResponse(_shown_revision(app, revision))
+
+    def _list_revisions(self, call: _Call) -> Response:
+        app = self._app(call)
+        query = dict(call.request.query_params)
+        if "$filter" in query:
+            raise Refusal(400, "InvalidFilter", "The sandbox does not filter revisions.")
+        try:
+            start = int(base64.urlsafe_b64decode(query.get("$skipToken", "MA==")))
+        except (binascii.Error, ValueError):
+            raise Refusal(400, "InvalidSkipToken", "The skip token is invalid.") from None
+        end = start + self.page_size
+        page: dict[str, Any] = {"value": [_shown_revision(app, one) for one in app.revisions[start:end]]}
+        if end < len(app.revisions):
+            query["$skipToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+            options = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+            page["nextLink"] = f"https://{call.request.url.hostname}{call.request.url.path}?{options}"
+        return JSONResponse(page)
+
+    def _restart(self, call: _Call) -> Response:
+        app, revision = self._revision(call)
+        if self._busy:
+            self._busy -= 1
+            message = f"Cannot modify container App '{app.name}' because another modification is in progress."
+            raise Refusal(409, self._conflict, f"{message} Please retry the operation.")
+        if not revision.active:
+            # That it is refused was seen (https://github.com/microsoft/vscode-azurecontainerapps/issues/322), not how.
+            raise Refusal(400, "RevisionNotActive", f"Revision '{revision.name}' is not active.")
+        revision.restarts += 1
+        if revision.replicas and revision.ready:
+            self._start(app, revision, app.restart_lag, app.restart_seconds)
+        return JSONResponse("Restart succeeded")
+
+    def _list_replicas(self, call: _Call) -> Response:
+        app, revision = self._revision(call)
+        run = revision.run(self.clock.now())
+        shown = [_shown_replica(app, revision, run, name) for name in run.names] if run else []
+        return JSONResponse({"value": shown})
+
+    # -- lists, and what an app's secrets are ------------------------------------------------------
+
     def _list_all(self, request: Request, claims: dict[str, Any], what: str) -> Response:
         """List what a caller may see: https://learn.microsoft.com/rest/api/resources/subscriptions/list.
 
@@ -743,50 +789,6 @@ class ContainerApps:
         fetched = app.fetched or {}
         kept = zip(_shown_secrets(app), app.reads, strict=True)
         return JSONResponse({"value": [{**one, "value": fetched.get(name)} for one, name in kept]})
-
-    def _get_app(self, call: _Call) -> Response:
-        return JSONResponse(_shown_app(self._app(call)))
-
-    def _get_revision(self, call: _Call) -> Response:
-        app, revision = self._revision(call)
-        return JSONResponse(_shown_revision(app, revision))
-
-    def _list_revisions(self, call: _Call) -> Response:
-        app = self._app(call)
-        query = dict(call.request.query_params)
-        if "$filter" in query:
-            raise Refusal(400, "InvalidFilter", "The sandbox does not filter revisions.")
-        try:
-            start = int(base64.urlsafe_b64decode(query.get("$skipToken", "MA==")))
-        except (binascii.Error, ValueError):
-            raise Refusal(400, "InvalidSkipToken", "The skip token is invalid.") from None
-        end = start + self.page_size
-        page: dict[str, Any] = {"value": [_shown_revision(app, one) for one in app.revisions[start:end]]}
-        if end < len(app.revisions):
-            query["$skipToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
-            options = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-            page["nextLink"] = f"https://{call.request.url.hostname}{call.request.url.path}?{options}"
-        return JSONResponse(page)
-
-    def _restart(self, call: _Call) -> Response:
-        app, revision = self._revision(call)
-        if self._busy:
-            self._busy -= 1
-            message = f"Cannot modify container App '{app.name}' because another modification is in progress."
-            raise Refusal(409, self._conflict, f"{message} Please retry the operation.")
-        if not revision.active:
-            # That it is refused was seen (https://github.com/microsoft/vscode-azurecontainerapps/issues/322), not how.
-            raise Refusal(400, "RevisionNotActive", f"Revision '{revision.name}' is not active.")
-        revision.restarts += 1
-        if revision.replicas and revision.ready:
-            self._start(app, revision, app.restart_lag, app.restart_seconds)
-        return JSONResponse("Restart succeeded")
-
-    def _list_replicas(self, call: _Call) -> Response:
-        app, revision = self._revision(call)
-        run = revision.run(self.clock.now())
-        shown = [_shown_replica(app, revision, run, name) for name in run.names] if run else []
-        return JSONResponse({"value": shown})
 
 
 # -- what goes over the wire --------------------------------------------------------------------

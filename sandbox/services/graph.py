@@ -126,7 +126,7 @@ class Graph:
         self._retry_after = 0
         self._concurrent = 0
         self._concurrent_status = 0
-        routes = []
+        routes = [Route("/v1.0/$batch", self._batch, methods=["POST"])]
         # Microsoft's Python client writes two slashes after the version, so Graph must take them.
         for applications in ("/v1.0/applications", "/v1.0//applications"):
             routes.append(Route(applications, self._operation(READERS, self._list)))
@@ -138,7 +138,6 @@ class Graph:
                     Route(f"{path}/addPassword", self._operation(WRITERS, self._add_password), methods=["POST"]),
                     Route(f"{path}/removePassword", self._operation(WRITERS, self._remove_password), methods=["POST"]),
                 ]
-        routes.append(Route("/v1.0/$batch", self._batch, methods=["POST"]))
         routes.append(Route("/{path:path}", self._operation(None, _unknown_segment), methods=["GET", "POST"]))
         self.app = Starlette(routes=routes)
 
