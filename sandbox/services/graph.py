@@ -126,7 +126,7 @@ class Graph:
         self._retry_after = 0
         self._concurrent = 0
         self._concurrent_status = 0
-        routes = [Route("/v1.0/$batch", self._batch, methods=["POST"])]
+        routes = []
         # Microsoft's Python client writes two slashes after the version, so Graph must take them.
         for applications in ("/v1.0/applications", "/v1.0//applications"):
             routes.append(Route(applications, self._operation(READERS, self._list)))
@@ -139,7 +139,7 @@ class Graph:
                     Route(f"{path}/removePassword", self._operation(WRITERS, self._remove_password), methods=["POST"]),
                 ]
         routes.append(Route("/{path:path}", self._operation(None, _unknown_segment), methods=["GET", "POST"]))
-        self.app = Starlette(routes=routes)
+        self.app = Starlette(routes=[Route("/v1.0/$batch", self._batch, methods=["POST"]), *routes])
 
     # -- what a test sets up --------------------------------------------------------------------
 
