@@ -359,12 +359,12 @@ class _Verdict:
         facts = dict(line.partition(": ")[::2] for line in entry.splitlines())
         if not facts.get("Rotation") or facts["Rotation"] in self.log_before:
             return
-        due = re.fullmatch(r"before (\S+)", facts.get("Next due", ""))
+        due, status = facts.get("Next due", ""), facts.get("Exit status")
         ends = {f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" for key in self.scene.plant.issued() if key.expires_at}
-        self.hold("True", not due or due[1] in ends, f"the log says {facts.get('Next due')}; keys end {ends}")
-        self.hold(
-            "True", (self.result.returncode == 0) == (facts["Result"] == "rotated"), f"the log says {facts['Result']}"
-        )
+        self.hold("True", due in {"none", *ends}, f"by the log the key ends {due}; keys end {ends}")
+        self.hold("True", status == str(self.result.returncode), f"by the log the exit status is {status}")
+        stored = facts.get("Stored in", "none")
+        self.hold("True", self.result.returncode not in (1, 2) or stored == "none", f"by the log {stored} has the key")
 
 
 # -- what people do -------------------------------------------------------------------------------

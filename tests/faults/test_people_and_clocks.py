@@ -135,7 +135,7 @@ class PeopleAndClocks(RuleBasedStateMachine):
 
 
 def machine(bench: Bench, name: str, drawn_by: int) -> type[PeopleAndClocks]:
-    """Return the machine for the subject of this name; what it draws is drawn by this seed, for each subject its own."""
+    """Return the machine for the subject of this name, which draws its own by this seed."""
     made: type[PeopleAndClocks] = type(
         "PeopleAndClocks",
         (PeopleAndClocks,),
