@@ -171,7 +171,11 @@ class Scene:
         return "held" if slack < left <= _LONGEST_LEASE - slack else "unclear"
 
     def rotate(self, disturbance: Disturbance | None = None) -> list[Violation]:
-        """Have the script run once, and return what does not hold after it."""
+        """Have the script run once, some seconds after whatever was before; return what does not hold after it.
+
+        Keeper forgets its count of a device's calls after ten seconds without one.
+        """
+        self.plant.clock.advance(seconds=11)
         plant, lease, before, theirs = self.plant, self.lease(), self.view(), self._tags_of_others()
         marked, log = self.marked, self.field("last_rotation")
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))

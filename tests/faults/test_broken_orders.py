@@ -70,7 +70,7 @@ BREAKAGES = {
     ),
     "does not put back": Breakage(
         _PUT_BACK,
-        (("        if store in progress.touched:\n", "        if False:\n"),),
+        (("        if store not in progress.touched:\n", "        if True:\n"),),
         "All or nothing",
         "stopped by SIGTERM",
     ),

@@ -28,7 +28,7 @@ from tests.faults.trial import Bench, Violation
 from tests.support.warm import Warm
 
 _STEPS = 40
-_SKEWS = (0, -5, 5, -120, 120, -3600, 3600)
+_SKEWS = (0, -5, 5, -120, -120, 120, -3600, 3600)
 
 # Faults that end most runs, so that something is put back, and those that leave open what was done.
 _KINDS = (
@@ -47,15 +47,12 @@ _KINDS = (
     "killed before the answer",
     "killed after the answer",
 )
-_MORE_KINDS = (*_KINDS, "hang", "hang after effect", "429 with Retry-After", "500 before", "web page after effect")
 
 
 _PLACES = 200
 _NUMBERS = st.integers(0, 11)
 _ROTATION = st.just(("rotate",))
-_FAULT = st.tuples(
-    st.just("rotate_with"), st.sampled_from(_MORE_KINDS if EXHAUSTIVE else _KINDS), st.integers(0, _PLACES - 1)
-)
+_FAULT = st.tuples(st.just("rotate_with"), st.sampled_from(_KINDS), st.integers(0, _PLACES - 1))
 _ACT = st.tuples(st.just("act"), st.sampled_from(HARMLESS), _NUMBERS)
 _HINDRANCE = st.tuples(st.just("hinder"), st.sampled_from(HINDERING), _NUMBERS, st.sampled_from((True,) * 5 + (False,)))
 _TIME = st.tuples(st.just("pass_time"), st.sampled_from((0.0001, 0.1, 1, 45, 100)), st.sampled_from(_SKEWS))
@@ -203,6 +200,8 @@ _SINCE = """            and version.version not in self._seen.get(name, ())
 _SINCE_BY_TWO_CLOCKS = """            and not (former and version.version == former.properties.version)
             and _created(version) >= int(publication.rotated_at.timestamp())
 """
+# How often the everyday steps are gone through, each time by another seed, until a defect must have been found.
+_TRIES = 4
 _AFTER_PUBLISHING = Spot("GET seeq.example.com/api/applications/{id}", 2)
 
 
@@ -275,8 +274,10 @@ def test_a_defect_of_before_is_seen_where_it_is_provoked(tmp_path: Path, warm: W
 def test_a_defect_of_before_is_found_by_chance_too(
     tmp_path: Path, warm: Warm, record_property: Callable[[str, object], None], name: str
 ) -> None:
-    """As many steps as are gone through every day lead to each of three defects, put back into the bundle."""
+    """As many steps as are gone through every day, a few times over, lead to each of three defects put back."""
     defect = DEFECTS[name]
-    made = machine(broken(tmp_path, defect.breakage, warm), "seeq application", defect.found_by)
+    wrong = broken(tmp_path, defect.breakage, warm)
     with pytest.raises(pytest.fail.Exception, match=defect.breakage.invariant):
-        run(made, SIZES["seeq application"], record_property, f"{name}, found", shrink=False)
+        for drawn_by in range(defect.found_by, defect.found_by + _TRIES):
+            made = machine(wrong, "seeq application", drawn_by)
+            run(made, SIZES["seeq application"], record_property, f"{name}, looked for", shrink=False)
