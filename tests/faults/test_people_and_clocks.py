@@ -277,7 +277,11 @@ def test_a_defect_of_before_is_found_by_chance_too(
     """As many steps as are gone through every day, a few times over, lead to each of three defects put back."""
     defect = DEFECTS[name]
     wrong = broken(tmp_path, defect.breakage, warm)
-    with pytest.raises(pytest.fail.Exception, match=defect.breakage.invariant):
+
+    def look_for_it() -> None:
         for drawn_by in range(defect.found_by, defect.found_by + _TRIES):
             made = machine(wrong, "seeq application", drawn_by)
             run(made, SIZES["seeq application"], record_property, f"{name}, looked for", shrink=False)
+
+    with pytest.raises(pytest.fail.Exception, match=defect.breakage.invariant):
+        look_for_it()
