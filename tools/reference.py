@@ -52,8 +52,8 @@ ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
-REFUSALS: Mapping[str, Sequence[Refusal]] = {"Seeq": seeq.REFUSALS}
-"""By system: what is known of its refusals, from the module that declares it, as REFUSALS."""
+REFUSALS: Sequence[Refusal] = (*seeq.REFUSALS,)
+"""What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_application_key": (
@@ -514,17 +514,20 @@ def _ops_log() -> str:
 
 def _refusals() -> str:
     blocks = []
-    for system, refusals in REFUSALS.items():
+    for system in dict.fromkeys(refusal.system for refusal in REFUSALS):
         rows = [
             (
-                ", ".join(f"`{code}`" for code in refusal.codes),
+                f"`{refusal.code}`",
                 *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
                 str(refusal.status),
             )
-            for refusal in refusals
+            for refusal in REFUSALS
+            if refusal.system == system
         ]
-        header = ("code", "what it answers", "what the line says", "the way out", "exit status")
-        blocks += [f"## {system}", _table(header, rows)]
+        blocks += [
+            f"## {system.capitalize()}",
+            _table(("code", "what it answers", "what the line says", "the way out", "exit status"), rows),
+        ]
     return _page(
         "Refusals",
         _text(
