@@ -162,12 +162,19 @@ class AnyPlant(Services, abc.ABC):
         self.set_field("container_apps", ", ".join(f"plant-apps/{one.name}" for one in self.apps))
         return app
 
-    def add_aws_mirror(self, name: str, value: str | None = None) -> None:
-        """Have a secret in AWS Secrets Manager that the record asks to be kept too, and attach who may write it."""
+    def add_aws_mirror(self, name: str, value: str | None = None, *, temporary: bool = False) -> None:
+        """Have a secret in AWS Secrets Manager that the record asks to be kept too, and attach who may write it.
+
+        temporary: by an access key that lasts an hour, with a session token.
+        """
         self.aws_secret = name
         self.aws.add_secret(name, value)
-        self.aws_key_id, key = self.aws.add_identity("rotation")
+        if temporary:
+            self.aws_key_id, key, token = self.aws.add_session("rotation")
+        else:
+            (self.aws_key_id, key), token = self.aws.add_identity("rotation"), ""
         custom = [keeper.text("aws_access_key_id", self.aws_key_id), keeper.secret("aws_secret_access_key", key)]
+        custom += [keeper.secret("aws_session_token", token)] if temporary else []
         self.attached.append(self.keeper.add_record("login", "AWS admin", custom=custom))
         self.set_field("aws_secret_id", name)
         self.set_field("aws_region", self.aws.regions[0])

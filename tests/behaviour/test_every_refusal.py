@@ -11,6 +11,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
@@ -67,6 +68,41 @@ def become(**properties: Any) -> Callable[[SeeqUserPlant], None]:  # noqa: ANN40
     return set_up
 
 
+AWS_SECRET = "plant/reports"
+
+
+def in_aws(change: Callable[[Plant], object], *, temporary: bool = False) -> Provocation:
+    """Return a plant with a mirror in AWS, and what is then changed."""
+
+    def set_up(plant: Plant) -> None:
+        plant.add_aws_mirror(AWS_SECRET, temporary=temporary)
+        change(plant)
+
+    return Provocation(Plant, set_up)
+
+
+def aws_says(code: str, message: str = "") -> Provocation:
+    """Return a plant with a mirror in AWS that answers so."""
+    return in_aws(lambda plant: plant.aws.refuse(code, message))
+
+
+def mirror_to_a_replica(plant: Plant) -> None:
+    """Name the region of a replica."""
+    plant.aws.replicate(AWS_SECRET, plant.aws.regions[1])
+    plant.set_field("aws_region", plant.aws.regions[1])
+
+
+def disable_the_kms_key(plant: Plant) -> None:
+    """Disable the key that the value is encrypted with."""
+    plant.aws.put(AWS_SECRET, "{}")
+    plant.aws.disable_kms_key(AWS_SECRET)
+
+
+def enter_another_secret_key(plant: Plant) -> None:
+    """Enter a secret key that is not the access key's."""
+    plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
+
+
 # By the row's key. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[str, Provocation] = {
     seeq.WRONG_LOGIN.key: Provocation(
@@ -89,6 +125,23 @@ PROVOKED: Mapping[str, Provocation] = {
     seeq.USER_MUST_LOG_IN.key: Provocation(
         SeeqUserPlant, become(validity_minutes=600, logged_in_days_ago=2), {"mirrored": False}
     ),
+    aws.KEY_NOT_ALLOWED.key: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
+    aws.KEY_DISABLED.key: in_aws(disable_the_kms_key),
+    aws.KEY_MISSING.key: aws_says("KMSNotFoundException"),
+    aws.DENIED.key: in_aws(lambda plant: plant.aws.deny(plant.aws_key_id, "secretsmanager:DescribeSecret")),
+    aws.NOT_ALLOWED.key: in_aws(lambda plant: plant.aws.allow_only(plant.aws_key_id, "secretsmanager:DescribeSecret")),
+    aws.TOO_MANY_VERSIONS.key: aws_says("LimitExceededException"),
+    aws.MISSING.key: in_aws(lambda plant: plant.set_field("aws_secret_id", "plant/nothing")),
+    aws.KEY_ID_UNKNOWN.key: in_aws(lambda plant: plant.aws.remove_identity(plant.aws_key_id)),
+    aws.KEY_ENDED.key: in_aws(lambda plant: plant.clock.advance(hours=2), temporary=True),
+    aws.CLOCK.key: aws_says("InvalidSignatureException", "Signature expired: 1 is now earlier than 2"),
+    aws.WRONG_SECRET.key: in_aws(enter_another_secret_key),
+    aws.NOT_SIGNED_UP.key: aws_says("OptInRequired"),
+    aws.REPLICA.key: in_aws(mirror_to_a_replica),
+    aws.DELETED.key: in_aws(lambda plant: plant.aws.schedule_deletion(AWS_SECRET)),
+    aws.MANAGED.key: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
+    aws.ROTATED.key: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
+    aws.TOO_LONG.key: aws_says("ValidationException", "Value at 'secretString': length"),
 }
 
 
