@@ -333,7 +333,7 @@ class SecretMirror(Mirror):
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
-            raise DELETED.of(f"secret {self._id}")
+            raise DELETED.of(f"{SYSTEM}: secret {self._id}")
         refuse_what_is_not_written(described, self._id, self._wire.region)
         found = self._fetch(CURRENT)
         *_, self._beside = self._shape.apart(_text(found))
@@ -457,7 +457,7 @@ def rotation_in(version: str) -> str:
 
 def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
     """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
-    what, primary = f"secret {secret_id}", str(described.get("PrimaryRegion") or region)
+    what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
         raise REPLICA.of(f"{what} in {region}", f" {known}")
