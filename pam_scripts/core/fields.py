@@ -327,6 +327,11 @@ class Record:
         return f"record '{self.title}' ({self.uid})"
 
 
+# A record that a person has made has fewer, and shorter ones: what is looked at is bounded, and so is the time for it.
+_MOST_LABELS = 300
+_LONGEST_LABEL = 60
+
+
 def near_misses(record: Record, ours: Iterable[Field[Any]], known: Iterable[str]) -> list[str]:
     """Return a line on each field of a record that is filled in, but not read, and nearly one of ours by its label.
 
@@ -334,25 +339,25 @@ def near_misses(record: Record, ours: Iterable[Field[Any]], known: Iterable[str]
     labels that mean something, here or elsewhere, and so are nobody's mistake.
     """
     labels = list(dict.fromkeys(field.label for field in ours))
+    wanted = [(label, normalised(label), _words(label)) for label in labels]
     meant = {normalised(label) for label in (*labels, *known)}
     lines = []
-    for name, spelled in record.spelled.items():
+    for name, spelled in list(record.spelled.items())[:_MOST_LABELS]:
         # A label that comes again has a number behind it.
-        if not record.get(name) or not name or {name, name.rstrip("0123456789")} & meant:
+        if not name or len(name) > _LONGEST_LABEL or not record.get(name) or {name, name.rstrip("0123456789")} & meant:
             continue
-        near = [label for label in labels if _is_near(spelled, label)]
+        words = _words(spelled)
+        # Two of four letters would make any word one of ours.
+        most = min(2, len(name) // 3)
+        near = [
+            f"'{label}'"
+            for label, other, whole in wanted
+            if words == whole[: len(words)] or (abs(len(name) - len(other)) <= most and _distance(name, other) <= most)
+        ]
         if near:
-            meant_ones = " or ".join(f"'{label}'" for label in near)
+            meant_ones = " or ".join(near)
             lines.append(f"{record.shown}: field '{spelled}' is not known, and not read; did you mean {meant_ones}?")
     return lines
-
-
-def _is_near(spelled: str, label: str) -> bool:
-    words, whole = _words(spelled), _words(label)
-    name, wanted = normalised(spelled), normalised(label)
-    # Two of four letters would make any word one of ours.
-    most = min(2, len(name) // 3)
-    return words == whole[: len(words)] or (abs(len(name) - len(wanted)) <= most and _distance(name, wanted) <= most)
 
 
 def _words(label: str) -> list[str]:
