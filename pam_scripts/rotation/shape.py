@@ -43,7 +43,7 @@ class Shape:
     together. sample: a text as long as an id or a value, to measure with. prefix: what those names begin with by
     default. expires_label: the record's field for the key's end, empty where keys have none. value_in_record: whether
     the record holds the value, or only mirrors do. logs_in_by_id: whether a client names the id when it logs in. form:
-    makes of the value what mirrors hold of it.
+    makes of the value what mirrors hold of it. type_prefix: what the tag for the part puts before it.
     """
 
     value_label: str
@@ -58,6 +58,16 @@ class Shape:
     logs_in_by_id: bool = False
     form: Callable[[str], str] = str
     sample: str = field(default="x" * 64, repr=False)
+    type_prefix: str = ""
+
+    def key_type(self, part: str) -> str:
+        """Return the word by which a secret's tag says which part of the credential it is."""
+        return part if part == self.both_part else f"{self.type_prefix}{part}"
+
+    def part_of(self, key_type: str) -> str:
+        """Return the part that such a word stands for, the bare one too, as it was written before; empty for none."""
+        parts = (self.id_part, self.value_part, self.both_part)
+        return next((part for part in parts if part and key_type in (part, self.key_type(part))), "")
 
     @property
     def record_labels(self) -> tuple[str, ...]:

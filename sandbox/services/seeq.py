@@ -99,6 +99,7 @@ class _Session:
     user: _User
     key: Key | None
     used_at: datetime
+    ends_at: datetime | None = None
 
 
 class _Refusal(Exception):
@@ -165,6 +166,8 @@ class Seeq:
     keys_of_others_readable: users who may not make keys for others may list theirs; else 403.
     validity_without_user_login: `Authentication/AccessKey/ValidityWithoutUserLogin`, in minutes.
     session_duration: `Authentication/DefaultSessionDuration`, minutes without a request.
+    renews_sessions: every answer within a session has a new `x-sq-auth`, `x-sq-csrf` and `x-sq-identity-path`; the one
+        before is good for `renewal_grace` seconds more, for requests that are under way.
     longest_label: how many characters of a new key's label are kept, None for all.
     longest_life: how many days a new key of an application lives at most, None for as long as asked for.
     listing_lag: seconds until a new key is listed.
@@ -184,6 +187,8 @@ class Seeq:
         self.keys_of_others_readable = False
         self.validity_without_user_login = 14 * 24 * 60
         self.session_duration = 24 * 60
+        self.renews_sessions = False
+        self.renewal_grace = 0.0
         self.longest_label: int | None = None
         self.longest_life: float | None = None
         self.listing_lag = 0.0
@@ -405,6 +410,7 @@ class Seeq:
                         call.token = request.headers.get("x-sq-auth", "")
                         call.session = self._open_session(call.token)
                     answer, headers = handler(call)
+                    headers = {**headers, **self._renewed(call)}
             except _Refusal as refusal:
                 return _answer({"statusMessage": str(refusal)}, refusal.status)
             return _answer(answer, headers=headers)
@@ -416,6 +422,7 @@ class Seeq:
         if (
             session is None
             or now - session.used_at > timedelta(minutes=self.session_duration)
+            or (session.ends_at is not None and now >= session.ends_at)
             or not self._is_active(session.user)
             or (session.key is not None and (session.key.is_deleted or session.key.is_archived))
         ):
@@ -423,6 +430,17 @@ class Seeq:
             raise _Refusal(401, "No valid authentication token in the header x-sq-auth; log in first.")
         session.used_at = now
         return session
+
+    def _renewed(self, call: _Call) -> dict[str, str]:
+        """Return what an answer within a session has of a new one."""
+        if call.session is None or call.token not in self._sessions or not self.renews_sessions:
+            return {}
+        session = call.session
+        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
+        self._secrets |= {token, csrf}
+        self._sessions[token] = _Session(session.user, session.key, session.used_at)
+        session.ends_at = session.ends_at or self._clock.now() + timedelta(seconds=self.renewal_grace)
+        return {"x-sq-auth": token, "x-sq-csrf": csrf, "x-sq-identity-path": f"/{session.user.id}"}
 
     def _log_in(self, call: _Call) -> tuple[Any, dict[str, str]]:
         username, password = call.text("username"), call.body.get("password")

@@ -53,6 +53,9 @@ IN_THE_SDK = threading.Lock()
 MOST_BYTES = 25 * 1024
 MOST_TAGS = 15
 
+# The tag that says which part of a credential a secret is.
+KEY_TYPE = "key-type"
+
 # Seconds between two tries while a secret is being deleted or recovered, which takes longer than a moment.
 SETTLING_PAUSE = 5.0
 
@@ -268,11 +271,19 @@ class VaultMirror(Mirror):
                 f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {owner}, not of {self._owner}",
                 next_step="give one of the two records another name or prefix for its secrets",
             )
+        wanted = next(part for part, its_name in self._names.items() if its_name == name)
+        found = self._shape.part_of((version.tags or {}).get(KEY_TYPE, ""))
+        if found and found != wanted:
+            raise Refused(
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as the {found} of a credential, and is to be its "
+                f"{wanted}",
+                next_step="correct its tag 'key-type' or its name: whoever goes by the tag reads the wrong half",
+            )
 
     def _refuse_what_does_not_fit(self) -> None:
         """Raise Refused where the next version would be longer, or have more tags, than a secret takes."""
         shape = self._shape
-        ours = {shape.owner_tag, "key-type", "rotated-at", ROTATION_MARK}
+        ours = {shape.owner_tag, KEY_TYPE, "rotated-at", ROTATION_MARK}
         ours |= {EXPIRY_MARK} if shape.expires_label else set()
         for name, value in self._values(shape.sample, shape.sample).items():
             what = f"{SYSTEM}: set secret {name} in {self._vault}"
@@ -310,7 +321,7 @@ class VaultMirror(Mirror):
         name = self._names[part]
         ours = {
             self._shape.owner_tag: self._owner,
-            "key-type": part,
+            KEY_TYPE: self._shape.key_type(part),
             **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
             ROTATION_MARK: publication.rotation_id,

@@ -177,3 +177,33 @@ def test_a_deletion_that_is_waited_for_ends_in_a_name_that_is_taken(
     key_plant.key_vault.delete(VAULT, key_plant.id_name)
 
     fails("rotate_seeq_application_key", key_plant, 1, "a deleted secret keeps the name", "recover it, or purge it")
+
+
+# -- tags that say which part a secret is ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["access-key-id", "key-id"], ids=["as the notebook writes it", "as it was written"])
+def test_both_words_for_a_part_are_read(word: str, key_plant: Plant) -> None:
+    """A secret that either has tagged is gone on with; ours then has the notebook's word."""
+    tags = {"seeq-application-id": key_plant.application_id, "key-type": word}
+    key_plant.key_vault.set(VAULT, key_plant.id_name, key_plant.old_key_id, tags=tags)
+
+    result = InProcess("rotate_seeq_application_key").run(key_plant)
+
+    assert 0 == result.returncode, result.stderr
+    tagged = [key_plant.key_vault.versions(VAULT, name)[-1].tags or {} for name in _pair(key_plant)]
+    assert ["access-key-id", "access-key-password"] == [one["key-type"] for one in tagged]
+
+
+@pytest.mark.parametrize("word", ["access-key-password", "key-password"])
+def test_a_secret_that_is_tagged_as_the_other_half_is_refused(word: str, key_plant: Plant) -> None:
+    """Whoever goes by the tag would read an id for a password."""
+    tags = {"seeq-application-id": key_plant.application_id, "key-type": word}
+    key_plant.key_vault.set(VAULT, key_plant.id_name, key_plant.old_key_id, tags=tags)
+
+    fails("rotate_seeq_application_key", key_plant, 1, key_plant.id_name, "is tagged as the key-password", "'key-type'")
+    assert [] == writes(key_plant.wire.log)
+
+
+def _pair(plant: Plant) -> tuple[str, str]:
+    return plant.id_name, plant.password_name
