@@ -47,6 +47,8 @@ REVISION_READ = "Microsoft.App/containerApps/revisions/read"
 REVISION_RESTART = "Microsoft.App/containerApps/revisions/restart/action"
 REPLICA_READ = "Microsoft.App/containerApps/revisions/replicas/read"
 PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
+LOCKS_READ = "Microsoft.Authorization/locks/read"
+SUBSCRIPTION_READ = "Microsoft.Resources/subscriptions/read"
 
 LEAST = (APP_READ, REVISION_READ, REVISION_RESTART)
 """The least rights with which an app can be found, restarted and watched."""
@@ -56,6 +58,12 @@ API_VERSIONS = ("2022-03-01", "2022-10-01", "2023-05-01", "2024-03-01", "2025-01
 
 PERMISSIONS_API_VERSIONS = ("2015-07-01", "2018-07-01", "2022-04-01")
 """Versions of Microsoft.Authorization/permissions that are taken."""
+
+LOCKS_API_VERSIONS = ("2016-09-01", "2017-04-01", "2020-05-01")
+"""Versions of Microsoft.Authorization/locks that are taken."""
+
+SUBSCRIPTIONS_API_VERSIONS = ("2016-06-01", "2019-11-01", "2020-01-01", "2021-01-01", "2022-12-01")
+"""Versions of the subscriptions themselves that are taken."""
 
 Reading = tuple[str, str] | Callable[[], str | None]
 """Where an app gets one of its values: a vault and a secret in it, or something that is called."""
@@ -80,6 +88,7 @@ _PATH = re.compile(
     re.IGNORECASE,
 )
 _REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
+_LOCKS = re.compile(r"/providers/Microsoft\.Authorization/locks", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"/providers/Microsoft\.Authorization/permissions", re.IGNORECASE)
 
 
@@ -568,6 +577,12 @@ class ContainerApps:
         if _PERMISSIONS.fullmatch(rest) and method == "GET":
             _check_version(version, PERMISSIONS_API_VERSIONS, "permissions")
             return PERMISSIONS_READ, scope, "", self._list_permissions
+        if _LOCKS.fullmatch(rest) and method == "GET":
+            _check_version(version, LOCKS_API_VERSIONS, "locks")
+            return LOCKS_READ, scope, "", self._list_locks
+        if not rest and not path["group"] and method == "GET":
+            _check_version(version, SUBSCRIPTIONS_API_VERSIONS, "subscriptions")
+            return SUBSCRIPTION_READ, scope, "", self._get_subscription
         if not path["app"]:
             raise _no_such_type(request)
         _check_version(version, API_VERSIONS, "containerApps")
@@ -632,6 +647,37 @@ class ContainerApps:
             for role in call.roles
         ]
         return JSONResponse({"value": shown})
+
+    def _list_locks(self, call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/resources/management-locks."""
+        at_scope = call.request.query_params.get("$filter") == "atScope()"
+        there = f"{call.scope}/".lower()
+        above = [one for one in sorted(self._locked) if there.startswith(f"{one}/".lower())]
+        below = [one for one in sorted(self._locked) if f"{one}/".lower().startswith(there)]
+        shown = [
+            {
+                "id": f"{one}/providers/Microsoft.Authorization/locks/read-only",
+                "name": "read-only",
+                "type": "Microsoft.Authorization/locks",
+                "properties": {"level": "ReadOnly", "notes": ""},
+            }
+            for one in (above if at_scope else below)
+        ]
+        return JSONResponse({"value": shown})
+
+    def _get_subscription(self, call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/resources/subscriptions/get."""
+        one = call.subscription
+        return JSONResponse(
+            {
+                "id": f"/subscriptions/{one.subscription_id}",
+                "subscriptionId": one.subscription_id,
+                "tenantId": one.tenant_id,
+                "displayName": "Plant",
+                "state": "Disabled" if one.subscription_id in self._disabled else "Enabled",
+                "authorizationSource": "RoleBased",
+            }
+        )
 
     def _get_app(self, call: _Call) -> Response:
         return JSONResponse(_shown_app(self._app(call)))
