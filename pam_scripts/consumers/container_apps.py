@@ -70,36 +70,58 @@ _NAMES = "check 'container_apps' and 'subscription_id'"
 # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 # https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
 REFUSALS: Sequence[Refusal] = (
-    Refusal("AuthorizationFailed", "the Azure credential lacks a right", GRANT),
+    Refusal(SYSTEM, "AuthorizationFailed", "403 to any request", "the Azure credential lacks a right", GRANT),
     Refusal(
+        SYSTEM,
         "RequestDisallowedByPolicy",
+        "403 to a restart",
         "an Azure Policy forbids it",
         "have the policy's owner exempt the app; no right is missing",
     ),
     Refusal(
+        SYSTEM,
         "DenyAssignmentAuthorizationFailed",
+        "403 to a restart",
         "a deny assignment forbids it",
         f"have it taken off {_SOMEWHERE}; no right is missing",
     ),
-    Refusal("ScopeLocked", "a lock forbids it", f"remove the read-only lock on {_SOMEWHERE}"),
     Refusal(
+        SYSTEM, "ScopeLocked", "409 to a restart", "a lock forbids it", f"remove the read-only lock on {_SOMEWHERE}"
+    ),
+    Refusal(
+        SYSTEM,
         "ReadOnlyDisabledSubscription",
+        "409 to a restart",
         "the subscription is disabled, and may only be read",
         "have the subscription enabled again",
     ),
     Refusal(
+        SYSTEM,
         "InvalidAuthenticationTokenTenant",
+        "401 to any request",
         "the subscription is another tenant's",
         "check 'subscription_id' and 'tenant_id': the Azure credential must be of the subscription's tenant",
     ),
     Refusal(
+        SYSTEM,
         "InvalidAuthenticationTokenAudience",
+        "401 to any request",
         "the token is for another service",
         "check 'azure_cloud'",
     ),
-    Refusal("SubscriptionNotFound", "there is no such subscription in this cloud", f"{_NAMES}, and 'azure_cloud'"),
-    Refusal("ResourceGroupNotFound", "the subscription has no such resource group", _NAMES),
-    Refusal("ResourceNotFound", "the resource group has no such container app", _NAMES),
+    Refusal(
+        SYSTEM,
+        "SubscriptionNotFound",
+        "404 to reading the app",
+        "there is no such subscription in this cloud",
+        f"{_NAMES}, and 'azure_cloud'",
+    ),
+    Refusal(
+        SYSTEM, "ResourceGroupNotFound", "404 to reading the app", "the subscription has no such resource group", _NAMES
+    ),
+    Refusal(
+        SYSTEM, "ResourceNotFound", "404 to reading the app", "the resource group has no such container app", _NAMES
+    ),
 )
 """Codes of Azure Resource Manager for what it refuses."""
 
@@ -158,7 +180,7 @@ class Manager:
             name, said = _explain(answer)
             # The message names callers and scopes at length; the code says what it is.
             refusal = meant(name, REFUSALS)
-            return name, refusal.words if refusal else ""
+            return name, refusal.line if refusal else ""
 
         try:
             return http.call(
@@ -230,7 +252,7 @@ class ContainerApp(Consumer):
         subscription = self._look(self._subscription, "read the subscription", _SUBSCRIPTIONS_API) or {}
         if str(subscription.get("state") or "").lower() == "disabled":
             refusal = meant("ReadOnlyDisabledSubscription", REFUSALS)
-            missing += [f"{refusal.words}: {refusal.way_out}"] if refusal else []
+            missing += [f"{refusal.line}: {refusal.way_out}"] if refusal else []
         return missing
 
     def _ask(self, what: str, api: str, query: str = "") -> dict[str, Any] | None:

@@ -1,37 +1,62 @@
-"""What a system's own names for its refusals mean: our words, the way out, and whether the same may go better later.
+"""What systems refuse, as data: each module that talks to one declares in `REFUSALS` what is said of each refusal.
 
-Each module that talks to a system has its table, `REFUSALS`. What a server says freely beside them is not repeated.
+The code goes by these values, `docs/reference/refusals.md` is made from them, and a test provokes every one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, Refused
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One answer by which a system refuses.
+    """One thing that a system refuses, and what a run says of it.
 
-    code: the system's own name for it. words: what it means. way_out: what somebody should do. passes: whether it may
-    end by itself, so that asking again is worth it.
+    system: as messages begin. code: the system's own name for the refusal, or ours where it has none; there is one of
+    each in a system. answer: what the system answers, as the page shows it, with the HTTP status where there is one.
+    line: our words for it, as they stand in the one line; empty where its own code stands there. way_out: what to
+    grant, change or run, which is the line's next step. status: the exit status of a run that ends with it.
+    passes: whether it may end by itself, so that asking again is worth it.
     """
 
+    system: str
     code: str
-    words: str
+    answer: str
+    line: str
     way_out: str
+    status: int = Refused.status
     passes: bool = False
 
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.system}: {self.code}"
 
-def meant(code: str, refusals: Sequence[Refusal]) -> Refusal | None:
-    """Return what a system means by a code, without regard to case; None for one that the table does not have."""
+    @property
+    def said(self) -> str:
+        """What stands in the one line."""
+        return self.line or self.code
+
+    def of(self, what: str, detail: str = "") -> Refused:
+        """Return the error for a state that a look has shown. what: is looked at. detail: ends the words."""
+        return Refused(f"{self.system}: {what}: {self.said}{detail}", next_step=self.way_out)
+
+
+def ways_out(refusals: Iterable[Refusal]) -> Mapping[str, str]:
+    """Return the way out of each refusal, by its code."""
+    return {refusal.code: refusal.way_out for refusal in refusals}
+
+
+def meant(code: str, refusals: Iterable[Refusal]) -> Refusal | None:
+    """Return what a system means by its own name for a refusal, without regard to case; None for one nobody knows."""
     return next((one for one in refusals if one.code.lower() == code.lower()), None)
 
 
-def explain(error: ApiError, refusals: Sequence[Refusal]) -> Refusal | None:
-    """Enter the way out into an error, and that no wait mends it where none does; return what its code means."""
+def explain(error: ApiError, refusals: Iterable[Refusal]) -> Refusal | None:
+    """Enter the way out into an error, and that no wait mends it where none does; return what its name means."""
     refusal = meant(error.name, refusals)
     if refusal and error.declined:
         error.next_step = refusal.way_out

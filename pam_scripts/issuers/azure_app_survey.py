@@ -97,7 +97,7 @@ class _Look:
         name = f"application {item.get('displayName')}"
         principal = self._principal(known_as[1])
         dead = principal.refusal if principal else None
-        dying = (Trouble("cannot-log-in", f"{name}: {dead.words}", dead.way_out),) if dead else ()
+        dying = (Trouble("cannot-log-in", f"{name}: {dead.line}", dead.way_out),) if dead else ()
         troubles = [*lacking]
         if principal and principal.secrets:
             troubles.append(Trouble("principal-secrets", principal_words(name, principal), _PRINCIPAL_WAY_OUT))

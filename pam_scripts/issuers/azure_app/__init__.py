@@ -310,7 +310,7 @@ class AppSecrets(Issuer):
         if principal is None:
             self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not looked for")
         elif principal.refusal:
-            raise Refused(f"{SYSTEM}: {self.target}: {principal.refusal.words}", next_step=principal.refusal.way_out)
+            raise Refused(f"{SYSTEM}: {self.target}: {principal.refusal.line}", next_step=principal.refusal.way_out)
         elif principal.secrets:
             self._run.warn(f"{SYSTEM}: {principal_words(self.target, principal)}")
 

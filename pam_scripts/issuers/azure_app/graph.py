@@ -22,7 +22,7 @@ from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Key, required_id
 
-SYSTEM = "entra"
+SYSTEM = azure.ENTRA
 
 OWNED = "Application.ReadWrite.OwnedBy"
 EVERY = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
@@ -40,32 +40,42 @@ TOO_LONG_FOR_POLICY = "CredentialInvalidLifetimeAsPerAppPolicy"
 TOO_MANY = "TooManyPasswords"
 
 REFUSALS: Sequence[Refusal] = (
-    Refusal("Authorization_RequestDenied", "the admin application lacks a right", GRANT),
+    Refusal(SYSTEM, "Authorization_RequestDenied", "403 to any request", "the admin application lacks a right", GRANT),
     Refusal(
+        SYSTEM,
         FORBIDDEN_BY_POLICY,
+        "400 to adding a secret",
         "an application management policy forbids client secrets",
         "have the policy's owner exempt the application (Entra, Application policies), or let it log in without a "
         "secret",
     ),
     Refusal(
+        SYSTEM,
         TOO_LONG_FOR_POLICY,
+        "400 to adding a secret",
         "an application management policy asks for secrets of a shorter life",
         "lower 'expiry_days' to what the policy allows (Entra, Application policies)",
     ),
     Refusal(
+        SYSTEM,
         "Directory_QuotaExceeded",
+        "403 to adding a secret",
         "the quota of directory objects of the admin application is used up",
         "delete what it has made and nobody needs, deleted applications too, or use another admin application; no "
         "right is missing",
     ),
     # Graph has no code of its own for it; it is told by its message.
     Refusal(
+        SYSTEM,
         TOO_MANY,
+        "400 `Request_BadRequest` to adding a secret: Not allowed to add 3 passwords",
         "an application for personal accounts may have two client secrets at most",
         "delete the one that is not in use, and leave 'keep_previous_keys' at 0",
     ),
     Refusal(
+        SYSTEM,
         "Directory_ConcurrencyViolation",
+        "400, 409 or 503 to a change",
         "another change of it is under way",
         "run the rotation again",
         passes=True,
@@ -206,4 +216,4 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     code = words if words in _MESSAGES.values() else http.code_in(error.get("code"))
     refusal = meant(code, REFUSALS)
     # A code says enough by itself.
-    return code, refusal.words if refusal else "" if code else words
+    return code, refusal.line if refusal else "" if code else words

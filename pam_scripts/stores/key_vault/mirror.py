@@ -36,8 +36,7 @@ from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
 from pam_scripts.stores import Adoption, not_ours
-from pam_scripts.stores.key_vault import SYSTEM
-from pam_scripts.stores.key_vault.refusals import GRANT, REFUSALS, code_in
+from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, REFUSALS, SYSTEM, code_in
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -432,10 +431,7 @@ class VaultMirror(Mirror):
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
                 return
             raise
-        raise Refused(
-            f"{SYSTEM}: set secret {name} in {self._vault}: a deleted secret keeps the name",
-            next_step="recover it, or purge it",
-        )
+        raise DELETED.of(f"set secret {name} in {self._vault}")
 
     def _ask(self, action: str, ask: Callable[[], T]) -> T:
         action = f"{action} in {self._vault}"
@@ -507,7 +503,7 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
     refusal = meant(name, REFUSALS)
     headers = getattr(error.response, "headers", None) or {}
     pause = SETTLING_PAUSE if refusal and refusal.passes else None
-    detail = "; ".join(filter(None, (name, refusal.words if refusal else "")))
+    detail = "; ".join(filter(None, (name, refusal.line if refusal else "")))
     made = ApiError(
         SYSTEM,
         action,

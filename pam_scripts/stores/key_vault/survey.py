@@ -19,8 +19,8 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import MirrorLook
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
-from pam_scripts.stores.key_vault import SYSTEM, Place
-from pam_scripts.stores.key_vault.refusals import REFUSALS, code_in
+from pam_scripts.stores.key_vault import Place
+from pam_scripts.stores.key_vault.refusals import REFUSALS, SYSTEM, code_in
 
 # 25 is the most that Key Vault puts on one page.
 _PAGE = "api-version=7.4&maxresults=25"
@@ -98,7 +98,7 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Key Vault's words name the caller and the resource; its code is enough, and short.
     code = code_in(answer.get("error"))
     refusal = meant(code, REFUSALS)
-    return code, refusal.words if refusal else ""
+    return code, refusal.line if refusal else ""
 
 
 def _name(item: Mapping[str, Any]) -> str:
