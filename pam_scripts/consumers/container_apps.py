@@ -64,11 +64,19 @@ GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTAR
 _PASSING = re.compile(r"\w*(?:InProgress|LockConflict)", re.IGNORECASE)
 _STUCK = "look at the app's provisioning state in Azure"
 
-_SOMEWHERE = "the app, its group or its subscription"
 _NAMES = "check 'container_apps' and 'subscription_id'"
 
-# https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 # https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
+LOCKED = Refusal(SYSTEM, "ScopeLocked", "409 to a restart", "a lock forbids it", "remove the read-only lock")
+DISABLED = Refusal(
+    SYSTEM,
+    "ReadOnlyDisabledSubscription",
+    "409 to a restart",
+    "the subscription is disabled, and may only be read",
+    "have the subscription enabled again",
+)
+
+# https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 REFUSALS: Sequence[Refusal] = (
     Refusal(SYSTEM, "AuthorizationFailed", "403 to any request", "the Azure credential lacks a right", GRANT),
     Refusal(
@@ -83,31 +91,16 @@ REFUSALS: Sequence[Refusal] = (
         "DenyAssignmentAuthorizationFailed",
         "403 to a restart",
         "a deny assignment forbids it",
-        f"have it taken off {_SOMEWHERE}; no right is missing",
+        "have it taken off the app, its group or its subscription; no right is missing",
     ),
-    Refusal(
-        SYSTEM, "ScopeLocked", "409 to a restart", "a lock forbids it", f"remove the read-only lock on {_SOMEWHERE}"
-    ),
-    Refusal(
-        SYSTEM,
-        "ReadOnlyDisabledSubscription",
-        "409 to a restart",
-        "the subscription is disabled, and may only be read",
-        "have the subscription enabled again",
-    ),
+    LOCKED,
+    DISABLED,
     Refusal(
         SYSTEM,
         "InvalidAuthenticationTokenTenant",
         "401 to any request",
         "the subscription is another tenant's",
         "check 'subscription_id' and 'tenant_id': the Azure credential must be of the subscription's tenant",
-    ),
-    Refusal(
-        SYSTEM,
-        "InvalidAuthenticationTokenAudience",
-        "401 to any request",
-        "the token is for another service",
-        "check 'azure_cloud'",
     ),
     Refusal(
         SYSTEM,
@@ -173,14 +166,13 @@ class Manager:
         url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}{query}"
         bearer = self._login.token(self._host, SYSTEM, action).value.reveal()
         headers = {"Authorization": f"Bearer {bearer}"}
-        said = ""
 
         def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
-            nonlocal said
             name, said = _explain(answer)
             # The message names callers and scopes at length; the code says what it is.
             refusal = meant(name, REFUSALS)
-            return name, refusal.line if refusal else ""
+            scope = _locked(said, path) if refusal is LOCKED else ""
+            return name, (refusal.line + (f", on {scope}" if scope else "")) if refusal else ""
 
         try:
             return http.call(
@@ -196,8 +188,8 @@ class Manager:
             )[0]
         except ApiError as error:
             if refusals.explain(error, REFUSALS):
-                error.next_step = error.next_step.replace(_SOMEWHERE, _locked(said, path) or _SOMEWHERE)
-            elif error.code == HTTPStatus.FORBIDDEN:
+                raise
+            if error.code == HTTPStatus.FORBIDDEN:
                 error.next_step = GRANT
             elif error.code == HTTPStatus.NOT_FOUND:
                 error.next_step = _NAMES
@@ -248,11 +240,10 @@ class ContainerApp(Consumer):
             missing.append(GRANT)
         locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         locked = [_scope_of(each, self._path) for each in locks if _is_read_only(each)]
-        missing += [f"a lock forbids it: remove the read-only lock on {scope or _SOMEWHERE}" for scope in locked]
+        missing += [LOCKED.line + (f", on {scope}" if scope else "") + f": {LOCKED.way_out}" for scope in locked]
         subscription = self._look(self._subscription, "read the subscription", _SUBSCRIPTIONS_API) or {}
         if str(subscription.get("state") or "").lower() == "disabled":
-            refusal = meant("ReadOnlyDisabledSubscription", REFUSALS)
-            missing += [f"{refusal.line}: {refusal.way_out}"] if refusal else []
+            missing.append(f"{DISABLED.line}: {DISABLED.way_out}")
         return missing
 
     def _ask(self, what: str, api: str, query: str = "") -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from pam_scripts.issuers.azure_app.graph import (
     OWNED,
     PRINCIPAL,
     SYSTEM,
+    TOO_MANY,
     Graph,
     Principal,
     may_change_any,
@@ -118,7 +119,7 @@ class _Look:
             if wanted.keep:
                 found.append(Trouble("setting", f"{name} {PERSONAL_WORDS}", PERSONAL_WAY_OUT))
             elif number >= MOST_PERSONAL:
-                found.append(Trouble("no-room", f"{name} {PERSONAL_WORDS}", "delete the one that is not in use"))
+                found.append(Trouble("no-room", f"{name}: {TOO_MANY.line}", TOO_MANY.way_out))
         return found
 
     def _principal(self, client_id: str) -> Principal | None:

@@ -293,6 +293,7 @@ class ContainerApps:
         self._busy = 0
         self._conflict = ""
         self._locked: set[str] = set()
+        self._denial = ""
         self._disabled: set[str] = set()
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
 
@@ -377,6 +378,11 @@ class ContainerApps:
         """Refuse the next so many restarts with 409, as though another change of the app went on."""
         with self._lock:
             self._busy, self._conflict = times, code
+
+    def deny(self, code: str) -> None:
+        """Refuse every restart with 403 for another reason than a missing right, by Azure's code for that."""
+        with self._lock:
+            self._denial = code
 
     def lock(self, scope: str, *, read_only: bool = True) -> None:
         """Put a read-only lock on an app, a group or a subscription, by its resource id; or take it off.
@@ -705,6 +711,8 @@ class ContainerApps:
 
     def _restart(self, call: _Call) -> Response:
         app, revision = self._revision(call)
+        if self._denial:
+            raise Refusal(403, self._denial, f"Restarting '{app.name}' was disallowed.")
         if self._busy:
             self._busy -= 1
             message = f"Cannot modify container App '{app.name}' because another modification is in progress."

@@ -181,6 +181,8 @@ class Entra:
 
     The methods may be called from any thread. Those that take a client id raise KeyError for
     one that is not registered.
+
+    missing_resources, disabled_resources: host names of services that tenants do not know, or have disabled.
     """
 
     hosts: tuple[str, ...] = tuple(host for cloud in CLOUDS for host in cloud.authorities)
@@ -191,6 +193,8 @@ class Entra:
         self._tenants: dict[str, _Tenant] = {}
         self._apps: dict[str, App] = {}
         self._issued: set[str] = set()
+        self.missing_resources: set[str] = set()
+        self.disabled_resources: set[str] = set()
         self._signing_key = secrets.token_bytes(32)
         self.app = Starlette(
             routes=[
@@ -383,7 +387,11 @@ class Entra:
                 app = self._app(tenant, form)
                 resource = _resource(form)
                 self._check_secret(app, form)
-                if resource.rstrip("/") not in tenant.cloud.resources:
+                host = resource.rstrip("/").removeprefix("https://")
+                if host in self.disabled_resources:
+                    text = f"The service principal for resource '{resource}' is disabled."
+                    raise Refusal(400, "unauthorized_client", text, aadsts=500014)
+                if resource.rstrip("/") not in tenant.cloud.resources or host in self.missing_resources:
                     raise Refusal(
                         400,
                         "invalid_resource",

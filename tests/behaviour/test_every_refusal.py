@@ -11,7 +11,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
-from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess
@@ -67,6 +67,81 @@ def become(**properties: Any) -> Callable[[SeeqUserPlant], None]:  # noqa: ANN40
     return set_up
 
 
+def admin_has(label: str, value: str) -> Provocation:
+    """Return what has another value in the record with the Azure credential."""
+    return Provocation(AzureAppPlant, lambda plant: plant.set_field(label, value, plant.attached[0]), UNMIRRORED)
+
+
+def admin_is(attribute: str, *, value: object) -> Provocation:
+    """Return what has the admin application be otherwise."""
+    return Provocation(AzureAppPlant, lambda plant: setattr(plant.azure_app, attribute, value), UNMIRRORED)
+
+
+def of_application(set_up: Callable[[AzureAppPlant], object]) -> Provocation:
+    """Return what is changed at the application that is rotated, or at Graph."""
+    return Provocation(AzureAppPlant, set_up, UNMIRRORED)
+
+
+def with_an_expired_secret(plant: AzureAppPlant) -> None:
+    """Enter one of the admin application that has ended."""
+    _, value = plant.entra.add_secret(plant.azure_app.client_id, expires_in_days=-1)
+
+    def change(data: dict[str, Any]) -> None:
+        next(item for item in data["custom"] if item["label"] == "client_secret")["value"] = [value]
+
+    plant.keeper.edit(plant.attached[0], change)
+
+
+def with_a_wrong_secret(plant: AzureAppPlant) -> None:
+    """Remove the one that the admin's record has."""
+    client_id = plant.azure_app.client_id
+    plant.entra.remove_secret(client_id, plant.entra.client_secrets(client_id)[0].secret_id)
+
+
+def full(plant: AzureAppPlant) -> None:
+    """Have an application for personal accounts with the most secrets that it may have."""
+    plant.target.audience = "PersonalMicrosoftAccount"
+    plant.add_key("another")
+
+
+def in_key_vault(set_up: Callable[[Plant], object]) -> Provocation:
+    """Return what is changed at the vault."""
+    return Provocation(Plant, set_up)
+
+
+def with_access_policies(plant: Plant) -> None:
+    """Have the vault go by them, and have none for us."""
+    plant.key_vault.use_access_policies(VAULT)
+    plant.key_vault.grant(VAULT, plant.azure_app.client_id, ())
+
+
+def delete_secrets(plant: Plant) -> None:
+    """Delete both."""
+    for name in (plant.id_name, plant.password_name):
+        plant.key_vault.delete(VAULT, name)
+
+
+def with_an_app(set_up: Callable[[Plant], object]) -> Provocation:
+    """Return what is changed where an app is to be restarted."""
+
+    def with_app(plant: Plant) -> None:
+        plant.add_app("reports", plant.password_name)
+        plant.set_field("health_seconds", "5")
+        set_up(plant)
+
+    return Provocation(Plant, with_app)
+
+
+def in_another_tenant(plant: Plant) -> None:
+    """Name a subscription of another tenant."""
+    other = plant.container_apps.add_subscription(plant.entra.add_tenant())
+    plant.set_field("subscription_id", other, plant.configuration_uid)
+
+
+NO_GUID = "00000000-0000-4000-8000-000000000000"
+UNMIRRORED: Mapping[str, object] = {"mirrored": False}
+GRAPH = "graph.microsoft.com"
+
 # By the row's key. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[str, Provocation] = {
     seeq.WRONG_LOGIN.key: Provocation(
@@ -88,6 +163,56 @@ PROVOKED: Mapping[str, Provocation] = {
     seeq.KEYS_DISABLED.key: Provocation(SeeqUserPlant, become(validity_minutes=0), {"mirrored": False}),
     seeq.USER_MUST_LOG_IN.key: Provocation(
         SeeqUserPlant, become(validity_minutes=600, logged_in_days_ago=2), {"mirrored": False}
+    ),
+    "entra: AADSTS7000215": of_application(with_a_wrong_secret),
+    "entra: AADSTS7000222": of_application(with_an_expired_secret),
+    "entra: AADSTS7000229": admin_is("has_principal", value=False),
+    "entra: AADSTS7000112": admin_is("is_enabled", value=False),
+    "entra: AADSTS53003": admin_is("is_blocked", value=True),
+    "entra: AADSTS700016": admin_has("application_client_id", NO_GUID),
+    "entra: AADSTS90002": admin_has("tenant_id", NO_GUID),
+    "entra: AADSTS900023": admin_has("tenant_id", "no-tenant"),
+    "entra: AADSTS500011": of_application(lambda plant: plant.entra.missing_resources.add(GRAPH)),
+    "entra: AADSTS500014": of_application(lambda plant: plant.entra.disabled_resources.add(GRAPH)),
+    "entra: Authorization_RequestDenied": of_application(lambda plant: plant.graph.grant(plant.azure_app.client_id)),
+    "entra: CredentialTypeNotAllowedAsPerAppPolicy": of_application(lambda plant: plant.graph.restrict(forbidden=True)),
+    "entra: CredentialInvalidLifetimeAsPerAppPolicy": of_application(lambda plant: plant.graph.restrict(longest="P9D")),
+    "entra: Directory_QuotaExceeded": of_application(lambda plant: plant.graph.exhaust_quota()),
+    "entra: TooManyPasswords": of_application(full),
+    "key vault: ForbiddenByRbac": in_key_vault(
+        lambda plant: plant.key_vault.grant(VAULT, plant.azure_app.client_id, ())
+    ),
+    "key vault: ForbiddenByPolicy": in_key_vault(with_access_policies),
+    "key vault: ForbiddenByFirewall": in_key_vault(lambda plant: plant.key_vault.shut(VAULT, "ForbiddenByFirewall")),
+    "key vault: ForbiddenByConnection": in_key_vault(
+        lambda plant: plant.key_vault.shut(VAULT, "ForbiddenByConnection")
+    ),
+    "key vault: Forbidden": Provocation(
+        PublishPlant, lambda plant: plant.key_vault.demand_expiry(VAULT), {"value_format": "alnum:32"}
+    ),
+    "key vault: ObjectIsDeletedButRecoverable": in_key_vault(delete_secrets),
+    "container apps: AuthorizationFailed": with_an_app(
+        lambda plant: plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, ())
+    ),
+    "container apps: RequestDisallowedByPolicy": with_an_app(
+        lambda plant: plant.container_apps.deny("RequestDisallowedByPolicy")
+    ),
+    "container apps: DenyAssignmentAuthorizationFailed": with_an_app(
+        lambda plant: plant.container_apps.deny("DenyAssignmentAuthorizationFailed")
+    ),
+    "container apps: ScopeLocked": with_an_app(lambda plant: plant.container_apps.lock(plant.apps[0].scope)),
+    "container apps: ReadOnlyDisabledSubscription": with_an_app(
+        lambda plant: plant.container_apps.disable(plant.subscription_id)
+    ),
+    "container apps: InvalidAuthenticationTokenTenant": with_an_app(in_another_tenant),
+    "container apps: SubscriptionNotFound": with_an_app(
+        lambda plant: plant.set_field("subscription_id", NO_GUID, plant.configuration_uid)
+    ),
+    "container apps: ResourceGroupNotFound": with_an_app(
+        lambda plant: plant.set_field("container_apps", "elsewhere/reports")
+    ),
+    "container apps: ResourceNotFound": with_an_app(
+        lambda plant: plant.set_field("container_apps", "plant-apps/report")
     ),
 }
 

@@ -98,7 +98,7 @@ def test_a_lock_is_seen_by_a_look(where: str, script: InProcess, plant: Plant) -
     assert 0 == script.run(plant).returncode
 
     plant.container_apps.lock(scope)
-    refused(script, plant, "container app reports: a lock forbids it", f"remove the read-only lock on {scope};")
+    refused(script, plant, f"container app reports: a lock forbids it, on {scope}: remove the read-only lock")
 
 
 def test_a_subscription_that_may_only_be_read_is_seen_by_a_look(script: InProcess, plant: Plant) -> None:

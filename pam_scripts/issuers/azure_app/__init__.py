@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.core.errors import ApiError, BadInput, Refused
+from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Number, Text
 from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
@@ -28,6 +28,7 @@ from pam_scripts.issuers.azure_app.graph import (
     PRINCIPAL,
     SYSTEM,
     TOO_LONG_FOR_POLICY,
+    TOO_MANY,
     Graph,
     Principal,
     may_change_any,
@@ -299,10 +300,7 @@ class AppSecrets(Issuer):
             raise BadInput(f"{SYSTEM}: {self.target} {PERSONAL_WORDS}", next_step=PERSONAL_WAY_OUT)
         present = [read_key(item, action) for item in application["passwordCredentials"]]
         if len(present) >= MOST_PERSONAL:
-            raise Refused(
-                f"{SYSTEM}: {self.target} {PERSONAL_WORDS}: {', '.join(key.shown for key in present)}",
-                next_step="delete the one that is not in use",
-            )
+            raise TOO_MANY.of(self.target, f": {', '.join(key.shown for key in present)}")
 
     def _look_at_principal(self) -> None:
         """Raise Refused where no secret could log in; warn of secrets that log in beside those of the application."""
@@ -310,7 +308,7 @@ class AppSecrets(Issuer):
         if principal is None:
             self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not looked for")
         elif principal.refusal:
-            raise Refused(f"{SYSTEM}: {self.target}: {principal.refusal.line}", next_step=principal.refusal.way_out)
+            raise principal.refusal.of(self.target)
         elif principal.secrets:
             self._run.warn(f"{SYSTEM}: {principal_words(self.target, principal)}")
 

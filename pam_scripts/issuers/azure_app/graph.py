@@ -37,7 +37,15 @@ _ADMINISTRATORS = {
 
 FORBIDDEN_BY_POLICY = "CredentialTypeNotAllowedAsPerAppPolicy"
 TOO_LONG_FOR_POLICY = "CredentialInvalidLifetimeAsPerAppPolicy"
-TOO_MANY = "TooManyPasswords"
+
+# Graph has no code of its own for it; it is told by its message.
+TOO_MANY = Refusal(
+    SYSTEM,
+    "TooManyPasswords",
+    "400 `Request_BadRequest` to adding a secret: Not allowed to add 3 passwords",
+    "an application for personal accounts may have two client secrets at most",
+    "delete the one that is not in use, and leave 'keep_previous_keys' at 0",
+)
 
 REFUSALS: Sequence[Refusal] = (
     Refusal(SYSTEM, "Authorization_RequestDenied", "403 to any request", "the admin application lacks a right", GRANT),
@@ -64,27 +72,21 @@ REFUSALS: Sequence[Refusal] = (
         "delete what it has made and nobody needs, deleted applications too, or use another admin application; no "
         "right is missing",
     ),
-    # Graph has no code of its own for it; it is told by its message.
-    Refusal(
-        SYSTEM,
-        TOO_MANY,
-        "400 `Request_BadRequest` to adding a secret: Not allowed to add 3 passwords",
-        "an application for personal accounts may have two client secrets at most",
-        "delete the one that is not in use, and leave 'keep_previous_keys' at 0",
-    ),
-    Refusal(
-        SYSTEM,
-        "Directory_ConcurrencyViolation",
-        "400, 409 or 503 to a change",
-        "another change of it is under way",
-        "run the rotation again",
-        passes=True,
-    ),
+    TOO_MANY,
 )
 """Codes of Graph for what it refuses."""
 
-_CONCURRENT = "Directory_ConcurrencyViolation"
-_MESSAGES = {"concurrent": _CONCURRENT, r"not allowed to add \d+ passwords": TOO_MANY}
+# It passes, and is waited for.
+_CONCURRENT = Refusal(
+    SYSTEM,
+    "Directory_ConcurrencyViolation",
+    "400, 409 or 503 to a change",
+    "another change of it is under way",
+    "run the rotation again",
+    passes=True,
+)
+_KNOWN = (*REFUSALS, _CONCURRENT)
+_MESSAGES = {"concurrent": _CONCURRENT.code, r"not allowed to add \d+ passwords": TOO_MANY.code}
 
 
 class Graph:
@@ -106,11 +108,11 @@ class Graph:
                 self._session, method, url, system=SYSTEM, action=action, explain=_explain, headers=headers, json=body
             )[0]
         except ApiError as error:
-            refusal = refusals.explain(error, REFUSALS)
+            refusal = refusals.explain(error, _KNOWN)
             if error.code == HTTPStatus.FORBIDDEN and not refusal:
                 error.next_step = GRANT
             # Two changes at once: refused before anything is done, under whichever status.
-            if error.name == _CONCURRENT:
+            if error.name == _CONCURRENT.code:
                 error.busy, error.hopeless = True, False
             raise
 
@@ -214,6 +216,6 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
         return "", ""
     words = http.in_our_words(error.get("message"), _MESSAGES)
     code = words if words in _MESSAGES.values() else http.code_in(error.get("code"))
-    refusal = meant(code, REFUSALS)
+    refusal = meant(code, _KNOWN)
     # A code says enough by itself.
     return code, refusal.line if refusal else "" if code else words

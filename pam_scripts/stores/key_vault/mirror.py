@@ -36,7 +36,7 @@ from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
 from pam_scripts.stores import Adoption, not_ours
-from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, REFUSALS, SYSTEM, code_in
+from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -57,6 +57,9 @@ KEY_TYPE = "key-type"
 
 # Seconds between two tries while a secret is being deleted or recovered, which takes longer than a moment.
 SETTLING_PAUSE = 5.0
+
+# For answers without a name.
+_WAYS_OUT = {int(HTTPStatus.FORBIDDEN): GRANT, int(HTTPStatus.UNAUTHORIZED): WRONG_TENANT}
 
 # A secret's name, and a version of it.
 Outdated: TypeAlias = tuple[str, SecretProperties]
@@ -500,7 +503,7 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
     if code is None or code < HTTPStatus.MULTIPLE_CHOICES:
         return ApiError(SYSTEM, action, "the answer is not readable")
     name = http.code_in(code_in(_outer(error)))
-    refusal = meant(name, REFUSALS)
+    refusal = meant(name, KNOWN)
     headers = getattr(error.response, "headers", None) or {}
     pause = SETTLING_PAUSE if refusal and refusal.passes else None
     detail = "; ".join(filter(None, (name, refusal.line if refusal else "")))
@@ -511,10 +514,10 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
         code=code,
         name=name,
         retry_after=http.retry_after(headers) or pause,
-        next_step=GRANT if code == HTTPStatus.FORBIDDEN else "",
+        next_step=_WAYS_OUT.get(code, ""),
         busy=pause is not None,
     )
-    refusals.explain(made, REFUSALS)
+    refusals.explain(made, KNOWN)
     return made
 
 

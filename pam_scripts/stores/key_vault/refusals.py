@@ -57,13 +57,11 @@ REFUSALS: Sequence[Refusal] = (
         "look at the policies assigned to the vault: one that asks for an end is met by 'expiry_days'; no role is "
         "missing",
     ),
-    Refusal(
-        SYSTEM,
-        "Unauthorized",
-        "401 to any request",
-        "the vault does not take the token",
-        "check that the Azure credential is of the vault's tenant",
-    ),
+    DELETED,
+)
+"""Codes of Key Vault for what it refuses: the inner one where there is one."""
+
+PASSING: Sequence[Refusal] = (
     Refusal(
         SYSTEM,
         "ObjectIsBeingDeleted",
@@ -80,9 +78,12 @@ REFUSALS: Sequence[Refusal] = (
         "run the rotation again",
         passes=True,
     ),
-    DELETED,
 )
-"""Codes of Key Vault for what it refuses: the inner one where there is one."""
+"""Those that a run waits for."""
+
+KNOWN = (*REFUSALS, *PASSING)
+
+WRONG_TENANT = "check that the Azure credential is of the vault's tenant"
 
 
 def code_in(error: object) -> str:

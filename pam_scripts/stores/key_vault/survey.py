@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from http import HTTPStatus
 from typing import Any
 
 from pam_scripts.core import http, refusals
@@ -20,7 +21,7 @@ from pam_scripts.gateway.specs import MirrorLook
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
 from pam_scripts.stores.key_vault import Place
-from pam_scripts.stores.key_vault.refusals import REFUSALS, SYSTEM, code_in
+from pam_scripts.stores.key_vault.refusals import GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
 # 25 is the most that Key Vault puts on one page.
 _PAGE = "api-version=7.4&maxresults=25"
@@ -90,14 +91,16 @@ class _Wire:
                 self._session, "GET", url, system=SYSTEM, action=self._action, explain=_explain, headers=headers
             )[0]
         except ApiError as error:
-            refusals.explain(error, REFUSALS)
+            ways_out = {int(HTTPStatus.FORBIDDEN): GRANT, int(HTTPStatus.UNAUTHORIZED): WRONG_TENANT}
+            if not refusals.explain(error, KNOWN):
+                error.next_step = ways_out.get(error.code or 0, error.next_step)
             raise
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Key Vault's words name the caller and the resource; its code is enough, and short.
     code = code_in(answer.get("error"))
-    refusal = meant(code, REFUSALS)
+    refusal = meant(code, KNOWN)
     return code, refusal.line if refusal else ""
 
 
