@@ -41,6 +41,7 @@ from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
+from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.key_vault import refusals as key_vault
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
-REFUSALS: Sequence[Refusal] = (
-    *seeq.REFUSALS,
-    *azure.REFUSALS,
-    *graph.REFUSALS,
-    *key_vault.REFUSALS,
-    *container_apps.REFUSALS,
-)
-"""What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
+REFUSALS: Mapping[str, Sequence[Refusal]] = {
+    "Seeq": seeq.REFUSALS,
+    "Entra": (*azure.REFUSALS, *graph.REFUSALS),
+    "Key Vault": key_vault.REFUSALS,
+    "Container Apps": container_apps.REFUSALS,
+    "AWS Secrets Manager": aws.REFUSALS,
+}
+"""By system: what is known of its refusals, from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_application_key": (
@@ -524,20 +525,17 @@ def _ops_log() -> str:
 
 def _refusals() -> str:
     blocks = []
-    for system in dict.fromkeys(refusal.system for refusal in REFUSALS):
+    for system, refusals in REFUSALS.items():
         rows = [
             (
-                f"`{refusal.code}`",
+                ", ".join(f"`{code}`" for code in refusal.codes),
                 *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
                 str(refusal.status),
             )
-            for refusal in REFUSALS
-            if refusal.system == system
+            for refusal in refusals
         ]
-        blocks += [
-            f"## {system.capitalize()}",
-            _table(("code", "what it answers", "what the line says", "the way out", "exit status"), rows),
-        ]
+        header = ("code", "what it answers", "what the line says", "the way out", "exit status")
+        blocks += [f"## {system}", _table(header, rows)]
     return _page(
         "Refusals",
         _text(

@@ -67,54 +67,40 @@ _STUCK = "look at the app's provisioning state in Azure"
 _NAMES = "check 'container_apps' and 'subscription_id'"
 
 # https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
-LOCKED = Refusal(SYSTEM, "ScopeLocked", "409 to a restart", "a lock forbids it", "remove the read-only lock")
+LOCKED = Refusal("ScopeLocked", "a lock forbids it", "remove the read-only lock")
 DISABLED = Refusal(
-    SYSTEM,
     "ReadOnlyDisabledSubscription",
-    "409 to a restart",
     "the subscription is disabled, and may only be read",
     "have the subscription enabled again",
 )
 
 # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 REFUSALS: Sequence[Refusal] = (
-    Refusal(SYSTEM, "AuthorizationFailed", "403 to any request", "the Azure credential lacks a right", GRANT),
+    Refusal("AuthorizationFailed", "the Azure credential lacks a right", GRANT),
     Refusal(
-        SYSTEM,
         "RequestDisallowedByPolicy",
-        "403 to a restart",
         "an Azure Policy forbids it",
         "have the policy's owner exempt the app; no right is missing",
     ),
     Refusal(
-        SYSTEM,
         "DenyAssignmentAuthorizationFailed",
-        "403 to a restart",
         "a deny assignment forbids it",
         "have it taken off the app, its group or its subscription; no right is missing",
     ),
     LOCKED,
     DISABLED,
     Refusal(
-        SYSTEM,
         "InvalidAuthenticationTokenTenant",
-        "401 to any request",
         "the subscription is another tenant's",
         "check 'subscription_id' and 'tenant_id': the Azure credential must be of the subscription's tenant",
     ),
     Refusal(
-        SYSTEM,
         "SubscriptionNotFound",
-        "404 to reading the app",
         "there is no such subscription in this cloud",
         f"{_NAMES}, and 'azure_cloud'",
     ),
-    Refusal(
-        SYSTEM, "ResourceGroupNotFound", "404 to reading the app", "the subscription has no such resource group", _NAMES
-    ),
-    Refusal(
-        SYSTEM, "ResourceNotFound", "404 to reading the app", "the resource group has no such container app", _NAMES
-    ),
+    Refusal("ResourceGroupNotFound", "the subscription has no such resource group", _NAMES),
+    Refusal("ResourceNotFound", "the resource group has no such container app", _NAMES),
 )
 """Codes of Azure Resource Manager for what it refuses."""
 
@@ -172,7 +158,7 @@ class Manager:
             # The message names callers and scopes at length; the code says what it is.
             refusal = meant(name, REFUSALS)
             scope = _locked(said, path) if refusal is LOCKED else ""
-            return name, (refusal.line + (f", on {scope}" if scope else "")) if refusal else ""
+            return name, (refusal.words + (f", on {scope}" if scope else "")) if refusal else ""
 
         try:
             return http.call(
@@ -240,10 +226,10 @@ class ContainerApp(Consumer):
             missing.append(GRANT)
         locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         locked = [_scope_of(each, self._path) for each in locks if _is_read_only(each)]
-        missing += [LOCKED.line + (f", on {scope}" if scope else "") + f": {LOCKED.way_out}" for scope in locked]
+        missing += [LOCKED.words + (f", on {scope}" if scope else "") + f": {LOCKED.way_out}" for scope in locked]
         subscription = self._look(self._subscription, "read the subscription", _SUBSCRIPTIONS_API) or {}
         if str(subscription.get("state") or "").lower() == "disabled":
-            missing.append(f"{DISABLED.line}: {DISABLED.way_out}")
+            missing.append(f"{DISABLED.words}: {DISABLED.way_out}")
         return missing
 
     def _ask(self, what: str, api: str, query: str = "") -> dict[str, Any] | None:

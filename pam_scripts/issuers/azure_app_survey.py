@@ -98,7 +98,7 @@ class _Look:
         name = f"application {item.get('displayName')}"
         principal = self._principal(known_as[1])
         dead = principal.refusal if principal else None
-        dying = (Trouble("cannot-log-in", f"{name}: {dead.line}", dead.way_out),) if dead else ()
+        dying = (Trouble("cannot-log-in", f"{name}: {dead.words}", dead.way_out),) if dead else ()
         troubles = [*lacking]
         if principal and principal.secrets:
             troubles.append(Trouble("principal-secrets", principal_words(name, principal), _PRINCIPAL_WAY_OUT))
@@ -119,7 +119,7 @@ class _Look:
             if wanted.keep:
                 found.append(Trouble("setting", f"{name} {PERSONAL_WORDS}", PERSONAL_WAY_OUT))
             elif number >= MOST_PERSONAL:
-                found.append(Trouble("no-room", f"{name}: {TOO_MANY.line}", TOO_MANY.way_out))
+                found.append(Trouble("no-room", f"{name}: {TOO_MANY.words}", TOO_MANY.way_out))
         return found
 
     def _principal(self, client_id: str) -> Principal | None:

@@ -61,67 +61,49 @@ ENTRA = "entra"
 REFUSALS: Sequence[Refusal] = (
     # A new secret is refused so for a while; one that was entered wrong always is.
     Refusal(
-        ENTRA,
         "AADSTS7000215",
-        "401 to a login",
         "the client secret is wrong",
         "check 'client_secret': its value, not its id",
         passes=True,
     ),
     Refusal(
-        ENTRA,
         "AADSTS7000222",
-        "401 to a login",
         "the client secret has expired",
         "make a new one for the admin application, and enter it as 'client_secret'",
     ),
     Refusal(
-        ENTRA,
         "AADSTS7000229",
-        "401 to a login; no service principal in Graph",
         "the application has no enterprise application (service principal) in the tenant",
         "have an administrator make it: az ad sp create --id CLIENT_ID",
     ),
     Refusal(
-        ENTRA,
         "AADSTS7000112",
-        "400 to a login; `accountEnabled` is false in Graph",
         "the application is disabled",
         "have its enterprise application enabled for users to sign in, in Entra under its properties",
     ),
     Refusal(
-        ENTRA,
         "AADSTS53003",
-        "400 to a login",
         "Conditional Access blocks the login",
         "have the policy for workload identities let this host's address in, or leave the application out of it",
     ),
     Refusal(
-        ENTRA,
         "AADSTS700016",
-        "400 to a login",
         "the tenant has no application of this client id",
         "check 'application_client_id' and 'tenant_id'",
     ),
     Refusal(
-        ENTRA,
         "AADSTS90002",
-        "400 to a login",
         "there is no such tenant in this cloud",
         "check 'tenant_id' and 'azure_cloud'",
     ),
-    Refusal(ENTRA, "AADSTS900023", "400 to a login", "this is no tenant's id and no domain", "check 'tenant_id'"),
+    Refusal("AADSTS900023", "this is no tenant's id and no domain", "check 'tenant_id'"),
     Refusal(
-        ENTRA,
         "AADSTS500011",
-        "400 to a login",
         "the tenant does not know the service that the token is for",
         "check 'tenant_id' and 'azure_cloud': is this the tenant that the service belongs to?",
     ),
     Refusal(
-        ENTRA,
         "AADSTS500014",
-        "400 to a login",
         "the service that the token is for is disabled in the tenant",
         "have an administrator of the tenant enable its enterprise application",
     ),
@@ -327,7 +309,7 @@ def _read_refusal(answer: Mapping[str, Any]) -> tuple[str, str]:
     match = match or re.fullmatch(r"\w{1,60}", str(answer.get("error") or ""))
     name = match[0] if match else ""
     refusal = meant(name, REFUSALS)
-    return name, refusal.line if refusal else ""
+    return name, refusal.words if refusal else ""
 
 
 def _refuse_other_authorities(authority: str) -> None:
@@ -421,7 +403,7 @@ class HostIdentity:
         return ApiError(
             system,
             action,
-            f"{name}; {refusal.line}" if refusal else name or type(error).__name__,
+            f"{name}; {refusal.words}" if refusal else name or type(error).__name__,
             code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
             name=name,
             next_step=_OTHER_TENANT if foreign else "check 'tenant_id'" if unknown else way_out,

@@ -595,6 +595,69 @@ def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
         house.rotate(health_seconds=0.02)
 
 
+def test_putting_back_is_told_as_it_happens() -> None:
+    """Why, what each store held, who is reloaded, who is waited for and how long, and which key was deleted."""
+    house = served(*["crashes"] * 99)
+
+    with pytest.raises(Refused):
+        house.rotate(health_seconds=0.6)
+
+    began = next(
+        n for n, line in enumerate(house.said) if line.startswith("Putting everything back, since this failed")
+    )
+    assert "service does not come back: crashes" in house.said[began]
+    assert [
+        "Put back: mirror, which held: old",
+        "Put back: truth, which held: old",
+        "Reloading service with what was put back",
+        "Waiting 1 s at most for: service",
+        "Deleted the new access key: new",
+    ] == house.said[began + 1 :]
+    assert ("", "new") == (house.entry.new_key, house.entry.withdrawn_key)
+    assert False is house.entry.health_verified
+
+
+def test_what_could_not_be_put_back_is_not_told_to_be() -> None:
+    """The store that is stuck is warned of, the others are told, and the key lives, so that no deletion is."""
+    house = House()
+    house.mirror.failing["read"] = [trouble(403)] * 99
+    house.mirror.failing["put back"] = [trouble(403)] * 99
+
+    with pytest.raises(NotCertain):
+        house.rotate()
+
+    assert "Put back: truth, which held: old" in house.said
+    assert [] == [line for line in house.said if line.startswith(("Put back: mirror", "Deleted"))]
+    assert [line for line in house.warned if line.startswith("mirror could not be put back")]
+    assert (["mirror: both"], [], "new") == (
+        house.entry.may_be_stored_in,
+        house.entry.stored_in,
+        house.entry.new_key,
+    )
+
+
+def test_a_failure_before_the_key_is_told_without_any_putting_back() -> None:
+    """There was nothing to put back, and nothing to delete."""
+    house = House()
+    house.office.failing["create"] = [trouble(403)]
+
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+
+    assert [] == [line for line in house.said if line.startswith(("Putting", "Put back", "Deleted", "Waiting"))]
+
+
+def test_again_is_said_only_of_what_was_reloaded_before() -> None:
+    """A reload whose answer was lost, and was declined then, may have been none: the next is not another one."""
+    house = served(*["crashes"] * 99)
+    house.service.failing["reload"] = [trouble(None), trouble(403)]
+
+    with pytest.raises(ApiError, match="all put back as it was, but not well: service") as caught:
+        house.rotate(health_seconds=0.02)
+
+    assert "again" not in caught.value.state
+
+
 def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_lives() -> None:
     """Nobody is cut off: the consumer is named, and both keys log in: exit 4."""
     house = served(*["crashes"] * 99)

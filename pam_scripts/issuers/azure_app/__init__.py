@@ -300,7 +300,7 @@ class AppSecrets(Issuer):
             raise BadInput(f"{SYSTEM}: {self.target} {PERSONAL_WORDS}", next_step=PERSONAL_WAY_OUT)
         present = [read_key(item, action) for item in application["passwordCredentials"]]
         if len(present) >= MOST_PERSONAL:
-            raise TOO_MANY.of(self.target, f": {', '.join(key.shown for key in present)}")
+            raise TOO_MANY.of(f"{SYSTEM}: {self.target}", f": {', '.join(key.shown for key in present)}")
 
     def _look_at_principal(self) -> None:
         """Raise Refused where no secret could log in; warn of secrets that log in beside those of the application."""
@@ -308,7 +308,7 @@ class AppSecrets(Issuer):
         if principal is None:
             self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not looked for")
         elif principal.refusal:
-            raise principal.refusal.of(self.target)
+            raise principal.refusal.of(f"{SYSTEM}: {self.target}")
         elif principal.secrets:
             self._run.warn(f"{SYSTEM}: {principal_words(self.target, principal)}")
 

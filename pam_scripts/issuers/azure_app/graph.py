@@ -35,39 +35,33 @@ _ADMINISTRATORS = {
     "158c047a-c907-4556-b7ef-446551a6b5f7",  # Cloud Application Administrator
 }
 
+_TOO_MANY_CODE = "TooManyPasswords"
+_CONCURRENT_CODE = "Directory_ConcurrencyViolation"
 FORBIDDEN_BY_POLICY = "CredentialTypeNotAllowedAsPerAppPolicy"
 TOO_LONG_FOR_POLICY = "CredentialInvalidLifetimeAsPerAppPolicy"
 
 # Graph has no code of its own for it; it is told by its message.
 TOO_MANY = Refusal(
-    SYSTEM,
-    "TooManyPasswords",
-    "400 `Request_BadRequest` to adding a secret: Not allowed to add 3 passwords",
+    _TOO_MANY_CODE,
     "an application for personal accounts may have two client secrets at most",
     "delete the one that is not in use, and leave 'keep_previous_keys' at 0",
 )
 
 REFUSALS: Sequence[Refusal] = (
-    Refusal(SYSTEM, "Authorization_RequestDenied", "403 to any request", "the admin application lacks a right", GRANT),
+    Refusal("Authorization_RequestDenied", "the admin application lacks a right", GRANT),
     Refusal(
-        SYSTEM,
         FORBIDDEN_BY_POLICY,
-        "400 to adding a secret",
         "an application management policy forbids client secrets",
         "have the policy's owner exempt the application (Entra, Application policies), or let it log in without a "
         "secret",
     ),
     Refusal(
-        SYSTEM,
         TOO_LONG_FOR_POLICY,
-        "400 to adding a secret",
         "an application management policy asks for secrets of a shorter life",
         "lower 'expiry_days' to what the policy allows (Entra, Application policies)",
     ),
     Refusal(
-        SYSTEM,
         "Directory_QuotaExceeded",
-        "403 to adding a secret",
         "the quota of directory objects of the admin application is used up",
         "delete what it has made and nobody needs, deleted applications too, or use another admin application; no "
         "right is missing",
@@ -78,15 +72,13 @@ REFUSALS: Sequence[Refusal] = (
 
 # It passes, and is waited for.
 _CONCURRENT = Refusal(
-    SYSTEM,
-    "Directory_ConcurrencyViolation",
-    "400, 409 or 503 to a change",
+    _CONCURRENT_CODE,
     "another change of it is under way",
     "run the rotation again",
     passes=True,
 )
 _KNOWN = (*REFUSALS, _CONCURRENT)
-_MESSAGES = {"concurrent": _CONCURRENT.code, r"not allowed to add \d+ passwords": TOO_MANY.code}
+_MESSAGES = {"concurrent": _CONCURRENT_CODE, r"not allowed to add \d+ passwords": _TOO_MANY_CODE}
 
 
 class Graph:
@@ -112,7 +104,7 @@ class Graph:
             if error.code == HTTPStatus.FORBIDDEN and not refusal:
                 error.next_step = GRANT
             # Two changes at once: refused before anything is done, under whichever status.
-            if error.name == _CONCURRENT.code:
+            if error.name == _CONCURRENT_CODE:
                 error.busy, error.hopeless = True, False
             raise
 
@@ -218,4 +210,4 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     code = words if words in _MESSAGES.values() else http.code_in(error.get("code"))
     refusal = meant(code, _KNOWN)
     # A code says enough by itself.
-    return code, refusal.line if refusal else "" if code else words
+    return code, refusal.words if refusal else "" if code else words

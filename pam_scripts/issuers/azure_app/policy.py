@@ -36,11 +36,11 @@ class Policy:
         """Return how a secret of such a life breaks it, and the way out; empty where it does not."""
         if self.forbidden:
             refusal = meant(FORBIDDEN_BY_POLICY, REFUSALS)
-            return (refusal.line, refusal.way_out) if refusal else ("", "")
+            return (refusal.words, refusal.way_out) if refusal else ("", "")
         if self.longest is None or (life and life <= self.longest):
             return "", ""
         refusal = meant(TOO_LONG_FOR_POLICY, REFUSALS)
-        return (refusal.line if refusal else "", f"'expiry_days' can be {self.longest.days} at most")
+        return (refusal.words if refusal else "", f"'expiry_days' can be {self.longest.days} at most")
 
 
 FREE = Policy()

@@ -296,13 +296,13 @@ NAME_ADMINISTRATOR = (
 def why_dead(user: User, target: str) -> Refused | None:
     """Say why no key of this user can work, None where one can."""
     if not user.is_enabled:
-        return USER_DISABLED.of(target)
+        return USER_DISABLED.of(f"{SYSTEM}: {target}")
     if user.validity is None:
         return None
     if user.validity <= 0:
-        return KEYS_DISABLED.of(target)
+        return KEYS_DISABLED.of(f"{SYSTEM}: {target}")
     if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
-        return USER_MUST_LOG_IN.of(target, f": {user.lasting}, which was {iso(user.last_login)}")
+        return USER_MUST_LOG_IN.of(f"{SYSTEM}: {target}", f": {user.lasting}, which was {iso(user.last_login)}")
     return None
 
 

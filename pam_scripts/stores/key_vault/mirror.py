@@ -434,7 +434,7 @@ class VaultMirror(Mirror):
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
                 return
             raise
-        raise DELETED.of(f"set secret {name} in {self._vault}")
+        raise DELETED.of(f"{SYSTEM}: set secret {name} in {self._vault}")
 
     def _ask(self, action: str, ask: Callable[[], T]) -> T:
         action = f"{action} in {self._vault}"
@@ -506,7 +506,7 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
     refusal = meant(name, KNOWN)
     headers = getattr(error.response, "headers", None) or {}
     pause = SETTLING_PAUSE if refusal and refusal.passes else None
-    detail = "; ".join(filter(None, (name, refusal.line if refusal else "")))
+    detail = "; ".join(filter(None, (name, refusal.words if refusal else "")))
     made = ApiError(
         SYSTEM,
         action,

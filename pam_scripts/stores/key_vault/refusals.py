@@ -18,41 +18,31 @@ GRANT = (
 )
 
 DELETED = Refusal(
-    SYSTEM,
     "ObjectIsDeletedButRecoverable",
-    "409 to setting a secret; a deleted secret of the name",
     "a deleted secret keeps the name",
     "recover it, or purge it",
 )
 
 REFUSALS: Sequence[Refusal] = (
-    Refusal(SYSTEM, "ForbiddenByRbac", "403 to any request", "the Azure credential has no role for it", GRANT),
+    Refusal("ForbiddenByRbac", "the Azure credential has no role for it", GRANT),
     Refusal(
-        SYSTEM,
         "ForbiddenByPolicy",
-        "403 to any request",
         "the vault's access policy does not allow it",
         "add get, list and set of secrets to the vault's access policy, for the credential's application",
     ),
     Refusal(
-        SYSTEM,
         "ForbiddenByFirewall",
-        "403 to any request",
         "the vault's firewall does not let this host's address in",
         "add that address to the vault's networking, the proxy's where there is one; no role is missing",
     ),
     Refusal(
-        SYSTEM,
         "ForbiddenByConnection",
-        "403 to any request",
         "the vault is to be reached by its private endpoint only",
         "have this host's network and DNS lead the vault's name to that endpoint, past the proxy; no role is missing",
     ),
     # Without a word within: it is no role, no access policy and no firewall that has said no.
     Refusal(
-        SYSTEM,
         "Forbidden",
-        "403 to setting a secret, without an inner code",
         "an Azure Policy forbids it",
         "look at the policies assigned to the vault: one that asks for an end is met by 'expiry_days'; no role is "
         "missing",
@@ -63,17 +53,13 @@ REFUSALS: Sequence[Refusal] = (
 
 PASSING: Sequence[Refusal] = (
     Refusal(
-        SYSTEM,
         "ObjectIsBeingDeleted",
-        "409 to setting a secret",
         "the secret is being deleted",
         "enter another name, or recover it",
         passes=True,
     ),
     Refusal(
-        SYSTEM,
         "ObjectIsBeingRecovered",
-        "409 to setting a secret",
         "the secret is being recovered",
         "run the rotation again",
         passes=True,

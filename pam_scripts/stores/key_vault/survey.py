@@ -101,7 +101,7 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Key Vault's words name the caller and the resource; its code is enough, and short.
     code = code_in(answer.get("error"))
     refusal = meant(code, KNOWN)
-    return code, refusal.line if refusal else ""
+    return code, refusal.words if refusal else ""
 
 
 def _name(item: Mapping[str, Any]) -> str:
