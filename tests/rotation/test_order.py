@@ -1079,6 +1079,63 @@ def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
     assert ("old", "new") == house.holding
 
 
+@pytest.mark.parametrize(
+    ("keys", "refusals", "holding"),
+    [
+        ([], 2, ("new", "new")),
+        ([key("old", ends_in=-1)], 2, ("new", "new")),
+        ([], 99, ("new", "old")),
+    ],
+    ids=["deleted", "expired", "one store refuses for good"],
+)
+def test_a_dead_key_is_put_back_nowhere(keys: list[Key], refusals: int, holding: tuple[str, str]) -> None:
+    """Where the stores held a dead key at the look, the new one stays, the other stores are tried again: exit 4."""
+    house = House(keys)
+    house.mirror.failing["write"] = [trouble(403)] * refusals
+
+    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+        house.rotate(10)
+    assert 4 == caught.value.status
+    assert holding == house.holding
+    assert "new" in house.alive
+    assert ("mirror may not hold it" in caught.value.state) == ("old" in holding)
+    assert house.entry.stored_in == [
+        f"{name}: both" for name, held in zip(("truth", "mirror"), holding, strict=True) if held == "new"
+    ]
+
+
+def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putting_back() -> None:
+    """What was dead and was never written is as it was."""
+    house = House()
+    house.mirror.held = {"id": "gone", "secret": "value of gone"}
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "gone")) == (house.alive, house.holding)
+
+
+def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
+    """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
+    house = House([])
+    house.office.facts = replace(house.office.facts, lists_all=False)
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert ([], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_run_that_is_told_to_stop_puts_no_dead_key_back_either() -> None:
+    """Each store is tried once more; the reserve of time is for that."""
+    house = House([])
+    house.truth.failing["check claim"] = [None, OutOfTime("stopped")]
+
+    with pytest.raises(NotCertain, match="stopped; what truth, mirror held before logs nobody in any more"):
+        house.rotate()
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
 def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:
     """Stores are as before, and a person learns what to delete: exit 4."""
     house = House()

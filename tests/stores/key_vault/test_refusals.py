@@ -154,8 +154,8 @@ def test_tags_are_counted_before_anything_is_made(key_plant: Plant) -> None:
 def test_a_secret_that_is_being_recovered_is_waited_for(key_plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """409 `ObjectIsBeingRecovered` passes by itself: the rotation goes through."""
     monkeypatch.setattr(mirror, "SETTLING_PAUSE", 0.2)
-    key_plant.key_vault.settling = 1.2
     key_plant.key_vault.delete(VAULT, key_plant.id_name)
+    key_plant.key_vault.settling = 1.2
     key_plant.key_vault.recover(VAULT, key_plant.id_name)
 
     result = InProcess("rotate_seeq_application_key").run(key_plant)
