@@ -194,6 +194,10 @@ class Issuer(Protocol):
         """What to try, in this order, where a key is listed all the same."""
         return ()
 
+    def others_alive(self) -> Sequence[str]:
+        """Return what else logs in as the target, that no rotation deletes, and that is not to be called a success."""
+        return ()
+
     def act_as(self, credential: Credential) -> None:
         """Make later calls with the new key, where those so far were made with one that is to be deleted."""
         return None

@@ -93,6 +93,7 @@ class Office(System):
         self.keys = list(keys)
         self.missing: list[str] = []
         self.deaf: set[str] = set()
+        self.beside: list[str] = []
         self.longest_life: timedelta | None = None
         self.silent_on_ends = False
         self.while_listing: Callable[[], None] = lambda: None
@@ -115,6 +116,10 @@ class Office(System):
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
         return self.missing
+
+    def others_alive(self) -> Sequence[str]:
+        """Return what a test says is alive beside the keys."""
+        return self.beside
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make the key `new`."""
@@ -1399,6 +1404,17 @@ def test_keys_that_cannot_be_deleted_are_named() -> None:
     assert 3 == caught.value.status
     assert (["new", "stubborn"], ("new", "new")) == (house.alive, house.holding)
     assert "Still alive: stubborn" in house.truth.log
+
+
+def test_what_else_logs_in_and_is_nobodys_to_delete_is_named() -> None:
+    """Where the issuer counts it: the rotation is done, exit 3, and running it again is no way out."""
+    house = House()
+    house.office.beside = ["secret 7, of another hand"]
+
+    with pytest.raises(OldKeysAlive, match="still alive: secret 7, of another hand") as caught:
+        house.rotate()
+    assert "no rotation deletes those of others" in caught.value.next_step
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
 
 
 # -- after the first deletion ---------------------------------------------------------------------
