@@ -142,7 +142,7 @@ def _from_applications(
     for item in listed:
         application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
         if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
-            title = f"{rotate_seeq_application_key.SCRIPT.record_title}: {name}"
+            title = _title(rotate_seeq_application_key.SCRIPT, name)
             yield {**common, "title": title, "login": name, "application_id": application_id}
 
 
@@ -196,8 +196,13 @@ def _user_record(script: Script, fill: Mapping[str, str]) -> _Template:
     values = [(one, fill.get(one.label) or _default(one)) for one in script.fields]
     # A record whose password Keeper itself is to change in its system must not say that there is nothing to do.
     values += [(Field(label, "", TEXT), value) for label, value in _GATEWAY.items() if script.has_keys]
-    title, login = fill.get("title") or f"{script.record_title}: NAME", fill.get("login") or f"<{script.login_prompt}>"
+    title, login = fill.get("title") or _title(script, "NAME"), fill.get("login") or f"<{script.login_prompt}>"
     return _Template("pamUser", title, login, "", values)
+
+
+def _title(script: Script, name: str) -> str:
+    """Return the title of a target's record; without a colon, which a sync of Keeper's to other vaults refuses."""
+    return " ".join(f"{script.record_title} {name}".replace(":", " ").split())
 
 
 def _admin_record(script: Script) -> _Template:

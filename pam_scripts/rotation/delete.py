@@ -43,13 +43,16 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
             submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
     _note(rotation, progress, extra)
-    if not extra:
+    others = rotation.retrying(rotation.issuer.others_alive, any_error)
+    shown = [*(item.shown for item in extra), *others]
+    if not shown:
         return None
     return OldKeysAlive(
-        f"{rotation.facts.system}: {count(len(extra), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
-        f"still alive: {', '.join(item.shown for item in extra)}",
+        f"{rotation.facts.system}: {count(len(shown), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
+        f"still alive: {', '.join(shown)}",
         state=f"the new {rotation.facts.noun} {key.id} is in place in every store",
-        next_step=f"delete them in {rotation.facts.system}, or run the rotation again",
+        next_step=f"delete them in {rotation.facts.system}"
+        + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
 
 

@@ -94,6 +94,11 @@ class Copy:
     restore_point: Any = field(default=None, repr=False)
     remarks: Sequence[str] = ()
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether something stands here that is no credential: parts of several keys, or each in the other's place."""
+        return bool(self.parts) and not self.key_id and not self.shown
+
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)
@@ -187,6 +192,10 @@ class Issuer(Protocol):
     @property
     def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """What to try, in this order, where a key is listed all the same."""
+        return ()
+
+    def others_alive(self) -> Sequence[str]:
+        """Return what else logs in as the target, that no rotation deletes, and that is not to be called a success."""
         return ()
 
     def act_as(self, credential: Credential) -> None:

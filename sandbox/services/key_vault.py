@@ -38,6 +38,9 @@ T = TypeVar("T")
 Right = Literal["get", "list", "set", "delete", "recover", "purge"]
 """What a caller may do with the secrets of a vault, in the words of the REST reference."""
 
+Shut = Literal["ForbiddenByFirewall", "ForbiddenByConnection"]
+"""What keeps a caller's network out of a vault, in the vault's own words: its firewall, or a private endpoint."""
+
 ALL: frozenset[Right] = frozenset(("get", "list", "set", "delete", "recover", "purge"))
 """Every right, as the role Key Vault Secrets Officer gives them (purge included)."""
 
@@ -88,6 +91,9 @@ class _Vault:
     tenant_id: str
     suffix: str
     rights: dict[str, frozenset[Right]] = field(default_factory=dict)
+    shut: Shut | None = None
+    has_access_policies: bool = False
+    demands_expiry: bool = False
     # By name in small letters: Key Vault compares names without regard to case, and keeps the first spelling.
     secrets: dict[str, _Secret] = field(default_factory=dict)
 
@@ -186,6 +192,24 @@ class KeyVault:
         """Set what an application may do in a vault, in place of what it might before."""
         with self._lock:
             self._vaults[vault.lower()].rights[client_id] = frozenset(rights)
+
+    def shut(self, vault: str, by: Shut | None) -> None:
+        """Let no caller in from where they are, whatever their rights; None lets them in again."""
+        with self._lock:
+            self._vaults[vault.lower()].shut = by
+
+    def use_access_policies(self, vault: str) -> None:
+        """Have a vault's rights come from its access policies, the older way, and be refused in their words."""
+        with self._lock:
+            self._vaults[vault.lower()].has_access_policies = True
+
+    def demand_expiry(self, vault: str) -> None:
+        """Assign an Azure Policy that denies secrets without an end.
+
+        https://learn.microsoft.com/azure/key-vault/general/azure-policy
+        """
+        with self._lock:
+            self._vaults[vault.lower()].demands_expiry = True
 
     def throttle(self, times: int, retry_after: int) -> None:
         """Answer the next so many requests 429, to be asked again in `retry_after` seconds."""
@@ -391,6 +415,23 @@ class KeyVault:
         raise Refusal(401, "Unauthorized", fault, headers={"WWW-Authenticate": challenge})
 
     def _authorize(self, vault: _Vault, claims: dict[str, Any], right: Right, action: str, name: str) -> None:
+        caller = f"appid={claims['appid']};oid={claims['oid']};iss={claims['iss']}"
+        where = f"Caller: {caller}\r\nVault: {vault.name};location=westeurope"
+        if vault.shut == "ForbiddenByFirewall":
+            text = "Client address is not authorized and caller is not a trusted service.\r\nClient address: 192.0.2.7"
+            raise Refusal(403, "Forbidden", f"{text}\r\n{where}", innererror={"code": vault.shut})
+        if vault.shut:
+            text = "Public network access is disabled and request is not from a trusted service nor via an approved"
+            raise Refusal(403, "Forbidden", f"{text} private link.\r\n{where}", innererror={"code": vault.shut})
+        if vault.has_access_policies and right not in vault.rights.get(claims["appid"], frozenset()):
+            raise Refusal(
+                403,
+                "Forbidden",
+                f"The user, group or application '{caller}' does not have secrets {right} permission on key vault"
+                f" '{vault.name};location=westeurope'. For help resolving this issue, please see"
+                " https://go.microsoft.com/fwlink/?linkid=2125287",
+                innererror={"code": "ForbiddenByPolicy"},
+            )
         if right in vault.rights.get(claims["appid"], frozenset()):
             return
         group = f"/subscriptions/{uuid.UUID(int=0)}/resourcegroups/sandbox"
@@ -422,7 +463,11 @@ class KeyVault:
     def _set(self, call: _Call) -> Response:
         if not isinstance(call.body.get("value"), str):
             raise _invalid("value")
-        version = self._write(call.vault, call.name, call.body["value"], _properties(call.body))
+        properties = _properties(call.body)
+        if call.vault.demands_expiry and properties.get("expires_on") is None:
+            # A policy's refusal has no word within.
+            raise Refusal(403, "Forbidden", f"Secret {call.name} was disallowed by policy.")
+        version = self._write(call.vault, call.name, call.body["value"], properties)
         secret = call.vault.secrets[call.name.lower()]
         return JSONResponse({"value": version.value, **_bundle(call.vault, secret, version)})
 

@@ -93,6 +93,7 @@ class Office(System):
         self.keys = list(keys)
         self.missing: list[str] = []
         self.deaf: set[str] = set()
+        self.beside: list[str] = []
         self.longest_life: timedelta | None = None
         self.silent_on_ends = False
         self.while_listing: Callable[[], None] = lambda: None
@@ -115,6 +116,10 @@ class Office(System):
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
         return self.missing
+
+    def others_alive(self) -> Sequence[str]:
+        """Return what a test says is alive beside the keys."""
+        return self.beside
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make the key `new`."""
@@ -1110,6 +1115,18 @@ def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putt
     assert (["old"], ("old", "gone")) == (house.alive, house.holding)
 
 
+def test_half_a_pair_is_put_back_nowhere() -> None:
+    """It logs nobody in, no more than a dead key: the new one stays where it was stored, exit 4."""
+    house = House()
+    house.truth.held = {"secret": "value of old"}
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+        house.rotate(10)
+    assert 4 == caught.value.status
+    assert (["new", "old"], ("new", "old")) == (house.alive, house.holding)
+
+
 def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
     """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
     house = House([])
@@ -1387,6 +1404,17 @@ def test_keys_that_cannot_be_deleted_are_named() -> None:
     assert 3 == caught.value.status
     assert (["new", "stubborn"], ("new", "new")) == (house.alive, house.holding)
     assert "Still alive: stubborn" in house.truth.log
+
+
+def test_what_else_logs_in_and_is_nobodys_to_delete_is_named() -> None:
+    """Where the issuer counts it: the rotation is done, exit 3, and running it again is no way out."""
+    house = House()
+    house.office.beside = ["secret 7, of another hand"]
+
+    with pytest.raises(OldKeysAlive, match="still alive: secret 7, of another hand") as caught:
+        house.rotate()
+    assert "no rotation deletes those of others" in caught.value.next_step
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
 
 
 # -- after the first deletion ---------------------------------------------------------------------
