@@ -29,7 +29,7 @@ def add_parser(commands: Commands) -> None:
 
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
-    shared = fetch(options, Deadline(60))
+    shared = fetch(options, Deadline(60), voice)
     worst = 0
     for uid in options.records:
         try:

@@ -80,7 +80,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         if options.script not in (None, rotate_seeq_application_key.SCRIPT.stem):
             raise BadInput("--from-seeq makes records for rotate_seeq_application_key only")
         stems = [rotate_seeq_application_key.SCRIPT.stem]
-        fills = _fills_from_seeq(options.from_seeq, common)
+        fills = _fills_from_seeq(options.from_seeq, common, voice)
         if not fills:
             voice.say("Every application has its record; nothing was written")
             return 0
@@ -93,9 +93,11 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     return 0
 
 
-def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
+def _fills_from_seeq(admin: str, common: dict[str, str], voice: Voice) -> list[dict[str, str]]:
     deadline = Deadline(600)
     shared = Shared.fetch(deadline, [admin])
+    for remark in shared.remarks:
+        voice.warn(remark)
     asked = Record.from_flat({SERVER_URL.label: common.get(SERVER_URL.label, "")})
     found = find_admin(Job(asked, None, [shared.flat(admin)]))
     with progress() as say:

@@ -45,7 +45,11 @@ Data = dict[str, Any]
 HOST = "keepersecurity.com"
 # Outside the table of keys that the SDK ships, so that no client can take it for one of Keeper's own.
 KEY_ID = 90
+# What a device may call of one endpoint before a pause, by Keeper's SDKs; and how long that pause must be, in seconds.
+CALLS_ALLOWED = 100
+SILENCE = 10.0
 FOLDER_NAME = "PAM"
+_LOCATION = "default exception manager - api validation exception"
 
 
 def text(label: str, value: str = "") -> Field:
@@ -84,6 +88,12 @@ class Keeper:
     hosts, app: where the service lives, and the ASGI application.
     checks_revisions: whether a save of anything but the current revision is refused. The SDK sends
         the revision it read; False models a backend that lets the last writer win.
+    calls_allowed, silence: how many calls of one endpoint are served to a device that never pauses for so many
+        seconds. What goes beyond is refused, and each refused call begins the seconds anew.
+        https://github.com/external-secrets/external-secrets/issues/4107 has such an answer.
+    unreadable: uids of records and of the folder whose keys reach the client wrapped for somebody else, so that
+        it cannot decrypt them. damaged_files: uids of records with a file of which the same is true.
+    asks_for_key: a number of a public key that is asked for whatever a client names; None for none.
 
     Everything may be called from any thread: each call and each request holds one lock.
     """
@@ -95,10 +105,19 @@ class Keeper:
         self._clock = clock
         self._lock = threading.RLock()
         self._records: dict[str, _Record] = {}
+        # Whether the second copy of a record may be edited.
+        self._shared_again: dict[str, bool] = {}
         # One counter for the whole vault: a record's revisions grow, but not by one.
         self._revisions = itertools.count(4_211)
+        self.calls_allowed = CALLS_ALLOWED
+        self.silence = SILENCE
+        # Of each endpoint, the calls since the last pause, and when the last one came.
+        self._called: dict[str, tuple[int, datetime]] = {}
+        self.unreadable: set[str] = set()
+        self.damaged_files: set[str] = set()
+        self.asks_for_key: int | None = None
         self._throttled = 0
-        self._retry_after = 0.0
+        self._retry_after: float | str = 0.0
         self._server_key = ec.generate_private_key(ec.SECP256R1())
         self._client_key = ec.generate_private_key(ec.SECP256R1())
         self._owner_key = ec.generate_private_key(ec.SECP256R1())
@@ -165,6 +184,16 @@ class Keeper:
         with self._lock:
             self._records[uid].shared = shared
 
+    def share_again(self, uid: str, *, editable: bool) -> None:
+        """Share a record of the folder by itself as well, as a shortcut in another folder does: it then comes twice."""
+        with self._lock:
+            self._shared_again[uid] = editable
+
+    @property
+    def folder_uid(self) -> str:
+        """The uid of the shared folder."""
+        return self._folder_uid
+
     def set_editable(self, uid: str, editable: bool) -> None:
         """Let the application save the record, or only read it."""
         with self._lock:
@@ -229,8 +258,8 @@ class Keeper:
         config = self.config()
         return {config["privateKey"], config["appKey"], self.config_base64()}
 
-    def throttle(self, times: int, retry_after: float) -> None:
-        """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none."""
+    def throttle(self, times: int, retry_after: float | str) -> None:
+        """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none, as is usual."""
         with self._lock:
             self._throttled = times
             self._retry_after = retry_after
@@ -242,13 +271,14 @@ class Keeper:
         try:
             with self._lock:
                 transmission_key, asked = self._open(request, body)
+                self._count(request.path_params["call"])
                 call = self._calls.get(request.path_params["call"])
                 if call is None:
                     raise Refusal(404, "not_found", "no such call in the sandbox")
                 answer = call(asked)
         except Refusal as refusal:
             error = {"error": refusal.code, "message": refusal.message, **refusal.more}
-            about = {"path": f"{request.url}, POST", "additional_info": ""}
+            about = {"path": f"{request.url}, POST, {request.headers.get('user-agent', '')}", "additional_info": ""}
             return JSONResponse({**about, **error}, refusal.status)
         # A save has nothing to say; the SDK takes an empty body for that and does not decrypt it.
         return Response(_seal(transmission_key, answer) if answer else b"")
@@ -256,6 +286,8 @@ class Keeper:
     def _open(self, request: Request, body: bytes) -> tuple[bytes, Data]:
         """Unwrap a request: its transmission key and what it asks for, from a client proven to be ours."""
         headers = request.headers
+        if self.asks_for_key is not None:
+            raise Refusal(401, "key", "use another server key", key_id=self.asks_for_key)
         if headers.get("publickeyid") != str(KEY_ID):
             raise Refusal(401, "key", "use another server key", key_id=KEY_ID)
         try:
@@ -273,11 +305,20 @@ class Keeper:
             self._client_key.public_key().verify(signature, wrapped + body, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
             raise Refusal(403, "access_denied", "Signature is invalid") from error
-        if self._throttled:
-            self._throttled -= 1
-            wait: Data = {"retry_after": self._retry_after} if self._retry_after else {}
-            raise Refusal(403, "throttled", "too many requests from this client", **wait)
         return transmission_key, asked
+
+    def _count(self, call: str) -> None:
+        """Refuse a call of a device that has called too often; the one device that there is was proven before."""
+        now = self._clock.now()
+        count, last = self._called.get(call, (0, now))
+        count = 1 if (now - last).total_seconds() >= self.silence else count + 1
+        self._called[call] = (count, now)
+        if self._throttled or count > self.calls_allowed:
+            self._throttled = max(0, self._throttled - 1)
+            more: Data = {"additional_info": "throttled", "location": _LOCATION}
+            if self._retry_after:
+                more["retry_after"] = self._retry_after
+            raise Refusal(403, "throttled", call, **more)
 
     def _unwrap(self, wrapped: bytes) -> bytes:
         # ECIES as Keeper does it: an uncompressed ephemeral point, then AES-GCM under its SHA-256'd secret.
@@ -290,11 +331,15 @@ class Keeper:
         # Nothing tells a client of records that it may not read: they are just not there.
         wanted = asked.get("requestedRecords")
         readable = [r for r in self._records.values() if r.shared and (not wanted or r.uid in wanted)]
-        singles = [_sealed_record(r, self._app_key, "") for r in readable if not r.folder]
-        in_folder = [_sealed_record(r, self._folder_key, self._folder_uid) for r in readable if r.folder]
+        singles = [self._sealed_record(r, self._app_key, "") for r in readable if not r.folder]
+        in_folder = [self._sealed_record(r, self._folder_key, self._folder_uid) for r in readable if r.folder]
+        again = [r for r in readable if r.uid in self._shared_again]
+        singles += [
+            {**self._sealed_record(r, self._app_key, ""), "isEditable": self._shared_again[r.uid]} for r in again
+        ]
         folder = {
             "folderUid": self._folder_uid,
-            "folderKey": _sealed_text(self._app_key, self._folder_key),
+            "folderKey": self._sealed_key(self._folder_uid, self._app_key, self._folder_key),
             "name": FOLDER_NAME,
             "records": in_folder,
         }
@@ -308,6 +353,23 @@ class Keeper:
             "warnings": None,
         }
         return json.dumps(answer).encode()
+
+    def _sealed_key(self, uid: str, wrapping: bytes, key: bytes) -> str:
+        """Wrap a key for the client, or for nobody where what it opens shall be unreadable."""
+        return _sealed_text(os.urandom(32) if uid in self.unreadable else wrapping, key)
+
+    def _sealed_record(self, record: _Record, shared_under: bytes, inner_folder: str) -> Data:
+        damaged = {"fileUid": new_uid(), "fileKey": _sealed_text(os.urandom(32), b"key"), "data": "", "url": ""}
+        return {
+            "recordUid": record.uid,
+            "recordKey": self._sealed_key(record.uid, shared_under, record.key),
+            "data": _sealed_text(record.key, json.dumps(record.data).encode()),
+            "revision": record.revision,
+            "isEditable": record.editable,
+            "innerFolderUid": inner_folder,
+            "files": [damaged] if record.uid in self.damaged_files else [],
+            "links": None,
+        }
 
     def _update_secret(self, asked: Data) -> bytes:
         record = self._writable(asked)
@@ -349,7 +411,7 @@ class Keeper:
         record = self._records.get(str(asked.get("recordUid")))
         if record is None or not record.shared:
             raise Refusal(403, "access_denied", "the application has no access to this record")
-        if not record.editable:
+        if not (record.editable or self._shared_again.get(record.uid)):
             raise Refusal(403, "access_denied", "the application may not edit this record")
         return record
 
@@ -417,16 +479,3 @@ def _unseal(key: bytes, sealed: bytes) -> bytes:
 
 def _sealed_text(key: bytes, plain: bytes) -> str:
     return base64.b64encode(_seal(key, plain)).decode()
-
-
-def _sealed_record(record: _Record, shared_under: bytes, inner_folder: str) -> Data:
-    return {
-        "recordUid": record.uid,
-        "recordKey": _sealed_text(shared_under, record.key),
-        "data": _sealed_text(record.key, json.dumps(record.data).encode()),
-        "revision": record.revision,
-        "isEditable": record.editable,
-        "innerFolderUid": inner_folder,
-        "files": [],
-        "links": None,
-    }

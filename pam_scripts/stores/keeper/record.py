@@ -26,7 +26,7 @@ from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper import SYSTEM
+from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SHARE_ANEW, SYSTEM
 
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
@@ -45,8 +45,9 @@ _HIDDEN_TYPES = ("secret", "password")
 _DATE_TYPES = ("date", "birthDate", "expirationDate")
 
 # Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
-# age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
-_FRESH = 5.0
+# age right; this keeps the moment short in which somebody's change would be lost where it should not be made. A login
+# with a new client secret takes up to 18 s, and silence after `throttled` 15: neither costs a call more.
+_FRESH = 20.0
 
 
 class RecordStore(Truth):
@@ -62,6 +63,7 @@ class RecordStore(Truth):
         self._examined: int | None = None
         self._log = ""
         self._finishing = False
+        self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
 
@@ -100,7 +102,7 @@ class RecordStore(Truth):
         _, until = read_lease(_value(record, LEASE))
         remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
         too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
-        return replace(self._copy(record), remarks=[remark] if too_long else [])
+        return replace(self._copy(record), remarks=[*self._damaged, *([remark] if too_long else [])])
 
     def read(self) -> Copy:
         """Read the record; raise Refused where a field stands in it twice by now."""
@@ -183,15 +185,17 @@ class RecordStore(Truth):
         return (*self._shape.record_labels, *self._shape.expiry_labels, ROTATED_AT.label)
 
     def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
-        record = self._client.fetch([self._uid]).get(self._uid)
+        fetched = self._client.fetch([self._uid])
+        record = fetched.records.get(self._uid)
         if record is None:
-            cause = f"record {self._uid} is not shared to the Gateway's application"
+            cause, way_out = "is not shared to the Gateway's application", "share its folder to the application"
+            if self._uid in fetched.left_out:
+                cause, way_out = CANNOT_BE_DECRYPTED, SHARE_ANEW
+            cause = f"record {self._uid} {cause}"
             if missing:
-                raise missing(
-                    f"{SYSTEM}: {cause}",
-                    next_step="share its folder to the application, with 'Can Edit'",
-                )
+                raise missing(f"{SYSTEM}: {cause}", next_step=f"{way_out}, with 'Can Edit'")
             raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
+        self._damaged = fetched.remarks
         self._title = record.title or ""
         self._latest = (record, time.monotonic())
         return record
