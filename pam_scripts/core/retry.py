@@ -60,7 +60,7 @@ def retrying(
     `on` says that asking again is no use, and OutOfTime at the deadline. The error speaks for all tries:
     it is `unclear` where one before it may have taken effect. spare: where it is given, the last wait is
     repeated until no more than so many seconds are left. Where only silence helps it is kept for as often as there
-    is time, and uses up none of the waits.
+    is time, and uses up none of the waits. A host that cannot be reached at all is tried once, unless spare is given.
     """
     unclear = False
     waits: Iterator[float] = iter(WAITS) if spare is None else itertools.chain(WAITS, itertools.repeat(WAITS[-1]))
@@ -75,6 +75,8 @@ def retrying(
             if wait is None and error.code == HTTPStatus.TOO_MANY_REQUESTS and error.retry_after is None:
                 wait = next(last, None)
             pause = max(wait or 0.0, error.retry_after or 0.0)
-            if wait is None or not on(error) or pause >= deadline.left() - (spare or 0.0):
+            # Whoever can be called again by hand need not wait to be told of a closed firewall.
+            in_vain = error.unreachable and spare is None
+            if wait is None or in_vain or not on(error) or pause >= deadline.left() - (spare or 0.0):
                 raise
             deadline.wait(pause)

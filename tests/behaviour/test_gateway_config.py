@@ -158,7 +158,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 
 def config_of(name: str) -> str:
     """Write a bound configuration that can be told from others by its host."""
-    return json.dumps({"hostname": name, "clientId": "c", "privateKey": "a private key", "appKey": "an app key", "unknown": "x"})
+    bound = {"hostname": name, "clientId": "c", "privateKey": "a private key", "appKey": "an app key"}
+    return json.dumps({**bound, "unknown": "x"})
 
 
 def test_the_real_files_are_those_of_the_gateway() -> None:

@@ -76,7 +76,7 @@ def config_files() -> list[str]:
 def _places() -> Iterator[tuple[str, Callable[[], str]]]:
     """Go through all places in their order: each with what reads it, which raises OSError where that cannot be done."""
     if named := os.environ.get(CONFIG_FILE_VARIABLE, "").strip():
-        yield named, lambda: _named_file(named)
+        yield str(Path(named).expanduser()), lambda: _named_file(named)
     for name in CONFIG_VARIABLES:
         yield name, lambda name=name: os.environ.get(name, "").strip()  # type: ignore[misc]  # mypy loses the default
     if secret := os.environ.get(AWS_SECRET_VARIABLE, "").strip():

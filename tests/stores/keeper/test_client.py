@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 
 import pytest
@@ -124,6 +126,52 @@ def test_where_there_is_no_time_for_silence_it_says_so_at_once(plant: Plant) -> 
     assert "throttled: this Gateway's device has called Secrets Manager too often" in result.stderr
     assert "spread the times of rotations" in result.stderr
     assert [403] == to_keeper(plant)
+
+
+# -- nobody there ---------------------------------------------------------------------------------
+
+
+def test_a_host_that_cannot_be_reached_is_named_after_one_try(plant: Plant) -> None:
+    """The line has the host, the proxy without what one logs in to it with, and what to check; at once, not after 8 s.
+
+    One connection is tried ahead, one with the request.
+    """
+    environment = plant.wire.environment("proxy-user")
+    config = json.dumps({**plant.keeper.config(), "hostname": "not.in.the.sandbox"})
+    result = InProcess("rotate_seeq_application_key").run(plant, environment={**environment, "KSM_CONFIG": config})
+
+    assert 1 == result.returncode
+    assert (
+        "keeper: get secret: no connection to not.in.the.sandbox (through the proxy 127.0.0.1:"
+        f"{plant.wire.proxy_port}): the proxy refuses it with 403 Forbidden; nothing changed; check firewall"
+    ) in result.stderr
+    assert "proxy-user" not in result.stderr
+    assert plant.wire.refused.count("not.in.the.sandbox:443") <= 2
+
+
+def test_without_a_proxy_it_says_so(plant: Plant) -> None:
+    """A proxy for http alone is none: which variable to set is said."""
+    environment = {"HTTPS_PROXY": None, "https_proxy": None, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": None}
+    config = json.dumps({**plant.keeper.config(), "hostname": "not.in.the.sandbox.invalid"})
+    result = InProcess("rotate_seeq_application_key").run(plant, environment={**environment, "KSM_CONFIG": config})
+
+    assert 1 == result.returncode
+    assert "no connection to not.in.the.sandbox.invalid (directly): the name is not known; nothing" in result.stderr
+    assert "HTTP_PROXY is not used for https: set HTTPS_PROXY" in result.stderr
+
+
+def test_where_there_is_no_way_back_nobody_gives_up_at_once(client: Client, plant: Plant, wired: Session) -> None:
+    """A run that can only go forward tries until its time is spent, also where nobody could be reached yet."""
+    host = keeper.HOST
+    app = plant.wire.app_for(host)
+    assert app
+    plant.wire.remove(host)
+    with pytest.raises(ApiError) as caught:
+        retrying(wired.deadline, lambda: client.fetch([]))
+    assert (True, True) == (caught.value.unreachable, caught.value.transient)
+    threading.Timer(0.5, lambda: plant.wire.add(host, app)).start()
+
+    assert retrying(wired.deadline, lambda: client.fetch([]), spare=0.0).records
 
 
 # -- other keys -----------------------------------------------------------------------------------
