@@ -37,7 +37,6 @@ SCRIPT = PublishSecret(
     record_title="Published secret",
     login_prompt="user name that the password belongs to, if any",
     admin_title="Mirror admin",
-    identified_by=("secret_name", "value_format", "value_template"),
     suggested_by=("secret_name", "value_format", "value_template"),
     has_keys=False,
 )

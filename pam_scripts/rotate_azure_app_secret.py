@@ -12,7 +12,6 @@ SCRIPT = Script(
     record_title="Azure app secret",
     login_prompt="name of the Azure application",
     admin_title="Azure admin application",
-    identified_by=("application_object_id",),
     suggested_by=("application_object_id",),
     # Time for Entra to settle, and for putting back when it does not.
     deadline_seconds=240,

@@ -12,7 +12,6 @@ SCRIPT = Script(
     record_title="Seeq application key",
     login_prompt="name of the Seeq application",
     admin_title="Seeq admin",
-    identified_by=("application_id",),
     suggested_by=("application_id",),
 )
 

@@ -12,7 +12,6 @@ SCRIPT = Script(
     record_title="Seeq user key",
     login_prompt="user name of the Seeq user",
     admin_title="Seeq admin",
-    identified_by=("username", "user_id"),
     suggested_by=("username", "user_id", "key_label", "access_key_id"),
 )
 

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 import sys
@@ -32,8 +33,11 @@ from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.voice import Voice
+from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.rotation import ops_log
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -46,6 +50,10 @@ PAGES = "docs/reference"
 TEMPLATES = "record_templates"
 ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
+SCHEMA = "run.schema.json"
+
+REFUSALS: Sequence[Refusal] = (*seeq.REFUSALS,)
+"""What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_application_key": (
@@ -115,6 +123,7 @@ def row(field: Field[Any]) -> Row:
 def made() -> dict[str, bytes]:
     """Return the content of every generated file, by its path below the repository's root."""
     files = {f"{PAGES}/{name}": text.encode() for name, text in pages().items()}
+    files[f"{PAGES}/{SCHEMA}"] = f"{json.dumps(ops_log.schema(), indent=2)}\n".encode()
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
         options = command.parser().parse_args(["templates", "--output", directory])
         options.work(options, Voice())
@@ -180,6 +189,8 @@ def pages() -> dict[str, str]:
         "command.md": _command_lines(),
         "findings.md": _findings(),
         "exit-statuses.md": _exit_statuses(),
+        "refusals.md": _refusals(),
+        "ops-log.md": _ops_log(),
     }
 
 
@@ -329,6 +340,8 @@ def _index() -> str:
         ("[Command lines](command.md)", "every option of `pam-scripts`, of its commands, and of a script"),
         ("[Findings](findings.md)", "what `pam-scripts audit` finds, and the way out of each"),
         ("[Exit statuses](exit-statuses.md)", "which failure ends a script with which status"),
+        ("[The ops log](ops-log.md)", "every fact that a run leaves in the record, and in its line of JSON"),
+        ("[Refusals](refusals.md)", "what each system refuses, what the line then says, and the way out"),
     )
     return _page(
         "Reference",
@@ -457,6 +470,73 @@ def _exit_statuses() -> str:
             ("status", "failure", "meaning"),
             [("0", "none", "All that was asked for is done and confirmed."), *rows],
         ),
+    )
+
+
+_KINDS: Mapping[ops_log.Kind, str] = {
+    "text": "text",
+    "id": "text",
+    "time": "time in UTC, ISO 8601 to the second, or null",
+    "list": "list of texts",
+    "flag": "true, false or null",
+    "status": "number",
+    "result": "one of the results below",
+}
+_RESULTS = {
+    "rotated": "all is done and confirmed",
+    "looked": "a look by `--check` or `dry_run` found nothing in the way",
+    "failed": "nothing was changed, or all was put back",
+    "old_keys_alive": "the new key is everywhere, and other keys still log in",
+    "uncertain": "the end could not be confirmed, and a person must look",
+}
+
+
+def _ops_log() -> str:
+    facts = [
+        (f"`{fact.key}`", fact.title or "*not there*", _KINDS[fact.kind], _cell(fact.meaning)) for fact in ops_log.FACTS
+    ]
+    results = [
+        (f"`{result}`", ", ".join(map(str, statuses)), _RESULTS[result]) for result, statuses in ops_log.RESULTS.items()
+    ]
+    return _page(
+        "The ops log",
+        _text(
+            f"What a run leaves: in the record's `last_rotation`, which holds the last {ops_log.KEPT} runs, and as one "
+            f"line of JSON, the last on stdout, with `log_format` = `json` or `--json-lines`. [{SCHEMA}]({SCHEMA}) is "
+            "the line's JSON Schema. In the record each fact stands on a line `NAME: VALUE`, each element of a list on "
+            "a line of its own; `none` stands for nothing, and what seldom has anything to tell stands there only then."
+        ),
+        _table(("key in JSON", "name in the record", "value", "meaning"), facts),
+        "## Results",
+        _table(("result", "exit status", "meaning"), results),
+    )
+
+
+def _refusals() -> str:
+    blocks = []
+    for system in dict.fromkeys(refusal.system for refusal in REFUSALS):
+        rows = [
+            (
+                f"`{refusal.code}`",
+                *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
+                str(refusal.status),
+            )
+            for refusal in REFUSALS
+            if refusal.system == system
+        ]
+        blocks += [
+            f"## {system.capitalize()}",
+            _table(("code", "what it answers", "what the line says", "the way out", "exit status"), rows),
+        ]
+    return _page(
+        "Refusals",
+        _text(
+            "What the systems refuse for reasons of their own, the words that the one line has for it, and what to "
+            "grant, change or run. The line begins with the record, the system, and what was asked of it. The code is "
+            "the system's own name for the refusal, or ours where it gives none. The exit status is that of a run that "
+            "could put everything back."
+        ),
+        *blocks,
     )
 
 

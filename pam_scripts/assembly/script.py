@@ -13,7 +13,7 @@ import pam_scripts
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, labels_left_out, present
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import TEXT, Field, Fields
+from pam_scripts.core.fields import TEXT, Field, Fields, Record, near_misses
 from pam_scripts.core.http import Session
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
@@ -24,6 +24,7 @@ from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Rotation, Run
 from pam_scripts.rotation.shape import Target
 from pam_scripts.stores.keeper.configuration import Access
+from pam_scripts.stores.keeper.labels import STANDARD_LABELS
 from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT, RecordStore
 from pam_scripts.stores.keeper.records import fetch_job
 
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
     from pam_scripts.assembly.kinds import IssuerKind, Kind
 
 T = TypeVar("T")
+
+IDENTIFYING: Mapping[str, Sequence[str]] = {
+    "rotate_seeq_application_key": ("application_id",),
+    "rotate_azure_app_secret": ("application_object_id",),
+    "rotate_seeq_user_key": ("username", "user_id"),
+    "publish_secret": ("secret_name", "value_format", "value_template"),
+}
+"""By script: the labels of which one, filled in, says that a record is this script's; each script knows of all."""
+
+# It may stand in anybody's record.
+_GENERIC = "username"
+
+# Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
+_READ_ELSEWHERE = ("seeq_admin_login", "seeq_admin_password", "rotation_lease", "client_secret_id")
 
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
@@ -56,8 +71,7 @@ class Asked:
     @property
     def unlimited(self) -> list[str]:
         """The labels of the limits that no owner of a credential has set, as far as they would bound this record."""
-        limits = [*([self.issuer.limit] if self.issuer else []), *(one for spec in self.mirrors for one in spec.limits)]
-        limits += [one for spec in self.consumers for one in spec.limits]
+        limits = chain(*(spec.limits for spec in self.specs))
         return list(dict.fromkeys(limit.label for limit in limits if limit.label and not limit.lists))
 
     @property
@@ -86,8 +100,8 @@ class Script:
 
     stem: the name of its module. title: what it does, in one line. issuer: who makes its keys. has_keys: whether
     there are keys that a system lists, or only a value. record_title, login_prompt, admin_title: what its record
-    templates are called, and what they ask for as the login. identified_by: labels of which one, filled in, says
-    that a record is this script's. suggested_by: labels that say so even empty, in a PAM User record.
+    templates are called, and what they ask for as the login. suggested_by: labels that say even where they are empty
+    that a PAM User record is this script's.
     deadline_seconds: what a run may take by default.
     """
 
@@ -97,12 +111,16 @@ class Script:
     record_title: str
     login_prompt: str
     admin_title: str
-    identified_by: Sequence[str]
     suggested_by: Sequence[str]
     deadline_seconds: int = 120
     has_keys: bool = True
 
     # -- its records ------------------------------------------------------------------------------
+
+    @property
+    def identified_by(self) -> Sequence[str]:
+        """The labels of which one, filled in, says that a record is this script's."""
+        return IDENTIFYING[self.stem]
 
     @property
     def inputs(self) -> Fields:
@@ -142,9 +160,38 @@ class Script:
         kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
         return list({field.label: field for kind in kinds for field in kind.ADMIN_FIELDS}.values())
 
+    @property
+    def logins(self) -> Fields:
+        """The fields of every record that a login stands in: the issuer's, the mirrors' and the consumers'."""
+        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        return (*self.issuer.ADMIN_FIELDS, *chain(*(kind.ADMIN_FIELDS for kind in kinds)))
+
+    def remarks(self, job: Job) -> Sequence[str]:
+        """Return a line on each field of a job's records that nobody reads, and that is nearly one that is read."""
+        known = [*STANDARD_LABELS, *_READ_ELSEWHERE, *labels_left_out(), *chain(*IDENTIFYING.values())]
+        known += [field.label for field in (*self.fields, *self.logins)]
+        owners = [*job.attached, *([job.configuration] if job.configuration else [])]
+        return [
+            *near_misses(job.user, self.inputs, known),
+            *(line for record in owners for line in near_misses(record, self.logins, known)),
+        ]
+
+    def _for_another(self, record: Record) -> list[BadInput]:
+        """Return what is wrong where a record is another script's by its fields, and not this one's."""
+        if record.get(*self.identified_by):
+            return []
+        required = any(field.required for field in self.issuer.FIELDS if field.label in self.identified_by)
+        marks = ((stem, label) for stem, labels in IDENTIFYING.items() if stem != self.stem for label in labels)
+        for stem, label in marks:
+            if record.get(label) and (required or label != _GENERIC):
+                problem = f"{record.shown} is for {stem}, as its field '{label}' says, and this is {self.stem}"
+                return [BadInput(problem, next_step=f"attach {stem} to it, or empty that field")]
+        return []
+
     def read(self, job: Job) -> Asked:
         """Read all that a job's records say; what a run would refuse is among the problems. Nobody is asked."""
-        problems = [_left_out(job, label) for label in labels_left_out() if job.user.get(label)]
+        problems = self._for_another(job.user)
+        problems += [_left_out(job, label) for label in labels_left_out() if job.user.get(label)]
 
         def attempt(read: Callable[[], T]) -> T | None:
             try:
@@ -169,10 +216,6 @@ class Script:
 
     # -- its runs ---------------------------------------------------------------------------------
 
-    def problems(self, job: Job) -> Sequence[BadInput]:
-        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
-        return self.read(job).problems
-
     def seconds(self, job: Job) -> int:
         """Return what the run may take: where consumers are waited for, and nothing else is set, so much longer."""
         waits = any(job.user.get(kind.LABEL) for kind in CONSUMERS)
@@ -189,11 +232,17 @@ class Script:
         """Say what state a run leaves that has touched nothing."""
         return NOTHING_CHANGED
 
-    def work(self, job: Job, run: Run) -> None:
-        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Return what rotates as a job's records say; raise the first of their problems."""
         asked = self.read(job)
-        assert asked.issuer  # noqa: S101 - a run begins with the problems, and there was none
-        for note in asked.issuer.notes:
+        for problem in asked.problems:
+            raise problem
+        assert asked.issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
+        return partial(self._rotate, job, asked, asked.issuer)
+
+    def _rotate(self, job: Job, asked: Asked, issuer: IssuerSpec, run: Run) -> None:
+        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+        for note in issuer.notes:
             run.say(note)
         access = Access(Session(run.deadline))
         session = open_session(run.deadline, asked.ca_bundle, asked.specs)
@@ -202,14 +251,12 @@ class Script:
             session.connect(f"https://{host}/", connections)
         rotate(
             Rotation(
-                issuer=asked.issuer.build(run, session),
+                issuer=issuer.build(run, session),
                 mirrors=[spec.build(session) for spec in asked.mirrors],
-                truth=RecordStore(
-                    access.client(), job.user.uid, asked.issuer.shape, run.rotation_id, self.longest_lease
-                ),
+                truth=RecordStore(access.client(), job.user.uid, issuer.shape, run.rotation_id, self.longest_lease),
                 consumers=[spec.build(session) for spec in asked.consumers],
-                limit=asked.issuer.limit,
-                plan=request.read_plan(job.user, asked.issuer.life, has_keys=self.has_keys),
+                limit=issuer.limit,
+                plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
                 run=run,
             )
         )

@@ -43,5 +43,5 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         def get_job(_run: Run, uid: str = uid) -> Job:
             return shared.job(uid)
 
-        worst = max(worst, carry_out(script, get_job, voice, check=True))
+        worst = max(worst, carry_out(script, get_job, voice, record=shared.flat(uid).shown, check=True))
     return worst

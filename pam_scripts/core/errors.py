@@ -6,10 +6,27 @@ cause), the state left behind, and the next step. None of them ever carries a se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
 from pam_scripts.core.secret import Secret
+
+ENDS: Mapping[int, str] = {
+    1: "failed",
+    2: "bad input",
+    3: "old keys are still alive",
+    4: "not certain, a person must look",
+}
+"""By exit status: the words that a run's one line ends with."""
+
+# By exit status: what to do where nobody knows it better.
+_NEXT_STEPS: Mapping[int, str] = {
+    1: "mend that, then rotate again",
+    2: "correct that, then rotate again",
+    3: "rotate again",
+    4: "look at what that names, then rotate again",
+}
 
 
 class PamScriptError(Exception):
@@ -31,6 +48,15 @@ class PamScriptError(Exception):
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.cause, self.state, self.next_step) if part)
+
+    def told(self, record: str = "") -> str:
+        """Return the one line of a run that ends with this: record, cause, state, next step, exit status.
+
+        record: as messages name it, empty where none was read; left out where the cause names it already.
+        """
+        cause = f"{record}: {self.cause}" if record and record not in self.cause else self.cause
+        parts = (cause, self.state, self.next_step or _NEXT_STEPS[self.status], f"exit status {self.status}")
+        return f"{'; '.join(part for part in parts if part)}: {ENDS[self.status]}"
 
 
 class BadInput(PamScriptError):

@@ -278,13 +278,14 @@ class Record:
     """One Keeper record as the Gateway hands it over: flat, label (or type) to value.
 
     contradictions: the spellings of each label that stands there more than once, with different values.
-    Its repr shows uid and title only.
+    spelled: each label as a person has written it, by how labels are compared. Its repr shows uid and title only.
     """
 
     uid: str
     title: str
     values: Mapping[str, str] = field(repr=False)
     contradictions: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    spelled: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> Record:
@@ -293,6 +294,7 @@ class Record:
         A label that comes again to the letter has a number appended there: `dry_run2`.
         """
         values: dict[str, str] = {}
+        spelled: dict[str, str] = {}
         entered: dict[str, dict[str, str]] = {}
         for label, value in flat.items():
             _hide(label, value)
@@ -301,10 +303,11 @@ class Record:
             if name in ("uid", "title"):
                 continue
             values.setdefault(name, text)
+            spelled.setdefault(name, label)
             for same in {name, first} & entered.keys() | {name}:
                 entered.setdefault(same, {})[label] = text.strip()
         twice = {name: list(texts) for name, texts in entered.items() if len(set(texts.values())) > 1}
-        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values, twice)
+        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values, twice, spelled)
 
     def get(self, *labels: str) -> str:
         """Return the first of these fields that has a value, without blanks around it; empty if none has."""
@@ -322,3 +325,45 @@ class Record:
     def shown(self) -> str:
         """The record as messages name it."""
         return f"record '{self.title}' ({self.uid})"
+
+
+def near_misses(record: Record, ours: Iterable[Field[Any]], known: Iterable[str]) -> list[str]:
+    """Return a line on each field of a record that is filled in, but not read, and nearly one of ours by its label.
+
+    Nearly: two letters differ at most, or it is a leading part of the words of ours. ours: what is read there. known:
+    labels that mean something, here or elsewhere, and so are nobody's mistake.
+    """
+    labels = list(dict.fromkeys(field.label for field in ours))
+    meant = {normalised(label) for label in (*labels, *known)}
+    lines = []
+    for name, spelled in record.spelled.items():
+        # A label that comes again has a number behind it.
+        if not record.get(name) or not name or {name, name.rstrip("0123456789")} & meant:
+            continue
+        near = [label for label in labels if _is_near(spelled, label)]
+        if near:
+            meant_ones = " or ".join(f"'{label}'" for label in near)
+            lines.append(f"{record.shown}: field '{spelled}' is not known, and not read; did you mean {meant_ones}?")
+    return lines
+
+
+def _is_near(spelled: str, label: str) -> bool:
+    words, whole = _words(spelled), _words(label)
+    name, wanted = normalised(spelled), normalised(label)
+    # Two of four letters would make any word one of ours.
+    most = min(2, len(name) // 3)
+    return words == whole[: len(words)] or (abs(len(name) - len(wanted)) <= most and _distance(name, wanted) <= most)
+
+
+def _words(label: str) -> list[str]:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", label).replace("_", " ").lower().split()
+
+
+def _distance(one: str, other: str) -> int:
+    """Return how many letters must be put in, taken out or replaced to make one word of the other."""
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        before, row = row, [number]
+        for place, wanted in enumerate(other):
+            row.append(min(before[place] + (letter != wanted), before[place + 1] + 1, row[place] + 1))
+    return row[-1]

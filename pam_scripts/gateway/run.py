@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pam_scripts
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
+from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job, read_job
@@ -45,17 +45,20 @@ class Script(Protocol):
     def title(self) -> str:
         """What it does, in one line."""
 
-    def problems(self, job: Job) -> Sequence[BadInput]:
-        """Return all that is wrong with a job's records, before anybody is asked; empty where nothing is."""
-
     def seconds(self, job: Job) -> int:
         """Return what the run may take."""
 
     def untouched(self, job: Job) -> str:
         """Say what state a run leaves that has touched nothing: `nothing changed`."""
 
-    def work(self, job: Job, run: Run) -> None:
-        """Do the job; raise a PamScriptError where it is not done."""
+    def remarks(self, job: Job) -> Sequence[str]:
+        """Return what somebody should know of a job's records, whether or not they can be used."""
+
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Read a job's records, asking nobody, and return what does the job; raise BadInput for what is wrong first.
+
+        What is returned raises a PamScriptError where the job is not done.
+        """
 
 
 # Gets the records of a job through Secrets Manager, by the UIDs of the record, of attached records and of the
@@ -78,7 +81,13 @@ def main(script: Script, fetch: Fetch) -> int:
 
     voice = Voice()
     status = carry_out(
-        script, get_job, voice, check=arguments.check, json_line=arguments.json_lines, started=pam_scripts.STARTED
+        script,
+        get_job,
+        voice,
+        record=f"record {arguments.record}" if arguments.record else "",
+        check=arguments.check,
+        json_line=arguments.json_lines,
+        started=pam_scripts.STARTED,
     )
     voice.finish(_SECONDS_FOR_LINES)
     return status
@@ -90,16 +99,18 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     voice: Voice,
     *,
     check: bool,
+    record: str = "",
     json_line: bool = False,
     started: tuple[float, float] | None = None,
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
-    check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
+    record: as messages name the job's record before it is read, empty where that is not known. check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
     can ask for that too. started: when the process began that is there for this run alone, and may be ended from
     outside where a call hangs; None where there is more to do in it.
     """
-    run = _run(script.stem, voice, started)
+    host = socket.gethostname()
+    run = _run(script.stem, host, voice, started)
     untouched = NOTHING_CHANGED
 
     def end() -> None:
@@ -108,8 +119,8 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
             next_step="run the rotation again: it starts from whatever it finds",
         )
-        voice.fail(error)
-        run.entry.error, run.entry.status = str(error), error.status
+        voice.end(error, record)
+        run.entry.error, run.entry.exit_status = str(error), error.status
         if json_line:
             voice.sum_up(run.entry.line())
         voice.finish(_SECONDS_FOR_LINES)
@@ -117,8 +128,16 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 
     timer = _end_in_time(run, end if started else None)
     try:
-        job = get_job(run)
-        run.entry.record = job.user.uid
+        try:
+            job = get_job(run)
+            record = job.user.shown
+        finally:
+            # The first line of every run, also of one that does not come so far.
+            run.say(
+                f"{script.stem} {pam_scripts.__build__}: {record or 'no record yet'}, rotation {run.rotation_id}, "
+                f"host {host}"
+            )
+        run.entry.record, run.entry.record_title = job.user.uid, job.user.title
         untouched = script.untouched(job)
         if request.DIAGNOSE.read(job.user) and not check:
             from pam_scripts.gateway import diagnosis  # noqa: PLC0415 - no rotation needs it
@@ -127,15 +146,16 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             _refuse_to_call_it_done(untouched, request.DIAGNOSE.label)
             return 0
         json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
-        for problem in script.problems(job):
-            raise problem
+        for remark in script.remarks(job):
+            run.warn(remark)
+        work = script.prepare(job)
         run.entry.environment = request.ENVIRONMENT.read(job.user)
         run.entry.reason = request.ROTATION_REASON.read(job.user)
         run.deadline = Deadline(script.seconds(job), started)
-        run.dry_run = check or request.DRY_RUN.read(job.user)
+        run.dry_run = run.entry.dry_run = check or request.DRY_RUN.read(job.user)
         timer.cancel()
         timer = _end_in_time(run, end if started else None)
-        script.work(job, run)
+        work(run)
         if run.dry_run:
             _refuse_to_call_it_done(untouched, request.DRY_RUN.label)
     except Exception as failure:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
@@ -143,13 +163,13 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         # Whoever changes something says what state that left; where nobody did, nothing was.
         if failure is error:
             error.state = error.state or untouched
-        voice.fail(error)
-        run.entry.error, run.entry.status = str(error), error.status
+        voice.end(error, record)
+        run.entry.error, run.entry.exit_status = str(error), error.status
     finally:
         timer.cancel()
     if json_line:
         voice.sum_up(run.entry.line())
-    return run.entry.status
+    return run.entry.exit_status
 
 
 def _refuse_to_call_it_done(untouched: str, label: str) -> None:
@@ -158,10 +178,10 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
 
 
-def _run(name: str, voice: Voice, started: tuple[float, float] | None) -> Run:
+def _run(name: str, host: str, voice: Voice, started: tuple[float, float] | None) -> Run:
     now = utc_now()
     rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {socket.gethostname()}")
+    entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {host}")
     return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), voice.say, voice.warn, entry=entry)
 
 

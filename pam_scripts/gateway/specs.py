@@ -42,6 +42,11 @@ class IssuerSpec:
     ca_bundle: str = ""
     notes: Sequence[str] = ()
 
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """The limits of the credential in use, as the other specs have them."""
+        return (self.limit,)
+
 
 @dataclass(frozen=True)
 class MirrorLook:

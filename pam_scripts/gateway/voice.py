@@ -51,8 +51,12 @@ class Voice:
         self._print(f"warning: {presentable(line)}", sys.stderr)
 
     def fail(self, error: PamScriptError) -> None:
-        """Report the one failure a run ends with."""
+        """Report a failure of a command."""
         self._print(f"error: {presentable(str(error))}", sys.stderr)
+
+    def end(self, error: PamScriptError, record: str) -> None:
+        """Report the one failure that a run ends with. record: as messages name it, empty where none was read."""
+        self._print(f"error: {presentable(error.told(record))}", sys.stderr)
 
     def finish(self, seconds: float | None = None) -> None:
         """Wait for the lines to be written, so many seconds at most for each stream; None: for as long as it takes."""

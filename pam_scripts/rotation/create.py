@@ -48,13 +48,8 @@ def create(rotation: Rotation, progress: Progress) -> None:
         )
     end = _end_of(rotation, key)
     progress.publication = Publication(credential, run.rotation_id, run.started, end)
-    run.entry.key, run.entry.next_due = key.id, due(end)
+    run.entry.new_key, run.entry.next_due = key.id, end
     run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(end)})" if end else ""))
-
-
-def due(end: datetime | None) -> str:
-    """Say when a key that ends then is to be replaced."""
-    return f"before {iso(end)}" if end else "as scheduled; the key itself has no end"
 
 
 def _end_of(rotation: Rotation, key: Key) -> datetime | None:
@@ -123,4 +118,5 @@ def _log_in(rotation: Rotation, progress: Progress) -> None:
             pause = min(max(pause, error.retry_after or 0.0), spare)
         deadline.wait(pause)
     if facts.login_proof:
+        rotation.run.entry.login_verified = True
         rotation.run.say(f"Verified: {facts.login_proof}")

@@ -55,6 +55,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
 
 def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
     """Log a failure after the first deletion, give the lease back; return the error that says what to look at."""
+    rotation.run.entry.may_be_alive = [item.id for item in progress.fate.doomed]
     cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
     doomed = ", ".join(item.id for item in progress.fate.doomed) or "none"
     proven = "logged in and " if rotation.facts.login_proof else ""
@@ -172,5 +173,4 @@ def _note(rotation: Rotation, progress: Progress, extra: Sequence[Key]) -> None:
         rotation.run.say(f"Deleted {rotation.facts.noun}: {item.shown}")
     entry.deleted = [item.id for item in deleted]
     entry.kept = [item.id for item in progress.fate.kept]
-    entry.alive = sorted(alive)
-    entry.health = entry.health or rotation.facts.login_proof
+    entry.still_alive = sorted(alive)

@@ -13,7 +13,7 @@ def finish(rotation: Rotation, error: PamScriptError | None) -> None:
     error: what the rotation ends with, None where it ends well.
     """
     run, truth = rotation.run, rotation.truth
-    run.entry.error, run.entry.status = (str(error), error.status) if error else ("", 0)
+    run.entry.error, run.entry.exit_status = (str(error), error.status) if error else ("", 0)
     try:
         rotation.retrying(lambda: truth.finish(run.entry.text()), any_error)
     except Yielded:

@@ -182,13 +182,10 @@ def _decide(rotation: Rotation, progress: Progress) -> Fate:
 
 def _report(rotation: Rotation, progress: Progress) -> None:
     run, fate, has_keys = rotation.run, progress.fate, bool(rotation.facts.login_proof)
-    listed = {key.id for key in progress.keys}
+    if run.dry_run:
+        run.entry.would_delete, run.entry.would_keep = [key.id for key in fate.doomed], [key.id for key in fate.kept]
     for store, copy in zip(rotation.stores, progress.before, strict=True):
-        nothing = f"no {'key' if has_keys else 'value'} yet"
-        # What no issuer lists as an id may be the value, entered in the wrong field.
-        held = copy.key_id if copy.key_id in listed else "a key that is not listed" if copy.key_id else ""
-        held = held or copy.shown or ("a mixed pair" if copy.parts else nothing)
-        run.say(f"{store.name} holds: {held}")
+        run.say(f"{store.name} holds: {what_it_held(rotation, progress, copy)}")
         for remark in copy.remarks:
             run.say(remark)
     if has_keys:
@@ -197,6 +194,15 @@ def _report(rotation: Rotation, progress: Progress) -> None:
         run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
     for key in fate.doomed:
         run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
+
+
+def what_it_held(rotation: Rotation, progress: Progress, copy: Copy) -> str:
+    """Say what a store held when it was examined."""
+    if copy.key_id:
+        # What no issuer lists as an id may be the value, entered in the wrong field.
+        return copy.key_id if copy.key_id in {key.id for key in progress.keys} else "a key that is not listed"
+    nothing = f"no {'key' if rotation.facts.login_proof else 'value'} yet"
+    return copy.shown or ("a mixed pair" if copy.parts else nothing)
 
 
 def count(number: int, noun: str) -> str:

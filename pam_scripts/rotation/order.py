@@ -20,7 +20,7 @@ from pam_scripts.rotation.roles import Progress, Rotation
 def rotate(rotation: Rotation) -> None:
     """Replace the key everywhere, or nowhere. Returns only when everything is true and confirmed."""
     run, issuer, progress = rotation.run, rotation.issuer, Progress()
-    run.entry.target, run.entry.noun = rotation.shown_target, rotation.facts.noun
+    run.entry.target = rotation.shown_target
 
     # 1. Look: each store's credential, the issuer's keys, every reason to stop while that is free.
     #    The lease keeps others out: it is had only if nobody has changed the record since it was looked at.

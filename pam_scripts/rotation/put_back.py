@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from functools import partial
 
 from pam_scripts.core import retry
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.retry import any_error
-from pam_scripts.rotation.create import due, list_made
+from pam_scripts.rotation.create import list_made
 from pam_scripts.rotation.delete import see_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.look import no_store_has_it
+from pam_scripts.rotation.look import no_store_has_it, what_it_held
 from pam_scripts.rotation.reload import wait_for_health
 from pam_scripts.rotation.roles import Key, Progress, Rotation
 
@@ -23,22 +24,24 @@ def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamSc
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
     if rotation.facts.reversible:
         error = _put_back(rotation, progress, error)
-        run.entry.stored_in = []
     else:
         error = _explain_forward_only_failure(rotation, progress, error)
-    if error.status == PamScriptError.status:
-        run.entry.key, run.entry.next_due = "", _due_as_before(rotation, progress)
+        _note_where_it_may_be(rotation, progress)
+    if not isinstance(error, NotCertain):
+        run.entry.new_key, run.entry.next_due = "", _due_as_before(progress)
     finish(rotation, error)
     return error
 
 
-def _due_as_before(rotation: Rotation, progress: Progress) -> str:
-    """Say when the key that the stores hold again is to be replaced, as far as its issuer has told."""
+def _note_where_it_may_be(rotation: Rotation, progress: Progress) -> None:
+    unseen = [store for store in progress.touched if store not in progress.published]
+    rotation.run.entry.may_be_stored_in = [place for store in unseen for place in store.places]
+
+
+def _due_as_before(progress: Progress) -> datetime | None:
+    """Return when the key that the stores hold again ends, as far as its issuer has told."""
     held = {copy.key_id for copy in progress.before}
-    in_use = [key for key in progress.keys if key.id in held]
-    ends = [key.expires_at for key in in_use if key.expires_at]
-    known = in_use or rotation.plan.life is None
-    return due(min(ends, default=None)) if known else "unknown"
+    return min((key.expires_at for key in progress.keys if key.id in held and key.expires_at), default=None)
 
 
 def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error: PamScriptError) -> PamScriptError:
@@ -48,7 +51,9 @@ def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error:
     missing = [store.name for store in rotation.stores if store not in progress.published]
     holding = ", ".join(store.name for store in progress.published)
     readers = [
-        each.name for each in rotation.consumers if each.reloads and each.name not in rotation.run.entry.reloaded
+        each.name
+        for each in rotation.consumers
+        if each.reloads and each.name not in rotation.run.entry.services_restarted
     ]
     return NotCertain(
         error.cause,
@@ -68,22 +73,18 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     """
     run, noun = rotation.run, rotation.facts.noun
     new_id = progress.key.id if progress.key else ""
+    if progress.touched or new_id:
+        run.say(f"Putting everything back, since this failed: {error.cause}")
     listed = _listed(rotation) if progress.touched else None
     if dead := _died_since(progress, listed):
+        _note_where_it_may_be(rotation, progress)
         return NotCertain(
             error.cause,
             state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
             f"the new {noun} {new_id} stays alive, wherever it was stored",
             next_step="run the rotation again: it starts from whatever it finds",
         )
-    stuck = []
-    for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
-        if store in progress.touched:
-            try:
-                rotation.retrying(partial(store.put_back, before, progress.publication, listed), any_error)
-            except PamScriptError as reason:
-                stuck.append(store.name)
-                run.warn(f"{store.name} could not be put back: {reason.cause}")
+    stuck = _put_stores_back(rotation, progress, listed)
     ill: dict[str, str] = {}
     if not stuck:
         stuck, ill = _reload_again(rotation, progress)
@@ -95,6 +96,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
     alive = _delete_new_key(rotation, progress)
+    run.entry.may_be_alive = sorted(alive)
     if alive:
         return NotCertain(
             error.cause,
@@ -107,9 +109,27 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
         error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.facts.system}"
         error.next_step = error.next_step or "the next rotation deletes it"
     if ill:
-        again = ", and reloaded again" if any(consumer.reloads for consumer in progress.reloaded) else ""
+        restarted = [each for each in progress.reloaded if each.reloads and each.name in run.entry.services_restarted]
+        again = ", and reloaded again" if restarted else ""
         error.state += f"{again}, but not well: {', '.join(ill)}"
     return error
+
+
+def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[str] | None) -> list[str]:
+    """Bring every store back to what it held, the truth last; return the names of those where that failed."""
+    run, stuck = rotation.run, []
+    run.entry.stored_in = []
+    for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
+        if store not in progress.touched:
+            continue
+        try:
+            rotation.retrying(partial(store.put_back, before, progress.publication, listed), any_error)
+            run.say(f"Put back: {store.name}, which held: {what_it_held(rotation, progress, before)}")
+        except PamScriptError as reason:
+            stuck.append(store.name)
+            run.entry.may_be_stored_in += store.places
+            run.warn(f"{store.name} could not be put back: {reason.cause}")
+    return stuck
 
 
 def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
@@ -123,8 +143,11 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         if progress.key and progress.key.id not in {key.id for key in made}:
             made.append(progress.key)
         ours = [key for key in made if key.id not in before]
-        listed = see_gone(rotation, ours, try_to_delete(rotation, ours))
-        return {key.id for key in made} & {key.id for key in listed}
+        listed = {key.id for key in see_gone(rotation, ours, try_to_delete(rotation, ours))}
+        for key in [key for key in ours if key.id not in listed]:
+            rotation.run.entry.withdrawn_key = key.id
+            rotation.run.say(f"Deleted the new {rotation.facts.noun}: {key.id}")
+        return {key.id for key in made} & listed
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
         return {rotation.label}
@@ -132,14 +155,15 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
 
 def _look_for_new_keys(rotation: Rotation, progress: Progress) -> list[Key]:
     """List what this rotation made; again and again, time allowed, where a creation may show in the list later."""
-    deadline, known = rotation.run.deadline, progress.key.id if progress.key else ""
+    run, known = rotation.run, progress.key.id if progress.key else ""
     for wait in (rotation.facts.listing_delay, *retry.WAITS, None):
         made = rotation.retrying(partial(list_made, rotation, progress), any_error)
         if any(key.id != known for key in made):
             progress.unclear = False
-        if not progress.unclear or wait is None or wait >= deadline.left() / 2:
+        if not progress.unclear or wait is None or wait >= run.deadline.left() / 2:
             break
-        deadline.wait(wait)
+        run.say(f"Waiting {wait:g} s for {rotation.facts.system} to list what may have been made")
+        run.deadline.wait(wait)
     return made
 
 
@@ -159,10 +183,13 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
     try:
         # Half of what is left: the new key is still to be deleted.
         seconds = min(rotation.plan.health_seconds, run.deadline.left() / 2)
-        return [], wait_for_health(rotation, progress.reloaded, seconds)
+        ill = wait_for_health(rotation, progress.reloaded, seconds)
     except PamScriptError as reason:
+        run.entry.health_verified = None
         run.warn(f"whether the consumers are well cannot be told: {reason.cause}")
         return [], {}
+    run.entry.health_verified = not ill
+    return [], ill
 
 
 def _listed(rotation: Rotation) -> set[str] | None:

@@ -38,7 +38,7 @@ def reload(rotation: Rotation, progress: Progress) -> None:
     except (ApiError, Refused) as ill:
         progress.failures.append(ill)
     if progress.failures:
-        rotation.run.entry.health = "no"
+        rotation.run.entry.health_verified = False
     for failure in progress.failures[1:]:
         rotation.run.warn(str(failure))
 
@@ -55,14 +55,14 @@ def _reload(rotation: Rotation, progress: Progress, consumer: Consumer) -> ApiEr
             progress.reloaded.remove(consumer)
         return error
     if consumer.reloads:
-        run.entry.reloaded.append(consumer.name)
+        run.entry.services_restarted.append(consumer.name)
         run.say(f"Reloading {consumer.name}")
     return None
 
 
 def _see_them_well(rotation: Rotation, consumers: Sequence[Consumer]) -> None:
     ill = wait_for_health(rotation, consumers, rotation.plan.health_seconds)
-    rotation.run.entry.health = "no" if ill else "yes"
+    rotation.run.entry.health_verified = not ill
     if ill:
         raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
 
@@ -72,6 +72,8 @@ def wait_for_health(rotation: Rotation, consumers: Sequence[Consumer], seconds: 
     deadline = rotation.run.deadline
     give_up, pause = deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS)
     ill, waiting = {}, list(consumers)
+    if waiting:
+        rotation.run.say(f"Waiting {seconds:.0f} s at most for: {', '.join(consumer.name for consumer in waiting)}")
     while True:
         for consumer in tuple(waiting):
             try:

@@ -320,7 +320,7 @@ class Run:
     entry: Entry = field(default_factory=Entry)
 
     def __post_init__(self) -> None:
-        self.entry.rotation_id, self.entry.started = self.rotation_id, self.started
+        self.entry.rotation_id, self.entry.date = self.rotation_id, self.started
 
 
 @dataclass(frozen=True)

@@ -313,7 +313,7 @@ def test_the_last_ten_rotations_stay_in_the_log_the_newest_first(script: Script,
 
     entries = (plant.keeper.value(plant.user_uid, "last_rotation") or "").split("\n\n")
     assert 10 == len(entries)
-    assert [ids[11], *ids[9:0:-1]] == [re.findall(r"new access key (\S+)", entry)[0] for entry in entries]
+    assert [ids[11], *ids[9:0:-1]] == [re.findall(r"^New key: (\S+)$", entry, re.MULTILINE)[0] for entry in entries]
 
 
 def test_a_rotation_that_was_put_back_is_in_the_log(script: Script, plant: Plant) -> None:
@@ -323,7 +323,8 @@ def test_a_rotation_that_was_put_back_is_in_the_log(script: Script, plant: Plant
 
     assert 1 == script.run(plant).returncode
     entry = plant.keeper.value(plant.user_uid, "last_rotation") or ""
-    assert "Result: failed: key vault: set secret" in entry
+    assert "Result: failed\n" in entry
+    assert "Error: key vault: set secret" in entry
     assert "Stored in: none" in entry
     assert_as_before(plant, before)
 
@@ -337,7 +338,8 @@ def test_a_rotation_that_leaves_old_keys_alive_is_no_failure_in_the_log(script: 
     result = script.run(plant)
     assert 3 == result.returncode, result.stderr
     line = json.loads(result.stdout.splitlines()[-1])
-    assert ("rotated", 3, [plant.old_key_id]) == (line["result"], line["exit_status"], line["still_alive"])
+    assert ("old_keys_alive", 3, [plant.old_key_id]) == (line["result"], line["exit_status"], line["still_alive"])
     entry = plant.keeper.value(plant.user_uid, "last_rotation") or ""
-    assert "Result: rotated, but seeq: 1 other access key" in entry
+    assert "Result: old_keys_alive\n" in entry
+    assert "Error: seeq: 1 other access key" in entry
     assert f"Still alive: {plant.old_key_id}" in entry

@@ -313,7 +313,7 @@ def test_the_last_line_sums_the_run_up_for_a_siem(script: Script, make: Make) ->
     plant.add_app("portal", SECRET)
 
     entry = json.loads(publish(script, plant).stdout.splitlines()[-1])
-    assert ("rotated", 0, "stage", "a leak", "yes", "") == tuple(
+    assert ("rotated", 0, "stage", "a leak", True, "") == tuple(
         entry[name] for name in ("result", "exit_status", "environment", "reason", "health_verified", "error")
     )
     assert (plant.user_uid, ["container app portal"]) == (entry["record"], entry["services_restarted"])

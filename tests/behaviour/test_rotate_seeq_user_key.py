@@ -118,7 +118,7 @@ def test_nothing_pretends_that_the_key_has_an_end(script: Script, plant: SeeqUse
         assert latest.expires_on is None
         assert not any("expir" in tag for tag in latest.tags or {})
     assert "expire" not in result.stdout
-    assert "Next due: as scheduled" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
+    assert "Next due: none" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
 
 
 def test_an_expires_field_that_is_there_is_left_alone(script: Script, plant: SeeqUserPlant) -> None:
@@ -433,7 +433,12 @@ def test_disabled_keys_are_refused_before_one_is_made(how: str, script: Script, 
         plant.seeq.validity_without_user_login = 0
 
     assert_refuses(
-        script, plant, 1, "access keys of user short are disabled", "raise AccessKeyValidityDuration", "Authentication/"
+        script,
+        plant,
+        1,
+        "user short: the user's access keys are disabled",
+        "raise AccessKeyValidityDuration",
+        "Authentication/",
     )
 
 

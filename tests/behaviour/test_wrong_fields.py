@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.plant import AzureAppPlant, Plant, on_loopback
 from sandbox.services import keeper
-from tests.support.invariants import Script
+from tests.support.invariants import Script, assert_looks
 
 
 def test_a_key_id_is_told_only_where_its_issuer_lists_it(script: Script, make_plant: Callable[..., Plant]) -> None:
@@ -70,3 +70,40 @@ def test_a_client_secret_in_the_field_of_an_id_is_not_shown(label: str, make_scr
             result = make_script("rotate_azure_app_secret").run(plant)
             assert result.returncode in (1, 2)
             assert value not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("how", ["rotation", "dry-run", "check"])
+def test_a_field_whose_name_is_nearly_ours_is_said(how: str, script: Script, plant: Plant) -> None:
+    """It has no effect, and the one that was meant is named, however the record is looked at."""
+    plant.set_field("keep_previous_key", "1")
+
+    result = script.run(plant) if how == "rotation" else assert_looks(script, plant, how)
+
+    assert 0 == result.returncode, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: record 'Seeq ")
+    assert f"({plant.user_uid}): field 'keep_previous_key' is not known" in line
+    assert "did you mean 'keep_previous_keys'?" in line
+
+
+def test_a_required_field_whose_name_is_misspelt_is_said_before_the_failure(script: Script, plant: Plant) -> None:
+    """Exit 2 for the one that is empty, and the line before it says why."""
+    plant.set_field("aplication_id", plant.application_id)
+    plant.set_field("application_id", "")
+
+    result = script.run(plant)
+
+    assert 2 == result.returncode
+    warning, error = result.stderr.splitlines()
+    assert "'aplication_id' is not known, and not read; did you mean 'application_id'?" in warning
+    assert "field 'application_id' is empty" in error
+
+
+def test_a_script_that_is_attached_to_another_scripts_record_says_whose_it_is(script: Script) -> None:
+    """Nobody is asked for anything."""
+    with on_loopback(AzureAppPlant) as plant:
+        result = script.run(plant)
+
+        assert 2 == result.returncode, result.stderr
+        assert "is for rotate_azure_app_secret, as its field 'application_object_id' says" in result.stderr
+        assert [] == plant.wire.log

@@ -11,12 +11,13 @@ import pytest
 
 from sandbox.plant import Services
 from tests.conftest import ROOT
+from tests.support.warm import Warm
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def command(runtime_python: str) -> Command:
+def command(warm: Warm) -> Command:
     """Return the command: arguments, then what leads into the sandbox; with the runtime's packages and no others."""
 
     def run(
@@ -30,15 +31,8 @@ def command(runtime_python: str) -> Command:
             **(sandbox.environment() if sandbox else {}),
             **(environment or {}),
         }
-        return subprocess.run(
-            [runtime_python, "-m", "pam_scripts", *arguments],
-            cwd=ROOT,
-            env=given,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        done = warm.start(ROOT / "pam_scripts", b"", environment=given, arguments=arguments, directory=ROOT).wait(200)
+        return subprocess.CompletedProcess(arguments, done.returncode, done.stdout, done.stderr)
 
     return run
 

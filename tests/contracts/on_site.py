@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 
 from pam_scripts.assembly.script import Asked, Script
 from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
@@ -20,7 +22,8 @@ from pam_scripts.gateway.payload import read_job
 from pam_scripts.rotation.roles import Consumer, Credential, Issuer, Mirror, Publication, Run
 from pam_scripts.rotation.shape import Shape
 from sandbox import faults
-from sandbox.faults import Fault
+from sandbox.faults import Fault, Rule
+from sandbox.log import Request
 from sandbox.plant import AnyPlant, on_loopback
 
 # What may come back in the place of an answer.
@@ -93,6 +96,24 @@ class Site:
     def values(self, *publications: Publication) -> set[str]:
         """Return every value that must not be seen."""
         return {*self.plant.secrets(), *(each.credential.secret.reveal() for each in publications)}
+
+    def provoke(
+        self, calls: Iterable[Callable[[], object]], where: Callable[[Request], bool] | None = None
+    ) -> list[object]:
+        """Meet each call with each of ANSWERS, and return all that came back: errors with all that they carry.
+
+        where: which requests are answered so.
+        """
+        seen: list[object] = []
+        for answer, call in itertools.product(ANSWERS.values(), calls):
+            self.plant.wire.rules[:] = [Rule(answer, where=where)]
+            try:
+                seen.append(call())
+            except PamScriptError as error:
+                seen += [error, error.args, error.__cause__]
+        errors = [one for one in seen if isinstance(one, PamScriptError)]
+        assert len(errors) > len(ANSWERS) * 3, "the faults were met"
+        return seen
 
     def _session(self) -> Session:
         return Session(Deadline(30))

@@ -50,7 +50,9 @@ def test_a_value_is_found_in_every_form_that_a_text_gives_it(value: str) -> None
 def test_the_ops_log_and_its_line_of_json_carry_none(value: str) -> None:
     """A reason, an environment, a place or an error that has a value in it: it is taken out before JSON is made."""
     Secret(value)
-    entry = Entry(reason=f"since {value} leaked", environment=value, stored_in=[value], error=f"told {value}", status=1)
+    entry = Entry(
+        reason=f"since {value} leaked", environment=value, stored_in=[value], error=f"told {value}", exit_status=1
+    )
 
     told = json.loads(entry.line())
     assert ("since *** leaked", "***", ["***"], "told ***") == (
@@ -75,7 +77,7 @@ def test_a_short_value_is_hidden_as_a_word() -> None:
     Secret("1")
 
     assert "the *** shines on Sunday, 10 to ***" == Secret.redact("the sun shines on Sunday, 10 to 1")
-    assert json.loads(Entry(reason="sun", status=1).line())["exit_status"] == 1
+    assert json.loads(Entry(reason="sun", exit_status=1).line())["exit_status"] == 1
     assert json.loads(Entry(reason="sun").line())["reason"] == "***"
 
 

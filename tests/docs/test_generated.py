@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -66,10 +68,10 @@ def test_the_smallest_record_is_enough_and_nothing_in_it_is_too_much(script: Scr
     """A run would begin with the fields of the page's first table; without any one of the PAM User's it would not."""
     user, admin = reference.SMALLEST[script.stem]
 
-    assert [] == script.problems(job(user, admin))
+    assert [] == script.read(job(user, admin)).problems
     for label in user:
         fewer = {other: value for other, value in user.items() if other != label}
-        assert script.problems(job(fewer, admin)), label
+        assert script.read(job(fewer, admin)).problems, label
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -95,3 +97,16 @@ def test_the_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     assert before == reference.pages()
+
+
+def test_the_page_of_refusals_has_every_table_that_a_module_declares() -> None:
+    """A module that says what its system refuses, as `REFUSALS`, is on the page: no row escapes it and its test."""
+    declaring = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "pam_scripts").rglob("*.py"))
+        if re.search(r"^REFUSALS\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    declared = [row for name in declaring for row in importlib.import_module(name.removesuffix(".__init__")).REFUSALS]
+
+    assert declared
+    assert sorted(row.key for row in declared) == sorted(row.key for row in reference.REFUSALS)

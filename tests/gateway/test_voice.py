@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import IO, Any
 
 import pytest
 
-from pam_scripts.core.errors import BadInput, PamScriptError
+from pam_scripts.core.errors import ENDS, ApiError, BadInput, NotCertain, OldKeysAlive, PamScriptError
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.voice import Voice
 from sandbox.plant import Plant
@@ -122,8 +124,9 @@ def test_an_input_that_is_never_closed_ends_with_2(given: str, cold_script: Scri
         process.stdin.write(plant.payload())
         process.stdin.flush()
     assert 2 == process.wait(30)
-    assert b"error: standard input was not closed within 2 s; nothing changed; pipe the payload in, and close it\n" == (
-        process.stderr.read()
+    assert process.stderr.read() == (
+        b"error: standard input was not closed within 2 s; nothing changed; pipe the payload in, and close it; "
+        b"exit status 2: bad input\n"
     )
     process.communicate()
     assert [] == plant.wire.log
@@ -187,3 +190,54 @@ def test_lines_are_presentable_before_they_are_written(capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert "it is ***\ufffd]0;title\ufffd\n" == out
     assert "warning: \ufffd***\nerror: it failed with ***\nerror: x; ***\n" == err
+
+
+def test_a_run_begins_with_a_line_that_says_which_it_is(cold_script: Script, plant: Plant) -> None:
+    """Script, build, record with title and UID, rotation, host; with a payload that nobody can read, no record."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/", **plant.environment()}
+    command = [cold_script.python, str(cold_script.file)]
+    build = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    plant.set_field("expiry_days", "never")
+    firsts = []
+    for payload in (plant.payload(), b"nothing"):
+        result = subprocess.run(
+            command, input=payload, capture_output=True, env=environment, timeout=LIMIT, check=False
+        )
+        assert 2 == result.returncode
+        firsts.append(result.stdout.decode().splitlines()[0])
+
+    for first, record in zip(
+        firsts, (f"record 'Seeq application key: Reports' ({plant.user_uid})", "no record yet"), strict=True
+    ):
+        assert re.fullmatch(
+            rf"rotate_seeq_application_key {re.escape(build)}: {re.escape(record)}, "
+            rf"rotation \d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}, host {re.escape(socket.gethostname())}",
+            first,
+        ), first
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ApiError("seeq", "read it", "no answer"), "seeq: read it: no answer; mend that, then rotate again; "),
+        (BadInput("field 'x' is empty", next_step="fill it in"), "field 'x' is empty; fill it in; "),
+        (OldKeysAlive("one", state="two"), "one; two; rotate again; "),
+        (NotCertain("one", state="two"), "one; two; look at what that names, then rotate again; "),
+    ],
+    ids=["1", "2", "3", "4"],
+)
+def test_the_last_line_names_the_record_and_ends_with_the_way_out_and_the_exit_status(
+    error: PamScriptError, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one order, whoever found it; a record that the cause names is not named twice."""
+    ending = f"exit status {error.status}: {ENDS[error.status]}\n"
+    Voice().end(error, "record 'A' (U)")
+    assert f"error: record 'A' (U): {told}{ending}" == capsys.readouterr().err
+
+    named = PamScriptError("record 'A' (U): broken", state="nothing changed", next_step="mend it")
+    Voice().end(named, "record 'A' (U)")
+    Voice().end(PamScriptError("broken"), "")
+    assert (
+        "error: record 'A' (U): broken; nothing changed; mend it; exit status 1: failed\n"
+        "error: broken; mend that, then rotate again; exit status 1: failed\n"
+    ) == capsys.readouterr().err

@@ -30,6 +30,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import (
     Copy,
@@ -473,7 +474,7 @@ def test_a_key_without_an_end_is_told_as_such() -> None:
     house.rotate(life=None)
 
     assert "Generated new access key with ID: new" in house.said
-    assert "Next due: as scheduled; the key itself has no end" in house.truth.log.splitlines()
+    assert "Next due: none" in house.truth.log.splitlines()
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["answered", "listed"])
@@ -486,7 +487,7 @@ def test_what_is_published_of_a_keys_end_is_what_its_issuer_says(silent: bool) -
     (new,) = house.office.keys
     assert new.expires_at
     assert [new.expires_at] * 2 == [house.truth.expires_at, house.mirror.expires_at]
-    assert f"Next due: before {iso(new.expires_at)}" in house.truth.log.splitlines()
+    assert f"Next due: {iso(new.expires_at)}" in house.truth.log.splitlines()
     assert f"Generated new access key with ID: new (expires {iso(new.expires_at)})" in house.said
     assert [
         f"office: the new access key new ends {iso(new.expires_at)}, not {iso(NOW + timedelta(days=90))} as was"
@@ -505,8 +506,8 @@ def test_an_end_that_is_nearly_the_one_asked_for_is_no_warning() -> None:
 @pytest.mark.parametrize("held", ["old", ""])
 @pytest.mark.parametrize("failing", ["create", "log in"])
 def test_what_is_due_after_a_failure_is_the_key_in_use(held: str, failing: str) -> None:
-    """Not the one that was deleted; unknown where no store held any."""
-    told = f"before {iso(NOW + timedelta(days=30))}" if held else "unknown"
+    """Not the one that was deleted; none where no store held any."""
+    told = iso(NOW + timedelta(days=30)) if held else "none"
     house = House(held=held)
     house.office.failing[failing] = [trouble()] * 99
 
@@ -520,11 +521,12 @@ def test_the_ops_log_entry_is_complete() -> None:
     house = House([key("old"), key("older", age=9), key("oldest", age=19)])
     house.rotate(keep=1)
 
-    entry = dict(line.split(": ", 1) for line in house.truth.log.splitlines())
-    assert "R-1" == entry["Rotation"]
-    assert "application A in office, new access key new" == entry["Rotated"]
-    assert "truth: both, mirror: both" == entry["Stored in"]
-    assert ("older, oldest", "old", "none") == (entry["Deleted"], entry["Kept"], entry["Still alive"])
+    (entry,) = read_entries(house.truth.log)
+    assert ("R-1", "rotated", 0) == (entry["rotation_id"], entry["result"], entry["exit_status"])
+    assert ("application A in office", "new") == (entry["target"], entry["new_key"])
+    assert ["truth: both", "mirror: both"] == entry["stored_in"]
+    assert (["older", "oldest"], ["old"], []) == (entry["deleted"], entry["kept"], entry["still_alive"])
+    assert (True, None) == (entry["login_verified"], entry["health_verified"])
     assert "value of" not in house.truth.log
 
 
@@ -537,9 +539,11 @@ def test_a_failure_is_logged_too_and_gives_the_lease_back(failing: str) -> None:
 
     with pytest.raises(ApiError):
         house.rotate()
-    entry = dict(line.split(": ", 1) for line in house.truth.log.splitlines())
-    assert entry["Result"].startswith("failed: system: do it: refused; ")
-    assert ("none", "") == (entry["Stored in"], house.truth.lease)
+    (entry,) = read_entries(house.truth.log)
+    assert ("failed", 1) == (entry["result"], entry["exit_status"])
+    assert entry["error"].startswith("system: do it: refused; ")
+    assert ([], "") == (entry["stored_in"], house.truth.lease)
+    assert ("", "" if failing == "create" else "new") == (entry["new_key"], entry["withdrawn_key"])
 
 
 # -- consumers ------------------------------------------------------------------------------------
@@ -561,7 +565,7 @@ def test_consumers_are_reloaded_between_the_last_store_and_the_first_deletion() 
     places = [house.done.index(what) for what in order]
     assert sorted(places) == places
     assert 3 == house.done.count("look at service")
-    assert ("yes", ["service"]) == (house.entry.health, house.entry.reloaded)
+    assert (True, ["service"]) == (house.entry.health_verified, house.entry.services_restarted)
 
 
 def test_a_consumer_that_stays_ill_has_everything_put_back_and_is_reloaded_again() -> None:
@@ -675,7 +679,7 @@ def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back
         house.rotate(seconds=1)
     assert ("old", "new") == house.holding
     assert [] == [what for what in house.done if what.startswith(("put back", "delete"))]
-    assert "failed: " in house.truth.log
+    assert "Result: uncertain\n" in house.truth.log
 
 
 def test_where_two_stores_fail_both_are_told() -> None:
@@ -748,7 +752,7 @@ def test_where_there_is_no_way_back_consumers_are_reloaded_though_a_store_fails(
     with pytest.raises(NotCertain, match="it stands in truth; the old one may still stand in mirror"):
         house.rotate(seconds=1, health_seconds=0.3)
     assert ["reload"] == [what for what in house.done if what == "reload"]
-    assert ["service"] == house.entry.reloaded
+    assert ["service"] == house.entry.services_restarted
 
 
 def test_where_there_is_no_way_back_each_consumer_is_reloaded_for_itself() -> None:
@@ -763,8 +767,8 @@ def test_where_there_is_no_way_back_each_consumer_is_reloaded_for_itself() -> No
     with pytest.raises(NotCertain, match="every store holds it; not known to be reloaded: service, second") as caught:
         house.rotate(health_seconds=1)
     assert caught.value.cause.startswith("the service's system")
-    assert ["third"] == house.entry.reloaded
-    assert "no" == house.entry.health
+    assert ["third"] == house.entry.services_restarted
+    assert False is house.entry.health_verified
 
 
 def test_where_there_is_no_way_back_nobody_is_reloaded_with_the_old_value() -> None:

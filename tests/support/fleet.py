@@ -570,6 +570,7 @@ ILLNESSES: dict[str, Ailing] = {
     "admin-rights": _on(_no_right),
     "duplicate-field": _on(_twice),
     "visible-value": _on(_visible),
+    "unknown-field": _on(_put("keep_previous_key", "1")),
     "half-credential": _on(_put("access_key_password", "")),
     "never-rotated": _on(_never),
     "lease": _on(_expired_lease),

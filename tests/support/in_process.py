@@ -12,12 +12,12 @@ import io
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import pytest
 
-from pam_scripts.assembly.script import Script, open_session
+from pam_scripts.assembly.script import Asked, Script, open_session
 from pam_scripts.cli.scripts import SCRIPTS
-from pam_scripts.core.errors import BadInput
 from pam_scripts.gateway import run
 from pam_scripts.gateway.payload import Job, read_job
 from pam_scripts.gateway.voice import Voice
@@ -72,10 +72,6 @@ class UpToItsParts:
         self.stem, self.title = script.stem, script.title
         self.reached = False
 
-    def problems(self, job: Job) -> Sequence[BadInput]:
-        """Return the script's own."""
-        return self._script.problems(job)
-
     def seconds(self, job: Job) -> int:
         """Return the script's own."""
         return self._script.seconds(job)
@@ -84,10 +80,19 @@ class UpToItsParts:
         """Return the script's own."""
         return self._script.untouched(job)
 
-    def work(self, job: Job, run: Run) -> None:
-        """Make the issuer, the mirrors and the consumers."""
-        self.reached = True
+    def remarks(self, job: Job) -> Sequence[str]:
+        """Return the script's own."""
+        return self._script.remarks(job)
+
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Return what makes the issuer, the mirrors and the consumers; raise what the script's own raises."""
         asked = self._script.read(job)
+        for problem in asked.problems:
+            raise problem
+        return partial(self._make_parts, asked)
+
+    def _make_parts(self, asked: Asked, run: Run) -> None:
+        self.reached = True
         session = open_session(run.deadline, asked.ca_bundle, asked.specs)
         if asked.issuer:
             asked.issuer.build(run, session)

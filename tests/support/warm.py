@@ -17,6 +17,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import selectors
 import shlex
 import shutil
@@ -147,7 +148,7 @@ class Warm:
             self._server.stdout.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def start(
+    def start(  # noqa: PLR0913 - each is one thing that a run may have otherwise
         self,
         script: Path,
         stdin: bytes,
@@ -155,10 +156,13 @@ class Warm:
         environment: Mapping[str, str],
         arguments: Sequence[str] = (),
         direct_port: int | None = None,
+        directory: Path | None = None,
     ) -> Run:
         """Start a script as `sandbox.gateway.Gateway.start` does, and return at once.
 
-        environment: as there. direct_port: go direct, with every host name leading to this port.
+        script: a file, or a package's directory, which is run as `python -m` runs it from the one above.
+        environment: as there. direct_port: go direct, with every host name leading to this port. directory: where
+        it runs; its own where none is named.
         """
         room = Path(tempfile.mkdtemp(prefix="run-", dir=self._directory))
         for name in ("work", "home", "tmp"):
@@ -169,7 +173,7 @@ class Warm:
         job = {
             "script": str(script),
             "arguments": list(arguments),
-            "directory": str(room / "work"),
+            "directory": str(directory or room / "work"),
             "direct_port": direct_port,
             "environment": {
                 "PATH": os.environ.get("PATH", os.defpath),
@@ -268,7 +272,7 @@ def _serve(address: str) -> None:
                 continue
             connection, _ = listener.accept()
             job, files = _receive(connection)
-            code = prepared.load(job["script"])
+            code = None if Path(job["script"]).is_dir() else prepared.load(job["script"])
             pid = os.fork()
             if not pid:
                 _become(job, code, files)
@@ -298,8 +302,8 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         return json.loads(first + rest.readline(_LONGEST_JOB)), list(files)
 
 
-def _become(job: Mapping[str, Any], code: CodeType, files: Sequence[int]) -> None:
-    """Turn the forked process into the run; never returns."""
+def _become(job: Mapping[str, Any], code: CodeType | None, files: Sequence[int]) -> None:
+    """Turn the forked process into the run; never returns. code: of a script; None for a package."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -318,7 +322,10 @@ def _become(job: Mapping[str, Any], code: CodeType, files: Sequence[int]) -> Non
     main.__file__ = job["script"]
     status: object = 0
     try:
-        exec(code, main.__dict__)  # noqa: S102 - running what it is given is the point
+        if code is None:
+            runpy.run_module(Path(job["script"]).name, run_name="__main__", alter_sys=True)
+        else:
+            exec(code, main.__dict__)  # noqa: S102 - running what it is given is the point
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - what an interpreter does with it

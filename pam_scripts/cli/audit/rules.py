@@ -228,6 +228,13 @@ DUPLICATE_FIELD = Rule(
     "Nobody could tell which of them a rotation has written.",
     "delete the surplus ones: a rotation stops at them",
 )
+UNKNOWN_FIELD = Rule(
+    "unknown-field",
+    "a field is not read, and is nearly one that is",
+    "look",
+    "Its label is nearly one of ours; what it says has no effect.",
+    "give it the label that is meant, or another one",
+)
 HALF_CREDENTIAL = Rule(
     "half-credential",
     "the record holds half a credential",
@@ -488,11 +495,10 @@ USER_LOGIN = Rule(
 @_at_rest
 def _of_log(subject: Subject) -> Iterator[Finding]:
     """Read how the last rotation ended, where it came so far that it wrote its log."""
-    last = subject.log[0] if subject.log else {}
-    result, failed, error = last.get("Result", "").partition("failed: ")
-    if failed and not result:
-        what = f"at {last.get('Date', 'an unknown time')}: {error}"
-        yield LAST_FAILED.found(what, at_worst=subject.keeper_made_it)
+    for last in subject.log[:1]:
+        if last["result"] in ("failed", "uncertain") and last["error"]:
+            what = f"at {last['date'] or 'an unknown time'}: {last['error']}"
+            yield LAST_FAILED.found(what, at_worst=subject.keeper_made_it)
 
 
 @_at_rest

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import Asked, Script
@@ -206,7 +207,7 @@ class Subject:
         return found
 
     @property
-    def log(self) -> list[Mapping[str, str]]:
+    def log(self) -> list[Mapping[str, Any]]:
         """The entries of its ops log, the newest first."""
         return read_entries(self.record.get(OPS_LOG.label))
 
@@ -218,9 +219,7 @@ class Subject:
         """
         if self.present and self.present.owner == self.uid:
             return self.present.rotation_id
-        ours = [
-            entry for entry in self.log if self.rotated_at and read_moment(entry.get("Date", "")) == self.rotated_at
-        ]
+        ours = [entry for entry in self.log if self.rotated_at and read_moment(entry["date"] or "") == self.rotated_at]
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
-        ours.sort(key=lambda entry: entry.get("Result", "").startswith("failed"))
-        return ours[0].get("Rotation", "") if ours else ""
+        ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
+        return str(ours[0]["rotation_id"]) if ours else ""

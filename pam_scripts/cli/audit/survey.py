@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from pam_scripts.assembly.script import open_session
 from pam_scripts.cli.audit.finding import Finding
-from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, rule_of
+from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, UNKNOWN_FIELD, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
@@ -61,6 +61,8 @@ def _read(shared: Shared, subject: Subject) -> None:
     except BadInput as error:
         subject.findings.append(ATTACHED.found_by(error, subject=subject.record.shown))
         return
+    for remark in subject.script.remarks(job):
+        subject.findings.append(UNKNOWN_FIELD.found(remark.removeprefix(f"{subject.record.shown}: ")))
     subject.asked = subject.script.read(job)
     for problem in subject.asked.problems:
         rule = NO_ADMIN if isinstance(problem, NoLogin) else SETTING

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import quote
 
-from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.core.errors import ApiError
 from pam_scripts.core.fields import Field, Fields, Number, Text
 from pam_scripts.core.times import iso
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
-from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Server, find_admin
+from pam_scripts.issuers.seeq.keys import Keys, read_key, shape
+from pam_scripts.issuers.seeq.refusals import ARCHIVED, GRANT, IDENTITY_PROVIDER, NO_APPLICATION, SYSTEM
+from pam_scripts.issuers.seeq.server import SERVER_URL, Server, find_admin
 from pam_scripts.rotation.roles import Credential, Key
 from pam_scripts.rotation.shape import Target
 
@@ -89,7 +90,7 @@ class ApplicationKeys(Keys):
             application = self._server.get(self._path, action)
         except ApiError as error:
             if error.code == HTTPStatus.NOT_FOUND and not self._name:
-                error.next_step = "check 'application_id'; the application may be archived, or not this user's to see"
+                error.next_step = NO_APPLICATION.way_out
             elif error.code == HTTPStatus.FORBIDDEN:
                 error.next_step = GRANT
             raise
@@ -100,15 +101,9 @@ class ApplicationKeys(Keys):
         if first:
             self._say(f"Retrieved application: {self._name} ({self._id})")
         if application.get("isArchived"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it is archived",
-                next_step="restore it, or stop rotating it",
-            )
+            raise ARCHIVED.of(action)
         if application.get("oidcDirectoryId"):
-            raise Refused(
-                f"{SYSTEM}: {action}: it authenticates through an identity provider (OIDC) and can have no access keys",
-                next_step="rotate its secret at the identity provider",
-            )
+            raise IDENTITY_PROVIDER.of(action)
         return [read_key(item, action) for item in listed if not item.get("isArchived")]
 
     def missing_rights(self) -> list[str]:

@@ -12,15 +12,13 @@ from pam_scripts.core.errors import ApiError
 from pam_scripts.core.fields import TEXT, Field, Fields
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import parse_iso
-from pam_scripts.issuers.seeq.server import SYSTEM, Server
+from pam_scripts.issuers.seeq.refusals import NO_RIGHT, SYSTEM
+from pam_scripts.issuers.seeq.server import Server
 from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, required_id
 from pam_scripts.rotation.shape import Shape
 
-_RIGHT = "User and Group Administration"
-# How people read that capability, and how the API spells it (official client, seeq.base.seeq_names).
+# How people read the capability that GRANT names, and how the API spells it (official client, seeq.base.seeq_names).
 _RIGHT_NAMES = {"userandgroupadministration", "useradministrationcapability"}
-GRANT = f'the admin user must be an administrator or have the capability "{_RIGHT}"'
-
 
 KEY_ID = Field("access_key_id", "id of the key: a client's user name", TEXT, output=True)
 KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's password", TEXT, output=True, type="secret")
@@ -66,7 +64,7 @@ class Keys(Issuer):
         return bool(user.get("isAdmin")) or any(_letters(name) in _RIGHT_NAMES for name in granted)
 
     def _create(
-        self, path: str, action: str, body: Mapping[str, Any], forbidden: str = GRANT
+        self, path: str, action: str, body: Mapping[str, Any], forbidden: str = NO_RIGHT.way_out
     ) -> tuple[Key, Credential]:
         try:
             made = self._server.post(path, action, body)

@@ -16,8 +16,8 @@ from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
+from pam_scripts.issuers.seeq.refusals import CREATION_DISABLED, NO_RIGHT, SYSTEM, WRONG_LOGIN
 
-SYSTEM = "seeq"
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
 
 
@@ -46,7 +46,7 @@ class Login:
     password: Secret
     directory: Directory | None = None
     record_uid: str = field(default="", compare=False)
-    remedy: str = "check the admin record's 'login', 'password' and 'auth_provider_*' fields"
+    remedy: str = WRONG_LOGIN.way_out
     shown: str = field(default="the admin's record", compare=False)
 
 
@@ -332,9 +332,9 @@ class Server:
 _REASONS = {
     "archived": "it is archived",
     "openid|oidc": "it logs in through an identity provider (OIDC)",
-    "creation of access keys is disabled": "the creation of access keys is disabled on this server",
-    "administrator": "the login lacks the right to",
-    "credentials are not valid|invalid credentials": "the login is not valid",
+    "creation of access keys is disabled": CREATION_DISABLED.line,
+    "administrator": NO_RIGHT.line,
+    "credentials are not valid|invalid credentials": WRONG_LOGIN.line,
 }
 
 

@@ -15,11 +15,11 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.core.times import parse_iso
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
-from pam_scripts.issuers.seeq.keys import GRANT, read_key
-from pam_scripts.issuers.seeq.server import SYSTEM, Place, Server
+from pam_scripts.issuers.seeq.keys import read_key
+from pam_scripts.issuers.seeq.refusals import GRANT, SYSTEM, VALIDITY
+from pam_scripts.issuers.seeq.server import Place, Server
 from pam_scripts.issuers.seeq.user_keys import (
     NAME_ADMINISTRATOR,
-    VALIDITY,
     Ownership,
     read_user,
     why_dead,

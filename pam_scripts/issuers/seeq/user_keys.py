@@ -18,8 +18,18 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
-from pam_scripts.issuers.seeq.keys import GRANT, Keys, read_key, shape
-from pam_scripts.issuers.seeq.server import SERVER_URL, SYSTEM, Login, Server, find_admin
+from pam_scripts.issuers.seeq.keys import Keys, read_key, shape
+from pam_scripts.issuers.seeq.refusals import (
+    CREATION_DISABLED,
+    GRANT,
+    KEYS_DISABLED,
+    NO_USER,
+    SYSTEM,
+    USER_DISABLED,
+    USER_MUST_LOG_IN,
+    VALIDITY,
+)
+from pam_scripts.issuers.seeq.server import SERVER_URL, Login, Server, find_admin
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Credential, Key, Run, required_id
 from pam_scripts.rotation.shape import Target
@@ -55,11 +65,6 @@ DAYS_BETWEEN_ROTATIONS = Field(
 FIELDS: Fields = (SERVER_URL, USERNAME, USER_ID, KEY_LABEL, DELETE_OTHER_LABELS, DAYS_BETWEEN_ROTATIONS)
 
 _PAGE = 100
-VALIDITY = "AccessKeyValidityDuration of the user, or Authentication/AccessKey/ValidityWithoutUserLogin"
-# Only administrators may read whether it is; they are also those whom it does not stop.
-_NOT_ALLOWED = (
-    f"the server may have users' own access keys disabled (Authentication/AccessKey/Creation/Enabled); {GRANT}"
-)
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ class UserKeys(Keys):
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
         """POST /accesskeys; the answer carries the password, this once."""
         body = {"name": label, "description": self._ownership.key_label, "userId": self._user.id if self._user else ""}
-        return self._create("/accesskeys", f"create key for {self.target}", body, _NOT_ALLOWED)
+        return self._create("/accesskeys", f"create key for {self.target}", body, CREATION_DISABLED.way_out)
 
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
@@ -243,7 +248,7 @@ class UserKeys(Keys):
             return read_user(self._server.get(f"/users/{quote(user_id, safe='')}", f"read user {user_id}"))
         except ApiError as error:
             if error.code == HTTPStatus.NOT_FOUND:
-                error.next_step = "check 'user_id'"
+                error.next_step = NO_USER.way_out
             raise
 
     def _refuse_dead_keys(self, user: User) -> None:
@@ -291,16 +296,13 @@ NAME_ADMINISTRATOR = (
 def why_dead(user: User, target: str) -> Refused | None:
     """Say why no key of this user can work, None where one can."""
     if not user.is_enabled:
-        return Refused(f"{SYSTEM}: {target} is disabled", next_step="enable the user, or stop rotating the key")
+        return USER_DISABLED.of(target)
     if user.validity is None:
         return None
     if user.validity <= 0:
-        return Refused(f"{SYSTEM}: access keys of {target} are disabled", next_step=f"raise {VALIDITY}")
+        return KEYS_DISABLED.of(target)
     if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
-        return Refused(
-            f"{SYSTEM}: access keys of {target} work for {user.lasting}, which was {iso(user.last_login)}",
-            next_step=f"have the user log in, or raise {VALIDITY}",
-        )
+        return USER_MUST_LOG_IN.of(target, f": {user.lasting}, which was {iso(user.last_login)}")
     return None
 
 

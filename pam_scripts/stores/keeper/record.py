@@ -80,7 +80,7 @@ class RecordStore(Truth):
     @property
     def ended(self) -> Collection[str]:
         """The rotations that the ops log tells of."""
-        return {entry.get("Rotation", "") for entry in read_entries(self._log)} - {""}
+        return {entry["rotation_id"] for entry in read_entries(self._log)} - {""}
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return what stands in the fields once the record holds this credential."""
