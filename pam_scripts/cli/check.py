@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
         epilog="Exit status: the worst of the records'; 0 means that a rotation would go through all that could be "
         "looked at.",
     )
-    one.add_argument("records", metavar="RECORD", nargs="+", help="UID of a PAM User record")
+    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="+", help="UID of a PAM User record")
     add_sources(one)
     one.set_defaults(work=work)
 

@@ -26,10 +26,11 @@ def add_sources(
     "may be repeated",
 ) -> None:
     """Add the options that name the records beside a rotation's own. credential: the help for `--credential`."""
-    one.add_argument("--credential", metavar="UID", action="append", default=[], help=credential)
+    one.add_argument("--credential", metavar="UID", type=str.strip, action="append", default=[], help=credential)
     one.add_argument(
         "--configuration",
         metavar="UID",
+        type=str.strip,
         default="",
         help="the PAM configuration (default: the only one shared to the application)",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pam_scripts
 from pam_scripts.cli import doctor
 from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
 from pam_scripts.gateway import diagnosis
+from pam_scripts.gateway.request import uids_as_values
 from pam_scripts.gateway.voice import Voice, prepare_output
 
 try:
@@ -31,7 +33,7 @@ _NEED_PACKAGES = ("check", "audit", "templates", "payload")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     prepare_output()
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(uids_as_values(sys.argv[1:] if arguments is None else arguments))
     voice = Voice()
     try:
         return _work(options, voice)

@@ -26,7 +26,7 @@ def add_parser(commands: Commands) -> None:
         "never keep it in a file. Beware: the script then rotates, unless 'dry_run' is 'True' in the record. "
         "For publish_secret the record's present password stands for the one that Keeper would just have made.",
     )
-    one.add_argument("record", metavar="RECORD", help="UID of a PAM User record")
+    one.add_argument("record", metavar="RECORD", type=str.strip, help="UID of a PAM User record")
     one.add_argument("--to-terminal", action="store_true", help="write the secrets to a terminal all the same")
     add_sources(one)
     one.set_defaults(work=work)

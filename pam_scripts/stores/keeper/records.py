@@ -15,6 +15,8 @@ from pam_scripts.rotation.roles import Run
 from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SHARE_ANEW, SYSTEM
 from pam_scripts.stores.keeper.configuration import Access
 
+_CONVERT = "convert it to a Login record first, in the vault or by Commander's `convert UID`"
+
 
 def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a record as the Gateway's payload has it: label, or type where there is none, to value.
@@ -55,7 +57,8 @@ def not_there(uids: Iterable[str], damaged: Collection[str]) -> BadInput:
         return BadInput(f"{SYSTEM}: record {', '.join(unread)} {CANNOT_BE_DECRYPTED}", next_step=SHARE_ANEW)
     return BadInput(
         f"{SYSTEM}: not shared to the Gateway's application: {', '.join(wanted)}",
-        next_step="share the folder to the application, or check the UID",
+        next_step="share the folder to the application, or check the UID; a General record is not handed out: "
+        f"{_CONVERT}",
     )
 
 
@@ -79,8 +82,18 @@ def job_among(
     missing = [item for item in wanted if item not in records]
     if missing:
         raise not_there(missing, damaged)
+    general = [item for item in wanted if _is_general(records[item])]
+    if general:
+        raise BadInput(
+            f"{SYSTEM}: General records, whose fields no script sees: {', '.join(general)}", next_step=_CONVERT
+        )
     flat = [Record.from_flat(flatten(records[item])) for item in wanted]
     return job_from(flat, user_uid=uid, configuration_uid=configuration)
+
+
+def _is_general(record: Any) -> bool:  # noqa: ANN401
+    """Say whether a record is one from before records had types."""
+    return not record.type or record.type.lower() == "general"
 
 
 def _is_configuration(record: Any) -> bool:  # noqa: ANN401
