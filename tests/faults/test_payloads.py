@@ -23,7 +23,7 @@ from tests.faults.trial import Bench, Outcome, Trial, Violation
 from tests.support import invariants
 
 _EXAMPLES = 20_000 if EXHAUSTIVE else 400
-_END_TO_END = 3_000 if EXHAUSTIVE else 80
+_END_TO_END = 3_000 if EXHAUSTIVE else 40
 _PARTS = 4
 
 # -- what a payload may be made of ----------------------------------------------------------------
