@@ -38,6 +38,7 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.voice import Voice
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.rotation import ops_log
+from pam_scripts.stores.keeper import refusals as keeper
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -52,7 +53,7 @@ ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
-REFUSALS: Sequence[Refusal] = (*seeq.REFUSALS,)
+REFUSALS: Sequence[Refusal] = (*keeper.REFUSALS, *seeq.REFUSALS)
 """What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {

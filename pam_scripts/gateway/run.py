@@ -105,9 +105,10 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
-    record: as messages name the job's record before it is read, empty where that is not known. check: look only, whatever the record says. json_line: sum the run up in JSON at the end; a record
-    can ask for that too. started: when the process began that is there for this run alone, and may be ended from
-    outside where a call hangs; None where there is more to do in it.
+    record: as messages name the job's record before it is read, empty where that is not known. check: look only,
+    whatever the record says. json_line: sum the run up in JSON at the end; a record can ask for that too. started:
+    when the process began that is there for this run alone, and may be ended from outside where a call hangs; None
+    where there is more to do in it.
     """
     host = socket.gethostname()
     run = _run(script.stem, host, voice, started)

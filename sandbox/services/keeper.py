@@ -93,6 +93,7 @@ class Keeper:
         https://github.com/external-secrets/external-secrets/issues/4107 has such an answer.
     unreadable: uids of records and of the folder whose keys reach the client wrapped for somebody else, so that
         it cannot decrypt them. damaged_files: uids of records with a file of which the same is true.
+    refuses: the name of an error that every call of the device is refused with; empty for none.
     asks_for_key: a number of a public key that is asked for whatever a client names; None for none.
 
     Everything may be called from any thread: each call and each request holds one lock.
@@ -116,6 +117,7 @@ class Keeper:
         self.unreadable: set[str] = set()
         self.damaged_files: set[str] = set()
         self.asks_for_key: int | None = None
+        self.refuses = ""
         self._throttled = 0
         self._retry_after: float | str = 0.0
         self._server_key = ec.generate_private_key(ec.SECP256R1())
@@ -309,6 +311,8 @@ class Keeper:
 
     def _count(self, call: str) -> None:
         """Refuse a call of a device that has called too often; the one device that there is was proven before."""
+        if self.refuses:
+            raise Refusal(403, self.refuses, "Unable to validate application access", location=_LOCATION)
         now = self._clock.now()
         count, last = self._called.get(call, (0, now))
         count = 1 if (now - last).total_seconds() >= self.silence else count + 1

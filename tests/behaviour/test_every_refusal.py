@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.stores.keeper import refusals
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
@@ -67,8 +70,39 @@ def become(**properties: Any) -> Callable[[SeeqUserPlant], None]:  # noqa: ANN40
     return set_up
 
 
+def setattr_of_keeper(name: str, value: object, plant: AnyPlant) -> None:
+    """Set what Secrets Manager does from now on."""
+    setattr(plant.keeper, name, value)
+
+
+def throttle(plant: AnyPlant) -> None:
+    """Have no call served, and leave no time to wait until one is."""
+    plant.keeper.calls_allowed = 0
+    plant.set_field("deadline_seconds", "10")
+
+
+def ask_for_an_unknown_key(plant: AnyPlant) -> None:
+    """Take the server's own key out of the Gateway's configuration, and ask for one of a later SDK."""
+    config = {name: value for name, value in plant.keeper.config().items() if not name.startswith("serverPublicKey")}
+    plant.keeper.asks_for_key = 777
+    environment = {**plant.environment(), "KSM_CONFIG": json.dumps(config)}
+    vars(plant)["environment"] = lambda: environment
+
+
 # By the row's key. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[str, Provocation] = {
+    refusals.THROTTLED.key: Provocation(Plant, throttle),
+    **{
+        f"keeper: {name}": Provocation(Plant, partial(setattr_of_keeper, "refuses", name))
+        for name in ("access_denied", "invalid_client", "invalid_signature", "invalid_client_version")
+    },
+    refusals.UNKNOWN_KEY.key: Provocation(Plant, ask_for_an_unknown_key),
+    refusals.CHANGING_KEY.key: Provocation(Plant, partial(setattr_of_keeper, "asks_for_key", 91)),
+    refusals.NOT_SHARED.key: Provocation(Plant, lambda plant: plant.keeper.share(plant.user_uid, shared=False)),
+    refusals.NOT_READABLE.key: Provocation(Plant, lambda plant: plant.keeper.unreadable.add(plant.user_uid)),
+    refusals.NOT_EDITABLE.key: Provocation(
+        Plant, lambda plant: plant.keeper.set_editable(plant.user_uid, editable=False)
+    ),
     seeq.WRONG_LOGIN.key: Provocation(
         Plant,
         lambda plant: plant.keeper.edit(

@@ -27,13 +27,10 @@ from pam_scripts.core import http, retry
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SYSTEM
+from pam_scripts.stores.keeper.refusals import CHANGING_KEY, THROTTLED, UNKNOWN_KEY, WAYS_OUT
 
 T = TypeVar("T")
 
-
-_UPDATE_SDK = "update the SDK that the script runs with: python -m pip install --upgrade keeper-secrets-manager-core"
-_CHECK_DEVICE = "check that the Gateway's Secrets Manager application and its device are not locked or removed"
-_SPREAD = "spread the times of rotations that share this Gateway, and rotate again"
 
 # Until when no call may be made with a device's configuration, by its client id: what each of this process's runs
 # goes by, since every call would begin Keeper's count of the device's calls anew.
@@ -169,41 +166,20 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
             return
         named = float(str(wait)) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", str(wait)) else None
         pause = http.retry_after(response.headers) if named is None else named
-        if name == "throttled":
+        if name == THROTTLED.code:
             pause = max(retry.silence(), pause or 0.0)
             _QUIET_UNTIL[self._device] = time.monotonic() + pause
             raise _throttled(action, pause)
         code = response.status_code
         cause = http.phrase(code) + (f" ({name})" if re.fullmatch(r"\w{1,60}", name) else "")
-        next_step = ""
-        if name in ("access_denied", "invalid_signature", "invalid_client"):
-            next_step = _CHECK_DEVICE
-        elif name == "invalid_client_version":
-            next_step = _UPDATE_SDK
-        raise ApiError(SYSTEM, action, cause, code=code, retry_after=pause, next_step=next_step)
+        raise ApiError(SYSTEM, action, cause, code=code, retry_after=pause, next_step=WAYS_OUT.get(name, ""))
 
     def _follow_key(self, action: str, key_id: str) -> None:
         """Let the SDK take the key that the server asks for; raise ApiError where it cannot, or was asked before."""
-        own = self.config.get(ConfigKeys.KEY_SERVER_PUBLIC_KEY)
-        if not own and key_id not in keeper_public_keys:
-            raise ApiError(
-                SYSTEM,
-                action,
-                "the server asks for a public key that the SDK does not know",
-                hopeless=True,
-                next_step=_UPDATE_SDK,
-            )
-        if self._key_was_changed:
-            raise ApiError(
-                SYSTEM,
-                action,
-                "the server keeps asking for another public key",
-                hopeless=True,
-                next_step="compare 'serverPublicKey' and 'serverPublicKeyId' of the Secrets Manager configuration with "
-                "what the deployment has"
-                if own
-                else _UPDATE_SDK,
-            )
+        known = self.config.get(ConfigKeys.KEY_SERVER_PUBLIC_KEY) or key_id in keeper_public_keys
+        if not known or self._key_was_changed:
+            refusal = CHANGING_KEY if known else UNKNOWN_KEY
+            raise ApiError(SYSTEM, action, refusal.said, hopeless=True, next_step=refusal.way_out)
         self._key_was_changed = True
 
 
@@ -212,12 +188,12 @@ def _throttled(action: str, pause: float) -> ApiError:
     return ApiError(
         SYSTEM,
         action,
-        "throttled: this Gateway's device has called Secrets Manager too often, and is to be silent for 10 s",
+        THROTTLED.said,
         code=HTTPStatus.FORBIDDEN,
-        name="throttled",
+        name=THROTTLED.code,
         retry_after=pause,
         quiet=True,
-        next_step=_SPREAD,
+        next_step=THROTTLED.way_out,
     )
 
 

@@ -26,7 +26,8 @@ from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SHARE_ANEW, SYSTEM
+from pam_scripts.stores.keeper import SYSTEM
+from pam_scripts.stores.keeper.refusals import NOT_EDITABLE, NOT_READABLE, NOT_SHARED
 
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
@@ -92,8 +93,8 @@ class RecordStore(Truth):
         record = self._fetch(missing=BadInput)
         if not record.is_editable:
             raise BadInput(
-                f"{self.name} is not editable for the Gateway's application",
-                next_step="give the application 'Can Edit' on the shared folder",
+                f"{SYSTEM}: record {self._uid} {NOT_EDITABLE.said}",
+                next_step=NOT_EDITABLE.way_out,
             )
         self._refuse_unfit(record, BadInput)
         self._refuse_foreign_lease(record)
@@ -188,12 +189,10 @@ class RecordStore(Truth):
         fetched = self._client.fetch([self._uid])
         record = fetched.records.get(self._uid)
         if record is None:
-            cause, way_out = "is not shared to the Gateway's application", "share its folder to the application"
-            if self._uid in fetched.left_out:
-                cause, way_out = CANNOT_BE_DECRYPTED, SHARE_ANEW
-            cause = f"record {self._uid} {cause}"
+            refusal = NOT_READABLE if self._uid in fetched.left_out else NOT_SHARED
+            cause = f"record {self._uid} {refusal.said}"
             if missing:
-                raise missing(f"{SYSTEM}: {cause}", next_step=f"{way_out}, with 'Can Edit'")
+                raise missing(f"{SYSTEM}: {cause}", next_step=refusal.way_out)
             raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
         self._damaged = fetched.remarks
         self._title = record.title or ""

@@ -16,7 +16,8 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.stores.keeper.client import Client
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.records import job_among
-from sandbox.faults import Rule, status
+from sandbox.faults import Fault, Rule
+from sandbox.log import Request
 from sandbox.plant import Plant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess
@@ -92,8 +93,9 @@ def test_silence_is_kept_until_it_is_served_again(client: Client, plant: Plant, 
 @pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize("allowed", [1, 2])
 def test_a_rotation_waits_until_it_is_served(allowed: int, plant: Plant) -> None:
-    """Throttled again and again, it rotates, with one line and status 0."""
+    """Throttled again and again, from the first call on, it rotates without a word on stderr and with status 0."""
     plant.keeper.calls_allowed = allowed
+    plant.keeper.throttle(1, 0)
 
     result = InProcess("rotate_seeq_application_key").run(plant)
     assert (0, "") == (result.returncode, result.stderr)
@@ -105,8 +107,12 @@ def test_a_rotation_waits_until_it_is_served(allowed: int, plant: Plant) -> None
 @pytest.mark.usefixtures("_soon")
 def test_a_rotation_that_fails_waits_while_it_puts_everything_back(plant: Plant) -> None:
     """A record that holds the new key is put back however busy Keeper is: status 1, not 4."""
-    plant.keeper.calls_allowed = 1
-    plant.wire.rules.append(Rule(status(403), host="plant-vault*", method="PUT"))
+
+    async def throttle(_request: Request) -> None:
+        plant.keeper.throttle(2, 0)
+
+    refused = Fault(effect=False, answer="status", status=403, before=throttle)
+    plant.wire.rules.append(Rule(refused, host="plant-vault*", method="PUT"))
     before = State.of(plant)
 
     result = InProcess("rotate_seeq_application_key").run(plant)
@@ -202,7 +208,7 @@ def test_a_key_that_the_sdk_does_not_know_is_told_with_the_way_out(plant: Plant,
     client = Client(config, wired)
     plant.keeper.asks_for_key = 777
 
-    with pytest.raises(ApiError, match=r"does not know; update the SDK.* --upgrade keeper-secrets-manager-core"):
+    with pytest.raises(ApiError, match=r"does not know; update the SDK .*--upgrade keeper-secrets-manager-core"):
         retrying(wired.deadline, lambda: client.fetch([]))
     assert [401] == to_keeper(plant)
 
