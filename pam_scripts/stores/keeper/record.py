@@ -64,6 +64,7 @@ class RecordStore(Truth):
         self._examined: int | None = None
         self._log = ""
         self._finishing = False
+        self._sealed: Publication | None = None
         self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
@@ -115,13 +116,8 @@ class RecordStore(Truth):
         """Save the credential, unless it stands there already."""
         record = self._fresh()
         self._require_lease(record)
-        wanted = self.parts(publication.credential)
         before = copy.deepcopy(record.dict)
-        for label, value in wanted.items():
-            _put(record, label, value, "secret" if label == self._shape.value_label else "text")
-        for label in self._shape.expiry_labels:
-            _put_moment(record, label, publication.expires_at)
-        _put_moment(record, ROTATED_AT.label, publication.rotated_at)
+        self._enter(record, publication)
         if record.dict != before:
             self._save(record)
 
@@ -162,10 +158,18 @@ class RecordStore(Truth):
         """Raise Yielded unless the lease in the record is ours, as it was read just now or is read anew."""
         self._require_lease(self._fresh())
 
+    def sealed_by_finish(self, publication: Publication) -> bool:
+        """Say so where the record, as it was read a moment ago, holds it: its revision tells whether it still does."""
+        record = self._fresh_one
+        if record and self._copy(record).holds(self.parts(publication.credential)):
+            self._sealed = publication
+        return self._sealed is not None
+
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
 
-        Newest first, the earlier entries after it.
+        Newest first, the earlier entries after it. What is to be sealed by it is in the same save, should somebody have
+        taken it out since.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
@@ -174,6 +178,8 @@ class RecordStore(Truth):
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
+        if self._sealed and not self._copy(record).holds(self.parts(self._sealed.credential)):
+            self._enter(record, self._sealed)
         _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
         _restore(record, LEASE, None)
         self._finishing = True
@@ -201,8 +207,19 @@ class RecordStore(Truth):
 
     def _fresh(self) -> Any:  # noqa: ANN401
         """Return the record as it was last read, unless that was too long ago, or it was saved since."""
+        return self._fresh_one or self._fetch()
+
+    @property
+    def _fresh_one(self) -> Any:  # noqa: ANN401
         record, read_at = self._latest or (None, 0.0)
-        return record if record and time.monotonic() - read_at < _FRESH else self._fetch()
+        return record if record and time.monotonic() - read_at < _FRESH else None
+
+    def _enter(self, record: Any, publication: Publication) -> None:  # noqa: ANN401
+        for label, value in self.parts(publication.credential).items():
+            _put(record, label, value, "secret" if label == self._shape.value_label else "text")
+        for label in self._shape.expiry_labels:
+            _put_moment(record, label, publication.expires_at)
+        _put_moment(record, ROTATED_AT.label, publication.rotated_at)
 
     def _save(self, record: Any) -> None:  # noqa: ANN401
         self._refuse_unfit(record)
