@@ -9,8 +9,8 @@ from sandbox.plant import on_loopback
 from tests.faults.conftest import EXHAUSTIVE
 from tests.support.warm import Warm
 
-# A rotation makes six calls, three of them to each of two endpoints: forty are more than the hundred that are served.
-_ROTATIONS = 40
+# A rotation makes six calls, three of them to each of two endpoints: thirty-six are more than the hundred that are served.
+_ROTATIONS = 36
 
 if EXHAUSTIVE:  # it takes a minute, most of it silence
 
