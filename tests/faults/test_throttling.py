@@ -9,7 +9,7 @@ from sandbox.plant import on_loopback
 from tests.faults.conftest import EXHAUSTIVE
 from tests.support.warm import Warm
 
-# A rotation makes six calls, three of them to each of two endpoints: thirty-six are more than the hundred that are served.
+# A rotation makes six calls, three of each of two kinds: thirty-six are more than the hundred that are served of one.
 _ROTATIONS = 36
 
 if EXHAUSTIVE:  # it takes a minute, most of it silence
