@@ -130,12 +130,18 @@ class AnyPlant(Services, abc.ABC):
         return app, self.entra.add_secret(app.client_id)[1]
 
     def set_field(self, label: str, value: str, uid: str | None = None) -> None:
-        """Enter a value into a text field of the PAM User record (or another), as a person would."""
+        """Enter a value into a text field of the PAM User record (or another), as a person would.
+
+        A standard field is meant by its label in any spelling: the web vault shows `tenantId` as "Tenant Id".
+        """
 
         def change(data: dict[str, object]) -> None:
-            custom = data["custom"]
+            custom, standard = data["custom"], data["fields"]
             assert isinstance(custom, list)  # noqa: S101 - for the type checker; records are made below
-            found = next((item for item in custom if item.get("label") == label), None)
+            assert isinstance(standard, list)  # noqa: S101 - the same
+            found = next((item for item in custom if item.get("label") == label), None) or next(
+                (item for item in standard if _folded(item.get("label", "")) == _folded(label)), None
+            )
             if found is None:
                 custom.append(keeper.text(label, value))
             else:
@@ -162,12 +168,19 @@ class AnyPlant(Services, abc.ABC):
         self.set_field("container_apps", ", ".join(f"plant-apps/{one.name}" for one in self.apps))
         return app
 
-    def add_aws_mirror(self, name: str, value: str | None = None) -> None:
-        """Have a secret in AWS Secrets Manager that the record asks to be kept too, and attach who may write it."""
+    def add_aws_mirror(self, name: str, value: str | None = None, *, temporary: bool = False) -> None:
+        """Have a secret in AWS Secrets Manager that the record asks to be kept too, and attach who may write it.
+
+        temporary: by an access key that lasts an hour, with a session token.
+        """
         self.aws_secret = name
         self.aws.add_secret(name, value)
-        self.aws_key_id, key = self.aws.add_identity("rotation")
+        if temporary:
+            self.aws_key_id, key, token = self.aws.add_session("rotation")
+        else:
+            (self.aws_key_id, key), token = self.aws.add_identity("rotation"), ""
         custom = [keeper.text("aws_access_key_id", self.aws_key_id), keeper.secret("aws_secret_access_key", key)]
+        custom += [keeper.secret("aws_session_token", token)] if temporary else []
         self.attached.append(self.keeper.add_record("login", "AWS admin", custom=custom))
         self.set_field("aws_secret_id", name)
         self.set_field("aws_region", self.aws.regions[0])
@@ -205,17 +218,27 @@ class AnyPlant(Services, abc.ABC):
         return None
 
     def _add_configuration(self, app: App | None, secret: str, custom: Sequence[keeper.Field] = ()) -> None:
-        """Add the PAM Azure configuration: with an application, as the web vault spells it, or without."""
-        azure = [
-            keeper.secret("Tenant Id", self.tenant_id if app else ""),
-            keeper.secret("Client Id", app.client_id if app else ""),
-            keeper.secret("Client Secret", secret if app else ""),
-        ]
+        """Add the PAM Azure configuration: with an application, or without; in the standard fields of its type.
+
+        They are those that Keeper Commander fills in: `pam config new --environment azure`.
+        """
         self.configuration_uid = self.keeper.add_record(
             "pamAzureConfiguration",
             "Plant Azure",
-            fields=[keeper.text("azureId", "plant")],
-            custom=[*azure, *custom],
+            fields=[
+                {
+                    "type": "pamResources",
+                    "value": [{"controllerUid": keeper.new_uid(), "folderUid": keeper.new_uid(), "resourceRef": []}],
+                },
+                keeper.text("azureId", "plant"),
+                keeper.secret("clientId", app.client_id if app else ""),
+                keeper.secret("clientSecret", secret if app else ""),
+                keeper.secret("subscriptionId"),
+                keeper.secret("tenantId", self.tenant_id if app else ""),
+                keeper.multiline("resourceGroups"),
+                {"type": "fileRef", "value": []},
+            ],
+            custom=list(custom),
         )
 
     def _add_user_record(self, title: str, login: str, custom: Sequence[keeper.Field]) -> None:
@@ -484,6 +507,11 @@ class AzureAppPlant(AnyPlant):
                 *(own if admin == "itself" else []),
             ],
         )
+
+
+def _folded(label: str) -> str:
+    """Leave of a label what its spellings have in common."""
+    return label.lower().replace(" ", "").replace("_", "")
 
 
 P = TypeVar("P", bound=Services)

@@ -38,6 +38,7 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.voice import Voice
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.rotation import ops_log
+from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals as keeper
 
 if TYPE_CHECKING:
@@ -53,8 +54,12 @@ ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
-REFUSALS: Sequence[Refusal] = (*keeper.REFUSALS, *seeq.REFUSALS)
-"""What is known of the systems' refusals, each table from the module that declares it, as REFUSALS."""
+REFUSALS: Mapping[str, Sequence[Refusal]] = {
+    "Keeper": keeper.REFUSALS,
+    "Seeq": seeq.REFUSALS,
+    "AWS Secrets Manager": aws.REFUSALS,
+}
+"""By system: what is known of its refusals, from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_application_key": (
@@ -515,20 +520,17 @@ def _ops_log() -> str:
 
 def _refusals() -> str:
     blocks = []
-    for system in dict.fromkeys(refusal.system for refusal in REFUSALS):
+    for system, refusals in REFUSALS.items():
         rows = [
             (
-                f"`{refusal.code}`",
+                ", ".join(f"`{code}`" for code in refusal.codes),
                 *map(_cell, (refusal.answer, refusal.said, refusal.way_out)),
                 str(refusal.status),
             )
-            for refusal in REFUSALS
-            if refusal.system == system
+            for refusal in refusals
         ]
-        blocks += [
-            f"## {system.capitalize()}",
-            _table(("code", "what it answers", "what the line says", "the way out", "exit status"), rows),
-        ]
+        header = ("code", "what it answers", "what the line says", "the way out", "exit status")
+        blocks += [f"## {system}", _table(header, rows)]
     return _page(
         "Refusals",
         _text(

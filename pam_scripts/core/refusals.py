@@ -1,48 +1,66 @@
-"""What systems refuse, as data: each module that talks to one declares in `REFUSALS` what is said of each refusal.
+"""What a system's refusals mean: our words, the way out, and whether the same may go better later.
 
-The code goes by these values, `docs/reference/refusals.md` is made from them, and a test provokes every one.
+Each module that talks to a system has its table, `REFUSALS`. The code goes by it, `docs/reference/refusals.md` is made
+from it, and a test provokes each row. What a server says freely beside its codes is not repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pam_scripts.core.errors import Refused
+from pam_scripts.core.errors import ApiError, Refused
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that a system refuses, and what a run says of it.
+    """One answer by which a system refuses.
 
-    system: as messages begin. code: the system's own name for the refusal, or ours where it has none; there is one of
-    each in a system. answer: what the system answers, as the page shows it, with the HTTP status where there is one.
-    line: our words for it, as they stand in the one line; empty where its own code stands there. way_out: what to
-    grant, change or run, which is the line's next step. status: the exit status of a run that ends with it.
+    code: the system's own name for it, several where they mean the same; ours where it has none. words: what it means,
+    as the one line says it; empty where the code itself stands there. way_out: what somebody should do, which is the
+    line's next step. saying: a pattern of the system's own message, where the code alone leaves open which refusal it
+    is. passes: whether it may end by itself, so that asking again is worth it. answer: what the system answers, for the
+    page, where the code does not say it. status: the exit status of a run that ends with it.
     """
 
-    system: str
-    code: str
-    answer: str
-    line: str
+    code: str | tuple[str, ...]
+    words: str
     way_out: str
+    saying: str = ""
+    passes: bool = False
+    answer: str = ""
     status: int = Refused.status
 
     @property
-    def key(self) -> str:
-        """What tells it from all others."""
-        return f"{self.system}: {self.code}"
+    def codes(self) -> tuple[str, ...]:
+        """The system's names for it."""
+        return (self.code,) if isinstance(self.code, str) else self.code
 
     @property
     def said(self) -> str:
         """What stands in the one line."""
-        return self.line or self.code
+        return self.words or self.codes[0]
+
+    def is_of(self, code: str, message: str = "") -> bool:
+        """Say whether an answer is this one. code: without regard to case. message: what the system says freely."""
+        known = code.lower() in {one.lower() for one in self.codes}
+        return known and bool(re.search(self.saying, message, re.IGNORECASE))
 
     def of(self, what: str, detail: str = "") -> Refused:
-        """Return the error for a state that a look has shown. what: is looked at. detail: ends the words."""
-        return Refused(f"{self.system}: {what}: {self.said}{detail}", next_step=self.way_out)
+        """Return the error for a state that a look has shown. what: system and object. detail: ends the words."""
+        return Refused(f"{what}: {self.said}{detail}", next_step=self.way_out)
 
 
-def ways_out(refusals: Iterable[Refusal]) -> Mapping[str, str]:
-    """Return the way out of each refusal, by its code."""
-    return {refusal.code: refusal.way_out for refusal in refusals}
+def meant(code: str, refusals: Sequence[Refusal], message: str = "") -> Refusal | None:
+    """Return what a system means by a code, the first that it can be; None for one that the table does not have."""
+    return next((one for one in refusals if one.is_of(code, message)), None)
+
+
+def explain(error: ApiError, refusals: Sequence[Refusal]) -> Refusal | None:
+    """Enter the way out into an error, and that no wait mends it where none does; return what its code means."""
+    refusal = meant(error.name, refusals)
+    if refusal and error.declined:
+        error.next_step = refusal.way_out
+        error.hopeless = not refusal.passes
+    return refusal

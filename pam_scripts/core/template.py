@@ -1,89 +1,231 @@
-"""A value put into a text around it: a connection string, an address, a list of settings.
+"""A value put into a text around it: a connection string, an address, a list of settings, a JSON object.
 
-Each form quotes as its readers unquote, and refuses what it has no way to write.
+Each form quotes as its readers unquote, and refuses what it has no way to write. Where nobody names the form
+it is told by the text, and a text that does not tell it is refused.
 
 https://learn.microsoft.com/dotnet/framework/data/adonet/connection-strings-and-configuration-files
+https://learn.microsoft.com/openspecs/sql_server_protocols/ms-odbcstr/55953f0e-2d30-4ad4-8e56-b4207e491409
+https://learn.microsoft.com/sql/connect/jdbc/building-the-connection-url
 https://www.rfc-editor.org/rfc/rfc3986#section-2.1
+https://www.rfc-editor.org/rfc/rfc8259#section-7
 https://stackexchange.github.io/StackExchange.Redis/Configuration
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from pam_scripts.core.errors import BadInput
 
-FORMS = ("sql", "url", "list", "plain")
+FORMS: Mapping[str, str] = {
+    "sql": "ADO.NET",
+    "odbc": "ODBC, or SQL Server's JDBC driver",
+    "azure": "Service Bus, Event Hubs, Storage and other keys of Azure, which know no quotes",
+    "url": "an address, or its query",
+    "list": "StackExchange.Redis",
+    "json": "JSON",
+    "plain": "who takes it to the letter",
+}
+"""The forms by their names, and who reads them."""
 
 _PLACEHOLDER = re.compile(r"\{(login|password|value)\}")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+# Keys, in small letters and without blanks, by whose values a text tells what it is.
+_OF_DATABASES = {"password", "pwd", "user", "userid", "username", "uid"}
+_OF_AZURE = {"sharedaccesskey", "sharedaccesssignature", "accountkey", "accesskey", "instrumentationkey"}
+# Who reads the rest of a `jdbc:` address is its driver, each in its own way: these are known to.
+_JDBC = {"sqlserver": "odbc", "postgresql": "url", "mysql": "url"}
+
+# What stands before and behind a placeholder that is the whole of one value; in what stands before it, other
+# placeholders are an `x`.
+_QUOTED = r""""(?:[^"]|"")*"|'(?:[^']|'')*'"""
+_BRACED = r"\{(?:[^}]|\}\})*\}"
+_PLACES: Mapping[str, tuple[str, str]] = {
+    "sql": (rf"(?:[^;=]+=\s*(?:(?:{_QUOTED})\s*|[^;\"'\s][^;]*)?;|\s*;)*[^;=]+=\s*", r"\s*(?:;|$)"),
+    "odbc": (rf"(?:jdbc:[^;]*;)?(?:[^;=]+=\s*(?:{_BRACED}\s*|[^;{{\s][^;]*)?;|\s*;)*[^;=]+=\s*", r"\s*(?:;|$)"),
+    "azure": (r"(?:[^;=]+=[^;]*;)*[^;=]*[^;=\s]=", r"(?:;|$)"),
+    "list": (r"(?:.*,)?\s*(?:[^,=]+=)?\s*", r"\s*(?:,|$)"),
+}
 
 
 def fill(template: str, form: str, values: Mapping[str, str]) -> str:
-    """Return the template with `{login}`, `{password}` and `{value}` filled in.
+    """Return the template with `{login}`, `{password}` and `{value}` filled in; any other brace stands for itself.
 
     form: one of FORMS, or empty for what the template looks like. Raises BadInput for a template or
     a value that cannot be written, and never shows the value.
     """
     if not {"password", "value"} & set(_PLACEHOLDER.findall(template)):
         raise _bad("has neither {password} nor {value}", "say with one of them where the value goes")
-    form = form or _form_of(template)
-    for match in _PLACEHOLDER.finditer(template):
-        _check_place(template, match, form)
-    return _PLACEHOLDER.sub(lambda match: _QUOTE[form](values[match[1]], match[1]), template)
+    return _fill(template, form, "", values)
+
+
+def _fill(template: str, form: str, otherwise: str, values: Mapping[str, str]) -> str:
+    """Fill one text in. otherwise: the form where the text does not tell; empty: it is refused."""
+    form, named = form or _form_of(template) or otherwise, form
+    if not form:
+        choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
+        raise _bad("does not tell who reads it, and so how to quote", f"say it in 'value_quoting': {choices}")
+    if form == "json":
+        return _fill_json(template, "plain" if named or otherwise else "", values)
+
+    def write(match: re.Match[str]) -> str:
+        value, before, after = values[match[1]], template[: match.start()], template[match.end() :]
+        _refuse_control(value, match[1])
+        if form == "odbc" and before.endswith("{") and after.startswith("}"):
+            # The braces that the value needs are there.
+            _check_place(form, match[0], before[:-1], after[1:])
+            return _doubled(value, "}")
+        _check_place(form, match[0], before, after)
+        return _QUOTE[form](value, match[1])
+
+    return _PLACEHOLDER.sub(write, template)
+
+
+def _fill_json(template: str, otherwise: str, values: Mapping[str, str]) -> str:
+    """Fill in each string of a JSON text, which may be a connection string or an address itself."""
+    if not _is_json(template):
+        raise _bad("is no JSON", "write placeholders in double quotes, within the text")
+
+    def write(literal: re.Match[str]) -> str:
+        text = json.loads(literal[0])
+        if not _PLACEHOLDER.search(text):
+            return literal[0]
+        return json.dumps(_fill(text, "", otherwise, values))
+
+    return _JSON_STRING.sub(write, template)
+
+
+# -- what a text looks like -----------------------------------------------------------------------
 
 
 def _form_of(template: str) -> str:
+    """Return the form that a text tells by its looks, empty where it does not."""
+    if template.lstrip()[:1] in ("{", "[") and _is_json(template):
+        return "json"
+    if driver := re.match(r"jdbc:([a-z0-9]+):", template, re.IGNORECASE):
+        return _form_of_jdbc(driver[1].lower(), template)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", template):
         return "url"
-    if re.search(r";|^[^,]*=\{", template):
-        return "sql"
-    return "list" if "," in template and "=" in template else "plain"
+    return _form_of_pairs(template)
 
 
-def _check_place(template: str, match: re.Match[str], form: str) -> None:
-    before, after = template[: match.start()], template[match.end() :]
-    if form == "sql" and not (re.search(r"(?:^|;)[^;=]+=\s*$", before) and re.match(r"\s*(?:;|$)", after)):
+def _form_of_jdbc(driver: str, template: str) -> str:
+    form = _JDBC.get(driver, "")
+    path, _, _ = template.partition("?")
+    return "" if form == "url" and _PLACEHOLDER.search(path) else form
+
+
+def _form_of_pairs(template: str) -> str:
+    """Return the form of a text that is made of `KEY=VALUE`, or has nothing in it that anybody would unquote."""
+    separator = "," if "," in template and ";" not in template else ";"
+    found = re.findall(rf"(?:^|{separator})([^={separator}]+)=\s*[\"'{{]?{_PLACEHOLDER.pattern}(?!&)", template)
+    keys = {re.sub(r"\s", "", key).lower() for key, _ in found}
+    is_braced = re.search(rf"=\s*\{{{_PLACEHOLDER.pattern}\}}", template)
+    if keys and (is_braced or re.search(r"(?:^|;)\s*(?:driver|dsn|filedsn)\s*=", template, re.IGNORECASE)):
+        return "odbc"
+    if keys & _OF_AZURE:
+        return "azure"
+    if keys & _OF_DATABASES:
+        return "list" if separator == "," else "sql"
+    return "" if re.search(r"[;=,\"'{}<>&\\\n]|:\s", _PLACEHOLDER.sub("x", template)) else "plain"
+
+
+def _is_json(template: str) -> bool:
+    try:
+        json.loads(template)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# -- where a placeholder stands -------------------------------------------------------------------
+
+
+def _check_place(form: str, placeholder: str, before: str, after: str) -> None:
+    """Raise BadInput for a placeholder that stands where its value would be read as something else."""
+    if form == "url":
+        _check_address(placeholder, before, after)
+    if form not in _PLACES:
+        return
+    leading, trailing = _PLACES[form]
+    if not (re.fullmatch(leading, _PLACEHOLDER.sub("x", before), re.DOTALL) and re.match(trailing, after)):
+        between = {"list": "between commas, "}.get(form, "")
         raise _bad(
-            f"has {match[0]} within a longer value", f"in a connection string write KEY={match[0]}; without quotes"
+            f"has {placeholder} within a longer value, or in quotes",
+            f"for '{form}' write KEY={placeholder}, {between}without quotes; or name another 'value_quoting'",
         )
-    if form == "list" and not (re.search(r"(?:^|[,=])\s*$", before) and re.match(r"\s*(?:,|$)", after)):
-        raise _bad(f"has {match[0]} within a longer value", f"write KEY={match[0]} between commas, without quotes")
 
 
-def _sql(value: str, name: str) -> str:
+def _check_address(placeholder: str, before: str, after: str) -> None:
+    """Refuse a placeholder in an address's scheme or host: who reads those does not decode them."""
+    address = f"{before}\0{after}"
+    parts = re.match(r"(?:jdbc:)?([^:/?#]*)://([^/?#]*)", address, re.IGNORECASE)
+    if parts and ("\0" in parts[1] or "\0" in parts[2].rpartition("@")[2]):
+        raise _bad(
+            f"has {placeholder} where an address has its host",
+            "write it before an '@', in the path, or behind '?'; or name another 'value_quoting'",
+        )
+
+
+# -- how a value is written -----------------------------------------------------------------------
+
+
+def _sql(value: str, _name: str) -> str:
     """Quote as ADO.NET reads it: doubled quotes within quotes, the other kind where there is only one."""
-    _refuse_control(value, name)
     if re.fullmatch(r"[^\s;='\"]+", value):
         return value
     if '"' in value and "'" not in value:
         return f"'{value}'"
-    doubled = value.replace('"', '""')
-    return f'"{doubled}"'
+    return f'"{_doubled(value, chr(34))}"'
 
 
-def _url(value: str, name: str) -> str:
-    _refuse_control(value, name)
+def _odbc(value: str, _name: str) -> str:
+    """Put whatever is not a plain word into braces, the closing one doubled within."""
+    return value if re.fullmatch(r"[A-Za-z0-9_.+/-]+", value) else f"{{{_doubled(value, '}')}}}"
+
+
+def _url(value: str, _name: str) -> str:
     return quote(value, safe="")
 
 
 def _list(value: str, name: str) -> str:
-    _refuse_control(value, name)
-    if "," in value or value != value.strip():
+    return _unquoted(value, name, "makes a list with commas", r",|^\s|\s$", "commas, and blanks at the ends,")
+
+
+def _azure(value: str, name: str) -> str:
+    what = "makes a text of keys between semicolons"
+    return _unquoted(value, name, what, r";|^[\s\"']|\s$", "semicolons, a quote in front, and blanks at the ends,")
+
+
+def _plain(value: str, _name: str) -> str:
+    return value
+
+
+_QUOTE: Mapping[str, Callable[[str, str], str]] = {
+    "sql": _sql,
+    "odbc": _odbc,
+    "azure": _azure,
+    "url": _url,
+    "list": _list,
+    "plain": _plain,
+}
+
+
+def _doubled(value: str, mark: str) -> str:
+    return value.replace(mark, 2 * mark)
+
+
+def _unquoted(value: str, name: str, what: str, forbidden: str, shown: str) -> str:
+    if re.search(forbidden, value):
         raise _bad(
-            f"makes a list with commas, which cannot hold this {{{name}}}",
-            "keep commas, and blanks at the ends, out of the password by Keeper's complexity rules",
+            f"{what}, which cannot hold this {{{name}}}",
+            f"keep {shown} out of the password by Keeper's complexity rules",
         )
     return value
-
-
-def _plain(value: str, name: str) -> str:
-    _refuse_control(value, name)
-    return value
-
-
-_QUOTE: Mapping[str, Callable[[str, str], str]] = {"sql": _sql, "url": _url, "list": _list, "plain": _plain}
 
 
 def _refuse_control(value: str, name: str) -> None:

@@ -164,6 +164,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         # Whoever changes something says what state that left; where nobody did, nothing was.
         if failure is error:
             error.state = error.state or untouched
+        error.state = error.state or "what was changed so far is not known"
         voice.end(error, record)
         run.entry.error, run.entry.exit_status = str(error), error.status
     finally:

@@ -69,9 +69,11 @@ VALUE_TEMPLATE = Field(
 )
 VALUE_QUOTING = Field(
     "value_quoting",
-    "how the value is quoted in the template; empty: as the template looks",
-    Choice(template.FORMS),
-    prompt="sql, url, list or plain; leave this for what the template looks like",
+    "how the value is quoted in the template, by who reads that: "
+    + ", ".join(f"`{form}` {reader}" for form, reader in template.FORMS.items())
+    + "; empty: as the template looks, and refused where that does not tell",
+    Choice(tuple(template.FORMS)),
+    prompt=f"{', '.join(template.FORMS)}; leave this for what the template looks like",
 )
 
 FIELDS: Fields = (VALUE_FORMAT, VALUE_TEMPLATE, VALUE_QUOTING)

@@ -120,7 +120,8 @@ class Facts:
     activation_delay: seconds that a new key may take until it logs in everywhere. logins_in_a_row: how many
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
-    a time. reversible: whether a new key can be taken back; where it cannot, a rotation only goes forward.
+    a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
+    whether a new key can be taken back; where it cannot, a rotation only goes forward.
     """
 
     system: str
@@ -130,6 +131,7 @@ class Facts:
     logins_in_a_row: int = 1
     listing_delay: float = 0.0
     deletions_at_once: int = 1
+    lists_all: bool = True
     reversible: bool = True
 
 

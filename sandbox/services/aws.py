@@ -24,7 +24,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -46,6 +46,9 @@ PREVIOUS = "AWSPREVIOUS"
 MEDIA_TYPE = "application/x-amz-json-1.1"
 
 _VALUE_BYTES = 65536
+_VERSIONS = 100
+# A version without a label stays for so long at least.
+_VERSION_STAYS = timedelta(hours=24)
 _SERVICE = "secretsmanager"
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<key>[^/,\s]+)/(?P<scope>[^,\s]+), *"
@@ -63,6 +66,8 @@ _NOT_WHEN_DELETED = frozenset(
         "RotateSecret",
     )
 )
+# Those of them that change the secret or its versions.
+_CHANGES = _NOT_WHEN_DELETED - {"GetSecretValue"}
 _accounts = itertools.count(100_000_000_001)
 # moto is not made for several threads, and every sandbox has one: they take turns.
 _turn = threading.RLock()
@@ -80,11 +85,16 @@ class Version:
 
 @dataclass
 class _Identity:
-    """An IAM user with one access key. allowed: pairs of an action and a secret's name (or `*`); None: all."""
+    """Whoever has one access key. allowed: pairs of an action and a secret's name (or `*`); None: all.
+
+    token, ends_at: of a temporary key: what is sent with it, and when it ends.
+    """
 
     name: str
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    ends_at: datetime | None = None
     allowed: set[tuple[str, str]] | None = None
     denied: set[str] = field(default_factory=set)
 
@@ -120,17 +130,19 @@ class Aws:
     The methods may be called from any thread. They take a secret's name or ARN, in the first region
     where none is named, and raise KeyError for a secret or an access key that was not added.
 
-    Not served: temporary credentials (STS), KMS keys, the age of a signature.
+    Not served: STS itself, KMS itself, the age of a signature.
     """
 
-    def __init__(self, clock: Clock, regions: Sequence[str] = ("eu-central-1",)) -> None:
+    def __init__(self, clock: Clock, regions: Sequence[str] = ("eu-central-1", "eu-west-1")) -> None:
         self.clock = clock
         self.regions = tuple(regions)
         self.account_id = str(next(_accounts))
         self.hosts: tuple[str, ...] = tuple(f"{_SERVICE}.{region}.amazonaws.com" for region in regions)
         self._identities: dict[str, _Identity] = {}
         self._secrets: set[str] = set()
-        self._throttled = 0
+        self._refusals: list[_Refusal] = []
+        # The ARNs of secrets whose KMS key is disabled.
+        self._locked: set[str] = set()
         self.app = Starlette(routes=[Route("/", self._endpoint, methods=["POST"])])
         self._held: Mapping[str, Callable[[_Call], dict[str, Any]]] = {
             "CreateSecret": self._create,
@@ -146,12 +158,22 @@ class Aws:
 
     def add_identity(self, name: str) -> tuple[str, str]:
         """Make an IAM user who may do everything; return the id and the secret of their access key."""
-        key_id = "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16))
-        identity = _Identity(name, key_id, secrets.token_urlsafe(30))
+        identity = self._add(_Identity(name, _new_key_id("AKIA"), secrets.token_urlsafe(30)))
+        return identity.access_key_id, identity.secret_access_key
+
+    def add_session(self, name: str, lasts: timedelta = timedelta(hours=1)) -> tuple[str, str, str]:
+        """Let somebody assume a role that may do everything; return a temporary key's id, its secret and its token."""
+        ends_at = self.clock.now() + lasts
+        identity = self._add(
+            _Identity(name, _new_key_id("ASIA"), secrets.token_urlsafe(30), secrets.token_urlsafe(60), ends_at=ends_at)
+        )
+        return identity.access_key_id, identity.secret_access_key, identity.token
+
+    def _add(self, identity: _Identity) -> _Identity:
         with _turn:
-            self._identities[key_id] = identity
-            self._secrets.add(identity.secret_access_key)
-        return key_id, identity.secret_access_key
+            self._identities[identity.access_key_id] = identity
+            self._secrets |= {identity.secret_access_key, *filter(None, [identity.token])}
+        return identity
 
     def allow_only(self, access_key_id: str, *actions: str, name: str = "*") -> None:
         """Let an access key do these actions (`secretsmanager:GetSecretValue`) on the secret of this name alone."""
@@ -170,8 +192,12 @@ class Aws:
 
     def throttle(self, times: int) -> None:
         """Answer the next so many requests with ThrottlingException."""
+        self.refuse("ThrottlingException", "Rate exceeded", times, spelling="message")
+
+    def refuse(self, code: str, message: str, times: int = 1, *, spelling: str = "Message") -> None:
+        """Refuse the next so many requests, whatever they ask: for what does not come about here by itself."""
         with _turn:
-            self._throttled = times
+            self._refusals = [_Refusal(code, message, spelling=spelling)] * times
 
     def add_secret(self, name: str, value: str | None = None, region: str = "") -> str:
         """Make a secret, without any version where no value is given, and return its ARN."""
@@ -182,12 +208,39 @@ class Aws:
             call = _Call(region or self.regions[0], "CreateSecret", asked, None)
             return str(self._create(call)["ARN"])
 
-    def put(self, secret_id: str, value: str, region: str = "") -> str:
+    def put(self, secret_id: str, value: str, region: str = "", version_id: str = "") -> str:
         """Write a new version, as a client would who names no label; return the version's id."""
         with _turn:
             secret = self._existing(region or self.regions[0], secret_id)
             asked = {"SecretId": secret_id, "SecretString": value}
+            if version_id:
+                asked["ClientRequestToken"] = version_id
             return str(self._put(_Call(region or self.regions[0], "PutSecretValue", asked, secret))["VersionId"])
+
+    def replicate(self, secret_id: str, region: str) -> str:
+        """Have a secret of the first region in another one too, where it can be read alone; return its ARN there."""
+        with _turn:
+            self._existing(self.regions[0], secret_id)
+            asked = {"SecretId": secret_id, "AddReplicaRegions": [{"Region": region}]}
+            self._ask_moto(self.regions[0], "ReplicateSecretToRegions", asked)
+            return str(self._existing(region, secret_id).arn)
+
+    def give_to_service(self, secret_id: str, service: str) -> None:
+        """Have a service of AWS manage a secret from now on: nobody else writes it."""
+        with _turn:
+            secret = self._existing(self.regions[0], secret_id)
+            secret.tags = [*(secret.tags or []), {"Key": "aws:secretsmanager:owningService", "Value": service}]
+
+    def rotate_by_itself(self, secret_id: str) -> None:
+        """Have AWS rotate a secret from now on."""
+        with _turn:
+            secret = self._existing(self.regions[0], secret_id)
+            secret.rotation_requested = secret.rotation_enabled = True
+
+    def disable_kms_key(self, secret_id: str) -> None:
+        """Disable the key that a secret's values are encrypted with."""
+        with _turn:
+            self._locked.add(self._existing(self.regions[0], secret_id).arn)
 
     def schedule_deletion(self, secret_id: str, region: str = "") -> None:
         """Delete a secret as a client would: it stays for 30 days, and cannot be used meanwhile."""
@@ -235,9 +288,8 @@ class Aws:
     def _serve(self, request: Request, body: bytes) -> dict[str, Any]:
         region = (request.url.hostname or "").split(".")[1]
         identity = self._authenticate(request, body, region)
-        if self._throttled:
-            self._throttled -= 1
-            raise _Refusal("ThrottlingException", "Rate exceeded", spelling="message")
+        if self._refusals:
+            raise self._refusals.pop()
         service, _, action = request.headers.get("x-amz-target", "").partition(".")
         if service != _SERVICE or not action:
             raise _Refusal("UnknownOperationException", "The request names no operation.", spelling="message")
@@ -256,11 +308,15 @@ class Aws:
         if not given:
             raise _Refusal("MissingAuthenticationTokenException", "Missing Authentication Token", spelling="message")
         identity = self._identities.get(given["key"])
-        if identity is None or "x-amz-security-token" in request.headers:
+        if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _Refusal(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
                 spelling="message",
+            )
+        if identity.ends_at and identity.ends_at <= self.clock.now():
+            raise _Refusal(
+                "ExpiredTokenException", "The security token included in the request is expired", spelling="message"
             )
         day = request.headers.get("x-amz-date", "")[:8]
         is_for_here = given["scope"] == f"{day}/{region}/{_SERVICE}/aws4_request"
@@ -302,12 +358,41 @@ class Aws:
                 "InvalidRequestException",
                 "You can't perform this operation on the secret because it was marked for deletion.",
             )
+        if call.action in _CHANGES and hasattr(call.secret, "source"):
+            raise _Refusal(
+                "InvalidParameterException",
+                "Operation not permitted on a replica secret. Call must be made in primary secret's region.",
+            )
+        if call.action in _CHANGES and getattr(call.secret, "owning_service", None):
+            raise _Refusal(
+                "InvalidRequestException",
+                "You can't perform this operation on the secret because it is managed by another service.",
+            )
+        if call.secret is not None and call.secret.arn in self._locked:
+            self._refuse_locked(call)
         if len(str(call.asked.get("SecretString") or "").encode()) > _VALUE_BYTES:
             raise _Refusal(
                 "ValidationException",
                 "1 validation error detected: Value at 'secretString' failed to satisfy constraint:"
                 f" Member must have length less than or equal to {_VALUE_BYTES}",
                 spelling="message",
+            )
+
+    def _refuse_locked(self, call: _Call) -> None:
+        """Refuse to read or write a value whose key is disabled.
+
+        https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html#API_PutSecretValue_Errors
+        """
+        if call.action == "GetSecretValue":
+            raise _Refusal(
+                "DecryptionFailure",
+                "Secrets Manager can't decrypt the protected secret text using the provided KMS key.",
+            )
+        if _value_of(call.asked):
+            raise _Refusal(
+                "EncryptionFailure",
+                "Secrets Manager can't encrypt the protected secret text using the provided KMS key. Check that the"
+                " KMS key is available, enabled, and not in an invalid state.",
             )
 
     # -- the operations that moto is held to ----------------------------------------------------
@@ -389,6 +474,7 @@ class Aws:
                 f" of secret {secret.arn}.",
             )
         labels = _labels(secret)
+        self._make_room(secret)
         self._hand_on(call)
         secret.versions[version_id]["createdate"] = secret.last_changed_date = self._now()
         # The first version is the current one, whatever was asked for.
@@ -396,6 +482,23 @@ class Aws:
             labels = _moved(labels, stage, version_id)
         _relabel(secret, labels)
         return version_id
+
+    def _make_room(self, secret: Any) -> None:  # noqa: ANN401 - moto's own
+        """Drop versions that nobody names, the oldest first; refuse where none is old enough.
+
+        https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html#term_version
+        """
+        oldest_that_stays = self._now() - _VERSION_STAYS.total_seconds()
+        for version_id, one in list(secret.versions.items()):
+            if len(secret.versions) < _VERSIONS:
+                return
+            if not one["version_stages"] and one["createdate"] < oldest_that_stays:
+                del secret.versions[version_id]
+        if len(secret.versions) >= _VERSIONS:
+            raise _Refusal(
+                "LimitExceededException",
+                "The request failed because it would exceed one of the Secrets Manager quotas.",
+            )
 
     def _move_stage(self, call: _Call) -> dict[str, Any]:
         """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html."""
@@ -495,6 +598,10 @@ def _signature(request: Request, body: bytes, signed: Sequence[str], identity: _
     same.context["timestamp"] = request.headers.get("x-amz-date", "")
     auth = SigV4Auth(Credentials(identity.access_key_id, identity.secret_access_key), _SERVICE, region)
     return str(auth.signature(auth.string_to_sign(same, auth.canonical_request(same)), same))
+
+
+def _new_key_id(kind: str) -> str:
+    return kind + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16))
 
 
 def _labels(secret: Any) -> dict[str, str]:  # noqa: ANN401 - moto's own

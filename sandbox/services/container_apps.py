@@ -46,10 +46,17 @@ APP_READ = "Microsoft.App/containerApps/read"
 REVISION_READ = "Microsoft.App/containerApps/revisions/read"
 REVISION_RESTART = "Microsoft.App/containerApps/revisions/restart/action"
 REPLICA_READ = "Microsoft.App/containerApps/revisions/replicas/read"
+SECRETS_LIST = "Microsoft.App/containerApps/listSecrets/action"
+SUBSCRIPTION_READ = "Microsoft.Resources/subscriptions/read"
+PROVIDERS_READ = "Microsoft.Resources/subscriptions/providers/read"
+GROUP_READ = "Microsoft.Resources/subscriptions/resourceGroups/read"
 PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
 
 LEAST = (APP_READ, REVISION_READ, REVISION_RESTART)
 """The least rights with which an app can be found, restarted and watched."""
+
+RESOURCES_API_VERSIONS = ("2016-06-01", "2019-11-01", "2021-04-01", "2022-09-01", "2022-12-01", "2024-11-01")
+"""Versions of Microsoft.Resources that are taken."""
 
 API_VERSIONS = ("2022-03-01", "2022-10-01", "2023-05-01", "2024-03-01", "2025-01-01", "2025-07-01", "2026-07-01")
 """Versions of Microsoft.App that are taken."""
@@ -79,6 +86,10 @@ _PATH = re.compile(
     r"(?P<rest>/.*)?",
     re.IGNORECASE,
 )
+_TOP = re.compile(r"/(subscriptions|tenants)", re.IGNORECASE)
+_GROUPS = re.compile(r"/resourceGroups", re.IGNORECASE)
+_PROVIDER = re.compile(r"/providers/Microsoft\.App", re.IGNORECASE)
+_APPS = re.compile(r"/providers/Microsoft\.App/containerApps", re.IGNORECASE)
 _REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"/providers/Microsoft\.Authorization/permissions", re.IGNORECASE)
 
@@ -473,6 +484,8 @@ class ContainerApps:
         named = path["subscription"] if path else ""
         subscription = self._subscriptions.get(named.lower())
         claims = self._authenticate(request, cloud, subscription)
+        if found := _TOP.fullmatch(request.url.path.rstrip("/")):
+            return self._list_all(request, claims, found[1].lower())
         if path is None:
             raise _no_such_type(request)
         if subscription is None or self.entra.cloud(subscription.tenant_id) != cloud:
@@ -493,7 +506,7 @@ class ContainerApps:
             )
         if path["group"] and path["group"].lower() not in subscription.groups:
             raise Refusal(404, "ResourceGroupNotFound", f"Resource group '{path['group']}' could not be found.")
-        if request.method != "GET":
+        if request.method != "GET" and work != self._list_secrets:
             self._refuse_what_is_locked(subscription, path["scope"])
         call = _Call(request, path["scope"], subscription, path["group"] or "", path["app"] or "", revision, roles)
         return work(call)
@@ -569,10 +582,12 @@ class ContainerApps:
             _check_version(version, PERMISSIONS_API_VERSIONS, "permissions")
             return PERMISSIONS_READ, scope, "", self._list_permissions
         if not path["app"]:
-            raise _no_such_type(request)
+            return self._operation_above_apps(request, path)
         _check_version(version, API_VERSIONS, "containerApps")
         if not rest and method == "GET":
             return APP_READ, scope, "", self._get_app
+        if rest.lower() == "/listsecrets" and method == "POST":
+            return SECRETS_LIST, scope, "", self._list_secrets
         found = _REVISION.fullmatch(rest)
         if found is None:
             raise _no_such_type(request)
@@ -587,6 +602,24 @@ class ContainerApps:
             raise _no_such_type(request)
         action, work = known[method, bool(revision), what]
         return action, f"{scope}/revisions/{revision}" if revision else scope, revision, work
+
+    def _operation_above_apps(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:
+        """Find what is asked of a subscription or a group, as `_operation` does."""
+        rest, scope, version = path["rest"] or "", path["scope"], request.query_params["api-version"]
+        if request.method == "GET" and _APPS.fullmatch(rest):
+            _check_version(version, API_VERSIONS, "containerApps")
+            return APP_READ, scope, "", self._list_apps
+        known: list[tuple[bool, str, tuple[str, _Work]]] = [
+            (not path["group"] and not rest, "subscriptions", (SUBSCRIPTION_READ, self._get_subscription)),
+            (not path["group"] and bool(_GROUPS.fullmatch(rest)), "resourceGroups", (GROUP_READ, self._list_groups)),
+            (not path["group"] and bool(_PROVIDER.fullmatch(rest)), "providers", (PROVIDERS_READ, self._get_provider)),
+            (bool(path["group"]) and not rest, "resourceGroups", (GROUP_READ, self._get_group)),
+        ]
+        for is_meant, kind, (action, work) in known:
+            if is_meant and request.method == "GET":
+                _check_version(version, RESOURCES_API_VERSIONS, kind)
+                return action, scope, "", work
+        raise _no_such_type(request)
 
     def _roles(self, client_id: str, scope: str) -> list[_Role]:
         """List the roles that an application has at a scope or above it."""
@@ -677,6 +710,86 @@ class ContainerApps:
         shown = [_shown_replica(app, revision, run, name) for name in run.names] if run else []
         return JSONResponse({"value": shown})
 
+    # -- lists, and what an app's secrets are ------------------------------------------------------
+
+    def _list_all(self, request: Request, claims: dict[str, Any], what: str) -> Response:
+        """List what a caller may see: https://learn.microsoft.com/rest/api/resources/subscriptions/list.
+
+        Whoever has any right in a subscription, or in a part of it, finds that there; without one the list is empty.
+        """
+        _check_version(request.query_params["api-version"], RESOURCES_API_VERSIONS, what)
+        tenant = claims["tid"]
+        if what == "tenants":
+            shown = [{"id": f"/tenants/{tenant}", "tenantId": tenant, "tenantCategory": "Home"}]
+        else:
+            mine = [
+                scope
+                for scope, roles in self._grants.items()
+                if claims["appid"] in roles and roles[claims["appid"]].actions
+            ]
+            shown = [
+                self._shown_subscription(one)
+                for one in self._subscriptions.values()
+                if one.tenant_id == tenant
+                and any(f"{scope}/".startswith(f"/subscriptions/{one.subscription_id}/") for scope in mine)
+            ]
+        return JSONResponse({"value": shown, "count": {"type": "Total", "value": len(shown)}})
+
+    def _shown_subscription(self, subscription: _Subscription) -> dict[str, Any]:
+        disabled = subscription.subscription_id in self._disabled
+        return {
+            "id": f"/subscriptions/{subscription.subscription_id}",
+            "authorizationSource": "RoleBased",
+            "managedByTenants": [],
+            "subscriptionId": subscription.subscription_id,
+            "tenantId": subscription.tenant_id,
+            "displayName": "Plant",
+            "state": "Disabled" if disabled else "Enabled",
+            "subscriptionPolicies": {
+                "locationPlacementId": "Public_2014-09-01",
+                "quotaId": "PayAsYouGo_2014-09-01",
+                "spendingLimit": "Off",
+            },
+        }
+
+    def _get_subscription(self, call: _Call) -> Response:
+        return JSONResponse(self._shown_subscription(call.subscription))
+
+    def _get_provider(self, call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/resources/providers/get."""
+        versions = list(reversed(API_VERSIONS))
+        apps = {"resourceType": "containerApps", "locations": [_LOCATION[0]], "apiVersions": versions}
+        return JSONResponse(
+            {
+                "id": f"/subscriptions/{call.subscription.subscription_id}/providers/Microsoft.App",
+                "namespace": "Microsoft.App",
+                "registrationPolicy": "RegistrationRequired",
+                "registrationState": "Registered",
+                "resourceTypes": [apps],
+            }
+        )
+
+    def _list_groups(self, call: _Call) -> Response:
+        return JSONResponse({"value": [_shown_group(call.subscription, name) for name in call.subscription.groups]})
+
+    def _get_group(self, call: _Call) -> Response:
+        return JSONResponse(_shown_group(call.subscription, call.group))
+
+    def _list_apps(self, call: _Call) -> Response:
+        groups = call.subscription.groups
+        of = [groups[call.group.lower()]] if call.group else groups.values()
+        return JSONResponse({"value": [_shown_app(app) for group in of for app in group.values()]})
+
+    def _list_secrets(self, call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/resource-manager/containerapps/container-apps/list-secrets.
+
+        That the value of a reference is shown as well is not written down; what can be read is what must be guarded.
+        """
+        app = self._app(call)
+        fetched = app.fetched or {}
+        kept = zip(_shown_secrets(app), app.reads, strict=True)
+        return JSONResponse({"value": [{**one, "value": fetched.get(name)} for one, name in kept]})
+
 
 # -- what goes over the wire --------------------------------------------------------------------
 
@@ -731,12 +844,22 @@ def _secret_name(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _shown_app(app: ContainerApp) -> dict[str, Any]:
-    """Show an app: https://learn.microsoft.com/rest/api/resource-manager/containerapps/container-apps/get."""
-    group = f"/subscriptions/{app.subscription_id}/resourceGroups/{app.resource_group}"
-    environment = f"{group}/providers/Microsoft.App/managedEnvironments/plantenv"
-    # A value of its own shows by name only; one from a vault shows where it comes from.
-    kept = [
+def _shown_group(subscription: _Subscription, name: str) -> dict[str, Any]:
+    """Show a resource group: https://learn.microsoft.com/rest/api/resources/resource-groups/get."""
+    apps = subscription.groups[name.lower()].values()
+    name = next((app.resource_group for app in apps), name)
+    return {
+        "id": f"/subscriptions/{subscription.subscription_id}/resourceGroups/{name}",
+        "name": name,
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": _LOCATION[1],
+        "properties": {"provisioningState": "Succeeded"},
+    }
+
+
+def _shown_secrets(app: ContainerApp) -> list[dict[str, Any]]:
+    """Show the secrets of an app without values: one of its own by name, one from a vault with where that is."""
+    return [
         {"name": _secret_name(name)}
         if callable(source)
         else {
@@ -746,6 +869,13 @@ def _shown_app(app: ContainerApp) -> dict[str, Any]:
         }
         for name, source in app.reads.items()
     ]
+
+
+def _shown_app(app: ContainerApp) -> dict[str, Any]:
+    """Show an app: https://learn.microsoft.com/rest/api/resource-manager/containerapps/container-apps/get."""
+    group = f"/subscriptions/{app.subscription_id}/resourceGroups/{app.resource_group}"
+    environment = f"{group}/providers/Microsoft.App/managedEnvironments/plantenv"
+    kept = _shown_secrets(app)
     latest = app.revisions[-1]
     traffic: list[dict[str, Any]] = [{"latestRevision": True, "weight": 100}]
     if app.mode == "Multiple":

@@ -17,11 +17,11 @@ import re
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
@@ -55,7 +55,12 @@ _LARGEST_PAGE = 999
 # The application that Graph itself is in every tenant; a token may name it as its audience.
 _GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)")
-_EQUALS = re.compile(r"(appId|displayName) eq '((?:[^']|'')*)'")
+_CLAUSE = re.compile(
+    r"(?P<equals>\w+) eq '(?P<value>(?:[^']|'')*)'"
+    r"|startswith\((?P<starts>\w+), ?'(?P<start>(?:[^']|'')*)'\)"
+    r"|(?P<any>\w+)/any\((?P<name>\w+):(?P=name) eq '(?P<one>(?:[^']|'')*)'\)"
+)
+_MOST_IN_BATCH = 20
 _MAY_BE_GIVEN = {"displayName", "startDateTime", "endDateTime", "customKeyIdentifier"}
 
 
@@ -134,7 +139,7 @@ class Graph:
                     Route(f"{path}/removePassword", self._operation(WRITERS, self._remove_password), methods=["POST"]),
                 ]
         routes.append(Route("/{path:path}", self._operation(None, _unknown_segment), methods=["GET", "POST"]))
-        self.app = Starlette(routes=routes)
+        self.app = Starlette(routes=[Route("/v1.0/$batch", self._batch, methods=["POST"]), *routes])
 
     # -- what a test sets up --------------------------------------------------------------------
 
@@ -309,18 +314,12 @@ class Graph:
 
     def _list(self, call: _Call) -> dict[str, Any]:
         apps = self._applications(call)
-        asked = call.option("filter")
-        if asked is not None:
-            found = _EQUALS.fullmatch(asked.strip())
-            if not found:
-                raise Refusal(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
-            of, value = found[1], found[2].replace("''", "'").lower()
-            apps = [app for app in apps if value == (app.client_id if of == "appId" else app.name.lower())]
+        apps = _filtered(call, apps, _APPLICATION_PROPERTIES)
         page, link = _page(call, apps)
         items = [_select(call, self._shown(app)) for app in page]
         chosen = items[0][1] if items else ""
         context = {"@odata.context": f"{call.base}/$metadata#applications{chosen}"}
-        return {**context, **link, "value": [shown for shown, _ in items]}
+        return {**context, **_count(call, apps), **link, "value": [shown for shown, _ in items]}
 
     def _list_owners(self, call: _Call) -> dict[str, Any]:
         owners = [self.entra.application(one) for one in self._state(self._application(call)).owners]
@@ -373,6 +372,113 @@ class Graph:
             self.entra.remove_secret(app.client_id, key_id)
             return
         raise Refusal(400, "Request_BadRequest", f"There is no password credential with keyId '{key_id}'.")
+
+    # -- many requests in one ---------------------------------------------------------------------
+
+    async def _batch(self, request: Request) -> Response:
+        """https://learn.microsoft.com/graph/json-batching: each is answered like one that came alone.
+
+        The answers come in no order that a client could rely on: here it is the one turned round.
+        """
+        ids = {"request-id": str(uuid.uuid4())}
+        try:
+            self._authenticate(request)
+            asked = _batched(await request.body())
+        except Refusal as refusal:
+            return self._refuse(refusal, ids)
+        answers: dict[str, dict[str, Any]] = {}
+        for one in asked:
+            needed = [answers.get(str(other), {"status": 424})["status"] for other in one.get("dependsOn") or ()]
+            if any(status >= 400 for status in needed):
+                error = {"code": "FailedDependency", "message": "A request that this one depends on has failed."}
+                answers[one["id"]] = {"id": one["id"], "status": 424, "body": {"error": error}}
+            else:
+                answers[one["id"]] = await self._alone(request, one)
+        return JSONResponse({"responses": list(reversed(answers.values()))}, headers=ids)
+
+    async def _alone(self, request: Request, one: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of a batch; its authority is that of the batch."""
+        path, _, query = f"/v1.0/{str(one['url']).lstrip('/')}".partition("?")
+        headers = {**(one.get("headers") or {}), "Authorization": request.headers["authorization"]}
+        headers["host"] = request.headers["host"]
+        scope = {
+            **request.scope,
+            "method": one["method"].upper(),
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), str(value).encode()) for name, value in headers.items()],
+        }
+        content = json.dumps(one["body"]).encode() if "body" in one else b""
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: Any) -> None:  # noqa: ANN401 - a message of ASGI
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        answer = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        body = b"".join(message.get("body", b"") for message in sent[1:])
+        shown = {name.title(): answer[name] for name in ("content-type", "retry-after") if name in answer}
+        found = {"id": one["id"], "status": sent[0]["status"], "headers": shown}
+        return {**found, "body": json.loads(body)} if body else found
+
+
+def _batched(content: bytes) -> list[dict[str, Any]]:
+    """Read the requests of a batch."""
+    try:
+        asked = json.loads(content)["requests"]
+        whole = all(isinstance(one["id"], str) and one["method"] and one["url"] for one in asked)
+    except (ValueError, KeyError, TypeError):
+        raise _unreadable() from None
+    if not whole or len({one["id"].lower() for one in asked}) < len(asked):
+        raise Refusal(400, "BadRequest", "Write request id, method and url in each request; the ids must differ.")
+    if len(asked) > _MOST_IN_BATCH:
+        message = f"Number of batch request steps exceeds the maximum value of {_MOST_IN_BATCH}."
+        raise Refusal(400, "MaximumValueExceeded", message)
+    for one in asked:
+        if "body" in one and not any(name.lower() == "content-type" for name in one.get("headers") or ()):
+            raise Refusal(400, "BadRequest", "Write request with a body must have a Content-Type header.")
+    found: list[dict[str, Any]] = asked
+    return found
+
+
+# What a filter may ask of a property, and how to find its values.
+_Properties = Mapping[str, tuple[frozenset[str], Callable[["App"], Sequence[str]]]]
+_APPLICATION_PROPERTIES: _Properties = {
+    "id": (frozenset(("equals",)), lambda app: [app.object_id]),
+    "appId": (frozenset(("equals",)), lambda app: [app.client_id]),
+    "displayName": (frozenset(("equals", "starts")), lambda app: [app.name]),
+    "identifierUris": (frozenset(("any",)), lambda _app: []),
+}
+
+
+def _filtered(call: _Call, apps: list[App], properties: _Properties) -> list[App]:
+    """Leave those that `$filter` asks for: `eq`, `startswith`, `any` of a list, and several of them with `and`."""
+    asked = call.option("filter")
+    if asked is None:
+        return apps
+    for clause in re.split(r" and (?=(?:[^']*'[^']*')*[^']*$)", asked.strip()):
+        found = _CLAUSE.fullmatch(clause.strip())
+        operator = next((one for one in ("equals", "starts", "any") if found and found[one]), "")
+        may, show = properties.get(found[operator] if found and operator else "", (frozenset(), None))
+        if not found or show is None or operator not in may:
+            raise Refusal(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
+        value = next(one for one in found.group("value", "start", "one") if one is not None).replace("''", "'").lower()
+        end = None if operator != "starts" else len(value)
+        apps = [app for app in apps if value in (one.lower()[:end] for one in show(app))]
+    return apps
+
+
+def _count(call: _Call, items: Sequence[object]) -> dict[str, int]:
+    """Say how many there are, on the first page, where it is asked for as directory objects want it.
+
+    https://learn.microsoft.com/graph/aad-advanced-queries
+    """
+    asked = (call.option("count") or "").lower() == "true" and call.option("skiptoken") is None
+    return {"@odata.count": len(items)} if asked and call.request.headers.get("consistencylevel") == "eventual" else {}
 
 
 def _unknown_segment(call: _Call) -> None:

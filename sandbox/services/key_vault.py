@@ -218,10 +218,21 @@ class KeyVault:
         with self._lock:
             return [secret.name for secret in self._present(self._vaults[vault.lower()], deleted=False)]
 
+    def change(self, vault: str, name: str, version: str = "", **properties: Any) -> None:  # noqa: ANN401 - as `set`
+        """Change properties of a version, the newest where none is named, as a client can. Refusal if there is none."""
+        with self._lock:
+            secret, place = self._existing(self._vaults[vault.lower()], name, version)
+            secret.versions[place] = replace(secret.versions[place], updated_on=self.clock.now(), **properties)
+
     def delete(self, vault: str, name: str) -> None:
         """Delete a secret softly, as a client can. Refusal if there is none."""
         with self._lock:
             self._delete_softly(self._vaults[vault.lower()], name)
+
+    def recover(self, vault: str, name: str) -> None:
+        """Bring a deleted secret back, as a client can. Refusal if there is none."""
+        with self._lock:
+            self._recover_deleted(self._vaults[vault.lower()], name)
 
     def secrets(self) -> frozenset[str]:
         """Return nothing: what is kept here was issued elsewhere, and ids of keys, which may show, are among it."""
@@ -310,6 +321,12 @@ class KeyVault:
         secret, _ = self._existing(vault, name)
         secret.deleted_on = self.clock.now()
         secret.settled_on = secret.deleted_on + timedelta(seconds=self.settling)
+        return secret
+
+    def _recover_deleted(self, vault: _Vault, name: str) -> _Secret:
+        secret = self._deleted(vault, name)
+        secret.deleted_on = None
+        secret.settled_on = self.clock.now() + timedelta(seconds=self.settling)
         return secret
 
     # -- who is asking --------------------------------------------------------------------------
@@ -423,9 +440,7 @@ class KeyVault:
         return JSONResponse(_deleted_bundle(call.vault, self._deleted(call.vault, call.name)))
 
     def _recover(self, call: _Call) -> Response:
-        secret = self._deleted(call.vault, call.name)
-        secret.deleted_on = None
-        secret.settled_on = self.clock.now() + timedelta(seconds=self.settling)
+        secret = self._recover_deleted(call.vault, call.name)
         return JSONResponse(_bundle(call.vault, secret, secret.versions[-1]))
 
     def _purge(self, call: _Call) -> Response:

@@ -36,6 +36,8 @@ USER_ADMINISTRATION = "UserAdministrationCapability"
 
 _CAPABILITY_NAMES = {"User and Group Administration": USER_ADMINISTRATION}
 _DEFAULT_PAGE = 40
+_COOKIE = "sq-auth"
+_PERMISSIONS = ("read", "write", "manage")
 _LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 _ISO_8601 = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -78,6 +80,8 @@ class _User:
     last_login: datetime | None = None
     is_enabled: bool = True
     application_id: str | None = None
+    email: str | None = None
+    description: str | None = None
 
     @property
     def administers_users(self) -> bool:
@@ -92,6 +96,9 @@ class _Application:
     oidc_directory_id: str | None
     created_at: datetime
     is_archived: bool = False
+    description: str | None = None
+    # By the id of the entry: the id of a user, and what it may do.
+    entries: dict[str, tuple[str, dict[str, bool]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,6 +106,9 @@ class _Session:
     user: _User
     key: Key | None
     used_at: datetime
+    csrf: str = field(repr=False)
+    path: str = ""
+    ends_at: datetime | None = None
 
 
 class _Refusal(Exception):
@@ -168,6 +178,9 @@ class Seeq:
     longest_label: how many characters of a new key's label are kept, None for all.
     longest_life: how many days a new key of an application lives at most, None for as long as asked for.
     listing_lag: seconds until a new key is listed.
+    renews_sessions: every answer within a session has a new `x-sq-auth`, `x-sq-csrf` and `x-sq-identity-path`; the
+        one before is good for `renewal_grace` seconds more, for requests that are under way. Whoever was given an
+        identity path must send it.
     created_order_skew: the least time between the `createdAt` of two keys, so that they are ordered.
     version: what `GET /system/server-status` tells.
     """
@@ -187,6 +200,8 @@ class Seeq:
         self.longest_label: int | None = None
         self.longest_life: float | None = None
         self.listing_lag = 0.0
+        self.renews_sessions = False
+        self.renewal_grace = 0.0
         self.created_order_skew = timedelta(microseconds=1)
         self.version = "R66.216.0-v202610231238-CD"
         self._clock = clock
@@ -208,7 +223,21 @@ class Seeq:
                         self._route("DELETE", "/auth/logout", self._log_out),
                         self._route("GET", "/auth/providers", self._get_providers, anonymous=True),
                         self._route("GET", "/system/server-status", self._get_status, anonymous=True),
+                        self._route("GET", "/auth/csrf", self._get_csrf),
                         self._route("GET", "/users/me", self._get_me),
+                        self._route("GET", "/users/search", self._find_user),
+                        self._route("GET", "/users/autocomplete/{query}", self._complete_user),
+                        self._route("POST", "/users", self._create_user),
+                        self._route("POST", "/users/{id}/update", self._update_user),
+                        self._route("POST", "/users/{id}/password", self._change_password),
+                        self._route("DELETE", "/users/{id}", self._delete_user),
+                        self._route("POST", "/applications", self._create_application),
+                        self._route("POST", "/applications/{id}", self._update_application),
+                        self._route("DELETE", "/applications/{id}", self._archive_application),
+                        self._route("GET", "/items/{id}/acl", self._get_acl),
+                        self._route("POST", "/items/{id}/acl", self._set_acl),
+                        self._route("POST", "/items/{id}/ace", self._add_entry),
+                        self._route("DELETE", "/items/{id}/ace/{aceId}", self._remove_entry),
                         self._route("GET", "/users/{id}", self._get_user),
                         self._route("GET", "/users", self._get_users),
                         self._route("GET", "/applications/{id}", self._get_application),
@@ -386,7 +415,7 @@ class Seeq:
         application = self._applications.get(call.path["id"].upper())
         hidden = application is None or (
             (application.is_archived and not self.archived_applications_found)
-            or not (self.applications_readable or call.user.administers_users)
+            or not self._permissions(application, call.user)["read"]
         )
         if application is None or hidden:
             raise _Refusal(404, "There is no item with that ID, or it may not be read.")
@@ -402,20 +431,53 @@ class Seeq:
                 with self._lock:
                     call = _Call(request.path_params, request.query_params, body)
                     if not anonymous:
-                        call.token = request.headers.get("x-sq-auth", "")
-                        call.session = self._open_session(call.token)
+                        self._authenticate(call, request)
                     answer, headers = handler(call)
+                    headers = {**headers, **self._renewed(call)}
             except _Refusal as refusal:
                 return _answer({"statusMessage": str(refusal)}, refusal.status)
             return _answer(answer, headers=headers)
 
         return Route(path, endpoint, methods=[method])
 
+    def _authenticate(self, call: _Call, request: Request) -> None:
+        """Find the session of a call.
+
+        The token comes in a header or, from browsers, in a cookie. A site that makes a browser send the cookie does
+        not know the CSRF token, which must come with it in all calls but reading ones; the official client sends none.
+        """
+        call.token = request.headers.get("x-sq-auth", "") or request.cookies.get(_COOKIE, "")
+        call.session = session = self._open_session(call.token)
+        given = request.headers.get("x-sq-csrf", "")
+        if "x-sq-auth" not in request.headers and request.method != "GET" and given != session.csrf:
+            raise _Refusal(403, "The header x-sq-csrf has no valid token of this session.")
+        if request.headers.get("x-sq-identity-path", "") != session.path:
+            raise _Refusal(401, "The header x-sq-identity-path is not that of this session.")
+
+    def _renewed(self, call: _Call) -> dict[str, str]:
+        """Return what an answer within a session has of a new one."""
+        if call.session is None or call.token not in self._sessions or not self.renews_sessions:
+            return {}
+        session = call.session
+        session.ends_at = session.ends_at or self._clock.now() + timedelta(seconds=self.renewal_grace)
+        return self._start_session(session.user, session.key, f"/{session.user.id}")
+
+    def _start_session(self, user: _User, key: Key | None, path: str = "") -> dict[str, str]:
+        """Start a session, and give the headers that tell a client all that it must send from then on."""
+        token = secrets.token_urlsafe(32)
+        session = _Session(user, key, self._clock.now(), secrets.token_urlsafe(16), path)
+        self._sessions[token] = session
+        self._secrets |= {token, session.csrf}
+        headers = {"x-sq-auth": token, "x-sq-csrf": session.csrf}
+        headers["set-cookie"] = f"{_COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax"
+        return {**headers, **({"x-sq-identity-path": path} if path else {})}
+
     def _open_session(self, token: str) -> _Session:
         session, now = self._sessions.get(token), self._clock.now()
         if (
             session is None
             or now - session.used_at > timedelta(minutes=self.session_duration)
+            or (session.ends_at is not None and now >= session.ends_at)
             or not self._is_active(session.user)
             or (session.key is not None and (session.key.is_deleted or session.key.is_archived))
         ):
@@ -445,10 +507,7 @@ class Seeq:
             user.last_login = now
         else:
             key.last_used = now
-        token = secrets.token_urlsafe(32)
-        self._sessions[token] = _Session(user, key, now)
-        self._secrets.add(token)
-        return self._user_output(user), {"x-sq-auth": token}
+        return self._user_output(user), self._start_session(user, key)
 
     def _user_for_login(self, username: str, password: str, directory: tuple[str, str]) -> _User | None:
         return next(
@@ -508,8 +567,8 @@ class Seeq:
         return self._application_output(self._visible_application(call), call.user), {}
 
     def _get_applications(self, call: _Call) -> tuple[Any, dict[str, str]]:
-        readable = self.applications_readable or call.user.administers_users
-        found = [each for each in self._applications.values() if readable and not each.is_archived]
+        there = [each for each in self._applications.values() if not each.is_archived]
+        found = [each for each in there if self._permissions(each, call.user)["read"]]
         page = _page(call, "applications", "/api/applications", found)
         # Only what is on the page is put into words: a thousand applications have a thousand keys.
         shown = [self._application_output(application, call.user) for application in page["applications"]]
@@ -598,9 +657,10 @@ class Seeq:
 
     def _get_item(self, call: _Call) -> tuple[Any, dict[str, str]]:
         item = self._item(call.path["id"])
-        readable = self.applications_readable or call.user.administers_users
         if isinstance(item, Key):
             readable = call.user.administers_users or self._principal(item) is call.user
+        else:
+            readable = self._permissions(item, call.user)["read"]
         if not readable:
             raise _Refusal(403, "The item may not be read.")
         name, kind = (item.label, "AccessKey") if isinstance(item, Key) else (item.name, "Application")
@@ -634,6 +694,168 @@ class Seeq:
             raise _Refusal(404, "There is no folder with that ID.")
         return {"id": self._folders[name], "name": name.capitalize(), "type": "Folder"}, {}
 
+    # -- wire: what administrators do -----------------------------------------------------------
+
+    def _get_csrf(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        return None, {"x-sq-csrf": call.session.csrf} if call.session else {}
+
+    def _known_user(self, user_id: str) -> _User:
+        user = self._users.get(user_id.upper())
+        if user is None:
+            raise _Refusal(404, "There is no user with that ID.")
+        return user
+
+    def _find_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        """Look a user up by the exact name within a directory, Seeq's own where none is named."""
+        wanted = (
+            call.query.get("authDatasourceClass") or SEEQ_DIRECTORY[0],
+            call.query.get("authDatasourceId") or SEEQ_DIRECTORY[1],
+        )
+        name = call.query.get("username", "")
+        user = next((each for each in self._users.values() if (each.username, each.directory) == (name, wanted)), None)
+        if user is None:
+            raise _Refusal(404, "There is no user of that name.")
+        return self._user_output(user), {}
+
+    def _complete_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        query = call.path["query"].lower()
+        there = [user for user in self._users.values() if self._is_active(user) and user.application_id is None]
+        found = [self._identity(user) for user in there if query in f"{user.name}\n{user.username}".lower()]
+        return {**_page(call, "items", f"/api/users/autocomplete/{query}", found), "totalResults": len(found)}, {}
+
+    def _need_user_administrator(self, call: _Call, *, for_admins: bool = False) -> None:
+        if not call.user.administers_users or (for_admins and not call.user.is_admin):
+            raise _Refusal(403, "Only administrators may do this.")
+
+    def _create_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        self._need_user_administrator(call, for_admins=bool(call.body.get("isAdmin")))
+        username, password = call.text("username"), call.body.get("password")
+        directory = (call.text("datasourceClass") or SEEQ_DIRECTORY[0], call.text("datasourceId") or SEEQ_DIRECTORY[1])
+        if not username or (directory == SEEQ_DIRECTORY and not password):
+            raise _Refusal(400, "A user of Seeq's own directory needs a username and a password.")
+        if any((user.username, user.directory) == (username, directory) for user in self._users.values()):
+            raise _Refusal(400, "There is a user of that name already.")
+        user = _User(_new_id(), username, password, username, directory, self._clock.now())
+        self._change_user(user, call)
+        self._users[user.id] = user
+        self._secrets |= {password} if password else set()
+        return self._user_output(user), {}
+
+    def _update_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        user = self._known_user(call.path["id"])
+        made_admin = bool(call.body.get("isAdmin"))
+        self._need_user_administrator(call, for_admins=user.is_admin or made_admin)
+        self._change_user(user, call)
+        return self._user_output(user), {}
+
+    @staticmethod
+    def _change_user(user: _User, call: _Call) -> None:
+        """Enter what a call says of a user, and leave all else."""
+        names = " ".join(filter(None, (call.text("firstName"), call.text("lastName"))))
+        user.name = call.text("name") or names or user.name
+        user.email = call.text("email") or user.email
+        user.description = call.text("description") or user.description
+        user.is_admin = bool(call.body.get("isAdmin", user.is_admin))
+        user.is_enabled = bool(call.body.get("isEnabled", user.is_enabled))
+        user.validity_minutes = int(call.body.get("accessKeyValidityDuration", user.validity_minutes))
+
+    def _change_password(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        user, new = self._known_user(call.path["id"]), call.body.get("newPassword")
+        if user is not call.user:
+            self._need_user_administrator(call, for_admins=user.is_admin)
+        elif call.body.get("currentPassword") != user.password:
+            raise _Refusal(400, "The current password is not valid.")
+        if not new or not isinstance(new, str):
+            raise _Refusal(400, "A new password is needed.")
+        user.password = new
+        self._secrets.add(new)
+        return self._user_output(user), {}
+
+    def _delete_user(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        user = self._known_user(call.path["id"])
+        self._need_user_administrator(call, for_admins=user.is_admin)
+        if user.application_id:
+            raise _Refusal(400, "An application's user goes with the application.")
+        user.is_enabled = False
+        del self._users[user.id]
+        self._keys = [key for key in self._keys if key.owner_id != user.id]
+        for application in self._applications.values():
+            kept = {one: entry for one, entry in application.entries.items() if entry[0] != user.id}
+            application.entries = kept
+        return {"statusMessage": "The user was deleted."}, {}
+
+    def _create_application(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        self._need_user_administrator(call)
+        if not call.text("name"):
+            raise _Refusal(400, "An application needs a name.")
+        application_id = self.add_application(call.text("name"), oidc_directory_id=call.text("oidcDirectoryId") or None)
+        application = self._applications[application_id]
+        application.description = call.text("description") or None
+        return self._application_output(application, call.user), {}
+
+    def _update_application(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        application = self._managed_application(call)
+        application.name = call.text("name") or application.name
+        application.description = call.text("description") or application.description
+        application.principal.name = application.name
+        return self._application_output(application, call.user), {}
+
+    def _archive_application(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        self._managed_application(call).is_archived = True
+        return {"statusMessage": "The application was archived.", "itemsArchivedCount": 1}, {}
+
+    # -- wire: who may do what to an application --------------------------------------------------
+
+    def _permissions(self, application: _Application, user: _User) -> dict[str, bool]:
+        """Say what a user may do to an application: by office, by an entry of its list, or as everybody may."""
+        if user.administers_users:
+            return dict.fromkeys(_PERMISSIONS, True)
+        entries = [may for who, may in application.entries.values() if who == user.id]
+        may = {name: any(one[name] for one in entries) for name in _PERMISSIONS}
+        return {**may, "read": may["read"] or self.applications_readable}
+
+    def _managed_application(self, call: _Call) -> _Application:
+        application = self._visible_application(call)
+        if not self._permissions(application, call.user)["manage"]:
+            raise _Refusal(403, "The permission to manage the application is needed.")
+        return application
+
+    def _acl_output(self, application: _Application) -> dict[str, Any]:
+        entries = [
+            {"id": one, "identity": self._identity(self._users[who]), "permissions": may, "role": "NONE"}
+            for one, (who, may) in application.entries.items()
+        ]
+        return {
+            "entries": entries,
+            "permissionsInheritanceDisabled": False,
+            "permissionsManagedByDatasource": False,
+        }
+
+    def _entry(self, given: object) -> tuple[str, dict[str, bool]]:
+        if not isinstance(given, dict) or not isinstance(given.get("permissions"), dict):
+            raise _Refusal(400, "An entry needs an identityId and permissions.")
+        may = {name: bool(given["permissions"].get(name)) for name in _PERMISSIONS}
+        return self._known_user(str(given.get("identityId"))).id, may
+
+    def _get_acl(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        return self._acl_output(self._visible_application(call)), {}
+
+    def _set_acl(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        application = self._managed_application(call)
+        application.entries = {_new_id(): self._entry(one) for one in call.body.get("entries") or ()}
+        return self._acl_output(application), {}
+
+    def _add_entry(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        application = self._managed_application(call)
+        application.entries[_new_id()] = self._entry(call.body)
+        return self._acl_output(application), {}
+
+    def _remove_entry(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        application = self._managed_application(call)
+        if application.entries.pop(call.path["aceId"].upper(), None) is None:
+            raise _Refusal(404, "There is no entry with that ID.")
+        return self._acl_output(application), {}
+
     # -- wire: answers --------------------------------------------------------------------------
 
     def _user_output(self, user: _User, *, capabilities: bool = False) -> dict[str, Any]:
@@ -641,7 +863,7 @@ class Seeq:
             **self._identity(user),
             "datasourceName": user.directory[1],
             "isAdmin": user.is_admin,
-            "isEnabled": user.is_enabled,
+            "description": user.description,
             "createdAt": _timestamp(user.created_at),
             "lastLoginAt": _timestamp(user.last_login),
             "accessKeyValidityDuration": user.validity_minutes,
@@ -656,6 +878,8 @@ class Seeq:
             "name": user.name,
             "type": "User",
             "username": user.username,
+            "email": user.email,
+            "isEnabled": user.is_enabled,
             "isArchived": not self._is_active(user) and user.application_id is not None,
             "isApplicationServicePrincipal": user.application_id is not None,
         }
@@ -668,6 +892,7 @@ class Seeq:
             "id": application.id,
             "applicationId": application.id,
             "name": application.name,
+            "description": application.description,
             "type": "Application",
             "isArchived": application.is_archived,
             "oidcDirectoryId": application.oidc_directory_id,
@@ -676,11 +901,7 @@ class Seeq:
             "owner": self._identity(owner),
             "creator": self._identity(owner),
             "servicePrincipal": self._identity(application.principal),
-            "effectivePermissions": {
-                "read": True,
-                "write": reader.administers_users,
-                "manage": reader.administers_users,
-            },
+            "effectivePermissions": self._permissions(application, reader),
             "accessKeys": [self._key_output(key) for key in self._listed(keys)],
         }
 

@@ -13,6 +13,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -89,55 +90,102 @@ def ask_for_an_unknown_key(plant: AnyPlant) -> None:
     vars(plant)["environment"] = lambda: environment
 
 
-# By the row's key. A row more is one more here, or its test fails; so does one that no row has any more.
-PROVOKED: Mapping[str, Provocation] = {
-    refusals.THROTTLED.key: Provocation(Plant, throttle),
-    **{
-        f"keeper: {name}": Provocation(Plant, partial(setattr_of_keeper, "refuses", name))
-        for name in ("access_denied", "invalid_client", "invalid_signature", "invalid_client_version")
-    },
-    refusals.UNKNOWN_KEY.key: Provocation(Plant, ask_for_an_unknown_key),
-    refusals.CHANGING_KEY.key: Provocation(Plant, partial(setattr_of_keeper, "asks_for_key", 91)),
-    refusals.NOT_SHARED.key: Provocation(Plant, lambda plant: plant.keeper.share(plant.user_uid, shared=False)),
-    refusals.NOT_READABLE.key: Provocation(Plant, lambda plant: plant.keeper.unreadable.add(plant.user_uid)),
-    refusals.NOT_EDITABLE.key: Provocation(
-        Plant, lambda plant: plant.keeper.set_editable(plant.user_uid, editable=False)
-    ),
-    seeq.WRONG_LOGIN.key: Provocation(
+AWS_SECRET = "plant/reports"
+
+
+def in_aws(change: Callable[[Plant], object], *, temporary: bool = False) -> Provocation:
+    """Return a plant with a mirror in AWS, and what is then changed."""
+
+    def set_up(plant: Plant) -> None:
+        plant.add_aws_mirror(AWS_SECRET, temporary=temporary)
+        change(plant)
+
+    return Provocation(Plant, set_up)
+
+
+def aws_says(code: str, message: str = "") -> Provocation:
+    """Return a plant with a mirror in AWS that answers so."""
+    return in_aws(lambda plant: plant.aws.refuse(code, message))
+
+
+def mirror_to_a_replica(plant: Plant) -> None:
+    """Name the region of a replica."""
+    plant.aws.replicate(AWS_SECRET, plant.aws.regions[1])
+    plant.set_field("aws_region", plant.aws.regions[1])
+
+
+def disable_the_kms_key(plant: Plant) -> None:
+    """Disable the key that the value is encrypted with."""
+    plant.aws.put(AWS_SECRET, "{}")
+    plant.aws.disable_kms_key(AWS_SECRET)
+
+
+def enter_another_secret_key(plant: Plant) -> None:
+    """Enter a secret key that is not the access key's."""
+    plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
+
+
+# By row. A row more is one more here, or its test fails; so does one that no row has any more.
+PROVOKED: Mapping[Refusal, Provocation] = {
+    refusals.THROTTLED: Provocation(Plant, throttle),
+    **{refusal: Provocation(Plant, partial(setattr_of_keeper, "refuses", refusal.code)) for refusal in refusals.NAMED},
+    refusals.UNKNOWN_KEY: Provocation(Plant, ask_for_an_unknown_key),
+    refusals.CHANGING_KEY: Provocation(Plant, partial(setattr_of_keeper, "asks_for_key", 91)),
+    refusals.NOT_SHARED: Provocation(Plant, lambda plant: plant.keeper.share(plant.user_uid, shared=False)),
+    refusals.NOT_READABLE: Provocation(Plant, lambda plant: plant.keeper.unreadable.add(plant.user_uid)),
+    refusals.NOT_EDITABLE: Provocation(Plant, lambda plant: plant.keeper.set_editable(plant.user_uid, editable=False)),
+    seeq.WRONG_LOGIN: Provocation(
         Plant,
         lambda plant: plant.keeper.edit(
             plant.admin_uid,
             lambda data: data.update(fields=[keeper.login("rotation.admin"), keeper.password("not the password")]),
         ),
     ),
-    seeq.NO_RIGHT.key: Provocation(Plant, log_in_as_a_reader),
-    seeq.CREATION_DISABLED.key: Provocation(
+    seeq.NO_RIGHT: Provocation(Plant, log_in_as_a_reader),
+    seeq.CREATION_DISABLED: Provocation(
         SeeqUserPlant, lambda plant: setattr(plant.seeq, "key_creation_enabled", False), {"admin": "itself"}
     ),
-    seeq.NO_APPLICATION.key: Provocation(Plant, lambda plant: plant.set_field("application_id", NOBODY)),
-    seeq.ARCHIVED.key: Provocation(Plant, show_as_archived, {"first_time": True}),
-    seeq.IDENTITY_PROVIDER.key: Provocation(Plant, rotate_single_sign_on, {"first_time": True}),
-    seeq.NO_USER.key: Provocation(SeeqUserPlant, lambda plant: plant.set_field("user_id", NOBODY)),
-    seeq.USER_DISABLED.key: Provocation(SeeqUserPlant, lambda plant: plant.seeq.disable_user(plant.user_id)),
-    seeq.KEYS_DISABLED.key: Provocation(SeeqUserPlant, become(validity_minutes=0), {"mirrored": False}),
-    seeq.USER_MUST_LOG_IN.key: Provocation(
+    seeq.NO_APPLICATION: Provocation(Plant, lambda plant: plant.set_field("application_id", NOBODY)),
+    seeq.ARCHIVED: Provocation(Plant, show_as_archived, {"first_time": True}),
+    seeq.IDENTITY_PROVIDER: Provocation(Plant, rotate_single_sign_on, {"first_time": True}),
+    seeq.NO_USER: Provocation(SeeqUserPlant, lambda plant: plant.set_field("user_id", NOBODY)),
+    seeq.USER_DISABLED: Provocation(SeeqUserPlant, lambda plant: plant.seeq.disable_user(plant.user_id)),
+    seeq.KEYS_DISABLED: Provocation(SeeqUserPlant, become(validity_minutes=0), {"mirrored": False}),
+    seeq.USER_MUST_LOG_IN: Provocation(
         SeeqUserPlant, become(validity_minutes=600, logged_in_days_ago=2), {"mirrored": False}
     ),
+    aws.KEY_NOT_ALLOWED: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
+    aws.KEY_DISABLED: in_aws(disable_the_kms_key),
+    aws.KEY_MISSING: aws_says("KMSNotFoundException"),
+    aws.DENIED: in_aws(lambda plant: plant.aws.deny(plant.aws_key_id, "secretsmanager:DescribeSecret")),
+    aws.NOT_ALLOWED: in_aws(lambda plant: plant.aws.allow_only(plant.aws_key_id, "secretsmanager:DescribeSecret")),
+    aws.TOO_MANY_VERSIONS: aws_says("LimitExceededException"),
+    aws.MISSING: in_aws(lambda plant: plant.set_field("aws_secret_id", "plant/nothing")),
+    aws.KEY_ID_UNKNOWN: in_aws(lambda plant: plant.aws.remove_identity(plant.aws_key_id)),
+    aws.KEY_ENDED: in_aws(lambda plant: plant.clock.advance(hours=2), temporary=True),
+    aws.CLOCK: aws_says("InvalidSignatureException", "Signature expired: 1 is now earlier than 2"),
+    aws.WRONG_SECRET: in_aws(enter_another_secret_key),
+    aws.NOT_SIGNED_UP: aws_says("OptInRequired"),
+    aws.REPLICA: in_aws(mirror_to_a_replica),
+    aws.DELETED: in_aws(lambda plant: plant.aws.schedule_deletion(AWS_SECRET)),
+    aws.MANAGED: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
+    aws.ROTATED: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
+    aws.TOO_LONG: aws_says("ValidationException", "Value at 'secretString': length"),
 }
 
 
-def test_every_row_has_a_key_of_its_own_and_somebody_who_provokes_it() -> None:
-    """No two rows are of one code of one system, and nothing is provoked that the page does not have."""
-    keys = [refusal.key for refusal in REFUSALS]
-
-    assert sorted({*keys}) == sorted(keys)
-    assert {*keys} == {*PROVOKED}
+ROWS = [(system, refusal) for system, refusals in REFUSALS.items() for refusal in refusals]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.key)
-def test_the_line_says_what_the_row_says(refusal: Refusal) -> None:
+def test_every_row_is_provoked_and_nothing_else() -> None:
+    """No row without somebody who provokes it, and nothing that the page does not have."""
+    assert {refusal for _, refusal in ROWS} == {*PROVOKED}
+
+
+@pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])
+def test_the_line_says_what_the_row_says(system: str, refusal: Refusal) -> None:
     """One error line with the row's words and way out, its exit status, and all as it was."""
-    provocation = PROVOKED[refusal.key]
+    provocation = PROVOKED[refusal]
     with on_loopback(provocation.kind, **provocation.options) as plant:
         provocation.set_up(plant)
         before = State.of(plant)
@@ -147,7 +195,7 @@ def test_the_line_says_what_the_row_says(refusal: Refusal) -> None:
         assert refusal.status == result.returncode, result.stderr
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert 1 == len(errors), result.stderr
-        parts = (plant.user_uid, refusal.system, refusal.said, refusal.way_out)
+        parts = (plant.user_uid, system.lower(), refusal.said, refusal.way_out)
         assert [] == [part for part in parts if part not in errors[0]], errors[0]
         assert errors[0].endswith(f"; {refusal.way_out}; exit status {refusal.status}: {ENDS[refusal.status]}")
         assert_silent(plant, result)

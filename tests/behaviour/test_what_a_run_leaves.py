@@ -73,16 +73,23 @@ def test_a_look_leaves_what_a_rotation_would_do(in_process: InProcess, plant: Pl
     assert (1, 1) == (len(line["would_delete"]), len(line["would_keep"]))
 
 
-def test_a_failure_that_was_put_back_names_the_key_that_was_made_and_deleted(
-    in_process: InProcess, plant: Plant
-) -> None:
-    """It is in a field of its own, no place is said to hold it, and what is due is the key in use."""
+def test_a_failure_that_was_put_back_names_the_key_that_was_made_and_deleted(script: Script, plant: Plant) -> None:
+    """It is in a field of its own, no place is said to hold it; and what was put back was told as it happened."""
     plant.key_vault.grant(VAULT, plant.azure_app.client_id, rights=("get", "list"))
-    line = line_of(in_process.run(plant))
+    result = script.run(plant)
+    line = line_of(result)
 
     assert ("failed", 1, "", []) == (line["result"], line["exit_status"], line["new_key"], line["stored_in"])
     made = {key.key_id for key in plant.issued()} - {plant.old_key_id}
     assert made == {line["withdrawn_key"]}
+    record = f"Keeper record 'Seeq application key: Reports' ({plant.user_uid})"
+    told = result.stdout.splitlines()[-5:-1]
+    assert told[0].startswith("Putting everything back, since this failed: key vault: set secret ")
+    assert [
+        f"Put back: Azure Key Vault {VAULT}, which held: {plant.old_key_id}",
+        f"Put back: {record}, which held: {plant.old_key_id}",
+        f"Deleted the new access key: {line['withdrawn_key']}",
+    ] == told[1:]
     assert [] == line["may_be_alive"] == line["may_be_stored_in"]
     logged(plant, line)
 

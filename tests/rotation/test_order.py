@@ -595,6 +595,69 @@ def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
         house.rotate(health_seconds=0.02)
 
 
+def test_putting_back_is_told_as_it_happens() -> None:
+    """Why, what each store held, who is reloaded, who is waited for and how long, and which key was deleted."""
+    house = served(*["crashes"] * 99)
+
+    with pytest.raises(Refused):
+        house.rotate(health_seconds=0.6)
+
+    began = next(
+        n for n, line in enumerate(house.said) if line.startswith("Putting everything back, since this failed")
+    )
+    assert "service does not come back: crashes" in house.said[began]
+    assert [
+        "Put back: mirror, which held: old",
+        "Put back: truth, which held: old",
+        "Reloading service with what was put back",
+        "Waiting 1 s at most for: service",
+        "Deleted the new access key: new",
+    ] == house.said[began + 1 :]
+    assert ("", "new") == (house.entry.new_key, house.entry.withdrawn_key)
+    assert False is house.entry.health_verified
+
+
+def test_what_could_not_be_put_back_is_not_told_to_be() -> None:
+    """The store that is stuck is warned of, the others are told, and the key lives, so that no deletion is."""
+    house = House()
+    house.mirror.failing["read"] = [trouble(403)] * 99
+    house.mirror.failing["put back"] = [trouble(403)] * 99
+
+    with pytest.raises(NotCertain):
+        house.rotate()
+
+    assert "Put back: truth, which held: old" in house.said
+    assert [] == [line for line in house.said if line.startswith(("Put back: mirror", "Deleted"))]
+    assert [line for line in house.warned if line.startswith("mirror could not be put back")]
+    assert (["mirror: both"], [], "new") == (
+        house.entry.may_be_stored_in,
+        house.entry.stored_in,
+        house.entry.new_key,
+    )
+
+
+def test_a_failure_before_the_key_is_told_without_any_putting_back() -> None:
+    """There was nothing to put back, and nothing to delete."""
+    house = House()
+    house.office.failing["create"] = [trouble(403)]
+
+    with pytest.raises(ApiError, match="nothing changed"):
+        house.rotate()
+
+    assert [] == [line for line in house.said if line.startswith(("Putting", "Put back", "Deleted", "Waiting"))]
+
+
+def test_again_is_said_only_of_what_was_reloaded_before() -> None:
+    """A reload whose answer was lost, and was declined then, may have been none: the next is not another one."""
+    house = served(*["crashes"] * 99)
+    house.service.failing["reload"] = [trouble(None), trouble(403)]
+
+    with pytest.raises(ApiError, match="all put back as it was, but not well: service") as caught:
+        house.rotate(health_seconds=0.02)
+
+    assert "again" not in caught.value.state
+
+
 def test_a_consumer_that_cannot_be_reloaded_again_may_hold_the_new_key_which_lives() -> None:
     """Nobody is cut off: the consumer is named, and both keys log in: exit 4."""
     house = served(*["crashes"] * 99)
@@ -1014,6 +1077,63 @@ def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
     assert 4 == caught.value.status
     assert ["new", "old"] == house.alive
     assert ("old", "new") == house.holding
+
+
+@pytest.mark.parametrize(
+    ("keys", "refusals", "holding"),
+    [
+        ([], 2, ("new", "new")),
+        ([key("old", ends_in=-1)], 2, ("new", "new")),
+        ([], 99, ("new", "old")),
+    ],
+    ids=["deleted", "expired", "one store refuses for good"],
+)
+def test_a_dead_key_is_put_back_nowhere(keys: list[Key], refusals: int, holding: tuple[str, str]) -> None:
+    """Where the stores held a dead key at the look, the new one stays, the other stores are tried again: exit 4."""
+    house = House(keys)
+    house.mirror.failing["write"] = [trouble(403)] * refusals
+
+    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+        house.rotate(10)
+    assert 4 == caught.value.status
+    assert holding == house.holding
+    assert "new" in house.alive
+    assert ("mirror may not hold it" in caught.value.state) == ("old" in holding)
+    assert house.entry.stored_in == [
+        f"{name}: both" for name, held in zip(("truth", "mirror"), holding, strict=True) if held == "new"
+    ]
+
+
+def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putting_back() -> None:
+    """What was dead and was never written is as it was."""
+    house = House()
+    house.mirror.held = {"id": "gone", "secret": "value of gone"}
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "gone")) == (house.alive, house.holding)
+
+
+def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
+    """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
+    house = House([])
+    house.office.facts = replace(house.office.facts, lists_all=False)
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert ([], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_run_that_is_told_to_stop_puts_no_dead_key_back_either() -> None:
+    """Each store is tried once more; the reserve of time is for that."""
+    house = House([])
+    house.truth.failing["check claim"] = [None, OutOfTime("stopped")]
+
+    with pytest.raises(NotCertain, match="stopped; what truth, mirror held before logs nobody in any more"):
+        house.rotate()
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
 
 
 def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +397,76 @@ def test_throttling_passes(account: Account, client: Any) -> None:  # noqa: ANN4
 
     assert ("ThrottlingException", "Rate exceeded", 400) == refusal(client.list_secrets)
     assert [] == client.list_secrets()["SecretList"]
+
+
+def test_a_temporary_key_needs_its_token_until_it_ends(account: Account) -> None:
+    """Without it, or with another's, nobody knows the key; past its end AWS says so."""
+    key_id, secret_key, token = account.aws.add_session("role", timedelta(hours=1))
+    theirs = account.aws.add_session("another")[2]
+
+    def list_with(given: str) -> Any:  # noqa: ANN401 - boto3 has no types
+        client = boto3.client(
+            "secretsmanager",
+            region_name=REGIONS[0],
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret_key,
+            aws_session_token=given or None,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        return client.list_secrets
+
+    assert [] == list_with(token)()["SecretList"]
+    assert ["UnrecognizedClientException"] * 2 == [refusal(list_with(given))[0] for given in ("", theirs)]
+    account.clock.advance(hours=2)
+    assert (
+        "ExpiredTokenException",
+        "The security token included in the request is expired",
+        400,
+    ) == refusal(list_with(token))
+
+
+def test_a_replica_is_read_alone_and_names_its_primary(account: Account, client: Any) -> None:  # noqa: ANN401
+    """Whoever writes it is sent to the primary's region."""
+    account.aws.add_secret("plant/key", "x")
+    account.aws.replicate("plant/key", REGIONS[1])
+    there = account.client(region=REGIONS[1])
+
+    assert REGIONS[0] == there.describe_secret(SecretId="plant/key")["PrimaryRegion"]
+    assert "PrimaryRegion" not in client.describe_secret(SecretId="plant/key")
+    assert "x" == there.get_secret_value(SecretId="plant/key")["SecretString"]
+    code, message, _ = refusal(there.put_secret_value, SecretId="plant/key", SecretString="y")
+    assert ("InvalidParameterException", True) == (code, "replica" in message)
+
+
+def test_a_disabled_kms_key_lets_nobody_read_or_write(account: Account, client: Any) -> None:  # noqa: ANN401
+    """What is no value can be asked for still."""
+    account.aws.add_secret("plant/key", "x")
+    account.aws.disable_kms_key("plant/key")
+
+    assert "plant/key" == client.describe_secret(SecretId="plant/key")["Name"]
+    assert "DecryptionFailure" == refusal(client.get_secret_value, SecretId="plant/key")[0]
+    assert "EncryptionFailure" == refusal(client.put_secret_value, SecretId="plant/key", SecretString="y")[0]
+
+
+def test_a_secret_has_a_hundred_versions_of_one_day(account: Account, client: Any) -> None:  # noqa: ANN401
+    """Those without a label go once they are a day old, and not before."""
+    account.aws.add_secret("plant/key", "0")
+    for number in range(1, 100):
+        account.aws.put("plant/key", str(number))
+
+    assert "LimitExceededException" == refusal(client.put_secret_value, SecretId="plant/key", SecretString="x")[0]
+    account.clock.advance(hours=25)
+    client.put_secret_value(SecretId="plant/key", SecretString="x")
+    assert ("x", "99") == (account.aws.value("plant/key"), account.aws.value("plant/key", PREVIOUS))
+
+
+def test_what_a_service_manages_is_its_own(account: Account, client: Any) -> None:  # noqa: ANN401
+    """Its name is told, and nobody else writes it."""
+    account.aws.add_secret("plant/key", "x")
+    account.aws.give_to_service("plant/key", "rds")
+
+    assert "rds" == client.describe_secret(SecretId="plant/key")["OwningService"]
+    assert "InvalidRequestException" == refusal(client.put_secret_value, SecretId="plant/key", SecretString="y")[0]
 
 
 def test_the_test_side_sees_what_clients_wrote(account: Account, client: Any) -> None:  # noqa: ANN401

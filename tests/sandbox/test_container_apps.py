@@ -17,7 +17,14 @@ from azure.mgmt.appcontainers import ContainerAppsAPIClient
 from azure.mgmt.appcontainers.models import Revision
 
 from sandbox.clock import Clock
-from sandbox.services.container_apps import LEAST, PERMISSIONS_READ, REPLICA_READ, ContainerApp, ContainerApps
+from sandbox.services.container_apps import (
+    LEAST,
+    PERMISSIONS_READ,
+    REPLICA_READ,
+    SECRETS_LIST,
+    ContainerApp,
+    ContainerApps,
+)
 from sandbox.services.entra import App, Entra
 from sandbox.services.key_vault import KeyVault
 from sandbox.wire import Wire
@@ -626,3 +633,76 @@ def test_pages_link_to_the_next_by_full_address(plant: Plant) -> None:
         parse_qs(link.query)["api-version"],
     )
     assert (["api--0000002"], False) == ([one["name"] for one in second["value"]], "nextLink" in second)
+
+
+# -- lists, and secrets -------------------------------------------------------------------------
+
+
+def test_microsofts_client_lists_the_apps_of_a_subscription_and_of_a_group(plant: Plant) -> None:
+    """Both lists show an app as it shows alone; a group has its own apps only."""
+    plant.apps.add_app(plant.subscription, "other", "worker")
+    client = plant.client().container_apps
+
+    everywhere = {one.name for one in client.list_by_subscription()}
+    here = list(client.list_by_resource_group(GROUP))
+
+    assert {"api", "worker"} == everywhere
+    assert [client.get(GROUP, "api").as_dict()] == [one.as_dict() for one in here]
+
+
+def test_a_list_of_secrets_has_their_values_and_takes_a_right_of_its_own(plant: Plant) -> None:
+    """Whoever may restart an app may not read what it holds; with the right, Microsoft's client gets the values."""
+    with pytest.raises(HttpResponseError) as refused:
+        plant.client().container_apps.list_secrets(GROUP, "api")
+    plant.apps.grant(plant.api, plant.caller.client_id, [SECRETS_LIST])
+    [secret] = plant.client().container_apps.list_secrets(GROUP, "api").value
+
+    assert (403, "AuthorizationFailed") == (refused.value.status_code, code(refused.value))
+    assert ("database", "old value") == (secret.name, secret.value)
+    assert "https://plant.vault.azure.net/secrets/database" == secret.key_vault_url
+
+
+def test_a_lock_lets_secrets_be_listed(plant: Plant) -> None:
+    """It is sent as a POST, but changes nothing."""
+    plant.apps.grant(plant.api, plant.caller.client_id, [SECRETS_LIST])
+    plant.apps.lock(plant.api.scope)
+
+    assert 200 == plant.request(f"{plant.api.scope}/listSecrets", method="POST").status_code
+
+
+def test_a_caller_finds_the_subscriptions_where_it_has_any_right(plant: Plant) -> None:
+    """A right at one app is enough; a subscription without any, or of another tenant, is not there."""
+    plant.apps.grant(plant.subscription, plant.caller.client_id, [])
+    plant.apps.add_subscription(plant.tenant)
+    plant.apps.add_subscription(plant.entra.add_tenant(name="Other"))
+
+    def found() -> list[str]:
+        answer = plant.request("/subscriptions", "2022-12-01")
+        assert 200 == answer.status_code
+        return [one["subscriptionId"] for one in answer.json()["value"]]
+
+    before = found()
+    plant.apps.grant(plant.api, plant.caller.client_id)
+
+    assert ([], [plant.subscription]) == (before, found())
+    tenants = plant.request("/tenants", "2022-12-01").json()["value"]
+    assert [plant.tenant] == [one["tenantId"] for one in tenants]
+
+
+def test_a_subscription_and_its_groups_are_read_with_the_right_to(plant: Plant) -> None:
+    """They show state and place; a group of that name must be there."""
+    path = f"/subscriptions/{plant.subscription}"
+    refused = [plant.request(f"{path}{rest}", "2022-12-01").status_code for rest in ("", "/resourceGroups")]
+    plant.apps.grant(plant.subscription, plant.caller.client_id, ["*/read"])
+    plant.apps.disable(plant.subscription)
+
+    shown = plant.request(path, "2022-12-01").json()
+    [group] = plant.request(f"{path}/resourceGroups", "2022-09-01").json()["value"]
+
+    assert [403, 403] == refused
+    assert (plant.tenant, "Disabled") == (shown["tenantId"], shown["state"])
+    assert (GROUP, f"{path}/resourceGroups/{GROUP}") == (group["name"], group["id"])
+    assert group == plant.request(f"{path}/resourcegroups/{GROUP.upper()}", "2022-09-01").json()
+    missing = plant.request(f"{path}/resourceGroups/none", "2022-09-01")
+    assert (404, "ResourceGroupNotFound") == (missing.status_code, missing.json()["error"]["code"])
+    assert "Registered" == plant.request(f"{path}/providers/Microsoft.App", "2022-09-01").json()["registrationState"]

@@ -372,6 +372,125 @@ def test_a_list_is_filtered_by_client_id(plant: Plant) -> None:
     assert [[{"id": plant.target.object_id, "appId": plant.target.client_id}], []] == found
 
 
+@pytest.mark.parametrize(
+    ("clause", "names"),
+    [
+        ("startswith(displayName,'Rep')", {"reports"}),
+        ("displayName eq 'Ed''s and Al''s'", {"Ed's and Al's"}),
+        ("startswith(displayName,'ed') and displayName eq 'ed''s and al''s'", {"Ed's and Al's"}),
+        ("displayName eq 'reports' and appId eq '00000000-0000-0000-0000-000000000000'", set()),
+        ("identifierUris/any(s:s eq 'api://reports')", set()),
+    ],
+)
+def test_a_list_is_filtered_by_what_microsofts_commands_ask(plant: Plant, clause: str, names: set[str]) -> None:
+    """The beginning of a name, an address of an application, several conditions at once; case means nothing."""
+    plant.entra.add_application(plant.tenant, "Ed's and Al's")
+
+    answer = plant.request("GET", "/applications", params={"$filter": clause})
+
+    assert names == {one["displayName"] for one in answer.json()["value"]}
+
+
+def test_a_list_is_counted_on_its_first_page_for_who_asks_rightly(plant: Plant) -> None:
+    """The number is of all that the filter leaves; without the header of the directory's index there is none."""
+    for number in range(3):
+        plant.entra.add_application(plant.tenant, f"app {number}")
+    path = "/applications?$count=true&$top=2&$filter=startswith(displayName,'app')"
+    eventual = {"ConsistencyLevel": "eventual"}
+
+    first = plant.request("GET", path, headers=eventual).json()
+    second = plant.request("GET", first["@odata.nextLink"], headers=eventual).json()
+    plain = plant.request("GET", path).json()
+
+    assert (3, 2) == (first["@odata.count"], len(first["value"]))
+    assert (1, False) == (len(second["value"]), "@odata.count" in second)
+    assert "@odata.count" not in plain
+
+
+# -- many requests in one -----------------------------------------------------------------------
+
+
+def test_microsofts_client_sends_a_batch(plant: Plant, microsoft: Microsoft) -> None:
+    """Each request has its own answer, found by its id: an application, and one that is not there."""
+    client = microsoft.client
+    item, content, builder = (
+        getattr(importlib.import_module(f"msgraph_core.requests.batch_request_{name.lower()}"), f"BatchRequest{name}")
+        for name in ("Item", "Content", "Builder")
+    )
+    asked = {
+        name: item(client.applications.by_application_id(one).to_get_request_information(), name)
+        for name, one in (("there", plant.target.object_id), ("missing", str(uuid.uuid4())))
+    }
+
+    answer = run(builder(client.request_adapter).post(content(asked)))
+
+    assert {"there": 200, "missing": 404} == answer.get_response_status_codes()
+
+
+def test_a_batch_may_change_things_in_an_order(plant: Plant) -> None:
+    """What depends on a refused request is not tried; the answers come in another order than the requests."""
+    path = f"/applications/{plant.target.object_id}"
+    json = {"Content-Type": "application/json"}
+    asked: list[dict[str, Any]] = [
+        {"id": "add", "method": "POST", "url": f"{path}/addPassword", "body": {}, "headers": json},
+        {"id": "read", "method": "GET", "url": f"{path}?$select=id", "dependsOn": ["add"]},
+        {"id": "bad", "method": "POST", "url": f"{path}/removePassword", "body": {"keyId": "x"}, "headers": json},
+        {
+            "id": "never",
+            "method": "POST",
+            "url": f"{path}/addPassword",
+            "body": {},
+            "headers": json,
+            "dependsOn": ["bad"],
+        },
+    ]
+
+    answers = plant.request("POST", "/$batch", {"requests": asked}).json()["responses"]
+
+    assert {"add": 200, "read": 200, "bad": 400, "never": 424} == {one["id"]: one["status"] for one in answers}
+    assert [one["id"] for one in asked] != [one["id"] for one in answers]
+    found = {one["id"]: one["body"] for one in answers}
+    assert plant.target.object_id == found["read"]["id"]
+    assert plant.logs_in(found["add"]["secretText"])
+    assert 2 == len(plant.listed())
+
+
+def test_a_throttled_request_of_a_batch_is_told_so_within(plant: Plant) -> None:
+    """The batch itself is answered, and the one within says when to come back."""
+    plant.graph.throttle(1, 7)
+    asked = {"id": "1", "method": "GET", "url": "applications"}
+
+    answer = plant.request("POST", "/$batch", {"requests": [asked]})
+
+    [one] = answer.json()["responses"]
+    assert (200, 429, "7") == (answer.status_code, one["status"], one["headers"]["Retry-After"])
+
+
+@pytest.mark.parametrize(
+    "requests_in_it",
+    [
+        [{"id": str(number), "method": "GET", "url": "/applications"} for number in range(21)],
+        [{"id": "1", "method": "GET", "url": "/applications"}] * 2,
+        [{"id": "1", "method": "POST", "url": "/applications", "body": {}}],
+        [{"method": "GET", "url": "/applications"}],
+        None,
+    ],
+    ids=["too many", "an id twice", "a body of no kind", "no id", "none"],
+)
+def test_a_batch_that_makes_no_sense_is_refused_whole(plant: Plant, requests_in_it: object) -> None:
+    """Nothing of it is carried out."""
+    assert 400 == plant.request("POST", "/$batch", {"requests": requests_in_it}).status_code
+
+
+def test_a_batch_without_a_token_is_refused(plant: Plant) -> None:
+    """Whoever is not let in alone is not let in with many."""
+    assert plant.tenant
+    assert 401 == requests.post("https://graph.microsoft.com/v1.0/$batch", json={"requests": []}, timeout=5).status_code
+
+
+# -- reading, again -----------------------------------------------------------------------------
+
+
 def test_a_selection_leaves_out_the_rest(plant: Plant) -> None:
     """An application shows the properties that were asked for, and the context that names them."""
     answer = plant.request("GET", f"/applications/{plant.target.object_id}?$select=id,passwordCredentials").json()

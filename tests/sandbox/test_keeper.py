@@ -9,10 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from keeper_secrets_manager_core import SecretsManager
+from keeper_secrets_manager_core.dto.dtos import RecordCreate
+from keeper_secrets_manager_core.dto.payload import CreateOptions, QueryOptions
 from keeper_secrets_manager_core.exceptions import KeeperError
+from keeper_secrets_manager_core.keeper_globals import keeper_public_keys
 from keeper_secrets_manager_core.storage import FileKeyValueStorage, InMemoryKeyValueStorage
 
 from sandbox.clock import Clock
@@ -260,6 +264,112 @@ def test_another_server_key_is_asked_for_by_its_number(keeper: Keeper, wire: Wir
 
     assert uid == record.uid
     assert [401, 200] == [request.status for request in wire.log]
+
+
+def test_without_a_key_in_the_configuration_the_sdks_own_table_is_followed(
+    keeper: Keeper, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has changed its key names the new one, and the SDK takes that from its table and remembers it."""
+    uid = add_user(keeper)
+    old = str(kept.KEY_ID)
+    new = str(keeper.rotate_server_key())
+    for number, key in keeper.server_keys().items():
+        monkeypatch.setitem(keeper_public_keys, number, key)
+    client = SecretsManager(config=InMemoryKeyValueStorage(keeper.config(own_key=False)))
+
+    [record] = client.get_secrets([uid])
+    client.get_secrets([uid])
+
+    assert uid == record.uid
+    assert [(old, 401), (new, 200), (new, 200)] == [(one.headers["publickeyid"], one.status) for one in wire.log]
+
+
+def test_a_key_that_the_sdk_does_not_ship_is_the_end(keeper: Keeper, wire: Wire) -> None:
+    """Without a key in the configuration, one that is too new for the SDK cannot be followed."""
+    client = SecretsManager(config=InMemoryKeyValueStorage(keeper.config(own_key=False)))
+
+    with pytest.raises(ValueError, match=f"public key at {kept.KEY_ID} does not exist"):
+        client.get_secrets()
+
+    assert 1 == len(wire.log)
+
+
+def test_folders_narrow_what_is_read(client: SecretsManager, keeper: Keeper) -> None:
+    """A record in a folder within a shared one comes with the uids of both, and by either of them."""
+    inner = keeper.add_folder("Line 1", keeper.folder_uid)
+    other = keeper.add_folder("Other")
+    top, within = add_user(keeper), keeper.add_record("login", "a", folder=inner)
+    elsewhere = keeper.add_record("login", "b", folder=other)
+    add_user(keeper, folder=False)
+
+    def read(*folders: str) -> set[tuple[str, str, str]]:
+        records = client.get_secrets_with_options(QueryOptions(None, list(folders)))
+        return {(one.uid, one.folder_uid, one.inner_folder_uid) for one in records}
+
+    assert {(within, keeper.folder_uid, inner)} == read(inner)
+    assert {(within, keeper.folder_uid, inner), (top, keeper.folder_uid, keeper.folder_uid)} == read(keeper.folder_uid)
+    assert {(elsewhere, other, other)} == read(other)
+    assert {("PAM", ""), ("Line 1", keeper.folder_uid), ("Other", "")} == {
+        (one.name, one.parent_uid) for one in client.get_folders()
+    }
+
+
+def test_what_the_application_may_not_edit_takes_nothing_new(client: SecretsManager, keeper: Keeper) -> None:
+    """Neither a record nor a folder is made in a shared folder that may only be read."""
+    fixed = keeper.add_folder("Fixed", editable=False)
+
+    with pytest.raises(KeeperError, match="access_denied"):
+        client.create_secret_with_options(CreateOptions(fixed, None), RecordCreate("login", "Pump"))
+    with pytest.raises(KeeperError, match="access_denied"):
+        client.create_folder(CreateOptions(fixed, None), "Line 1")
+
+    assert [] == keeper.uids()
+
+
+def test_a_file_is_had_only_with_the_address_that_came_with_it(
+    client: SecretsManager, keeper: Keeper, wire: Wire
+) -> None:
+    """The address proves that the service gave it out, and what lies there is encrypted."""
+    uid = add_user(keeper)
+    keeper.add_file(uid, "a.txt", b"the content")
+    [record] = client.get_secrets([uid])
+    [file] = record.files
+
+    assert b"the content" == file.get_file_data()
+    address = str(file.f["url"])
+    assert 403 == requests.get(address[:-1] + "?", timeout=5).status_code
+    assert b"the content" not in requests.get(address, timeout=5).content
+    client.save(record, links_to_remove=[file.f["fileUid"]])
+    assert {} == keeper.files(uid)
+    assert kept.FILES_HOST in {request.host for request in wire.log}
+
+
+@pytest.mark.parametrize("what", ["record", "file", "folder"])
+def test_what_cannot_be_decrypted_reaches_the_sdk_among_the_rest(
+    client: SecretsManager, keeper: Keeper, what: str
+) -> None:
+    """This SDK loses the whole folder of a bad record or file, and reads what is shared alone."""
+    alone, bad = add_user(keeper, folder=False), add_user(keeper)
+    add_user(keeper)
+    keeper.unreadable = {{"record": bad, "file": keeper.add_file(bad, "a", b"a"), "folder": keeper.folder_uid}[what]}
+
+    answer = client.get_secrets(full_response=True)
+
+    assert [alone] == [record.uid for record in answer.records]
+    assert 1 == len(answer.bad_folders)
+
+
+def test_a_refusal_says_where_it_comes_from(wire: Wire) -> None:
+    """The body has the members, and the words for the place, that the real one has."""
+    answer = requests.post(f"https://{kept.HOST}/api/rest/sm/v1/get_secret", data=b"{}", timeout=5)
+
+    assert 401 == answer.status_code
+    assert (
+        f"https://{kept.HOST}/api/rest/sm/v1/get_secret, POST, {wire.log[0].headers['user-agent']}"
+        == (answer.json()["path"])
+    )
+    assert ("key", kept.KEY_ID) == (answer.json()["error"], answer.json()["key_id"])
+    assert "default exception manager - api validation exception" == answer.json()["location"]
 
 
 def _another_device(config: dict[str, str]) -> None:

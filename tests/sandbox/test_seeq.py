@@ -604,10 +604,185 @@ def test_every_password_and_token_there_ever_was_is_remembered(seeq: Seeq) -> No
     """A test can look for any of them in what a program prints: of users, of deleted keys, of sessions that ended."""
     user_id = seeq.add_user("owner", "owner-password")
     key_id, password = seeq.add_key(user_id, "key")
-    tokens = {session("owner"), login(key_id, password).headers["x-sq-auth"]}
-    for token in tokens:
-        call("DELETE", "/auth/logout", token)
+    logins = [login("owner", "owner-password"), login(key_id, password)]
+    tokens = {answer.headers[name] for answer in logins for name in ("x-sq-auth", "x-sq-csrf")}
+    for answer in logins:
+        call("DELETE", "/auth/logout", answer.headers["x-sq-auth"])
     seeq.delete_key(key_id)
 
     users = {f"{name}-password" for name in ("admin", "uga", "worker", "owner")}
     assert {*users, password, *tokens} == seeq.secrets()
+
+
+# -- what administrators do ---------------------------------------------------------------------
+
+
+def test_the_official_client_creates_updates_finds_and_deletes_a_user(wire: Wire, seeq: Seeq) -> None:
+    """A user that it makes logs in, is found by name, and with the user all keys are gone."""
+    users: Any = sdk.UsersApi(official(wire, "uga"))
+
+    made = users.create_user(
+        body=sdk.UserInputV1(username="jane", password="jane-password", first_name="Jane", last_name="Doe")
+    )
+    key_id, key = seeq.add_key(made.id, "nightly")
+    assert seeq.logs_in(key_id, key) is False
+    assert 200 == login("jane", "jane-password").status_code
+    assert seeq.logs_in(key_id, key) is True
+    found = users.get_user_from_username(
+        auth_datasource_class="Auth", auth_datasource_id="Seeq", username="jane", include_groups=False
+    )
+    updated = users.update_user(id=made.id, body=sdk.UserInputV1(email="jane@example.com", is_enabled=False))
+    assert (401, False) == (login("jane", "jane-password").status_code, seeq.logs_in(key_id, key))
+
+    assert (made.id, "Jane Doe") == (found.id, found.name)
+    assert ("jane@example.com", False, "Jane Doe") == (updated.email, updated.is_enabled, updated.name)
+    users.delete_user(id=made.id)
+    assert 404 == call("GET", f"/users/{made.id}", session("admin")).status_code
+    assert [] == seeq.all_keys(made.id)
+
+
+def test_a_user_is_found_by_the_exact_name_alone(wire: Wire) -> None:
+    """Part of a name finds nobody there, but does where names are completed."""
+    users: Any = sdk.UsersApi(official(wire, "worker"))
+
+    with pytest.raises(ApiException) as unknown:
+        users.get_user_from_username(auth_datasource_class="Auth", auth_datasource_id="Seeq", username="work")
+    completed = users.autocomplete_users_and_groups(query="work", offset=0, limit=10)
+
+    assert 404 == unknown.value.status
+    assert ["worker"] == [one.username for one in completed.items]
+
+
+@pytest.mark.parametrize(
+    ("who", "body", "status"),
+    [
+        ("worker", {"username": "new", "password": "p"}, 403),
+        ("uga", {"username": "new", "password": "p", "isAdmin": True}, 403),
+        ("admin", {"username": "new", "password": "p", "isAdmin": True}, 200),
+        ("uga", {"username": "worker", "password": "p"}, 400),
+        ("uga", {"username": "new"}, 400),
+    ],
+    ids=["an ordinary user", "an admin by a user administrator", "an admin by an admin", "a name twice", "no password"],
+)
+def test_who_may_create_whom(who: str, body: dict[str, Any], status: int) -> None:
+    """User administrators make users, and administrators alone make administrators."""
+    assert status == call("POST", "/users", session(who), body).status_code
+    assert (200 if status == 200 else 401) == login("new", "p").status_code
+
+
+def test_a_password_is_changed_by_its_owner_who_knows_it_or_an_administrator(wire: Wire) -> None:
+    """The one before no longer logs in."""
+    users: Any = sdk.UsersApi(official(wire, "worker"))
+    me = users.get_me().id
+
+    with pytest.raises(ApiException):
+        users.update_password(id=me, body=sdk.UserPasswordInputV1(current_password="wrong", new_password="n"))
+    users.update_password(id=me, body=sdk.UserPasswordInputV1(current_password="worker-password", new_password="n"))
+    assert (200, 401) == (login("worker", "n").status_code, login("worker", "worker-password").status_code)
+
+    sdk.UsersApi(official(wire, "uga")).update_password(id=me, body=sdk.UserPasswordInputV1(new_password="m"))
+    assert 200 == login("worker", "m").status_code
+
+
+def test_the_official_client_creates_updates_and_archives_an_application(wire: Wire, seeq: Seeq) -> None:
+    """Its key works until the application is archived; then it is in no list any more."""
+    api: Any = sdk.ApplicationsApi(official(wire, "uga"))
+
+    made = api.create_application(body=sdk.ApplicationInputV1(name="Reports", description="nightly"))
+    key = api.generate_access_key(id=made.id, body=sdk.ApplicationKeyInputV1(label="k", expiry=expiry()))
+    renamed = api.update_application(id=made.id, body=sdk.ApplicationInputV1(name="Reports 2"))
+    listed = api.get_applications(offset=0, limit=10).applications
+    assert seeq.logs_in(key.key_id, key.password)
+    api.archive_application(id=made.id)
+
+    assert ("Reports", "nightly") == (made.name, made.description)
+    assert ("Reports 2", "nightly") == (renamed.name, renamed.description)
+    assert [made.id] == [one.id for one in listed]
+    assert [] == api.get_applications(offset=0, limit=10).applications
+    assert not seeq.logs_in(key.key_id, key.password)
+    assert 403 == call("POST", "/applications", session("worker"), {"name": "x"}).status_code
+
+
+def test_an_entry_of_an_applications_list_gives_rights_and_takes_them(wire: Wire, seeq: Seeq) -> None:
+    """Where not everybody may read, a user with an entry does, and what else it says is told and holds."""
+    seeq.applications_readable = False
+    application = seeq.add_application("Reports")
+    items: Any = sdk.ItemsApi(official(wire, "admin"))
+    mine: Any = sdk.ApplicationsApi(official(wire, "worker"))
+    worker = call("GET", "/users/me", session("worker")).json()["id"]
+
+    def rights() -> tuple[bool, bool, bool] | None:
+        found = [one.effective_permissions for one in mine.get_applications(offset=0, limit=9).applications]
+        return (found[0].read, found[0].write, found[0].manage) if found else None
+
+    assert rights() is None
+    body = sdk.AceInputV1(identity_id=worker, permissions=sdk.PermissionsV1(read=True))
+    [entry] = items.add_access_control_entry(id=application, body=body).entries
+    assert (True, False, False) == rights()
+    with pytest.raises(ApiException) as refused:
+        mine.update_application(id=application, body=sdk.ApplicationInputV1(name="Mine"))
+    assert 403 == refused.value.status
+    everything = sdk.PermissionsV1(read=True, write=True, manage=True)
+    given = [sdk.AceInputV1(identity_id=worker, permissions=everything)]
+    items.set_acl(id=application, body=sdk.AclInputV1(entries=given))
+    assert (True, True, True) == rights()
+    assert "Mine" == mine.update_application(id=application, body=sdk.ApplicationInputV1(name="Mine")).name
+    [again] = items.get_access_control(id=application).entries
+    assert ("worker", True) == (again.identity.username, entry.id != again.id)
+    items.remove_access_control_entry(id=application, ace_id=again.id)
+    assert rights() is None
+
+
+# -- sessions -----------------------------------------------------------------------------------
+
+
+def test_a_browsers_cookie_does_nothing_without_the_csrf_token() -> None:
+    """It may read; a change needs the token of the session, which only the site's own pages know."""
+    first = login("uga", "uga-password")
+    cookies = {"sq-auth": first.headers["x-sq-auth"]}
+    known = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
+
+    def create(name: str, **headers: str) -> int:
+        body = json.dumps({"name": name})
+        url = f"{API}/applications"
+        return requests.post(url, body, headers={**known, **headers}, cookies=cookies, timeout=5).status_code
+
+    read = requests.get(f"{API}/auth/csrf", headers=known, cookies=cookies, timeout=5)
+
+    assert first.headers["x-sq-csrf"] == read.headers["x-sq-csrf"]
+    assert [403, 403, 200] == [
+        create("a"),
+        create("b", **{"x-sq-csrf": "another"}),
+        create("c", **{"x-sq-csrf": read.headers["x-sq-csrf"]}),
+    ]
+    listed = call("GET", "/applications", first.headers["x-sq-auth"]).json()["applications"]
+    assert ["c"] == [one["name"] for one in listed]
+
+
+def test_the_official_client_follows_renewed_tokens(wire: Wire, seeq: Seeq) -> None:
+    """Token and identity path of any answer take the place of those before, which end."""
+    seeq.renews_sessions = True
+    client = official(wire, "worker")
+    users: Any = sdk.UsersApi(client)
+    first = client.auth_token
+
+    seen = [(users.get_me().username, client.auth_token) for _ in range(3)]
+
+    assert {"worker"} == {name for name, _ in seen}
+    assert 4 == len({first, *(token for _, token in seen)})
+    assert client.identity_path == f"/{users.get_me().id}"
+    assert 401 == call("GET", "/users/me", first).status_code
+    assert 401 == call("GET", "/users/me", client.auth_token).status_code  # without its identity path
+
+
+def test_a_renewed_session_leaves_time_for_what_is_under_way(seeq: Seeq, clock: Clock) -> None:
+    """The token before is good for as long as the server says, and no longer."""
+    seeq.renews_sessions, seeq.renewal_grace = True, 5
+    token = session("worker")
+
+    statuses = []
+    for seconds in (0, 4, 2):
+        clock.advance(seconds=seconds)
+        statuses.append(call("GET", "/users/me", token).status_code)
+
+    assert [200, 200, 401] == statuses

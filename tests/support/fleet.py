@@ -8,6 +8,7 @@ that are all right.
 from __future__ import annotations
 
 import copy
+import hashlib
 import secrets
 import uuid
 from collections.abc import Callable, Collection
@@ -34,7 +35,7 @@ class Member:
 
     custom: the record's fields, to be changed before the record is made. secrets: the mirror's, by name:
     value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
-    attached to its script.
+    attached to its script. aws: the value of its mirror in AWS, empty where there is none.
     """
 
     stem: str
@@ -52,11 +53,20 @@ class Member:
     record_type: str = "pamUser"
     editable: bool = True
     admin: list[str] = field(default_factory=list)
+    aws: str = field(default="", repr=False)
 
     def lose_mirror(self) -> None:
         """Have no mirror."""
         self.put("key_vault_name", "")
         self.secrets, self.staged = {}, {}
+
+    def mirror_to_aws(self, admin: str) -> None:
+        """Have a mirror in AWS in place of the vault's. admin: UID of the record with the access key."""
+        text = str(self.secrets[self.owner]["value"])
+        self.lose_mirror()
+        self.put("aws_secret_id", self.owner)
+        self.put("aws_region", "eu-central-1")
+        self.aws, self.admin = text, [admin]
 
     def mirror_twice(self) -> None:
         """Have a mirror in a second vault, that is like the first."""
@@ -115,6 +125,9 @@ class Fleet(Services):
                 keeper.secret("Client Secret", azure_secret),
             ],
         )
+        key_id, key = self.aws.add_identity("fleet")
+        keys = [keeper.text("aws_access_key_id", key_id), keeper.secret("aws_secret_access_key", key)]
+        self.aws_admin_uid = self.keeper.add_record("login", "AWS admin", custom=keys)
         # What else is in such a folder, and none of the audit's business.
         self.keeper.add_record("pamUser", "Database user", fields=[keeper.login("sa"), keeper.password("unused")])
         self.keeper.add_record("login", "A web site", fields=[keeper.login("me"), keeper.password("unused")])
@@ -248,6 +261,10 @@ class Fleet(Services):
             self.key_vault.set(vault, name, **secret)
         for name, secret in member.staged.items():
             self.key_vault.set(STAGE_VAULT, name, **secret)
+        if member.aws:
+            mark = hashlib.sha256(f"keeper-record={member.uid} {member.rotation_id}".encode()).hexdigest()[:38]
+            self.aws.add_secret(member.owner)
+            self.aws.put(member.owner, member.aws, version_id=f"{member.rotation_id}-{mark}")
         if illness:
             self.uids[illness] = member.uid
         else:
@@ -290,18 +307,16 @@ def _healthy(fleet: Fleet, number: int) -> Member:
     if way == 7:  # a mirror in a second vault
         member.mirror_twice()
     if stem == "value":
-        _healthy_value(member, way)
+        _healthy_value(fleet, member, way)
     else:
         _healthy_key(fleet, member, way)
     return member
 
 
-def _healthy_value(member: Member, way: int) -> None:
+def _healthy_value(fleet: Fleet, member: Member, way: int) -> None:
     """Change a published value in a way that is all right."""
     if way == 0:  # AWS is its only mirror
-        member.lose_mirror()
-        member.put("aws_secret_id", member.owner)
-        member.put("aws_region", "eu-central-1")
+        member.mirror_to_aws(fleet.aws_admin_uid)
     elif way == 5:  # the rotation at work has written one of two vaults so far
         member.mirror_twice()
         _older(member.staged)
@@ -401,6 +416,18 @@ def _in_second(change: Callable[[dict[str, dict[str, Any]]], object]) -> Callabl
         change(member.staged)
 
     return ail
+
+
+def _missing_in_aws(fleet: Fleet, member: Member) -> None:
+    """Somebody has deleted the secret in AWS for good."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    member.aws = ""
+
+
+def _older_in_aws(fleet: Fleet, member: Member) -> None:
+    """Keeper has a rotation after the one that AWS has."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    member.log(_entry(member.rotated_at, "20261201T000000Z-00000000"))
 
 
 def _failed(error: str) -> Callable[[Fleet, Member], object]:
@@ -588,6 +615,8 @@ ILLNESSES: dict[str, Ailing] = {
     "vault-differs-2": _on(_in_second(_older)),
     "vault-missing-3": _on(_in_second(lambda mirror: mirror.clear()), "value"),
     "vault-disabled-2": _on(_secret(0, enabled=False), "value"),
+    "vault-missing-4": _on(_missing_in_aws, "value"),
+    "vault-differs-4": _on(_older_in_aws, "value"),
     "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
     "vault-differs-3": _on(_in_second(_older), "value"),
     "vaults-differ": _on(_vaults_differ, "value"),

@@ -22,8 +22,7 @@ def add_parser(commands: Commands) -> None:
         "audit",
         help="find what is wrong with all rotations, each with the way out",
         description="Look at every record of a rotation that is shared to the Gateway's application, at its keys and "
-        "at its mirrors in Key Vault, and say what is wrong. Mirrors in AWS are not looked at. No secret value is read "
-        "but the admins' own.",
+        "at its mirrors, and say what is wrong. No secret value is read but the admins' own.",
         epilog="Exit status: 0 nothing is wrong; 1 something is; 2 the audit itself could not be done.",
     )
     shape = one.add_mutually_exclusive_group()

@@ -418,7 +418,7 @@ def _of_presence(mirror: Mirror) -> Iterator[Finding]:
         names = ", ".join(mirror.deleted)
         yield VAULT_DELETED.found(f"{names} in {mirror.name}: deleted, but not purged, so that it cannot be set")
     if mirror.absent:
-        yield VAULT_MISSING.found(f"{', '.join(mirror.absent)}: not in vault {mirror.name}")
+        yield VAULT_MISSING.found(f"{', '.join(mirror.absent)}: not in {mirror.name}")
     if disabled := ", ".join(name for name, secret in mirror.secrets.items() if not secret.enabled):
         yield VAULT_DISABLED.found(
             f"{disabled} in {mirror.name}: its newest version is disabled, consumers get nothing"

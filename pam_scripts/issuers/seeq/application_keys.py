@@ -101,9 +101,9 @@ class ApplicationKeys(Keys):
         if first:
             self._say(f"Retrieved application: {self._name} ({self._id})")
         if application.get("isArchived"):
-            raise ARCHIVED.of(action)
+            raise ARCHIVED.of(f"{SYSTEM}: {action}")
         if application.get("oidcDirectoryId"):
-            raise IDENTITY_PROVIDER.of(action)
+            raise IDENTITY_PROVIDER.of(f"{SYSTEM}: {action}")
         return [read_key(item, action) for item in listed if not item.get("isArchived")]
 
     def missing_rights(self) -> list[str]:

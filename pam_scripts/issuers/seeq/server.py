@@ -332,9 +332,9 @@ class Server:
 _REASONS = {
     "archived": "it is archived",
     "openid|oidc": "it logs in through an identity provider (OIDC)",
-    "creation of access keys is disabled": CREATION_DISABLED.line,
-    "administrator": NO_RIGHT.line,
-    "credentials are not valid|invalid credentials": WRONG_LOGIN.line,
+    "creation of access keys is disabled": CREATION_DISABLED.words,
+    "administrator": NO_RIGHT.words,
+    "credentials are not valid|invalid credentials": WRONG_LOGIN.words,
 }
 
 

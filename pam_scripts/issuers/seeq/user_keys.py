@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
-from pam_scripts.issuers.seeq.keys import Keys, read_key, shape
+from pam_scripts.issuers.seeq.keys import FACTS, Keys, read_key, shape
 from pam_scripts.issuers.seeq.refusals import (
     CREATION_DISABLED,
     GRANT,
@@ -31,7 +31,7 @@ from pam_scripts.issuers.seeq.refusals import (
 )
 from pam_scripts.issuers.seeq.server import SERVER_URL, Login, Server, find_admin
 from pam_scripts.rotation import labels
-from pam_scripts.rotation.roles import Credential, Key, Run, required_id
+from pam_scripts.rotation.roles import Credential, Facts, Key, Run, required_id
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
@@ -174,6 +174,11 @@ class UserKeys(Keys):
         self._user: User | None = None
 
     @property
+    def facts(self) -> Facts:
+        """What is known of Seeq beforehand; a key that is not listed may be alive, under another label."""
+        return replace(FACTS, lists_all=self._ownership.every_label)
+
+    @property
     def target(self) -> str:
         """The user as messages name it."""
         if self._user:
@@ -296,13 +301,13 @@ NAME_ADMINISTRATOR = (
 def why_dead(user: User, target: str) -> Refused | None:
     """Say why no key of this user can work, None where one can."""
     if not user.is_enabled:
-        return USER_DISABLED.of(target)
+        return USER_DISABLED.of(f"{SYSTEM}: {target}")
     if user.validity is None:
         return None
     if user.validity <= 0:
-        return KEYS_DISABLED.of(target)
+        return KEYS_DISABLED.of(f"{SYSTEM}: {target}")
     if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
-        return USER_MUST_LOG_IN.of(target, f": {user.lasting}, which was {iso(user.last_login)}")
+        return USER_MUST_LOG_IN.of(f"{SYSTEM}: {target}", f": {user.lasting}, which was {iso(user.last_login)}")
     return None
 
 

@@ -27,7 +27,7 @@ from pam_scripts.core import http, retry
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SYSTEM
-from pam_scripts.stores.keeper.refusals import CHANGING_KEY, THROTTLED, UNKNOWN_KEY, WAYS_OUT
+from pam_scripts.stores.keeper.refusals import CHANGING_KEY, THROTTLED, THROTTLED_CODE, UNKNOWN_KEY, WAYS_OUT
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
             return
         named = float(str(wait)) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", str(wait)) else None
         pause = http.retry_after(response.headers) if named is None else named
-        if name == THROTTLED.code:
+        if name == THROTTLED_CODE:
             pause = max(retry.silence(), pause or 0.0)
             _QUIET_UNTIL[self._device] = time.monotonic() + pause
             raise _throttled(action, pause)
@@ -190,7 +190,7 @@ def _throttled(action: str, pause: float) -> ApiError:
         action,
         THROTTLED.said,
         code=HTTPStatus.FORBIDDEN,
-        name=THROTTLED.code,
+        name=THROTTLED_CODE,
         retry_after=pause,
         quiet=True,
         next_step=THROTTLED.way_out,

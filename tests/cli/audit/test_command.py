@@ -21,7 +21,7 @@ def test_a_healthy_fleet_ends_with_status_0(tmp_path: Path, command: Command) ->
 
     assert (0, "") == (result.returncode, result.stderr)
     assert 20 == sum(line.startswith("ok  ") for line in result.stdout.splitlines())
-    assert "20 records of rotations: nothing wrong; 4 other records" in result.stdout
+    assert "20 records of rotations: nothing wrong; 5 other records" in result.stdout
 
 
 def test_without_a_configuration_it_ends_with_status_2(command: Command) -> None:

@@ -12,12 +12,13 @@ from tests.support.fleet import EVERY
 
 
 def test_each_healthy_record_shows_its_keys_and_dates(audited: Audited) -> None:
-    """Live keys, age, end, days left, and whether Key Vault has what Keeper has."""
+    """Live keys, age, end, days left, and whether Key Vault or AWS has what Keeper has."""
     fleet = audited.fleet
     for uid in fleet.healthy:
         record = audited.records[uid]
         if not fleet.keeper.value(uid, "rotation_lease"):
-            assert record["mirror"] == ("same" if fleet.keeper.value(uid, "key_vault_name") else "none"), record
+            mirrored = any(fleet.keeper.value(uid, label) for label in ("key_vault_name", "aws_secret_id"))
+            assert record["mirror"] == ("same" if mirrored else "none"), record
         assert 0 <= record["age_days"] < EVERY
         if record["script"] == "publish_secret":
             assert (fleet.keeper.value(uid, "secret_name"), None, "") == (

@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_decrypted_is_named_with_its_records(client: Cli
 def test_a_file_that_cannot_be_decrypted_leaves_its_record(folder: bool, client: Client, plant: Plant) -> None:
     """No script reads files; the record is there with all its fields."""
     uid = plant.keeper.add_record("login", "with a file", fields=[keeper.login("svc")], folder=folder)
-    plant.keeper.damaged_files.add(uid)
+    plant.keeper.unreadable.add(plant.keeper.add_file(uid, "notes.txt", b"notes"))
 
     fetched = client.fetch([])
     assert [] == [*fetched.left_out]
@@ -259,7 +259,7 @@ def test_a_file_that_cannot_be_decrypted_leaves_its_record(folder: bool, client:
 
 def test_a_rotation_names_a_file_that_cannot_be_decrypted_and_goes_on(plant: Plant) -> None:
     """The record that is rotated may carry it."""
-    plant.keeper.damaged_files.add(plant.user_uid)
+    plant.keeper.unreadable.add(plant.keeper.add_file(plant.user_uid, "notes.txt", b"notes"))
 
     result = InProcess("rotate_seeq_application_key").run(plant)
     assert 0 == result.returncode, result.stderr

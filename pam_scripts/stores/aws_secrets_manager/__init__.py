@@ -16,6 +16,7 @@ import json
 import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,26 +27,28 @@ from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
-from pam_scripts.gateway.specs import MirrorSpec
+from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
+from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
 
-SYSTEM = "aws secrets manager"
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
 LABEL = "aws_secret_id"
 
+_REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]"
+
 SECRET_ID = Field(
     LABEL,
     "name or ARN of a secret in AWS Secrets Manager; empty: no mirror there",
-    Text(r"[\w/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"),
+    Text(r"[A-Za-z0-9_/+=.@:-]{1,2048}", "a secret's name (letters, digits and /_+=.@-) or its ARN"),
     prompt="name or ARN of the secret in AWS Secrets Manager that mirrors it; leave this for none",
 )
 REGION = Field(
     "aws_region",
     "the region of that secret; empty: as its ARN or the PAM AWS configuration says",
-    Text(r"[a-z]{2}(?:-[a-z]+)+-\d", "a region such as eu-central-1"),
+    Text(_REGION, "a region such as eu-central-1"),
     prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
 )
 ACCESS_KEY_ID = Field(
@@ -61,6 +64,13 @@ SECRET_ACCESS_KEY = Field(
     prompt="secret access key of that identity",
     type="secret",
 )
+SESSION_TOKEN = Field(
+    "aws_session_token",
+    "the session token of a temporary access key, which ends within 36 hours; empty: the key is one that lasts",
+    TEXT,
+    prompt="session token, where the access key is a temporary one; leave this for none",
+    type="secret",
+)
 
 ALLOW_AWS_SECRETS = Field(
     "allow_aws_secrets",
@@ -70,7 +80,7 @@ ALLOW_AWS_SECRETS = Field(
     prompt="secrets in AWS that this credential may write, with commas; leave this for any",
 )
 
-ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, ALLOW_AWS_SECRETS, CA_BUNDLE)
+ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, ALLOW_AWS_SECRETS, CA_BUNDLE)
 
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
@@ -78,16 +88,8 @@ _AWS_HOST = r"secretsmanager[a-z0-9.-]*\.(?:amazonaws\.com(?:\.cn)?|api\.aws|ama
 _BINARY = "(binary)"
 # A version's id has 64 characters at most, of which a rotation's id takes 25.
 _DIGITS = 38
-_ROTATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_BUSY = {"ThrottlingException", "LimitExceededException"}
-_NEXT_STEPS = {
-    "AccessDeniedException": "grant secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and "
-    "UpdateSecretVersionStage on the secret, and the use of its KMS key",
-    "ResourceNotFoundException": "make the secret first, or check 'aws_secret_id' and 'aws_region'",
-    "UnrecognizedClientException": "check the AWS access key: attached record, PAM configuration, or instance role",
-    "InvalidSignatureException": "check the AWS secret access key, and the host's clock",
-    "DecryptionFailure": "grant the use of the secret's KMS key",
-}
+_ROTATION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_BUSY = {"ThrottlingException", "Throttling"}
 
 
 def fields(_shape: Shape) -> Fields:
@@ -105,48 +107,91 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     secret_id = SECRET_ID.read(job.user)
     if not secret_id:
         return ()
-    named = re.match(r"arn:[\w-]+:secretsmanager:([\w-]+):", secret_id)
+    named = re.match(r"arn:[a-z-]+:secretsmanager:([^:]+):", secret_id)
     configured = job.configuration.get("region_names").split() if job.configuration else []
     region = REGION.read(job.user) or (named[1] if named else "") or "".join(configured[:1])
     try:
         REGION.takes.read(region or "none")
     except ValueError:
         raise REGION.bad(job.user, region) from None
-    source, key_id, secret = _credential(job)
-    owners = job.owners_of(source.uid if source else "")
+    identity = _identity(job)
+    owners = job.owners_of(identity.record.uid if identity.record else "")
     limit = Limit.of(ALLOW_AWS_SECRETS, owners)
     limit.check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
     # https://docs.aws.amazon.com/general/latest/gr/asm.html
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     adoption = Adoption.of(job, shape)
+    place = Place(secret_id, region, identity, shape.owner_tag, target.mark)
     return (
         MirrorSpec(
-            secret_id,
-            lambda session: SecretMirror(Wire(region, key_id, secret, session), secret_id, adoption, target.mark),
+            f"AWS Secrets Manager in {region}",
+            lambda session: SecretMirror(Wire(region, identity, session), secret_id, adoption, target.mark),
             {f"secretsmanager.{region}.{suffix}": 1},
-            ca_bundle=CA_BUNDLE.read(source) if source else "",
+            ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
+            look=MirrorLook("pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL),
             limits=(limit,),
         ),
     )
 
 
-def _credential(job: Job) -> tuple[Record | None, str, Secret]:
-    """Return the access key that a job comes with, and its record; without one it is the host's own identity."""
+@dataclass(frozen=True)
+class Identity:
+    """An access key, and the record that it is in; without a key it is the host's own. token: of a temporary one."""
+
+    key_id: str = ""
+    secret: Secret = field(default_factory=lambda: Secret(""))
+    token: Secret = field(default_factory=lambda: Secret(""))
+    record: Record | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A secret, who asks for it, and whose it should be: the tag of scripts' own secrets, and the target's mark."""
+
+    secret_id: str
+    region: str
+    identity: Identity
+    owner_tag: str
+    owner: str
+
+
+def _identity(job: Job) -> Identity:
+    """Return the access key that a job comes with; without one it is the host's own identity."""
     found = [(each, ACCESS_KEY_ID.label, SECRET_ACCESS_KEY.label) for each in job.attached]
     if job.configuration:
         found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
     for record, key_id, secret in found:
-        for field in (ACCESS_KEY_ID, SECRET_ACCESS_KEY):
-            field.read(record)
+        for each in (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN):
+            each.read(record)
         if record.has(key_id, secret):
-            return record, record.get(key_id), Secret(record.get(secret))
-    return None, "", Secret("")
+            token = record.get(SESSION_TOKEN.label)
+            _check_token(record, key_id, is_temporary=record.get(key_id).startswith("ASIA"), has_token=bool(token))
+            return Identity(record.get(key_id), Secret(record.get(secret)), Secret(token), record)
+    return Identity()
+
+
+def _check_token(record: Record, label: str, *, is_temporary: bool, has_token: bool) -> None:
+    """Refuse a temporary key without its token, and a lasting one with a token: AWS would not know the key.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-prefixes
+    """
+    token = SESSION_TOKEN.label
+    if is_temporary and not has_token:
+        raise BadInput(
+            f"{record.shown}: field '{token}' is empty, and '{label}' is a temporary access key",
+            next_step="enter its session token there, or better a key that lasts: a temporary one ends within 36 hours",
+        )
+    if has_token and record.get(label).startswith("AKIA"):
+        raise BadInput(
+            f"{record.shown}: field '{token}' has a session token, and '{label}' is an access key that has none",
+            next_step=f"empty '{token}', or enter the temporary access key that it belongs to",
+        )
 
 
 class Wire:
     """Calls to Secrets Manager with boto3, sent through our session: its deadline, proxy and CAs hold here too."""
 
-    def __init__(self, region: str, key_id: str, secret: Secret, session: http.Session) -> None:
+    def __init__(self, region: str, identity: Identity, session: http.Session) -> None:
         try:
             import boto3  # noqa: PLC0415 - an optional extra
             import botocore.session  # noqa: PLC0415
@@ -155,8 +200,10 @@ class Wire:
             from botocore.exceptions import (  # noqa: PLC0415
                 BotoCoreError,
                 ClientError,
+                CredentialRetrievalError,
                 NoCredentialsError,
                 ProfileNotFound,
+                SSOError,
             )
         except ImportError:
             raise BadInput(
@@ -166,6 +213,8 @@ class Wire:
         self._errors: tuple[type[Exception], ...] = (BotoCoreError,)
         self._refusals: tuple[type[Exception], ...] = (ClientError,)
         self._no_credential: tuple[type[Exception], ...] = (NoCredentialsError,)
+        self._lost_credential: tuple[type[Exception], ...] = (CredentialRetrievalError, SSOError)
+        self.region = region
         self._session = session
         self._answer = AWSResponse
         try:
@@ -176,8 +225,9 @@ class Wire:
             self._client = boto3.session.Session(botocore_session=core).client(
                 "secretsmanager",
                 region_name=region,
-                aws_access_key_id=key_id or None,
-                aws_secret_access_key=secret.reveal() or None,
+                aws_access_key_id=identity.key_id or None,
+                aws_secret_access_key=identity.secret.reveal() or None,
+                aws_session_token=identity.token.reveal() or None,
                 # A write whose answer was lost is not repeated blindly; what is repeated here looks first.
                 config=Config(
                     retries={"total_max_attempts": 1}, parameter_validation=False, ignore_configured_endpoint_urls=True
@@ -187,6 +237,11 @@ class Wire:
             raise BadInput(
                 "the environment variable AWS_PROFILE names a profile that is not there",
                 next_step="correct it, or take it out of the environment of the Gateway's service",
+            ) from None
+        except BotoCoreError as error:
+            raise BadInput(
+                f"what the host says of AWS cannot be used ({type(error).__name__})",
+                next_step="look at the AWS_ variables of the Gateway's service, and at the files in its .aws folder",
             ) from None
         self._client.meta.events.register("before-send.secretsmanager", self._send)
 
@@ -200,6 +255,12 @@ class Wire:
             raise Refused(
                 f"{SYSTEM}: {action}: no AWS credential was found",
                 next_step="attach a record with the two 'aws_' key fields, or give the host a role",
+            ) from None
+        except self._lost_credential as error:
+            raise Refused(
+                f"{SYSTEM}: {action}: the host's AWS credential could not be had ({type(error).__name__})",
+                next_step="log in anew on the host as the Gateway's user, or give the host a role, or attach a record "
+                "with the two 'aws_' key fields",
             ) from None
         except self._errors as error:
             raise ApiError(SYSTEM, action, f"no usable answer ({type(error).__name__})") from None
@@ -245,7 +306,7 @@ class SecretMirror(Mirror):
         self._id = secret_id
         self._adoption = adoption
         self._shape = adoption.shape
-        self._owner = f"{self._shape.owner_tag}={owner}"
+        self._mark = Mark(self._shape.owner_tag, owner)
         # What the look has seen: the versions' ids, that of what readers get first; and beside ours in a JSON object.
         self._versions: list[str] = []
         self._beside: Mapping[str, Any] = {}
@@ -272,12 +333,8 @@ class SecretMirror(Mirror):
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
-            raise Refused(f"{SYSTEM}: secret {self._id} is scheduled for deletion", next_step="restore it first")
-        if described.get("RotationEnabled"):
-            raise Refused(
-                f"{SYSTEM}: AWS itself rotates secret {self._id}",
-                next_step="turn its rotation off, or take it out of 'aws_secret_id'",
-            )
+            raise DELETED.of(f"{SYSTEM}: secret {self._id}")
+        refuse_what_is_not_written(described, self._id, self._wire.region)
         found = self._fetch(CURRENT)
         *_, self._beside = self._shape.apart(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
@@ -288,10 +345,10 @@ class SecretMirror(Mirror):
     def adopt(self, known: Known) -> Sequence[str]:
         """Raise Refused for a secret of another target, or that nobody has marked and nothing tells to be ours."""
         what = f"{SYSTEM}: secret {self._id}"
-        owned = [self._is_marked(version) for version in self._versions]
+        owned = [self._mark.is_on(version) for version in self._versions]
         if owned[0] is False or (False in owned and True not in owned):
             raise Refused(
-                f"{what} was set by a rotation of another target than {self._owner.partition('=')[2]}",
+                f"{what} was set by a rotation of another target than {self._mark.owner}",
                 next_step="give one of the two records another secret",
             )
         if True in owned:
@@ -310,7 +367,7 @@ class SecretMirror(Mirror):
         """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
         for part in self.parts(publication.credential).values():
             text = json.dumps({**self._beside, **json.loads(part)}) if self._beside else part
-            self._put(text, self._mark(publication.rotation_id))
+            self._put(text, self._mark.of(publication.rotation_id))
 
     def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
         """Make the version current again that was before, where this publication is current now.
@@ -366,19 +423,48 @@ class SecretMirror(Mirror):
         # The same token with the same value is the same version: a put may be repeated.
         self._ask("put the secret", "put_secret_value", SecretString=text, ClientRequestToken=token)
 
-    def _mark(self, rotation_id: str) -> str:
-        """Return the id of the version that a rotation of this target sets."""
-        return f"{rotation_id}-{hashlib.sha256(f'{self._owner} {rotation_id}'.encode()).hexdigest()[:_DIGITS]}"
-
-    def _is_marked(self, version: str) -> bool | None:
-        """Say whether a rotation of this target has set a version, or one of another's; None where it was neither."""
-        rotation_id, _, digest = version.rpartition("-")
-        if version == self._mark(rotation_id):
-            return True
-        return False if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else None
-
     def _ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
         return self._wire.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What tells the versions that one target's rotations have set: ids made of the rotation's, and of whom it is for.
+
+    owner_tag, owner: as the tag of a secret elsewhere has it.
+    """
+
+    owner_tag: str
+    owner: str
+
+    def of(self, rotation_id: str) -> str:
+        """Return the id of the version that a rotation of this target sets."""
+        whom = f"{self.owner_tag}={self.owner} {rotation_id}"
+        return f"{rotation_id}-{hashlib.sha256(whom.encode()).hexdigest()[:_DIGITS]}"
+
+    def is_on(self, version: str) -> bool | None:
+        """Say whether a rotation of this target has set a version, or one of another's; None where it was neither."""
+        if version == self.of(rotation_in(version)):
+            return True
+        return False if rotation_in(version) else None
+
+
+def rotation_in(version: str) -> str:
+    """Return the id of the rotation that has set a version, empty where none has."""
+    rotation_id, _, digest = version.rpartition("-")
+    return rotation_id if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else ""
+
+
+def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
+    """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
+    what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
+    if primary != region:
+        known = primary if re.fullmatch(_REGION, primary) else "another region"
+        raise REPLICA.of(f"{what} in {region}", f" {known}")
+    if described.get("OwningService"):
+        raise MANAGED.of(what)
+    if described.get("RotationEnabled"):
+        raise ROTATED.of(what)
 
 
 def _text(found: Mapping[str, Any]) -> str:
@@ -390,14 +476,16 @@ def _refused(action: str, response: Mapping[str, Any]) -> ApiError:
     name = str(response.get("Error", {}).get("Code") or "")
     about = response.get("ResponseMetadata", {})
     code = about.get("HTTPStatusCode")
-    name = name if re.fullmatch(r"[A-Za-z]{1,60}", name) else ""
+    message = str(response.get("Error", {}).get("Message") or "")
+    known = refusal_of(name, message)
+    detail = "; ".join(part for part in (http.code_in(name), known.said if known else "") if part)
     return ApiError(
         SYSTEM,
         action,
-        http.phrase(code) + (f" ({name})" if name else "") if code else "the answer is not readable",
+        http.phrase(code) + (f" ({detail})" if detail else "") if code else "the answer is not readable",
         code=code,
-        name=name,
+        name=http.code_in(name),
         retry_after=http.retry_after(about.get("HTTPHeaders") or {}),
-        next_step=_NEXT_STEPS.get(name, ""),
+        next_step=known.way_out if known else "",
         busy=name in _BUSY,
     )

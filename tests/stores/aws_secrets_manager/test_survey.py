@@ -1,0 +1,83 @@
+"""The audit's look at a mirror in AWS Secrets Manager, with boto3 against the sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from pam_scripts.core.http import Session
+from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.rotation.seen import SeenMirror
+from pam_scripts.rotation.shape import ROTATION_MARK
+from pam_scripts.stores.aws_secrets_manager import Identity, Mark, Place
+from pam_scripts.stores.aws_secrets_manager.survey import survey
+from sandbox.plant import Plant
+from tests.support.in_process import InProcess
+
+SECRET = "Plant/Reports"
+TAG = "seeq-application-id"
+ROTATION = "20261122T055000Z-0badc0de"
+
+
+def look(plant: Plant, session: Session, owner: str = "") -> SeenMirror:
+    """Look at the plant's secret as an audit does, for its own target or another, with the right to describe alone."""
+    key_id, key = plant.aws.add_identity("auditor")
+    plant.aws.allow_only(key_id, "secretsmanager:DescribeSecret")
+    place = Place(SECRET, plant.aws.regions[0], Identity(key_id, Secret(key)), TAG, owner or plant.application_id)
+    return survey(MirrorLook(__name__, place, [SECRET], "aws_secret_id"), session, lambda _line: None)
+
+
+def test_what_a_rotation_has_set_is_told_by_the_version(plant: Plant, wired: Session) -> None:
+    """Whose it is, and by which rotation, without its value; of another target no more than that."""
+    plant.add_aws_mirror(SECRET)
+    assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
+    rotation_id = plant.aws.versions(SECRET)[-1].version_id.rpartition("-")[0]
+
+    seen = look(plant, wired).secrets[SECRET.lower()]
+    assert ({TAG: plant.application_id, ROTATION_MARK: rotation_id}, True) == (seen.tags, seen.enabled)
+    assert "another target" == look(plant, wired, "somebody").secrets[SECRET.lower()].tags[TAG]
+    assert {"DescribeSecret"} == {request.headers["x-amz-target"].partition(".")[2] for request in plant.wire.log[-2:]}
+
+
+def test_the_version_that_readers_get_counts(plant: Plant, wired: Session) -> None:
+    """One that a person has put on top has no mark; nor is one that was moved back the newest."""
+    ours = Mark(TAG, plant.application_id).of(ROTATION)
+    plant.aws.add_secret(SECRET)
+    plant.aws.put(SECRET, "x", version_id=ours)
+    assert ROTATION == look(plant, wired).secrets[SECRET.lower()].rotation_id
+
+    plant.aws.put(SECRET, "repaired by hand")
+    assert "" == look(plant, wired).secrets[SECRET.lower()].rotation_id
+
+
+def test_what_is_not_there_is_missing_or_deleted(plant: Plant, wired: Session) -> None:
+    """So is a secret without a value; one that is to be deleted cannot be written."""
+    assert SeenMirror() == look(plant, wired)
+    plant.aws.add_secret(SECRET)
+    assert SeenMirror() == look(plant, wired)
+    plant.aws.schedule_deletion(SECRET)
+    assert SeenMirror(deleted=frozenset({SECRET.lower()})) == look(plant, wired)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda plant: plant.aws.rotate_by_itself(SECRET), "AWS itself rotates it"),
+        (lambda plant: plant.aws.give_to_service(SECRET, "rds"), "another service of AWS manages"),
+        (lambda plant: plant.aws.refuse("ExpiredTokenException", "expired"), "the temporary access key has ended"),
+        (lambda plant: plant.aws.refuse("AccessDeniedException", "no"), "the identity may not do this"),
+    ],
+)
+def test_what_the_next_rotation_would_refuse_is_told(
+    change: Callable[[Plant], None], told: str, plant: Plant, wired: Session
+) -> None:
+    """In the same words, with the way out."""
+    plant.aws.add_secret(SECRET, json.dumps({}))
+    change(plant)
+
+    trouble = look(plant, wired).trouble
+    assert trouble
+    assert ("vault-unreadable", True, True) == (trouble.code, told in trouble.what, bool(trouble.way_out))
