@@ -42,6 +42,7 @@ from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
+from pam_scripts.stores.keeper import refusals as keeper
 from pam_scripts.stores.key_vault import refusals as key_vault
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
 REFUSALS: Mapping[str, Sequence[Refusal]] = {
+    "Keeper": keeper.REFUSALS,
     "Seeq": seeq.REFUSALS,
     "Entra": (*azure.REFUSALS, *graph.REFUSALS),
     "Key Vault": key_vault.REFUSALS,

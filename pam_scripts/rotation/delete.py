@@ -37,9 +37,10 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         tried = submit(partial(try_to_delete, rotation, doomed))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
             submit(partial(_retire, rotation, mirror, versions, kept))
+    progress.sealing = rotation.truth.sealed_by_finish(publication)
     with concurrently() as submit:
         gone = submit(partial(see_gone, rotation, doomed, tried.result()))
-        for store in rotation.stores:
+        for store in rotation.mirrors if progress.sealing else rotation.stores:
             submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
     _note(rotation, progress, extra)

@@ -271,6 +271,13 @@ class Truth(Store, Protocol):
     def check_claim(self) -> None:
         """Raise Yielded unless the lease is still this rotation's; may go by what was read a moment ago."""
 
+    def sealed_by_finish(self, _publication: Publication, /) -> bool:
+        """Say whether `finish` will itself see that the credential still stands here, or else put it there again.
+
+        It can where the credential was seen here a moment ago, and a save is refused if anybody saved since.
+        """
+        return False
+
     def finish(self, entry: str) -> None:
         """Write the entry into the ops log and give the lease back; raise Yielded where another rotation has it."""
 
@@ -412,7 +419,8 @@ class Progress:
     in each mirror that are to be locked away. touched: stores that were written to. published: stores seen to hold
     the new key. reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way
     back, and each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the
-    new key when consumers were reloaded. failures: what consumers failed with.
+    new key when consumers were reloaded. failures: what consumers failed with. sealing: that the truth still
+    holds the new key is seen by the save that ends the rotation.
     """
 
     before: Sequence[Copy] = ()
@@ -430,6 +438,7 @@ class Progress:
     unseen: list[Mirror] = field(default_factory=list)
     late: Sequence[Store] = ()
     failures: list[PamScriptError] = field(default_factory=list)
+    sealing: bool = False
 
     @property
     def new(self) -> tuple[Key, Publication]:

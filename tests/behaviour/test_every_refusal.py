@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
+from pam_scripts.stores.keeper import refusals
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
@@ -143,6 +146,26 @@ NO_GUID = "00000000-0000-4000-8000-000000000000"
 UNMIRRORED: Mapping[str, object] = {"mirrored": False}
 GRAPH = "graph.microsoft.com"
 
+
+def setattr_of_keeper(name: str, value: object, plant: AnyPlant) -> None:
+    """Set what Secrets Manager does from now on."""
+    setattr(plant.keeper, name, value)
+
+
+def throttle(plant: AnyPlant) -> None:
+    """Have no call served, and leave no time to wait until one is."""
+    plant.keeper.calls_allowed = 0
+    plant.set_field("deadline_seconds", "10")
+
+
+def ask_for_an_unknown_key(plant: AnyPlant) -> None:
+    """Take the server's own key out of the Gateway's configuration, and ask for one of a later SDK."""
+    config = {name: value for name, value in plant.keeper.config().items() if not name.startswith("serverPublicKey")}
+    plant.keeper.asks_for_key = 777
+    environment = {**plant.environment(), "KSM_CONFIG": json.dumps(config)}
+    vars(plant)["environment"] = lambda: environment
+
+
 AWS_SECRET = "plant/reports"
 
 
@@ -234,6 +257,13 @@ AZURE: Mapping[str, Provocation] = {
 
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[Refusal, Provocation] = {
+    refusals.THROTTLED: Provocation(Plant, throttle),
+    **{refusal: Provocation(Plant, partial(setattr_of_keeper, "refuses", refusal.code)) for refusal in refusals.NAMED},
+    refusals.UNKNOWN_KEY: Provocation(Plant, ask_for_an_unknown_key),
+    refusals.CHANGING_KEY: Provocation(Plant, partial(setattr_of_keeper, "asks_for_key", 91)),
+    refusals.NOT_SHARED: Provocation(Plant, lambda plant: plant.keeper.share(plant.user_uid, shared=False)),
+    refusals.NOT_READABLE: Provocation(Plant, lambda plant: plant.keeper.unreadable.add(plant.user_uid)),
+    refusals.NOT_EDITABLE: Provocation(Plant, lambda plant: plant.keeper.set_editable(plant.user_uid, editable=False)),
     seeq.WRONG_LOGIN: Provocation(
         Plant,
         lambda plant: plant.keeper.edit(

@@ -172,6 +172,7 @@ class Shelf(System):
         self.ended: list[str] = []
         self.retired: list[Sequence[str]] = []
         self.target_of: dict[str, str] = {"old": "A-1"}
+        self.seals = False
 
     @property
     def places(self) -> Sequence[str]:
@@ -234,6 +235,10 @@ class Shelf(System):
     def check_claim(self) -> None:
         """Look at the lease."""
         self.called("check claim")
+
+    def sealed_by_finish(self, _publication: Publication) -> bool:
+        """Say what a test has it say."""
+        return self.seals
 
     def finish(self, entry: str) -> None:
         """Write the ops log and end the lease."""
@@ -1489,6 +1494,45 @@ def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
 
     assert (["new"], ("new", "new")) == (house.alive, house.holding)
     assert any("the ops log was not written" in line for line in house.warned)
+
+
+def test_a_truth_that_its_last_save_confirms_is_not_read_once_more() -> None:
+    """The save is refused where anybody saved since the last look; mirrors, which know no such thing, are read."""
+    house = House()
+    house.truth.seals = True
+    house.rotate()
+
+    after = house.done[house.done.index("delete old") :]
+    assert (0, 1) == (after.count("read truth"), after.count("read mirror"))
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_where_that_save_does_not_go_through_the_truth_is_read() -> None:
+    """A truth that was seen to hold the new key at the end makes an exit 0, without its log."""
+    house = House()
+    house.truth.seals = True
+    house.truth.failing["finish"] = [trouble(403)] * 99
+    house.rotate()
+
+    assert "read truth" == house.done[-1]
+    assert any("the ops log was not written" in line for line in house.warned)
+
+
+def test_a_truth_that_was_changed_since_and_takes_no_save_is_for_a_person_to_look_at() -> None:
+    """Nobody has seen the new key there after the other was deleted: exit 4."""
+    house = House()
+    house.truth.seals = True
+    house.truth.failing["finish"] = [trouble(403)] * 99
+    delete = house.office.delete_key
+
+    def delete_and_edit(gone: Key) -> None:
+        delete(gone)
+        house.truth.held = {"id": "another", "secret": "another"}
+
+    house.office.delete_key = delete_and_edit  # type: ignore[method-assign]  # a person, at that moment
+    with pytest.raises(NotCertain, match="truth could not be seen to hold the new access key new at the end"):
+        house.rotate()
+    assert ["new"] == house.alive
 
 
 # -- ids that come again --------------------------------------------------------------------------
