@@ -602,7 +602,7 @@ def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
 
 def test_putting_back_is_told_as_it_happens() -> None:
     """Why, what each store held, who is reloaded, who is waited for and how long, and which key was deleted."""
-    house = served(*["crashes"] * 99)
+    house = served(*["crashes"] * 999)
 
     with pytest.raises(Refused):
         house.rotate(health_seconds=0.6)
