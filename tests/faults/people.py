@@ -341,8 +341,9 @@ class _Verdict:
             self.hold("All or nothing", before.rest == after.rest, f"exit {code}, but not as before")
             self.hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
         for place in held_alive:
-            key_id, _ = after.copies[place]
-            dead = key_id and key_id not in after.live
+            key_id, value = after.copies[place]
+            # Half a pair was never a credential: it is put back as what it was.
+            dead = key_id and value and key_id not in after.live
             self.hold("Alive", not dead, f"{place} held a live key, and a dead one was put back")
         mixed = [place for place in after.copies if after.kind(place) == "mixed" and place not in self.scene.spared]
         self.hold("Alive", not mixed or stuck, f"left mixed: {mixed}")

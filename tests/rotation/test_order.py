@@ -1120,18 +1120,6 @@ def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putt
     assert (["old"], ("old", "gone")) == (house.alive, house.holding)
 
 
-def test_half_a_pair_is_put_back_nowhere() -> None:
-    """It logs nobody in, no more than a dead key: the new one stays where it was stored, exit 4."""
-    house = House()
-    house.truth.held = {"secret": "value of old"}
-    house.mirror.failing["write"] = [trouble(403)] * 99
-
-    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
-        house.rotate(10)
-    assert 4 == caught.value.status
-    assert (["new", "old"], ("new", "old")) == (house.alive, house.holding)
-
-
 def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
     """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
     house = House([])
