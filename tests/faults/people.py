@@ -21,7 +21,7 @@ from pam_scripts.core.times import parse_iso
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, SeeqUserPlant, running
-from sandbox.services import keeper
+from sandbox.services import Refusal, keeper
 from sandbox.services.key_vault import ALL, Right
 from tests.faults.subjects import Subject, View, words_of
 from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
@@ -455,7 +455,13 @@ def _delete_secret(scene: Scene, number: int) -> None:
     if scene.secrets:
         name = _pick(scene.secrets, number)
         scene.plant.key_vault.delete(VAULT, name)
-        scene.hinder(f"{name} is deleted", lambda: scene.plant.key_vault.recover(VAULT, name))
+
+        def recover() -> None:
+            # Unless it was purged meanwhile: then the next rotation makes it anew.
+            with contextlib.suppress(Refusal):
+                scene.plant.key_vault.recover(VAULT, name)
+
+        scene.hinder(f"{name} is deleted", recover)
 
 
 def _replace_value(scene: Scene, number: int) -> None:
