@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Sequence
 
 import pam_scripts
-from pam_scripts.cli import check, doctor, payload, templates
+from pam_scripts.cli import check, doctor, payload
 from pam_scripts.cli.audit import command as audit
+from pam_scripts.cli.templates import command as templates
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.gateway.voice import Voice, prepare_output
 
