@@ -22,14 +22,14 @@ def add_parser(commands: Commands) -> None:
         epilog="Exit status: the worst of the records'; 0 means that a rotation would go through all that could be "
         "looked at.",
     )
-    one.add_argument("records", metavar="RECORD", nargs="+", help="UID of a PAM User record")
+    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="+", help="UID of a PAM User record")
     add_sources(one)
     one.set_defaults(work=work)
 
 
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
-    shared = fetch(options, Deadline(60))
+    shared = fetch(options, Deadline(60), voice)
     worst = 0
     for uid in options.records:
         try:

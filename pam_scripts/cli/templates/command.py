@@ -150,6 +150,8 @@ def _templates(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
         scripts = [rotate_seeq_application_key.SCRIPT]
         deadline = Deadline(600)
         shared = Shared.fetch(deadline, [options.from_seeq])
+        for remark in shared.remarks:
+            voice.warn(remark)
         fills = from_seeq(shared, options.from_seeq, common, deadline)
         titles = titles or [shared.flat(options.from_seeq).title]
         if not fills:
@@ -184,7 +186,7 @@ def _batches(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
         raise BadInput("--set, --compact and --folder are for templates, not for --batch")
     if options.batch == "take-out" and not options.record:
         raise BadInput("which records are to be taken out is not said", next_step="add --record UID for each")
-    shared = fetch(options, Deadline(600))
+    shared = fetch(options, Deadline(600), voice)
     attach = Attach(options.schedule, options.file, options.command, options.credential)
     existing = [one for one in _existing(shared, options) if _can_be_done(one, options.batch, voice)]
     contents: dict[str, str] = {}

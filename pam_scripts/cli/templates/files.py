@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pam_scripts.assembly.script import Script
-from pam_scripts.cli.templates.fills import OWN_COLUMNS, Fill
+from pam_scripts.cli.templates.fills import OWN_COLUMNS, Fill, title_of
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field
 
@@ -58,7 +58,7 @@ def _titles(script: Script, fills: Sequence[Fill]) -> list[str]:
     """Return a title for each record, no two alike: Commander makes no records of which two have the same."""
     named = [next((fill[label] for label in script.identified_by if fill.get(label)), "") for fill in fills]
     titles = [
-        fill.get("title") or f"{script.record_title}: {fill.get('login') or name or 'NAME'}"
+        fill.get("title") or title_of(script, fill.get("login") or name or "NAME")
         for fill, name in zip(fills, named, strict=True)
     ]
     count = Counter(titles)

@@ -108,5 +108,10 @@ def _from_applications(
     for item in listed:
         application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
         if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
-            title = f"{rotate_seeq_application_key.SCRIPT.record_title}: {name}"
+            title = title_of(rotate_seeq_application_key.SCRIPT, name)
             yield {**common, "title": title, "login": name, "application_id": application_id}
+
+
+def title_of(script: Script, name: str) -> str:
+    """Return the title of a target's record; without a colon, which a sync of Keeper's to other vaults refuses."""
+    return " ".join(f"{script.record_title} {name}".replace(":", " ").split())
