@@ -214,6 +214,17 @@ def test_a_record_with_several_scripts_is_left_to_a_person(tmp_path: Path, comma
     assert uids[1] not in (tmp_path / "out" / f"{STEM}.upgrade-1-add.txt").read_text(encoding="utf-8")
 
 
+def test_a_record_that_was_not_converted_is_left_out(tmp_path: Path, command: Command, plant: Plant) -> None:
+    """Commander attaches no script to a Login: there is no line for it, and what to do is said."""
+    custom = [keeper.text("application_id", "ID-1"), keeper.text("access_key_id")]
+    uid = plant.keeper.add_record("login", "Key Report", fields=[keeper.login("Report")], custom=custom)
+    said = ask(command, "--batch", "set-up", output=tmp_path / "out", sandbox=plant)
+
+    assert f"({uid}) is no PAM User record, and is left out; convert it in the vault" in said
+    batch = (tmp_path / "out" / f"{STEM}.set-up.txt").read_text(encoding="utf-8")
+    assert (False, True) == (uid in batch, plant.user_uid in batch)
+
+
 def test_taking_out_leaves_the_rotation_of_all_others_on(
     tmp_path: Path, command: Command, plant: Plant, vault: Vault
 ) -> None:

@@ -20,6 +20,7 @@ from pam_scripts.cli.templates.fills import Fill, from_seeq, read_fills, spelt
 from pam_scripts.cli.templates.schedule import DEFAULT, schedule
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import normalised
 from pam_scripts.gateway.voice import Voice
 from pam_scripts.stores.keeper.records import attached_scripts, configurations
 
@@ -211,7 +212,7 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
     """Yield the records that are asked for, by title; raise BadInput for one that is not shared or is no script's."""
     chosen = [(uid, shared.script(uid)) for uid in dict.fromkeys(options.record)] or list(shared.ours())
     found = [
-        Existing(script, shared.flat(uid), attached_scripts(shared.records[uid]))
+        Existing(script, shared.flat(uid), shared.records[uid].type or "", attached_scripts(shared.records[uid]))
         for uid, script in chosen
         if options.script in (None, script.stem)
     ]
@@ -220,6 +221,9 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
 
 def _can_be_done(one: Existing, batch: str, voice: Voice) -> bool:
     """Whether a batch can be written for a record; say why not."""
+    if normalised(one.record_type) != "pamuser":
+        voice.warn(f"{one.record.shown} is no PAM User record, and is left out; convert it in the vault")
+        return False
     if batch == "upgrade" and one.is_without:
         voice.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
         return False

@@ -97,6 +97,7 @@ class Existing:
 
     script: Script
     record: Record
+    record_type: str
     scripts: Sequence[Mapping[str, Any]]
 
     @property
@@ -173,8 +174,9 @@ def _add(one: Existing, attach: Attach) -> str:
 
 
 def _delete(one: Existing) -> Iterator[str]:
-    for script in one.scripts:
-        yield _command("script", "delete", f"--script={script['fileRef']}", "--", one.record.uid)
+    for uid in (script.get("fileRef") for script in one.scripts):
+        if uid:
+            yield _command("script", "delete", f"--script={uid}", "--", one.record.uid)
 
 
 def _command(*words: str) -> str:
