@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog="pam-scripts",
         description="See trouble before it happens: look at rotations, records and this host, and change none of them.",
-        epilog="All but templates need the Gateway's Secrets Manager configuration: run them as the Gateway's user.",
+        epilog="All but templates from a CSV need the Gateway's Secrets Manager configuration: run them as the "
+        "Gateway's user.",
     )
     whole.add_argument("--version", action="version", version=pam_scripts.__build__)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
