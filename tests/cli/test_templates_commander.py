@@ -107,6 +107,21 @@ def test_the_project_file_has_all_fields_of_a_template_with_their_types(
     assert "<set by rotation>" == made.custom["multiline", "last_rotation"]
 
 
+@pytest.mark.parametrize(("made_of", "profile"), [("keeper", None), ("uuid", "scripts_only")])
+def test_scripts_only_is_set_where_keeper_itself_changes_nothing(
+    made_of: str, profile: str | None, tmp_path: Path, command: Command, vault: Vault
+) -> None:
+    """A password that Keeper changes in its system keeps the rotation that does so."""
+    vault.add("MirrorAdminUid12345678", "login", "Mirror admin")
+    fill = ("--set", f"value_format={made_of}", "--set", "secret_name=plant/reports")
+    ask(command, "--script", "publish_secret", *fill, output=tmp_path / "out")
+
+    [made] = vault.extend(tmp_path / "out" / "publish_secret.project.json")
+
+    assert profile == (made.settings.rotation if made.settings else None)
+    assert ["MirrorAdminUid12345678"] == made.script.record_refs
+
+
 def test_records_that_would_have_one_title_are_told_apart(tmp_path: Path, command: Command, vault: Vault) -> None:
     """Commander makes none of a file in which two have the same: the application's id makes the difference."""
     source = write(tmp_path / "keys.csv", "login,application_id\nReports,ID-1\nReports,ID-2\n")
