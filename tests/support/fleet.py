@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pam_scripts import __version__
 from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
 
@@ -25,6 +26,15 @@ STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
 EVERY = 60
 """Days between two rotations of the fleet's schedule."""
+ROTATION = {
+    "record_type": "pamUser",
+    "schedule": f"DAILY at 04:00 UTC with interval count of {EVERY}",
+    "gateway": "Fleet gateway",
+    "pam_configuration": "Fleet Azure (pamAzureConfiguration)",
+}
+"""What Commander lists of a healthy record's rotation."""
+BUILD = f"{__version__}+1a2b3c4d"
+"""Name of the file that is attached to all of its records."""
 LIFE = 90
 """Days that its keys live."""
 
@@ -36,6 +46,7 @@ class Member:
     custom: the record's fields, to be changed before the record is made. secrets: the mirror's, by name:
     value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
     attached to its script. aws: the value of its mirror in AWS, empty where there is none.
+    commands: one for each script that is attached. rotation: what Commander lists of it, empty for nothing.
     """
 
     stem: str
@@ -54,6 +65,8 @@ class Member:
     editable: bool = True
     admin: list[str] = field(default_factory=list)
     aws: str = field(default="", repr=False)
+    rotation: dict[str, Any] = field(default_factory=lambda: dict(ROTATION))
+    commands: list[str] = field(default_factory=lambda: ["/opt/pam-scripts/bin/python"])
 
     def lose_mirror(self) -> None:
         """Have no mirror."""
@@ -96,13 +109,14 @@ class Fleet(Services):
 
     ill: the names of the illnesses, each of which one member gets (see ILLNESSES); the rest is healthy.
     uids: the record of each illness by its name; for one that takes two records, the second is under NAME+.
-    healthy: the uids of the others.
+    healthy: the uids of the others. rotations: what Commander lists of them, for `--schedules`.
     """
 
     def __init__(self, directory: Path, size: int = 1000, ill: Collection[str] | None = None) -> None:
         super().__init__(directory)
         self.uids: dict[str, str] = {}
         self.healthy: list[str] = []
+        self.rotations: list[dict[str, Any]] = []
         self.tenant_id = self.entra.add_tenant()
         for vault in (VAULT, STAGE_VAULT, LOCKED_VAULT):
             self.key_vault.add_vault(vault, self.tenant_id)
@@ -242,7 +256,10 @@ class Fleet(Services):
             "application": "Seeq application key",
             "value": "Published secret",
         }
-        script = {"fileRef": "FileRecordsUid12345678", "command": "python3", "recordRef": member.admin}
+        scripts = [
+            {"fileRef": "FileRecordsUid12345678", "command": command, "recordRef": member.admin}
+            for command in member.commands
+        ]
         self.keeper.add_record(
             member.record_type,
             f"{titles[member.stem]}: {illness or f'member {member.number}'}",
@@ -252,7 +269,7 @@ class Fleet(Services):
                     f"user{member.number}@example.com" if member.stem == "user" else f"member {member.number}"
                 ),
                 keeper.password("unused"),
-                {"type": "script", "label": "rotationScripts", "value": [script]},
+                {"type": "script", "label": "rotationScripts", "value": scripts},
             ],
             custom=member.custom,
             editable=member.editable,
@@ -265,6 +282,8 @@ class Fleet(Services):
             mark = hashlib.sha256(f"keeper-record={member.uid} {member.rotation_id}".encode()).hexdigest()[:38]
             self.aws.add_secret(member.owner)
             self.aws.put(member.owner, member.aws, version_id=f"{member.rotation_id}-{mark}")
+        if member.rotation:
+            self.rotations.append({"record_uid": member.uid, "record_title": "As in the vault", **member.rotation})
         if illness:
             self.uids[illness] = member.uid
         else:
@@ -285,9 +304,12 @@ def _iso(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
 
 
-def _entry(moment: datetime, rotation_id: str, result: str = "rotated") -> str:
+def _entry(moment: datetime, rotation_id: str, result: str = "rotated", build: str = BUILD) -> str:
     """Return an entry of the ops log, as far as anybody reads it."""
-    return f"Date: {_iso(moment)}\nResult: {result}\nRotation: {rotation_id}\nReason: routine rotation"
+    return (
+        f"Date: {_iso(moment)}\nResult: {result}\nRotation: {rotation_id}\n"
+        f"Rotated by: pam-scripts {build} on gateway\nReason: routine rotation"
+    )
 
 
 # -- the healthy ----------------------------------------------------------------------------------
@@ -304,6 +326,10 @@ def _healthy(fleet: Fleet, number: int) -> Member:
     if way == 6:  # a rotation failed, the one after it did not
         failed = member.rotated_at - timedelta(days=1)
         member.log(member.entry, _entry(failed, "20260101T000000Z-00000000", "failed: keeper: no answer in time"))
+    if way in (1, 4) and member.rotated_at.day <= 28:  # its schedule is an expression
+        months = ",".join(str((member.rotated_at.month + later - 1) % 12 + 1) for later in range(0, 12, 2))
+        cron = f"0 {member.rotated_at:%M %H} {member.rotated_at.day} {months} ?"
+        member.rotation["schedule"] = f'RotateActionJob|[{{"type": "CRON", "cron": "{cron}", "tz": "Etc/UTC"}}]'
     if way == 7:  # a mirror in a second vault
         member.mirror_twice()
     if stem == "value":
@@ -528,6 +554,16 @@ def _never(fleet: Fleet, member: Member) -> None:
     member.secrets = {}
 
 
+def _listed(**told: str) -> Callable[[Fleet, Member], object]:
+    """Have Commander list something else of its rotation."""
+    return lambda _fleet, member: member.rotation.update(told)
+
+
+def _built(build: str) -> Callable[[Fleet, Member], object]:
+    """Have been rotated by another build."""
+    return lambda _fleet, member: member.log(_entry(member.rotated_at, member.rotation_id, build=build))
+
+
 def _expired_lease(fleet: Fleet, member: Member) -> None:
     until = fleet.clock.now() - timedelta(hours=3)
     member.put("rotation_lease", f"20261122T100000Z-00000000 until {_iso(until)}")
@@ -603,6 +639,19 @@ ILLNESSES: dict[str, Ailing] = {
     "lease": _on(_expired_lease),
     "last-failed": _on(_failed("seeq: create key: 500 Internal Server Error; all put back as it was")),
     "last-failed-2": _on(_failed("key vault: set secret S: 403 Forbidden; the new value is in use already"), "value"),
+    "no-rotation": _on(_set("rotation", {})),
+    "no-schedule": _on(_listed(schedule="[Manual Rotation]")),
+    "no-schedule-2": _on(_listed(schedule="[empty]"), "value"),
+    "rotation-disabled": _on(lambda _fleet, member: member.rotation.update(disabled=True)),
+    "no-gateway": _on(_listed(gateway="[Does not exist]")),
+    "no-gateway-2": _on(_listed(pam_configuration="[No config found]")),
+    "no-script": _on(_set("commands", [])),
+    "no-script-2": _on(_set("commands", []), "value"),
+    "no-command": _on(_set("commands", [""])),
+    "several-scripts": _on(_set("commands", ["python3", "python3"])),
+    "old-build": _on(_built("0.1.9+1a2b3c4d")),
+    "old-build-2": _on(_built("0.1.9")),
+    "other-build": _on(_built(f"{__version__}+99999999")),
     "record-expiry": _on(_put("expires", "2030-01-01T00:00:00Z")),
     "dry-run": _on(_put("dry_run", "True")),
     "diagnose": _on(_put("diagnose", "True")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import Asked, Script
+from pam_scripts.cli.audit.build import Build
 from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.schedule import Schedule
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.times import read_moment
@@ -47,12 +49,14 @@ class Mirror:
 class Cadence:
     """When keys are expected to be replaced.
 
-    every: the days between two rotations of the schedule, which no system tells; None where nobody said.
-    warn_days: how many days before its end a key is called soon to expire.
+    every: the days between two rotations of records whose schedule is not known; None where nobody said.
+    warn_days: how many days before its end a key is called soon to expire. schedules: by the UID of the record, as
+    Commander lists them; None without its list: Secrets Manager does not tell.
     """
 
     every: int | None = None
     warn_days: int = 14
+    schedules: Mapping[str, Schedule] | None = None
 
 
 @dataclass
@@ -122,6 +126,24 @@ class Subject:
     def life_days(self) -> int | None:
         """How long a new key is to live, None where keys have no end, or that cannot be read."""
         return self.issuer.life.days if self.issuer and self.issuer.life else None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When its rotation runs by itself, as Commander lists it; None where it does not, or there is no list."""
+        return (self.cadence.schedules or {}).get(self.uid)
+
+    @property
+    def every(self) -> int | None:
+        """The days that are to lie between two rotations at most, by its schedule or by what somebody said."""
+        return self.schedule.days if self.schedule and self.schedule.days else self.cadence.every
+
+    @property
+    def due(self) -> datetime | None:
+        """When the rotation after the last one is due at the latest; None where that is not known."""
+        last = self.rotated_at or (self.present.created_at if self.present else None)
+        if last and self.schedule and (due := self.schedule.next_after(last)):
+            return due
+        return last + timedelta(days=self.every) if last and self.every else None
 
     @property
     def target(self) -> str:
@@ -212,6 +234,17 @@ class Subject:
         return read_entries(self.record.get(OPS_LOG.label))
 
     @property
+    def build(self) -> Build | None:
+        """The build that ran on it last, by its ops log; None where that does not tell."""
+        return next((build for entry in self.log if (build := Build.of(entry))), None)
+
+    @property
+    def attached_scripts(self) -> list[Mapping[str, Any]]:
+        """The scripts that are attached to it, as the vault keeps them: `command`, and `recordRef`."""
+        held = [value for item in self.items if item.get("type") == "script" for value in _values(item)]
+        return [value for value in held if isinstance(value, dict)]
+
+    @property
     def rotation_id(self) -> str:
         """The id of the rotation whose credential Keeper holds, as far as anything tells.
 
@@ -223,3 +256,8 @@ class Subject:
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
         return str(ours[0]["rotation_id"]) if ours else ""
+
+
+def _values(item: Mapping[str, object]) -> Sequence[object]:
+    values = item.get("value")
+    return values if isinstance(values, list) else []

@@ -71,4 +71,5 @@ def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
     """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
     fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
     scripts = [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]
-    return [uid for value in scripts for uid in value.get("recordRef") or []]
+    # Several scripts may name the same one.
+    return list(dict.fromkeys(uid for value in scripts for uid in value.get("recordRef") or []))

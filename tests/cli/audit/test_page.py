@@ -49,6 +49,7 @@ def row(number: int, days: float | None, severity: Severity | None = None, title
         last_used=None,
         rotated_at=now - timedelta(days=10),
         mirror="same",
+        build="0.2.0+1a2b3c4d",
         other_labels=[],
         problems=problems,
     )
