@@ -79,6 +79,18 @@ class MirrorSpec:
 
 
 @dataclass(frozen=True)
+class ConsumerLook:
+    """How an audit looks at a consumer without touching it.
+
+    survey, group: as IssuerSpec's, the latter where it is, and the login. name: its own there.
+    """
+
+    survey: str
+    group: Hashable
+    name: str
+
+
+@dataclass(frozen=True)
 class ConsumerSpec:
     """A consumer that a record asks to have reloaded: what makes it; the rest as IssuerSpec's and MirrorSpec's."""
 
@@ -86,3 +98,4 @@ class ConsumerSpec:
     hosts: Mapping[str, int] = field(default_factory=dict)
     ca_bundle: str = ""
     limits: Sequence[Limit] = ()
+    look: ConsumerLook | None = None

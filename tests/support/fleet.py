@@ -24,6 +24,10 @@ from sandbox.services import keeper
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
+GROUP = "fleet-apps"
+"""The resource group of its container apps."""
+LOCKED_GROUP = "locked-apps"
+"""One that the login may not look at."""
 EVERY = 60
 """Days between two rotations of the fleet's schedule."""
 ROTATION = {
@@ -47,6 +51,8 @@ class Member:
     value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
     attached to its script. aws: the value of its mirror in AWS, empty where there is none.
     commands: one for each script that is attached. rotation: what Commander lists of it, empty for nothing.
+    app: what the sandbox makes of the container app that reads it, empty for none; app_version: of the secret that it
+    names; app_ready: whether its newest revision came up.
     """
 
     stem: str
@@ -65,6 +71,9 @@ class Member:
     editable: bool = True
     admin: list[str] = field(default_factory=list)
     aws: str = field(default="", repr=False)
+    app: dict[str, Any] = field(default_factory=dict)
+    app_version: str = ""
+    app_ready: bool = True
     rotation: dict[str, Any] = field(default_factory=lambda: dict(ROTATION))
     commands: list[str] = field(default_factory=lambda: ["/opt/pam-scripts/bin/python"])
 
@@ -85,6 +94,12 @@ class Member:
         """Have a mirror in a second vault, that is like the first."""
         self.put("key_vault_name", f"{VAULT}, {STAGE_VAULT}")
         self.staged = copy.deepcopy(self.secrets)
+
+    def be_read(self, *, version: str = "", ready: bool = True, elsewhere: str = "") -> None:
+        """Have a container app that reads the mirror's secret, or another one. version: that it names."""
+        self.put("container_apps", f"{GROUP}/app-{self.number}")
+        self.app = {"reads": {"KEY": (VAULT, elsewhere or next(iter(self.secrets)))}}
+        self.app_version, self.app_ready = version, ready
 
     def log(self, *entries: str) -> None:
         """Have an ops log with these entries, the newest first."""
@@ -110,6 +125,7 @@ class Fleet(Services):
     ill: the names of the illnesses, each of which one member gets (see ILLNESSES); the rest is healthy.
     uids: the record of each illness by its name; for one that takes two records, the second is under NAME+.
     healthy: the uids of the others. rotations: what Commander lists of them, for `--schedules`.
+    apps: the names of the container apps that read their secrets.
     """
 
     def __init__(self, directory: Path, size: int = 1000, ill: Collection[str] | None = None) -> None:
@@ -125,6 +141,11 @@ class Fleet(Services):
         for vault in (VAULT, STAGE_VAULT):
             self.key_vault.grant(vault, self.azure_app.client_id)
         self.published: set[str] = set()
+        self.apps: list[str] = []
+        self.subscription_id = self.container_apps.add_subscription(self.tenant_id)
+        for group in (GROUP, "no-such-group"):
+            scope = f"/subscriptions/{self.subscription_id}/resourceGroups/{group}"
+            self.container_apps.grant(scope, self.azure_app.client_id)
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
         admin_password = "correct horse battery staple"
         self.seeq.add_user("rotation.admin", admin_password, is_admin=True)
@@ -134,6 +155,7 @@ class Fleet(Services):
             "Fleet Azure",
             fields=[keeper.text("azureId", "fleet")],
             custom=[
+                keeper.text("subscription_id", self.subscription_id),
                 keeper.secret("Tenant Id", self.tenant_id),
                 keeper.secret("Client Id", self.azure_app.client_id),
                 keeper.secret("Client Secret", azure_secret),
@@ -278,6 +300,16 @@ class Fleet(Services):
             self.key_vault.set(vault, name, **secret)
         for name, secret in member.staged.items():
             self.key_vault.set(STAGE_VAULT, name, **secret)
+        if member.app:
+            app = self.container_apps.add_app(self.subscription_id, GROUP, f"app-{member.number}", **member.app)
+            self.apps.append(app.name)
+            ready, version = member.app_ready, member.app_version
+            if version:
+                app.reads = {
+                    name: (source[0], f"{source[1]}/{version}") for name, source in member.app["reads"].items()
+                }
+            if not ready:
+                self.container_apps.add_revision(app, ready=False)
         if member.aws:
             mark = hashlib.sha256(f"keeper-record={member.uid} {member.rotation_id}".encode()).hexdigest()[:38]
             self.aws.add_secret(member.owner)
@@ -358,6 +390,8 @@ def _healthy_key(fleet: Fleet, member: Member, way: int) -> None:
         fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:before", created_days_ago=70, expires_in_days=20)
     elif way == 2 and stem == "application":  # an expired key is still listed
         fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:long-ago", created_days_ago=100, expires_in_days=-10)
+    elif way == 3 and stem == "application":  # an app reads it from the vault
+        member.be_read()
     elif way == 3 and stem == "user":  # the user has keys for other purposes
         fleet.seeq.add_key(member.owner, "a spreadsheet", created_days_ago=5)
     elif way == 4:  # the combined secret too
@@ -645,6 +679,12 @@ ILLNESSES: dict[str, Ailing] = {
     "rotation-disabled": _on(lambda _fleet, member: member.rotation.update(disabled=True)),
     "no-gateway": _on(_listed(gateway="[Does not exist]")),
     "no-gateway-2": _on(_listed(pam_configuration="[No config found]")),
+    "consumer-gone": _on(_put("container_apps", f"{GROUP}/no-such-app")),
+    "consumer-gone-2": _on(_put("container_apps", "no-such-group/app-1"), "value"),
+    "consumer-unreadable": _on(_put("container_apps", f"{LOCKED_GROUP}/app-1")),
+    "consumer-version": _on(lambda _fleet, member: member.be_read(version="0123456789abcdef0123456789abcdef")),
+    "consumer-ill": _on(lambda _fleet, member: member.be_read(ready=False)),
+    "consumer-elsewhere": _on(lambda _fleet, member: member.be_read(elsewhere="another-team-s-secret")),
     "no-script": _on(_set("commands", [])),
     "no-script-2": _on(_set("commands", []), "value"),
     "no-command": _on(_set("commands", [""])),

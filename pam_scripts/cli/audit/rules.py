@@ -533,6 +533,69 @@ def _of_rotations(subject: Subject) -> Iterator[Finding]:
         yield VAULTS_DIFFER.found(held)
 
 
+# -- consumers ------------------------------------------------------------------------------------
+
+CONSUMER_UNREADABLE = Rule(
+    "consumer-unreadable",
+    "the consumers could not be asked",
+    "broken",
+    "A rotation stops at them before it touches anything.",
+    "check `container_apps` and `subscription_id`",
+)
+CONSUMER_GONE = Rule(
+    "consumer-gone",
+    "a consumer is not there",
+    "broken",
+    "A rotation stops at it before it touches anything.",
+    "correct its name in `container_apps`, or take it out",
+)
+CONSUMER_VERSION = Rule(
+    "consumer-version",
+    "a consumer reads a fixed version",
+    "soon",
+    "It keeps the old key whatever a rotation publishes, and is refused once that is deleted.",
+    "take the version out of the app's reference to Key Vault",
+)
+CONSUMER_ILL = Rule(
+    "consumer-ill",
+    "a consumer is not well",
+    "soon",
+    "A rotation waits for it in vain, and puts all back.",
+    "mend the app, or take it out of `container_apps`",
+)
+CONSUMER_ELSEWHERE = Rule(
+    "consumer-elsewhere",
+    "a consumer refers to none of the record's secrets",
+    "look",
+    "It is restarted at every rotation, and its platform does not read the key for it.",
+    "give the app a reference to the secret; where it reads Key Vault by itself, all is well",
+)
+
+
+@_always
+def _of_consumers(subject: Subject) -> Iterator[Finding]:
+    wanted = subject.vault_addresses
+    for name, seen in subject.consumers.items():
+        if seen is None:
+            yield CONSUMER_GONE.found(f"there is no container app {name} in the resource group that the record names")
+            continue
+        ours = {url for url in seen.references if _without_version(url) in wanted}
+        fixed = sorted(url for url in ours if url.lower().rstrip("/") not in wanted)
+        if fixed:
+            what = f"container app {name} refers to one version of {_without_version(fixed[0]).rpartition('/')[2]}"
+            yield CONSUMER_VERSION.found(what)
+        # One that reads nothing by reference may well read the vault by itself.
+        elif wanted and seen.references and not ours:
+            yield CONSUMER_ELSEWHERE.found(f"container app {name} refers to other secrets in Key Vault only")
+        if seen.trouble and not subject.at_work:
+            yield CONSUMER_ILL.found(f"container app {name}: {seen.trouble}")
+
+
+def _without_version(url: str) -> str:
+    """Return the address of a secret, in small letters, of one that may name a version too."""
+    return "/".join(url.lower().rstrip("/").split("/")[:5])
+
+
 # -- the rotation before, and the next one --------------------------------------------------------
 
 LAST_FAILED = Rule(

@@ -20,9 +20,10 @@ from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, TAKE_OVER
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
 from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.roles import Key
-from pam_scripts.rotation.seen import SeenMirror, SeenSecret, SeenTarget
+from pam_scripts.rotation.seen import SeenConsumer, SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
+from pam_scripts.stores.key_vault import Place
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Subject:
     now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
     items: the record's fields as the vault keeps them, standard and custom ones.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
-    looks: what was seen of its mirrors, by what those have in common that are looked at together.
+    looks: what was seen of its mirrors, by what those have in common that are looked at together. consumers: what was
+    seen of those that could be asked for, None for one that is not there.
     """
 
     uid: str
@@ -82,6 +84,7 @@ class Subject:
     seen: SeenTarget | None = None
     trouble: Sequence[Finding] = ()
     looks: dict[Hashable, SeenMirror] = field(default_factory=dict)
+    consumers: dict[str, SeenConsumer | None] = field(default_factory=dict)
 
     @property
     def issuer(self) -> IssuerSpec | None:
@@ -107,6 +110,17 @@ class Subject:
     def wants_mirrors(self) -> bool:
         """Whether the record names a mirror, whether or not that could be read."""
         return any(self.record.get(kind.LABEL) for kind in MIRRORS)
+
+    @property
+    def vault_addresses(self) -> set[str]:
+        """The addresses of its secrets in Key Vault, without a version and in small letters."""
+        looks = [spec.look for spec in self.places if spec.look]
+        return {
+            f"{look.group.url}/secrets/{name}".lower()
+            for look in looks
+            if isinstance(look.group, Place)
+            for name in look.secrets
+        }
 
     @property
     def keep(self) -> int:

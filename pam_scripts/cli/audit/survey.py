@@ -22,13 +22,13 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
-from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
+from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.seen import Trouble
 
 if TYPE_CHECKING:
-    from pam_scripts.assembly.kinds import IssuerSurvey, MirrorSurvey, Say
+    from pam_scripts.assembly.kinds import ConsumerSurvey, IssuerSurvey, MirrorSurvey, Say
 
-S = TypeVar("S", IssuerSpec, MirrorSpec)
+S = TypeVar("S", IssuerSpec, MirrorSpec, ConsumerSpec)
 
 
 def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
@@ -73,12 +73,15 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
     mirrors = [(one, spec) for one in subjects for spec in one.places]
+    consumers = [(one, spec) for one in subjects if one.asked for spec in one.asked.consumers if spec.look]
     # Within each system one request follows the other.
     with concurrently() as submit:
         for places in _grouped(mirrors, lambda spec: spec.look and (spec.look.survey, spec.look.group)):
             submit(partial(_carefully, partial(_look_at_mirrors, places), places, deadline, say))
         for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group)):
             submit(partial(_carefully, partial(_look_at_issuers, targets), targets, deadline, say))
+        for reading in _grouped(consumers, lambda spec: spec.look and (spec.look.survey, spec.look.group)):
+            submit(partial(_carefully, partial(_look_at_consumers, reading), reading, deadline, say))
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
@@ -99,6 +102,16 @@ def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Sessi
         subject.seen = look.target
         subject.trouble = [_finding(trouble) for trouble in look.target.trouble] if look.target else ()
         subject.findings += [_finding(trouble) for trouble in look.troubles]
+
+
+def _look_at_consumers(group: Sequence[tuple[Subject, ConsumerSpec]], session: Session, say: Say) -> None:
+    looks = [spec.look for _, spec in group if spec.look]
+    seen = cast("ConsumerSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
+    for subject, spec in group:
+        if seen.trouble:
+            subject.findings.append(_finding(seen.trouble))
+        elif spec.look:
+            subject.consumers[spec.look.name] = seen.consumers.get(spec.look.name.lower())
 
 
 def _finding(trouble: Trouble) -> Finding:
