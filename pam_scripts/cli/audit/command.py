@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from pathlib import Path
 
 from pam_scripts.cli.audit import page, report
@@ -96,7 +98,8 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     elif options.csv:
         write(report.as_csv(result).rstrip("\n"))
     else:
-        write(report.table(result, only_problems=options.problems))
+        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+        write(report.table(result, only_problems=options.problems, width=width))
     return 1 if result.ill else 0
 
 
