@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pam_scripts.cli.audit.finding import Severity
 from pam_scripts.cli.audit.report import Report, table
 from pam_scripts.core.times import utc_now
 from tests.cli.audit.conftest import Audited, fleet_of
