@@ -74,20 +74,19 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         ),
         # Confirm.
         "list keys at the end": Step("Seeq", ("delete old key",), "the list is the judge of a deletion"),
-        "read record at the end": Step("Keeper", ("delete old key",), "each store still holds ours"),
-        "read id at the end": Step("Key Vault", ("delete old key",), "the same"),
+        "read id at the end": Step("Key Vault", ("delete old key",), "each store still holds ours"),
         "read password at the end": Step("Key Vault", ("delete old key",), "the same"),
         "write ops log": Step(
             "Keeper",
             (
                 "list keys at the end",
-                "read record at the end",
                 "read id at the end",
                 "read password at the end",
                 "disable old id",
                 "disable old password",
             ),
-            "says what came of it, and gives the lease back, after which nothing may be written",
+            "says what came of it, and gives the lease back, after which nothing may be written; it is refused where "
+            "the record does not hold ours any more",
         ),
     }
 )

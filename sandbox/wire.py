@@ -86,6 +86,10 @@ class Wire:
         """Serve `app` at https://host; `*.` in front stands for any one name there."""
         self._apps[host.lower()] = app
 
+    def remove(self, host: str) -> None:
+        """Serve nothing there any more: the proxy refuses the host."""
+        del self._apps[host.lower()]
+
     def serve(self, *services: Service) -> None:
         """Serve each of the services at all its hosts."""
         for service in services:

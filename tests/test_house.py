@@ -81,7 +81,7 @@ def may_import(importer: str, imported: str) -> bool:
 
 def is_survey_of(importer: str, imported: str) -> bool:
     """Say whether a module of its own looks at what the other one makes: `azure_app_survey` at `azure_app`."""
-    return importer == f"{imported}_survey"
+    return importer.endswith("_survey") and f"{imported}.".startswith(f"{importer.removesuffix('_survey')}.")
 
 
 def wrong_imports(root: Path) -> list[str]:

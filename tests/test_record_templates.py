@@ -23,7 +23,7 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "record_templates"
 STEMS = sorted({path.name.partition(".")[0] for path in TEMPLATES.glob("*_*.*")})
 README = (TEMPLATES / "README.md").read_text(encoding="utf-8")
 # By script: the titles of its PAM User record and of its admin record.
-TITLES = {script.stem: (f"{script.record_title}: NAME", script.admin_title) for script in SCRIPTS}
+TITLES = {script.stem: (f"{script.record_title} NAME", script.admin_title) for script in SCRIPTS}
 COMMANDER = {"csv": KeeperCsvImporter, "json": KeeperJsonImporter}
 GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 WEB_COLUMNS = ["Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder"]

@@ -31,14 +31,19 @@ from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli import main as command
 from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.consumers import container_apps
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.voice import Voice
+from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
+from pam_scripts.stores.keeper import refusals as keeper
+from pam_scripts.stores.key_vault import refusals as key_vault
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,7 +58,14 @@ ADMINS = "admin-records.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
-REFUSALS: Mapping[str, Sequence[Refusal]] = {"Seeq": seeq.REFUSALS, "AWS Secrets Manager": aws.REFUSALS}
+REFUSALS: Mapping[str, Sequence[Refusal]] = {
+    "Keeper": keeper.REFUSALS,
+    "Seeq": seeq.REFUSALS,
+    "Entra": (*azure.REFUSALS, *graph.REFUSALS),
+    "Key Vault": key_vault.REFUSALS,
+    "Container Apps": container_apps.REFUSALS,
+    "AWS Secrets Manager": aws.REFUSALS,
+}
 """By system: what is known of its refusals, from the module that declares it, as REFUSALS."""
 
 SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {

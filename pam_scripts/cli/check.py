@@ -29,7 +29,7 @@ def add_parser(commands: Commands) -> None:
         epilog="Exit status: the worst of the records'; 0 means that a rotation would go through all that could be "
         "looked at.",
     )
-    one.add_argument("records", metavar="RECORD", nargs="*", help="UID of a PAM User record")
+    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="*", help="UID of a PAM User record")
     one.add_argument("--all", action="store_true", help="every record of a rotation that is shared to the application")
     one.add_argument("--json", action="store_true", help="JSON in place of the lines, at the end")
     add_sources(one)
@@ -40,7 +40,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
     if bool(options.records) == options.all:
         raise BadInput("check: which records?", next_step="name them by their UIDs, or use --all, not both")
-    shared = fetch(options, Deadline(60))
+    shared = fetch(options, Deadline(60), voice)
     uids = sorted(uid for uid, _ in shared.ours()) if options.all else list(dict.fromkeys(options.records))
     heard = _Heard() if options.json else None
     statuses = {uid: _check(shared, uid, heard or voice, f"{at}/{len(uids)}") for at, uid in enumerate(uids, 1)}

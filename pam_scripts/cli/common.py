@@ -14,6 +14,7 @@ from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret, presentable
+from pam_scripts.gateway.voice import Voice
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
 """Where a module adds the parser of its command."""
@@ -25,18 +26,25 @@ def add_sources(
     "may be repeated",
 ) -> None:
     """Add the options that name the records beside a rotation's own. credential: the help for `--credential`."""
-    one.add_argument("--credential", metavar="UID", action="append", default=[], help=credential)
+    one.add_argument("--credential", metavar="UID", type=str.strip, action="append", default=[], help=credential)
     one.add_argument(
         "--configuration",
         metavar="UID",
+        type=str.strip,
         default="",
         help="the PAM configuration (default: the only one shared to the application)",
     )
 
 
-def fetch(options: argparse.Namespace, deadline: Deadline) -> Shared:
-    """Return all shared records; raise BadInput where one that the options of `add_sources` name is not among them."""
-    return Shared.fetch(deadline, options.credential, options.configuration)
+def fetch(options: argparse.Namespace, deadline: Deadline, voice: Voice) -> Shared:
+    """Return all shared records, and warn of those that cannot be decrypted.
+
+    Raises BadInput where one that the options of `add_sources` name is not among them.
+    """
+    shared = Shared.fetch(deadline, options.credential, options.configuration)
+    for remark in shared.remarks:
+        voice.warn(remark)
+    return shared
 
 
 def days(text: str) -> int:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import pam_scripts
-from pam_scripts.cli import check, doctor, payload, templates
-from pam_scripts.cli.audit import command as audit
-from pam_scripts.core.errors import NotCertain, PamScriptError, defect
+from pam_scripts.cli import doctor
+from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
+from pam_scripts.gateway import diagnosis
+from pam_scripts.gateway.request import uids_as_values
 from pam_scripts.gateway.voice import Voice, prepare_output
 
-COMMANDS = (check, audit, templates, payload, doctor)
+try:
+    from pam_scripts.cli import check, payload, templates
+    from pam_scripts.cli.audit import command as audit
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith("pam_scripts"):
+        raise
+    # Packages are missing: `doctor` alone goes without, and says which.
+    COMMANDS: Sequence[ModuleType] = (doctor,)
+else:
+    COMMANDS = (check, audit, templates, payload, doctor)
 """Modules, in the order of the help: each has `add_parser`, and `work`, which returns the exit status."""
+
+_NEED_PACKAGES = ("check", "audit", "templates", "payload")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     prepare_output()
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(uids_as_values(sys.argv[1:] if arguments is None else arguments))
     voice = Voice()
     try:
         return _work(options, voice)
@@ -52,4 +66,14 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     for one in COMMANDS:
         one.add_parser(commands)
+    for name in _NEED_PACKAGES if len(COMMANDS) == 1 else ():
+        refused = commands.add_parser(name, add_help=False, prefix_chars="\0")
+        refused.add_argument("rest", nargs="*")
+        refused.set_defaults(work=_refuse)
     return whole
+
+
+def _refuse(_options: argparse.Namespace, _voice: Voice) -> int:
+    """Raise BadInput for a command that needs packages which are missing."""
+    names = diagnosis.missing()
+    raise BadInput(f"packages are missing: {', '.join(names)}", next_step=diagnosis.way_to_install(names))

@@ -26,13 +26,13 @@ def add_parser(commands: Commands) -> None:
         "never keep it in a file. Beware: the script then rotates, unless 'dry_run' is 'True' in the record. "
         "For publish_secret the record's present password stands for the one that Keeper would just have made.",
     )
-    one.add_argument("record", metavar="RECORD", help="UID of a PAM User record")
+    one.add_argument("record", metavar="RECORD", type=str.strip, help="UID of a PAM User record")
     one.add_argument("--to-terminal", action="store_true", help="write the secrets to a terminal all the same")
     add_sources(one)
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, _voice: Voice) -> int:
+def work(options: argparse.Namespace, voice: Voice) -> int:
     """Write the payload; raise BadInput where it would end up on a screen that nobody asked to have it on."""
     # Before anything is fetched: nobody must wait for a refusal.
     if sys.stdout.isatty() and not options.to_terminal:
@@ -40,7 +40,7 @@ def work(options: argparse.Namespace, _voice: Voice) -> int:
             "the payload carries secrets, and standard output is a terminal",
             next_step="pipe it into the script, or say --to-terminal",
         )
-    write(_payload(fetch(options, Deadline(60)), options.record), with_secrets=True)
+    write(_payload(fetch(options, Deadline(60), voice), options.record), with_secrets=True)
     return 0
 
 

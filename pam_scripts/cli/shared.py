@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.payload import Job
 from pam_scripts.stores.keeper.configuration import Access
-from pam_scripts.stores.keeper.records import flatten, job_among
+from pam_scripts.stores.keeper.records import flatten, job_among, not_there
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,25 @@ class Shared:
     """What the application may read.
 
     records: the SDK's records by UID. attached, configuration: UIDs that somebody named for the attached
-    records and the PAM configuration; empty for none.
+    records and the PAM configuration; empty for none. damaged: UIDs of records that cannot be decrypted. remarks:
+    what is to be said of those, and of files and folders like them.
     """
 
     records: Mapping[str, Any]
     attached: Sequence[str] = ()
     configuration: str = ""
+    damaged: Collection[str] = ()
+    remarks: Sequence[str] = ()
 
     @classmethod
     def fetch(cls, deadline: Deadline, attached: Sequence[str] = (), configuration: str = "") -> Shared:
         """Fetch every shared record; raise BadInput where a named one is not among them."""
         client = Access(Session(deadline)).client()
-        records = retrying(deadline, lambda: client.fetch([]))
-        missing = [uid for uid in (*attached, configuration) if uid and uid not in records]
+        fetched = retrying(deadline, lambda: client.fetch([]))
+        missing = [uid for uid in (*attached, configuration) if uid and uid not in fetched.records]
         if missing:
-            raise BadInput(
-                f"keeper: not shared to the Gateway's application: {', '.join(missing)}",
-                next_step="share the folder to the application, or check the UID",
-            )
-        return cls(records, attached, configuration)
+            raise not_there(missing, fetched.left_out)
+        return cls(fetched.records, attached, configuration, fetched.left_out, fetched.remarks)
 
     def flat(self, uid: str) -> Record:
         """Return one record as a script sees it."""
@@ -50,6 +50,8 @@ class Shared:
     def script(self, uid: str) -> Script:
         """Return the script that a record belongs to; raise BadInput where it is not shared, or belongs to none."""
         if uid not in self.records:
+            if uid in self.damaged:
+                raise not_there([uid], self.damaged)
             raise BadInput(
                 f"keeper: record {uid} is not shared to the Gateway's application",
                 next_step="share the folder to the application, or check the UID",
@@ -68,9 +70,9 @@ class Shared:
 
         own_first: what the record's own script settings name goes before `attached`, not the other way round.
         """
-        if own_first and (job := job_among(self.records, uid, (), self.configuration)).attached:
+        if own_first and (job := job_among(self.records, uid, (), self.configuration, self.damaged)).attached:
             return job
-        return job_among(self.records, uid, self.attached, self.configuration)
+        return job_among(self.records, uid, self.attached, self.configuration, self.damaged)
 
     def ours(self) -> Iterator[tuple[str, Script]]:
         """Go through the records that belong to a script."""

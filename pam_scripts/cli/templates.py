@@ -7,9 +7,11 @@ are what this writes.
 from __future__ import annotations
 
 import argparse
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import TEXT, Field, Record
+from pam_scripts.core.fields import TEXT, Field, Record, normalised
 from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.voice import Voice
@@ -34,6 +36,7 @@ _GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 _WEB_COLUMNS = ("Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder")
 FORMATS = ("commander.csv", "commander.json", "web.csv")
 _OWN_COLUMNS = ("title", "login")
+_HEADER_AND_ONE = 2
 
 
 def add_parser(commands: Commands) -> None:
@@ -57,6 +60,7 @@ def add_parser(commands: Commands) -> None:
     source.add_argument(
         "--from-seeq",
         metavar="ADMIN",
+        type=str.strip,
         help="a record for each application that Seeq lists and no shared record rotates yet; ADMIN is the UID of "
         "the Seeq admin's record",
     )
@@ -80,22 +84,26 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         if options.script not in (None, rotate_seeq_application_key.SCRIPT.stem):
             raise BadInput("--from-seeq makes records for rotate_seeq_application_key only")
         stems = [rotate_seeq_application_key.SCRIPT.stem]
-        fills = _fills_from_seeq(options.from_seeq, common)
+        fills = _fills_from_seeq(options.from_seeq, common, voice)
         if not fills:
             voice.say("Every application has its record; nothing was written")
             return 0
     elif options.csv or common:
         if not options.script:
             raise BadInput("which script the records are for is not said", next_step="add --script NAME")
-        fills = [{**common, **row} for row in _read_fills(options.csv)] if options.csv else fills
+        script = next(script for script in SCRIPTS if script.stem == options.script)
+        common = {_spelt(label, script): value for label, value in common.items()}
+        fills = [{**common, **row} for row in _read_fills(options.csv, script)] if options.csv else [common]
     for path in _write(options.output, stems, fills):
         voice.say(f"Wrote {path}")
     return 0
 
 
-def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]:
+def _fills_from_seeq(admin: str, common: dict[str, str], voice: Voice) -> list[dict[str, str]]:
     deadline = Deadline(600)
     shared = Shared.fetch(deadline, [admin])
+    for remark in shared.remarks:
+        voice.warn(remark)
     asked = Record.from_flat({SERVER_URL.label: common.get(SERVER_URL.label, "")})
     found = find_admin(Job(asked, None, [shared.flat(admin)]))
     with progress() as say:
@@ -112,22 +120,48 @@ def _fills_from_seeq(admin: str, common: dict[str, str]) -> list[dict[str, str]]
     return list(_from_applications(listed, known, common))
 
 
-def _read_fills(path: Path) -> list[dict[str, str]]:
+def _read_fills(path: Path, script: Script) -> list[dict[str, str]]:
     """Read a CSV whose header names fields, `title` or `login`; each further line is a record.
 
-    Empty cells leave what the template has. Raises BadInput where the file cannot be read so.
+    As Excel writes it, too: with a byte order mark or in UTF-16, with semicolons or tabs, with blank rows and columns,
+    and with headers that are spelt as labels may be. Empty cells leave what the template has. Raises BadInput where
+    the file cannot be read so.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+        separator = _separator(text)
+        if separator_line := re.match(r"sep=(.)\r?\n", text):
+            separator, text = separator_line[1], text[separator_line.end() :]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as CSV ({type(error).__name__})") from None
-    if not rows:
+        raise BadInput(
+            f"{path} cannot be read as CSV ({type(error).__name__})", next_step="save it as 'CSV UTF-8'"
+        ) from None
+    rows = [(number, row) for number, row in rows if any(row)]
+    if len(rows) < _HEADER_AND_ONE:
         raise BadInput(f"{path} has no line below its header")
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
+    header = [_spelt(label, script) for label in rows[0][1]]
+    if twice := sorted({label for label in header if label and header.count(label) > 1}):
+        raise BadInput(f"{path}: its header names {', '.join(twice)} more than once")
+    for number, row in rows[1:]:
+        if len(row) != len(header) or any(cell and not label for label, cell in zip(header, row, strict=True)):
             raise BadInput(f"{path}, line {number}: it has not as many cells as the header")
-    return [{label.strip(): value.strip() for label, value in row.items() if value.strip()} for row in rows]
+    return [{label: cell for label, cell in zip(header, row, strict=True) if cell} for _, row in rows[1:]]
+
+
+def _spelt(label: str, script: Script) -> str:
+    """Return the label of the script's field, or the word of our own, that somebody means; as it is for none."""
+    labels = (*_OWN_COLUMNS, *(one.label for one in script.inputs))
+    return next((one for one in labels if normalised(one) == normalised(label)), label)
+
+
+def _separator(text: str) -> str:
+    """Return what stands between the cells of a header: a comma, but where there are more semicolons or tabs."""
+    header = text.lstrip().partition("\n")[0]
+    return max(",;\t", key=header.count)
 
 
 def _from_applications(
@@ -142,7 +176,7 @@ def _from_applications(
     for item in listed:
         application_id, name = str(item.get("id")), str(item.get("name") or item.get("id"))
         if application_id.upper() not in taken and not item.get("oidcDirectoryId") and not item.get("isArchived"):
-            title = f"{rotate_seeq_application_key.SCRIPT.record_title}: {name}"
+            title = _title(rotate_seeq_application_key.SCRIPT, name)
             yield {**common, "title": title, "login": name, "application_id": application_id}
 
 
@@ -196,8 +230,13 @@ def _user_record(script: Script, fill: Mapping[str, str]) -> _Template:
     values = [(one, fill.get(one.label) or _default(one)) for one in script.fields]
     # A record whose password Keeper itself is to change in its system must not say that there is nothing to do.
     values += [(Field(label, "", TEXT), value) for label, value in _GATEWAY.items() if script.has_keys]
-    title, login = fill.get("title") or f"{script.record_title}: NAME", fill.get("login") or f"<{script.login_prompt}>"
+    title, login = fill.get("title") or _title(script, "NAME"), fill.get("login") or f"<{script.login_prompt}>"
     return _Template("pamUser", title, login, "", values)
+
+
+def _title(script: Script, name: str) -> str:
+    """Return the title of a target's record; without a colon, which a sync of Keeper's to other vaults refuses."""
+    return " ".join(f"{script.record_title} {name}".replace(":", " ").split())
 
 
 def _admin_record(script: Script) -> _Template:

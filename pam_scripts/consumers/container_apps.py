@@ -17,11 +17,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pam_scripts.core import http
+from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
+from pam_scripts.core.refusals import Refusal, meant
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import ConsumerLook, ConsumerSpec
 from pam_scripts.logins import azure
@@ -62,15 +63,52 @@ GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTAR
 
 # Conflicts that pass: another operation on the same app is under way. Any other one stays until a person ends it.
 _PASSING = re.compile(r"\w*(?:InProgress|LockConflict)", re.IGNORECASE)
-# https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
-_WAYS_OUT = {
-    "scopelocked": "remove the read-only lock on {scope}",
-    "readonlydisabledsubscription": "have the subscription enabled again",
-}
 _STUCK = "look at the app's provisioning state in Azure"
+
+_NAMES = "check 'container_apps' and 'subscription_id'"
+
+# https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
+LOCKED = Refusal("ScopeLocked", "a lock forbids it", "remove the read-only lock")
+DISABLED = Refusal(
+    "ReadOnlyDisabledSubscription",
+    "the subscription is disabled, and may only be read",
+    "have the subscription enabled again",
+)
+
+# https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+REFUSALS: Sequence[Refusal] = (
+    Refusal("AuthorizationFailed", "the Azure credential lacks a right", GRANT),
+    Refusal(
+        "RequestDisallowedByPolicy",
+        "an Azure Policy forbids it",
+        "have the policy's owner exempt the app; no right is missing",
+    ),
+    Refusal(
+        "DenyAssignmentAuthorizationFailed",
+        "a deny assignment forbids it",
+        "have it taken off the app, its group or its subscription; no right is missing",
+    ),
+    LOCKED,
+    DISABLED,
+    Refusal(
+        "InvalidAuthenticationTokenTenant",
+        "the subscription is another tenant's",
+        "check 'subscription_id' and 'tenant_id': the Azure credential must be of the subscription's tenant",
+    ),
+    Refusal(
+        "SubscriptionNotFound",
+        "there is no such subscription in this cloud",
+        f"{_NAMES}, and 'azure_cloud'",
+    ),
+    Refusal("ResourceGroupNotFound", "the subscription has no such resource group", _NAMES),
+    Refusal("ResourceNotFound", "the resource group has no such container app", _NAMES),
+)
+"""Codes of Azure Resource Manager for what it refuses."""
 
 _API = "2024-03-01"
 _PERMISSIONS_API = "2022-04-01"
+_LOCKS_API = "2020-05-01"
+_SUBSCRIPTIONS_API = "2022-12-01"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
 # How often in a row an app must be seen well: the old replicas still are, when a restart has just begun.
 _LOOKS = 3
@@ -129,19 +167,19 @@ class Manager:
         self._login = azure.log_in(identity, session)
         self._session = session
 
-    def call(self, method: str, path: str, action: str, api: str = _API) -> dict[str, Any]:
-        """Make one call; `path` may also be a page's whole address on the same host."""
+    def call(self, method: str, path: str, action: str, api: str = _API, query: str = "") -> dict[str, Any]:
+        """Make one call; `path` may also be a page's whole address on the same host. query: further options."""
         root = f"https://{self._host}/"
-        url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}"
+        url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}{query}"
         bearer = self._login.token(self._host, SYSTEM, action).value.reveal()
         headers = {"Authorization": f"Bearer {bearer}"}
-        said = ""
 
         def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
-            nonlocal said
             name, said = _explain(answer)
             # The message names callers and scopes at length; the code says what it is.
-            return name, ""
+            refusal = meant(name, REFUSALS)
+            scope = _locked(said, path) if refusal is LOCKED else ""
+            return name, (refusal.words + (f", on {scope}" if scope else "")) if refusal else ""
 
         try:
             return http.call(
@@ -156,14 +194,15 @@ class Manager:
                 any_json=method == "POST",
             )[0]
         except ApiError as error:
+            if refusals.explain(error, REFUSALS):
+                raise
             if error.code == HTTPStatus.FORBIDDEN:
                 error.next_step = GRANT
             elif error.code == HTTPStatus.NOT_FOUND:
-                error.next_step = "check 'container_apps' and 'subscription_id'"
+                error.next_step = _NAMES
             elif error.code == HTTPStatus.CONFLICT:
                 error.busy = bool(_PASSING.fullmatch(error.name))
-                scope = _locked(said, path) or "the app, its group or its subscription"
-                error.next_step = _WAYS_OUT.get(error.name.lower(), _STUCK).format(scope=scope)
+                error.next_step = _STUCK
             raise
 
     def pages(self, path: str, action: str) -> list[dict[str, Any]]:
@@ -182,9 +221,8 @@ class ContainerApp(Consumer):
     def __init__(self, manager: Manager, subscription: str, group: str, app: str) -> None:
         self._manager = manager
         self._app = app
-        self._path = (
-            f"/subscriptions/{subscription}/resourceGroups/{quote(group)}/providers/Microsoft.App/containerApps/{app}"
-        )
+        self._subscription = f"/subscriptions/{subscription}"
+        self._path = f"{self._subscription}/resourceGroups/{quote(group)}/providers/Microsoft.App/containerApps/{app}"
         self._serving: list[str] = []
         self._looks = 0
 
@@ -202,15 +240,31 @@ class ContainerApp(Consumer):
             )
 
     def missing_rights(self) -> list[str]:
-        """Ask what may be done with the app; nothing where that itself may not be asked."""
-        path = f"{self._path}/providers/Microsoft.Authorization/permissions"
+        """Say what a restart would be refused for: rights, a lock, a disabled subscription; as far as one may ask."""
+        permissions = self._ask("permissions", _PERMISSIONS_API)
+        missing = []
+        if permissions is not None and not any(_allows(each, RESTART) for each in permissions.get("value") or []):
+            missing.append(GRANT)
+        locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
+        locked = [_scope_of(each, self._path) for each in locks if _is_read_only(each)]
+        missing += [LOCKED.words + (f", on {scope}" if scope else "") + f": {LOCKED.way_out}" for scope in locked]
+        subscription = self._look(self._subscription, "read the subscription", _SUBSCRIPTIONS_API) or {}
+        if str(subscription.get("state") or "").lower() == "disabled":
+            missing.append(f"{DISABLED.words}: {DISABLED.way_out}")
+        return missing
+
+    def _ask(self, what: str, api: str, query: str = "") -> dict[str, Any] | None:
+        path = f"{self._path}/providers/Microsoft.Authorization/{what}"
+        return self._look(path, f"read the {what} on {self._app}", api, query)
+
+    def _look(self, path: str, action: str, api: str, query: str = "") -> dict[str, Any] | None:
+        """Return an answer, None where it may not be asked for: no restart depends on it."""
         try:
-            page = self._manager.call("GET", path, f"read the permissions on {self._app}", _PERMISSIONS_API)
+            return self._manager.call("GET", path, action, api, query)
         except ApiError as error:
             if error.transient:
                 raise
-            return []
-        return [] if any(_allows(each, RESTART) for each in page.get("value") or []) else [GRANT]
+            return None
 
     def reload(self) -> None:
         """POST .../revisions/{name}/restart for every revision that serves now."""
@@ -287,6 +341,19 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
 
 def _locked(said: str, path: str) -> str:
     """Return which part of a path a refusal calls locked; spelled as the path is, since texts are not repeated."""
-    scopes = itertools.accumulate(path.split("/"), "{}/{}".format)
     named = said.partition("locked:")[2].lower()
-    return next((scope for scope in scopes if scope and f"'{scope.lower()}'" in named), "")
+    return next((scope for scope in _scopes(path) if f"'{scope.lower()}'" in named), "")
+
+
+def _is_read_only(lock: Any) -> bool:  # noqa: ANN401 - whatever JSON it is
+    return isinstance(lock, Mapping) and _properties(lock).get("level") == "ReadOnly"
+
+
+def _scope_of(lock: Mapping[str, Any], path: str) -> str:
+    """Return which part of a path a lock is on, as `_locked`."""
+    scope = str(lock.get("id") or "").lower().partition("/providers/microsoft.authorization/locks/")[0]
+    return next((one for one in _scopes(path) if one.lower() == scope), "")
+
+
+def _scopes(path: str) -> list[str]:
+    return [scope for scope in itertools.accumulate(path.split("/"), "{}/{}".format) if scope]

@@ -42,7 +42,7 @@ def _all(manager: Manager, group: Group, names: Iterable[str], session: Session)
     try:
         return retrying(session.deadline, lambda: manager.pages(group.path, action))
     except ApiError as error:
-        if error.code == HTTPStatus.NOT_FOUND:
+        if error.name == "ResourceGroupNotFound":
             return []
         if error.code != HTTPStatus.FORBIDDEN:
             raise
@@ -54,7 +54,7 @@ def _one(manager: Manager, group: Group, name: str, session: Session) -> list[di
         path, action = f"{group.path}/{name}", f"read container app {name}"
         return [retrying(session.deadline, lambda: manager.call("GET", path, action))]
     except ApiError as error:
-        if error.code == HTTPStatus.NOT_FOUND:
+        if error.name in ("ResourceNotFound", "ResourceGroupNotFound"):
             return []
         raise
 

@@ -100,8 +100,10 @@ class ApiError(PamScriptError):
     name: the system's own name for the error, empty where it gave none.
     retry_after: seconds the system asked to be left alone, None where it did not say.
     hopeless: asking again is no use, whatever the answer was.
+    unreachable: no connection could be made to a host that has never answered: asking again is seldom of use.
     unclear: an earlier try of the same call may have taken effect, whatever the answer to this one was.
     busy: the system declined for now and says so: nothing was done, the same again may go better.
+    quiet: busy, and only silence ends it: until `retry_after` is over nobody must ask, since each call begins it anew.
     transient: asking the same again may go better. Says nothing about whether the request took
         effect: only a look at the system can, since a proxy makes a lost answer look like a
         connection that never was.
@@ -118,15 +120,19 @@ class ApiError(PamScriptError):
         retry_after: float | None = None,
         next_step: str = "",
         busy: bool = False,
+        quiet: bool = False,
         hopeless: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
         self.code = code
         self.name = name
         self.retry_after = retry_after
         self.hopeless = hopeless
+        self.unreachable = unreachable
         self.unclear = False
-        self.busy = busy or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        self.quiet = quiet
+        self.busy = busy or quiet or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @property
     def declined(self) -> bool:

@@ -24,6 +24,12 @@ T_co = TypeVar("T_co", covariant=True)
 FieldType: TypeAlias = Literal["text", "secret", "multiline", "login", "password"]
 """Keeper's types of fields; `secret` and `password` are those whose value the vault hides."""
 
+# What has no width or no ink (Unicode's Default_Ignorable_Code_Point, control characters, fillers), for a pattern.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
+)
+
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 
@@ -209,7 +215,8 @@ class Field(Generic[T]):
                 + " and ".join(f"'{spelling}'" for spelling in spellings),
                 next_step="delete the surplus ones",
             )
-        value = record.get(self.label)
+        takes_several = isinstance(self.takes, (Names, HttpsAddresses))
+        value = record.several(self.label) if takes_several else record.get(self.label)
         if not value and self.required:
             raise BadInput(f"{record.shown}: field '{self.label}' is empty; enter {self.meaning}")
         try:
@@ -238,8 +245,11 @@ Fields: TypeAlias = Sequence[Field[Any]]
 
 
 def normalised(label: str) -> str:
-    """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one."""
-    return re.sub(r"[\s_]+", "", label).lower()
+    """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
+
+    Characters that cannot be seen, such as come with what is pasted from a web page, are none.
+    """
+    return re.sub(rf"[\s_{_UNSEEN}]+", "", label).lower()
 
 
 def is_placeholder(value: str) -> bool:
@@ -278,7 +288,8 @@ class Record:
     """One Keeper record as the Gateway hands it over: flat, label (or type) to value.
 
     contradictions: the spellings of each label that stands there more than once, with different values.
-    spelled: each label as a person has written it, by how labels are compared. Its repr shows uid and title only.
+    spelled: each label as a person has written it, by how labels are compared. lists: of fields that hold several
+    values, all of them. Its repr shows uid and title only.
     """
 
     uid: str
@@ -286,6 +297,7 @@ class Record:
     values: Mapping[str, str] = field(repr=False)
     contradictions: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     spelled: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> Record:
@@ -295,6 +307,7 @@ class Record:
         """
         values: dict[str, str] = {}
         spelled: dict[str, str] = {}
+        lists: dict[str, Sequence[str]] = {}
         entered: dict[str, dict[str, str]] = {}
         for label, value in flat.items():
             _hide(label, value)
@@ -303,15 +316,21 @@ class Record:
             if name in ("uid", "title"):
                 continue
             values.setdefault(name, text)
+            if isinstance(value, list) and name not in lists:
+                lists[name] = [one for item in value if (one := flat_value(item).strip())]
             spelled.setdefault(name, label)
             for same in {name, first} & entered.keys() | {name}:
                 entered.setdefault(same, {})[label] = text.strip()
         twice = {name: list(texts) for name, texts in entered.items() if len(set(texts.values())) > 1}
-        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values, twice, spelled)
+        return cls(str(flat.get("uid") or ""), str(flat.get("title") or ""), values, twice, spelled, lists)
 
     def get(self, *labels: str) -> str:
         """Return the first of these fields that has a value, without blanks around it; empty if none has."""
         return next((value for label in labels if (value := self.values.get(normalised(label), "").strip())), "")
+
+    def several(self, label: str) -> str:
+        """Return all values of a field with commas between them, as one text with commas has them."""
+        return ",".join(self.lists.get(normalised(label), ())) or self.get(label)
 
     def secret(self, label: str) -> Secret:
         """Return a field's value to the letter, as a Secret."""
@@ -327,6 +346,11 @@ class Record:
         return f"record '{self.title}' ({self.uid})"
 
 
+# A record that a person has made has fewer, and shorter ones: what is looked at is bounded, and so is the time for it.
+_MOST_LABELS = 300
+_LONGEST_LABEL = 60
+
+
 def near_misses(record: Record, ours: Iterable[Field[Any]], known: Iterable[str]) -> list[str]:
     """Return a line on each field of a record that is filled in, but not read, and nearly one of ours by its label.
 
@@ -334,25 +358,25 @@ def near_misses(record: Record, ours: Iterable[Field[Any]], known: Iterable[str]
     labels that mean something, here or elsewhere, and so are nobody's mistake.
     """
     labels = list(dict.fromkeys(field.label for field in ours))
+    wanted = [(label, normalised(label), _words(label)) for label in labels]
     meant = {normalised(label) for label in (*labels, *known)}
     lines = []
-    for name, spelled in record.spelled.items():
+    for name, spelled in list(record.spelled.items())[:_MOST_LABELS]:
         # A label that comes again has a number behind it.
-        if not record.get(name) or not name or {name, name.rstrip("0123456789")} & meant:
+        if not name or len(name) > _LONGEST_LABEL or not record.get(name) or {name, name.rstrip("0123456789")} & meant:
             continue
-        near = [label for label in labels if _is_near(spelled, label)]
+        words = _words(spelled)
+        # Two of four letters would make any word one of ours.
+        most = min(2, len(name) // 3)
+        near = [
+            f"'{label}'"
+            for label, other, whole in wanted
+            if words == whole[: len(words)] or (abs(len(name) - len(other)) <= most and _distance(name, other) <= most)
+        ]
         if near:
-            meant_ones = " or ".join(f"'{label}'" for label in near)
+            meant_ones = " or ".join(near)
             lines.append(f"{record.shown}: field '{spelled}' is not known, and not read; did you mean {meant_ones}?")
     return lines
-
-
-def _is_near(spelled: str, label: str) -> bool:
-    words, whole = _words(spelled), _words(label)
-    name, wanted = normalised(spelled), normalised(label)
-    # Two of four letters would make any word one of ours.
-    most = min(2, len(name) // 3)
-    return words == whole[: len(words)] or (abs(len(name) - len(wanted)) <= most and _distance(name, wanted) <= most)
 
 
 def _words(label: str) -> list[str]:

@@ -17,6 +17,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Hashable, Mapping
 from datetime import timezone
 from http import HTTPStatus
@@ -27,9 +28,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pam_scripts import __version__
@@ -71,6 +73,7 @@ class Session(requests.Session):
         self.shared: dict[Hashable, Any] = {}
         self._connecting: dict[str, list[threading.Thread]] = {}
         self._settings: dict[Hashable, Mapping[str, Any]] = {}
+        self._answered: set[str] = set()
 
     def trust(self, host: str, ca_bundle: str) -> None:
         """Trust the CA in one more PEM file, for one host alone; before the host is asked for the first time."""
@@ -110,9 +113,9 @@ class Session(requests.Session):
         kwargs["allow_redirects"] = False
         if kwargs.get("verify") is False:
             kwargs["verify"] = True
+        response = self._send(request, **{**kwargs, "stream": True})
         if kwargs.get("stream"):
-            return super().send(request, **kwargs)
-        response = super().send(request, **{**kwargs, "stream": True})
+            return response
         pieces, size = [], 0
         with response:
             for piece in response.iter_content(1 << 16):
@@ -123,9 +126,47 @@ class Session(requests.Session):
         response._content = b"".join(pieces)  # noqa: SLF001 - where requests itself keeps what it has read
         return response
 
+    def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
+        """Send a request; raise Unreached where no connection was made to a host that has never answered."""
+        host = urlsplit(request.url or "").netloc
+        try:
+            response = super().send(request, **kwargs)
+        except requests.ConnectionError as error:
+            if host not in self._answered and (why := _why_no_connection(error)):
+                raise Unreached(why, host, request=request) from None
+            raise
+        self._answered.add(host)
+        return response
+
 
 class TooLong(requests.RequestException):
     """The answer has more than anybody asked for."""
+
+
+class Unreached(requests.ConnectionError):
+    """No connection was made: nothing was sent. why: in our words. host: which."""
+
+    def __init__(self, why: str, host: str, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(why, **options)
+        self.why, self.host = why, host
+
+
+def _why_no_connection(error: requests.ConnectionError) -> str:
+    """Say why no connection could be made; empty where one was, or may have been, and was lost.
+
+    urllib3 calls it a proxy's error, too, when a connection through one is lost after the request was sent.
+    """
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    inner = getattr(reason, "original_error", reason)
+    if isinstance(inner, NameResolutionError):
+        return "the name is not known"
+    if isinstance(inner, ConnectTimeoutError):
+        return "nobody answers there"
+    if isinstance(inner, NewConnectionError):
+        return "it was not taken"
+    # What http.client says of a proxy's answer; one in trouble itself (5xx) may be well a moment later.
+    refused = re.match(r"Tunnel connection failed: (4[0-9]{2})\b", str(inner)) if isinstance(inner, OSError) else None
+    return f"the proxy refuses it with {phrase(int(refused[1]))}" if refused else ""
 
 
 class _Answer(HTTPResponse):
@@ -333,8 +374,34 @@ def phrase(code: int) -> str:
         return str(code)
 
 
+CHECK_WAY = "check firewall, HTTPS_PROXY and NO_PROXY"
+SET_PROXY = "set HTTPS_PROXY to the proxy's address in the environment of the Gateway's service"
+
+
+def only_http_proxy() -> bool:
+    """Say whether the environment names a proxy for http alone, through which nothing here goes."""
+    proxies = urllib.request.getproxies_environment()
+    return "http" in proxies and not {"https", "all"} & proxies.keys()
+
+
+def way_to(url: str) -> str:
+    """Say whether a request goes through a proxy, and which: its host and port, never what it is logged in to with."""
+    address = requests.utils.get_environ_proxies(url)
+    proxy = address.get("https") or address.get("all") or ""
+    shown = urlsplit(proxy if "//" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
+    return f"through the proxy {shown}" if shown else "directly"
+
+
 def no_answer(system: str, action: str, error: Exception) -> ApiError:
     """Return the error for a call that brought no answer: its outcome is unknown."""
+    if isinstance(error, Unreached):
+        return ApiError(
+            system,
+            action,
+            f"no connection to {error.host} ({way_to(f'https://{error.host}/')}): {error.why}",
+            unreachable=True,
+            next_step=f"HTTP_PROXY is not used for https: {SET_PROXY}" if only_http_proxy() else CHECK_WAY,
+        )
     if isinstance(error, requests.exceptions.SSLError):
         return ApiError(
             system,

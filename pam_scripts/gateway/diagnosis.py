@@ -10,7 +10,7 @@ import locale
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -50,6 +50,16 @@ def packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = ""
     return found
+
+
+def missing() -> list[str]:
+    """Return the names of required packages that are not installed."""
+    return [name for name, version in packages().items() if not version]
+
+
+def way_to_install(names: Sequence[str]) -> str:
+    """Return the command that installs these packages for this interpreter; empty for none."""
+    return f"{sys.executable} -m pip install {' '.join(names)}" if names else ""
 
 
 def _user() -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import ssl
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -110,6 +113,14 @@ def read_plan(record: Record, life: timedelta | None, *, has_keys: bool) -> Plan
     )
 
 
+def uids_as_values(arguments: Iterable[str]) -> list[str]:
+    """Return arguments such that a UID which begins with a hyphen is none of the options.
+
+    A blank before it does that: whoever takes UIDs strips them.
+    """
+    return [f" {one}" if re.fullmatch(r"-[\w-]{21}", one, re.ASCII) else one for one in arguments]
+
+
 def command_line(title: str) -> argparse.Namespace:
     """Read the command line of an attachable script; ends the process where it cannot be read. title: what it does."""
     parser = argparse.ArgumentParser(
@@ -122,10 +133,11 @@ def command_line(title: str) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=pam_scripts.__build__)
     parser.add_argument("--json-lines", action="store_true", help="sum the run up in JSON, on the last line of stdout")
     parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
-    parser.add_argument("--record", metavar="UID", help="the PAM User record to check")
+    parser.add_argument("--record", metavar="UID", type=str.strip, help="the PAM User record to check")
     parser.add_argument(
         "--credential",
         metavar="UID",
+        type=str.strip,
         action="append",
         default=[],
         help="a record attached to the script (default: those that the record's own script settings name)",
@@ -133,10 +145,11 @@ def command_line(title: str) -> argparse.Namespace:
     parser.add_argument(
         "--configuration",
         metavar="UID",
+        type=str.strip,
         default="",
         help="the PAM configuration (default: the only one shared to the application)",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(uids_as_values(sys.argv[1:]))
     if arguments.check != bool(arguments.record):
         parser.error("--check and --record UID go together")
     return arguments

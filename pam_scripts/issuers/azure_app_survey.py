@@ -11,13 +11,37 @@ from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
-from pam_scripts.issuers.azure_app import SYSTEM, Graph, read_key
+from pam_scripts.issuers.azure_app import (
+    MOST_PERSONAL,
+    NOT_THAT_ID,
+    PERSONAL,
+    PERSONAL_WAY_OUT,
+    PERSONAL_WORDS,
+    SELECTED,
+    Wanted,
+    principal_words,
+)
+from pam_scripts.issuers.azure_app.graph import (
+    EVERY,
+    NO_PRINCIPAL,
+    OWNED,
+    PRINCIPAL,
+    SYSTEM,
+    TOO_MANY,
+    Graph,
+    Principal,
+    may_change_any,
+    may_change_own,
+    read_key,
+    read_principal,
+)
+from pam_scripts.issuers.azure_app.policy import of_tenant, read_default, read_policy
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import IssuerLook, SeenTarget, Trouble
 
 # The most that Graph puts on one page: https://learn.microsoft.com/graph/paging
-_FIRST_PAGE = "/applications?$select=id,appId,displayName,passwordCredentials&$top=999"
-_RIGHTS = ("Application.ReadWrite.OwnedBy", "Application.ReadWrite.All")
+_FIRST_PAGE = f"/applications?$select={SELECTED}&$top=999"
+_FIRST_PRINCIPALS = f"/servicePrincipals?$select={PRINCIPAL}&$top=999"
 
 
 def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[IssuerLook]:
@@ -32,10 +56,11 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     try:
         graph = Graph(identity, session)
         claims = retrying(session.deadline, graph.claims)
-        if not set(_RIGHTS) & set(claims.get("roles") or []):
-            what = f"the admin application may not make client secrets: it has neither {' nor '.join(_RIGHTS)}"
-            lacking.append(Trouble("admin-rights", what, f"grant it {_RIGHTS[0]} and the ownership, or {_RIGHTS[1]}"))
-        known = _applications(graph, session, say)
+        if not may_change_any(claims) and not may_change_own(claims):
+            what = f"the admin application may not make client secrets: it has neither {OWNED} nor {EVERY[0]}"
+            lacking.append(Trouble("admin-rights", what, f"grant it {OWNED} and the ownership, or {EVERY[0]}"))
+        look = _Look(graph, session, say)
+        return [look.at(spec, lacking) for spec in specs]
     except PamScriptError as error:
         name, code = (error.name, error.code) if isinstance(error, ApiError) else ("", None)
         refused = name.startswith("AADSTS") or code == HTTPStatus.UNAUTHORIZED
@@ -43,31 +68,90 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
         way_out = error.next_step or inner or "look whether Graph answers from this host"
         trouble = Trouble("admin-refused" if refused else "not-readable", what, way_out)
         return [IssuerLook(troubles=[*lacking, trouble]) for _ in specs]
-    return [IssuerLook(_target(known.get(spec.target.id.lower()), spec.target.id), lacking) for spec in specs]
 
 
-def _target(item: Mapping[str, Any] | None, target_id: str) -> SeenTarget:
-    if item is None:
-        what = f"no application of the tenant has the object id or client id {target_id}"
-        trouble = Trouble("gone", what, "check 'application_object_id'; or delete the record")
-        return SeenTarget(target_id, target_id, trouble=(trouble,))
-    keys = [read_key(key, "list applications") for key in item.get("passwordCredentials") or []]
-    known_as = (str(item.get("id")), str(item.get("appId")))
-    return SeenTarget(known_as[1], f"application {item.get('displayName')}", keys, known_as)
+class _Look:
+    """A tenant as one login sees it: its applications and service principals by their ids, and its policy."""
+
+    def __init__(self, graph: Graph, session: Session, say: Callable[[str], None]) -> None:
+        self._graph, self._session, self._say = graph, session, say
+        self._applications = {
+            str(item.get(name)).lower(): item
+            for item in self._pages(_FIRST_PAGE, "applications")
+            for name in ("id", "appId")
+        }
+        self._principals = self._read_principals()
+        self._policy = retrying(session.deadline, partial(read_default, graph))
+
+    def at(self, spec: IssuerSpec, lacking: Sequence[Trouble]) -> IssuerLook:
+        """Return what is seen of one application."""
+        target_id = spec.target.id
+        item = self._applications.get(target_id.lower())
+        if item is None:
+            what = f"no application of the tenant has the object id or client id {target_id}"
+            is_principal = self._principals and target_id.lower() in self._principals
+            way_out = NOT_THAT_ID if is_principal else "check 'application_object_id'; or delete the record"
+            trouble = Trouble("gone", what, way_out)
+            return IssuerLook(SeenTarget(target_id, target_id, trouble=(trouble,)), lacking)
+        keys = [read_key(key, "list applications") for key in item.get("passwordCredentials") or []]
+        known_as = (str(item.get("id")), str(item.get("appId")))
+        name = f"application {item.get('displayName')}"
+        principal = self._principal(known_as[1])
+        dead = principal.refusal if principal else None
+        dying = (Trouble("cannot-log-in", f"{name}: {dead.words}", dead.way_out),) if dead else ()
+        troubles = [*lacking]
+        if principal and principal.secrets:
+            troubles.append(Trouble("principal-secrets", principal_words(name, principal), _PRINCIPAL_WAY_OUT))
+        if isinstance(spec.details, Wanted):
+            troubles += self._in_the_way(item, name, len(keys), spec.details)
+        return IssuerLook(SeenTarget(known_as[1], name, keys, known_as, trouble=dying), troubles)
+
+    def _in_the_way(self, item: Mapping[str, Any], name: str, number: int, wanted: Wanted) -> list[Trouble]:
+        """Say what would keep a rotation from making a secret."""
+        found = []
+        words, _ = of_tenant(self._policy, item).breach(wanted.life)
+        if words:
+            # The application's own policy goes before the tenant's, and is asked for only where it matters.
+            ask = partial(read_policy, self._graph, f"/applications/{item.get('id')}", item)
+            words, way_out = retrying(self._session.deadline, ask).breach(wanted.life)
+            found += [Trouble("policy", f"{name}: {words}", way_out)] if words else []
+        if item.get("signInAudience") in PERSONAL:
+            if wanted.keep:
+                found.append(Trouble("setting", f"{name} {PERSONAL_WORDS}", PERSONAL_WAY_OUT))
+            elif number >= MOST_PERSONAL:
+                found.append(Trouble("no-room", f"{name}: {TOO_MANY.words}", TOO_MANY.way_out))
+        return found
+
+    def _principal(self, client_id: str) -> Principal | None:
+        """Return an application's service principal, None where they may not be listed."""
+        if self._principals is None:
+            return None
+        item = self._principals.get(client_id.lower())
+        return read_principal(item, "list service principals") if item else NO_PRINCIPAL
+
+    def _read_principals(self) -> Mapping[str, Mapping[str, Any]] | None:
+        try:
+            items = self._pages(_FIRST_PRINCIPALS, "service principals")
+        except ApiError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                return None
+            raise
+        return {str(item.get(name)).lower(): item for item in items for name in ("id", "appId")}
+
+    def _pages(self, path: str, what: str) -> list[Mapping[str, Any]]:
+        """GET all pages of a list."""
+        found: list[Mapping[str, Any]] = []
+        while path:
+            page = retrying(self._session.deadline, partial(self._graph.call, "GET", path, f"list {what}"))
+            items = page.get("value")
+            if not isinstance(items, list):
+                raise ApiError(SYSTEM, f"list {what}", "the answer is not a list; is a proxy in the way?")
+            found += items
+            self._say(f"{self._graph.cloud.graph}: {len(found)} {what}")
+            path = str(page.get("@odata.nextLink") or "")
+        return found
 
 
-def _applications(graph: Graph, session: Session, say: Callable[[str], None]) -> dict[str, Mapping[str, Any]]:
-    """Return the tenant's applications, each by its object id and by its client id."""
-    found: dict[str, Mapping[str, Any]] = {}
-    path, count = _FIRST_PAGE, 0
-    while path:
-        page = retrying(session.deadline, partial(graph.call, "GET", path, "list applications"))
-        items = page.get("value")
-        if not isinstance(items, list):
-            raise ApiError(SYSTEM, "list applications", "the answer is not a list; is a proxy in the way?")
-        for item in items:
-            found[str(item.get("id")).lower()] = found[str(item.get("appId")).lower()] = item
-        count += len(items)
-        say(f"{graph.cloud.graph}: {count} applications")
-        path = str(page.get("@odata.nextLink") or "")
-    return found
+_PRINCIPAL_WAY_OUT = (
+    "delete them there where nobody uses them: az ad sp credential delete --id CLIENT_ID --key-id KEY_ID"
+)

@@ -13,11 +13,11 @@ import string
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pam_scripts.core import template
 from pam_scripts.core.errors import BadInput
-from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record
+from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Number, Record
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
@@ -76,7 +76,32 @@ VALUE_QUOTING = Field(
     prompt=f"{', '.join(template.FORMS)}; leave this for what the template looks like",
 )
 
-FIELDS: Fields = (VALUE_FORMAT, VALUE_TEMPLATE, VALUE_QUOTING)
+
+@dataclass(frozen=True)
+class OptionalDays:
+    """A time in whole days, within bounds; None for none."""
+
+    lowest: int
+    highest: int
+
+    @property
+    def shape(self) -> str:
+        """The bounds."""
+        return Number(self.lowest, self.highest).shape
+
+    def read(self, text: str) -> timedelta | None:
+        """Return the time."""
+        return timedelta(days=Number(self.lowest, self.highest).read(text)) if text else None
+
+
+EXPIRY_DAYS = Field(
+    "expiry_days",
+    "days until mirrors call the value expired, as policies on vaults ask for; empty: never. Nothing ends by it",
+    OptionalDays(1, 3650),
+    prompt="days until mirrors call the value expired; leave this for never",
+)
+
+FIELDS: Fields = (VALUE_FORMAT, VALUE_TEMPLATE, VALUE_QUOTING, EXPIRY_DAYS)
 
 VALUE = Field("value", "the value, where it was made here", TEXT, output=True, type="secret")
 OUTPUTS: Fields = (VALUE,)
@@ -113,8 +138,15 @@ def read(job: Job) -> IssuerSpec:
 
     fill(STAND_IN)
     # No system knows whose value it is, so that it is the record's own.
-    shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record))
-    return IssuerSpec(target=Target(record.uid), shape=shape, build=build)
+    shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record), sample=_sample(job))
+    return IssuerSpec(target=Target(record.uid), shape=shape, build=build, life=EXPIRY_DAYS.read(record))
+
+
+def _sample(job: Job) -> str:
+    """Return a value as long as the one that will be published: Keeper's is there already."""
+    if from_keeper(job.user):
+        return job.new_password.reveal() or STAND_IN
+    return make(VALUE_FORMAT.read(job.user)).reveal()
 
 
 def _value(job: Job, run: Run) -> Secret:

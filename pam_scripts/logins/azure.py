@@ -19,6 +19,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
 from pam_scripts.core.http import Session
+from pam_scripts.core.refusals import Refusal, explain, meant
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
@@ -54,12 +55,65 @@ CLOUDS = {
     ),
 }
 
-_NEXT_STEPS = {
-    "AADSTS7000215": "the Azure client secret is wrong: check 'client_secret' (its value, not its id)",
-    "AADSTS7000222": "the Azure client secret has expired: make a new one for the admin application",
-    "AADSTS700016": "the Azure application is not in this tenant: check 'application_client_id' and 'tenant_id'",
-    "AADSTS90002": "the Azure tenant does not exist: check 'tenant_id'",
-}
+ENTRA = "entra"
+
+# What the codes of a refused token mean: https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+REFUSALS: Sequence[Refusal] = (
+    # A new secret is refused so for a while; one that was entered wrong always is.
+    Refusal(
+        "AADSTS7000215",
+        "the client secret is wrong",
+        "check 'client_secret': its value, not its id",
+        passes=True,
+    ),
+    Refusal(
+        "AADSTS7000222",
+        "the client secret has expired",
+        "make a new one for the admin application, and enter it as 'client_secret'",
+    ),
+    Refusal(
+        "AADSTS7000229",
+        "the application has no enterprise application (service principal) in the tenant",
+        "have an administrator make it: az ad sp create --id CLIENT_ID",
+    ),
+    Refusal(
+        "AADSTS7000112",
+        "the application is disabled",
+        "have its enterprise application enabled for users to sign in, in Entra under its properties",
+    ),
+    Refusal(
+        "AADSTS53003",
+        "Conditional Access blocks the login",
+        "have the policy for workload identities let this host's address in, or leave the application out of it",
+    ),
+    Refusal(
+        "AADSTS700016",
+        "the tenant has no application of this client id",
+        "check 'application_client_id' and 'tenant_id'",
+    ),
+    Refusal(
+        "AADSTS90002",
+        "there is no such tenant in this cloud",
+        "check 'tenant_id' and 'azure_cloud'",
+    ),
+    Refusal("AADSTS900023", "this is no tenant's id and no domain", "check 'tenant_id'"),
+    Refusal(
+        "AADSTS500011",
+        "the tenant does not know the service that the token is for",
+        "check 'tenant_id' and 'azure_cloud': is this the tenant that the service belongs to?",
+    ),
+    Refusal(
+        "AADSTS500014",
+        "the service that the token is for is disabled in the tenant",
+        "have an administrator of the tenant enable its enterprise application",
+    ),
+)
+"""Codes of Entra for a login that it refuses."""
+
+NOT_KNOWN_YET = "AADSTS7000215"
+NO_PRINCIPAL = "AADSTS7000229"
+DISABLED = "AADSTS7000112"
+
 _OTHER_TENANT = "check 'tenant_id': the service belongs to another tenant"
 _CREDENTIAL = "check the Azure credential: attached record, PAM configuration, or managed identity"
 
@@ -146,7 +200,9 @@ def _find_app(job: Job, shape: Shape) -> tuple[Record | None, AppSecret | None]:
 
 
 def _app(record: Record, client_id: Field[str]) -> AppSecret:
-    return AppSecret(TENANT_ID.read(record), client_id.read(record), record.secret(CLIENT_SECRET.label), record.uid)
+    # Entra makes no secret with a blank in it: one at the end, or a line end, was copied along.
+    secret = Secret(record.get(CLIENT_SECRET.label))
+    return AppSecret(TENANT_ID.read(record), client_id.read(record), secret, record.uid)
 
 
 @dataclass(frozen=True)
@@ -215,7 +271,7 @@ class Application:
             return ask_for_token(self._app, self._authority, resource, self._session, system=system, action=action)
         except ApiError as error:
             if error.refused:
-                error.next_step = _NEXT_STEPS.get(error.name, _CREDENTIAL)
+                error.next_step = error.next_step or _CREDENTIAL
             raise
 
 
@@ -225,7 +281,7 @@ def ask_for_token(  # noqa: PLR0913 - each is one fact of the login
     """Ask for a token with a client secret, for real: the one request that proves a secret, too.
 
     azure-identity would ask for the address that tokens come from first, which is one more round trip, and is
-    a good part of a script's start-up.
+    a good part of a script's start-up. Raises ApiError, hopeless where no wait mends the refusal.
 
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     """
@@ -236,18 +292,24 @@ def ask_for_token(  # noqa: PLR0913 - each is one fact of the login
         "scope": f"https://{resource}/.default",
     }
     url = f"https://{authority}/{quote(app.tenant_id, safe='')}/oauth2/v2.0/token"
-    answer, _ = http.call(session, "POST", url, system=system, action=action, explain=_explain, form=form)
+    try:
+        answer, _ = http.call(session, "POST", url, system=system, action=action, explain=_read_refusal, form=form)
+    except ApiError as error:
+        explain(error, REFUSALS)
+        raise
     value, seconds = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(value, str) or not value or not isinstance(seconds, int):
         raise ApiError(system, action, "the answer carries no token; is a proxy in the way?")
     return Token(Secret(value), time.time() + seconds)
 
 
-def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
+def _read_refusal(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Entra's description is long, and only its code is certain to carry no value; without one, the name of its error.
     match = re.search(r"AADSTS\d+", str(answer.get("error_description") or ""))
     match = match or re.fullmatch(r"\w{1,60}", str(answer.get("error") or ""))
-    return (match[0] if match else ""), ""
+    name = match[0] if match else ""
+    refusal = meant(name, REFUSALS)
+    return name, refusal.words if refusal else ""
 
 
 def _refuse_other_authorities(authority: str) -> None:
@@ -336,14 +398,15 @@ class HostIdentity:
         foreign = "acquire tokens for tenant" in words
         # MSAL's way to say that the authority knows no such tenant.
         unknown = "Unable to get authority configuration" in words
-        next_step = _OTHER_TENANT if foreign else "check 'tenant_id'" if unknown else _NEXT_STEPS.get(name, _CREDENTIAL)
+        refusal = meant(name, REFUSALS)
+        way_out = refusal.way_out if refusal else _CREDENTIAL
         return ApiError(
             system,
             action,
-            name or type(error).__name__,
+            f"{name}; {refusal.words}" if refusal else name or type(error).__name__,
             code=error.status_code or (HTTPStatus.UNAUTHORIZED if name or foreign or unknown else None),
             name=name,
-            next_step=next_step,
+            next_step=_OTHER_TENANT if foreign else "check 'tenant_id'" if unknown else way_out,
         )
 
 

@@ -37,19 +37,23 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         tried = submit(partial(try_to_delete, rotation, doomed))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
             submit(partial(_retire, rotation, mirror, versions, kept))
+    progress.sealing = rotation.truth.sealed_by_finish(publication)
     with concurrently() as submit:
         gone = submit(partial(see_gone, rotation, doomed, tried.result()))
-        for store in rotation.stores:
+        for store in rotation.mirrors if progress.sealing else rotation.stores:
             submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
     _note(rotation, progress, extra)
-    if not extra:
+    others = rotation.retrying(rotation.issuer.others_alive, any_error)
+    shown = [*(item.shown for item in extra), *others]
+    if not shown:
         return None
     return OldKeysAlive(
-        f"{rotation.facts.system}: {count(len(extra), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
-        f"still alive: {', '.join(item.shown for item in extra)}",
+        f"{rotation.facts.system}: {count(len(shown), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
+        f"still alive: {', '.join(shown)}",
         state=f"the new {rotation.facts.noun} {key.id} is in place in every store",
-        next_step=f"delete them in {rotation.facts.system}, or run the rotation again",
+        next_step=f"delete them in {rotation.facts.system}"
+        + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pam_scripts.core.errors import PamScriptError, Yielded
+from pam_scripts.core.errors import NotCertain, PamScriptError, Yielded
 from pam_scripts.core.retry import any_error
-from pam_scripts.rotation.roles import Rotation
+from pam_scripts.rotation.roles import Progress, Rotation
 
 
-def finish(rotation: Rotation, error: PamScriptError | None) -> None:
+def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress | None = None) -> None:
     """Write the ops log and give the lease back. Where that fails, a word will do: the lease ends by itself.
 
-    error: what the rotation ends with, None where it ends well.
+    error: what the rotation ends with, None where it ends well. progress: given where this also has to see that the
+    truth still holds the new key; raises NotCertain where it cannot.
     """
     run, truth = rotation.run, rotation.truth
     run.entry.error, run.entry.exit_status = (str(error), error.status) if error else ("", 0)
@@ -25,3 +26,23 @@ def finish(rotation: Rotation, error: PamScriptError | None) -> None:
             error.state += f"; {left}"
         else:
             run.warn(f"the ops log was not written: {reason.cause}; {left}")
+    else:
+        return
+    if progress and progress.sealing:
+        _see_truth(rotation, progress)
+
+
+def _see_truth(rotation: Rotation, progress: Progress) -> None:
+    """Read the truth back once more, since the save that would have shown what it holds did not go through."""
+    key, publication = progress.new
+    truth, noun = rotation.truth, rotation.facts.noun
+    try:
+        holds = rotation.retrying(truth.read, any_error).holds(truth.parts(publication.credential))
+    except PamScriptError:
+        holds = False
+    if not holds:
+        raise NotCertain(
+            f"{truth.name} could not be seen to hold the new {noun} {key.id} at the end",
+            state=f"it did when the other {noun}s were deleted",
+            next_step="look at the record, or run the rotation again",
+        )

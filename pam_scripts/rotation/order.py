@@ -63,8 +63,8 @@ def rotate(rotation: Rotation) -> None:
     except Exception as failure:
         raise end_in_doubt(rotation, progress, failure) from failure
 
-    # 9. Write the ops log, and give the lease back.
-    finish(rotation, error)
+    # 9. Write the ops log, and give the lease back, in a save that is refused if anybody changed the truth since.
+    finish(rotation, error, progress)
     if error:
         raise error
     run.say("Key rotation completed successfully!")

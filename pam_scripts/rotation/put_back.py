@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 
 from pam_scripts.core import retry
-from pam_scripts.core.errors import NotCertain, PamScriptError, defect
+from pam_scripts.core.errors import NotCertain, OutOfTime, PamScriptError, Yielded, defect
 from pam_scripts.core.retry import any_error
 from pam_scripts.rotation.create import list_made
 from pam_scripts.rotation.delete import see_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.look import no_store_has_it, what_it_held
+from pam_scripts.rotation.publish import put
 from pam_scripts.rotation.reload import wait_for_health
-from pam_scripts.rotation.roles import Key, Progress, Rotation
+from pam_scripts.rotation.roles import Key, Progress, Rotation, Store
 
 
 def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
@@ -75,15 +76,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     new_id = progress.key.id if progress.key else ""
     if progress.touched or new_id:
         run.say(f"Putting everything back, since this failed: {error.cause}")
-    listed = _listed(rotation) if progress.touched else None
-    if dead := _died_since(progress, listed):
-        _note_where_it_may_be(rotation, progress)
-        return NotCertain(
-            error.cause,
-            state=f"{', '.join(dead)}, which the stores held before, was deleted by somebody else meanwhile, so that "
-            f"the new {noun} {new_id} stays alive, wherever it was stored",
-            next_step="run the rotation again: it starts from whatever it finds",
-        )
+    listed = _alive(rotation, progress) if progress.touched else None
+    if bereft := _bereft(rotation, progress, listed):
+        return _stay(rotation, progress, error, bereft, new_id in (listed or ()))
     stuck = _put_stores_back(rotation, progress, listed)
     ill: dict[str, str] = {}
     if not stuck:
@@ -192,17 +187,81 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
     return [], ill
 
 
-def _listed(rotation: Rotation) -> set[str] | None:
-    """Return the ids of the keys that are listed now, None where the issuer cannot be asked."""
+def _alive(rotation: Rotation, progress: Progress) -> set[str] | None:
+    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked.
+
+    Now is when the new key was made: both times are the issuer's.
+    """
     try:
-        return {key.id for key in rotation.retrying(rotation.issuer.list_keys)}
+        listed = rotation.retrying(rotation.issuer.list_keys)
     except PamScriptError:
         return None
+    return {key.id for key in listed if not key.expired(progress.new[0].created_at)}
 
 
-def _died_since(progress: Progress, listed: Collection[str] | None) -> list[str]:
-    """Return the keys that stores held when they were examined, and that are deleted by now: not to be put back."""
-    if listed is None:
+def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> list[Store]:
+    """Return the stores to which nothing can be put back: what they held has died since the look, or before it.
+
+    Where it was dead at the look, a store that the new key has not reached is left as it was.
+    """
+    if alive is None:
         return []
-    held = {copy.key_id for copy in progress.before}
-    return [key.id for key in progress.keys if key.id in held and key.id not in listed]
+    new, seen_alive = (
+        progress.new[0].id,
+        {key.id for key in progress.keys if not key.expired(progress.new[0].created_at)},
+    )
+    found = []
+    for store, before in zip(rotation.stores, progress.before, strict=True):
+        if before.key_id in alive or not (before.key_id or before.is_mixed):
+            continue
+        known = before.is_mixed or rotation.facts.lists_all or before.key_id in {key.id for key in progress.keys}
+        if before.key_id in seen_alive or (
+            new in alive and known and store in progress.touched and _may_hold(store, progress)
+        ):
+            found.append(store)
+    return found
+
+
+def _may_hold(store: Store, progress: Progress) -> bool:
+    """Say whether a store holds anything of the new credential, or cannot be asked."""
+    _, publication = progress.new
+    try:
+        return store.read().holds_any(store.parts(publication.credential))
+    except PamScriptError:
+        return True
+
+
+def _stay(
+    rotation: Rotation, progress: Progress, error: PamScriptError, bereft: Sequence[Store], alive: bool
+) -> NotCertain:
+    """Let the new key stay where it was stored, and store it where it was not; return the error that says who has it.
+
+    Not where another rotation goes first, whose key they all get. alive: whether the new key is listed.
+    """
+    run, noun = rotation.run, rotation.facts.noun
+    key, publication = progress.new
+    # One that was told to stop tries each store once more, any other until there is just the end to be written.
+    spare = None if isinstance(error, OutOfTime) else run.deadline.seconds / 10
+    again = partial(retry.retrying, run.deadline, on=retry.transient, spare=spare)
+    missing = list(rotation.stores)
+    run.entry.stored_in = []
+    for store in rotation.stores if alive and not isinstance(error, Yielded) else ():
+        try:
+            put(store, publication, again)
+        except PamScriptError as reason:
+            run.warn(f"{store.name} did not take the new {noun}: {reason.cause}")
+        else:
+            missing.remove(store)
+            run.entry.stored_in += store.places
+    run.entry.may_be_stored_in = [place for store in missing for place in store.places]
+    return NotCertain(
+        error.cause,
+        state=f"what {', '.join(store.name for store in bereft)} held before logs nobody in any more, so that the new "
+        f"{noun} {key.id} was left alive, "
+        + (
+            f"though {', '.join(store.name for store in missing)} may not hold it"
+            if missing
+            else "and every store holds it"
+        ),
+        next_step="run the rotation again: it starts from whatever it finds",
+    )

@@ -94,6 +94,11 @@ class Copy:
     restore_point: Any = field(default=None, repr=False)
     remarks: Sequence[str] = ()
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether something stands here that is no credential: parts of several keys, or each in the other's place."""
+        return bool(self.parts) and not self.key_id and not self.shown
+
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)
@@ -120,7 +125,8 @@ class Facts:
     activation_delay: seconds that a new key may take until it logs in everywhere. logins_in_a_row: how many
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
-    a time. reversible: whether a new key can be taken back; where it cannot, a rotation only goes forward.
+    a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
+    whether a new key can be taken back; where it cannot, a rotation only goes forward.
     """
 
     system: str
@@ -130,6 +136,7 @@ class Facts:
     logins_in_a_row: int = 1
     listing_delay: float = 0.0
     deletions_at_once: int = 1
+    lists_all: bool = True
     reversible: bool = True
 
 
@@ -185,6 +192,10 @@ class Issuer(Protocol):
     @property
     def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """What to try, in this order, where a key is listed all the same."""
+        return ()
+
+    def others_alive(self) -> Sequence[str]:
+        """Return what else logs in as the target, that no rotation deletes, and that is not to be called a success."""
         return ()
 
     def act_as(self, credential: Credential) -> None:
@@ -259,6 +270,13 @@ class Truth(Store, Protocol):
 
     def check_claim(self) -> None:
         """Raise Yielded unless the lease is still this rotation's; may go by what was read a moment ago."""
+
+    def sealed_by_finish(self, _publication: Publication, /) -> bool:
+        """Say whether `finish` will itself see that the credential still stands here, or else put it there again.
+
+        It can where the credential was seen here a moment ago, and a save is refused if anybody saved since.
+        """
+        return False
 
     def finish(self, entry: str) -> None:
         """Write the entry into the ops log and give the lease back; raise Yielded where another rotation has it."""
@@ -401,7 +419,8 @@ class Progress:
     in each mirror that are to be locked away. touched: stores that were written to. published: stores seen to hold
     the new key. reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way
     back, and each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the
-    new key when consumers were reloaded. failures: what consumers failed with.
+    new key when consumers were reloaded. failures: what consumers failed with. sealing: that the truth still
+    holds the new key is seen by the save that ends the rotation.
     """
 
     before: Sequence[Copy] = ()
@@ -419,6 +438,7 @@ class Progress:
     unseen: list[Mirror] = field(default_factory=list)
     late: Sequence[Store] = ()
     failures: list[PamScriptError] = field(default_factory=list)
+    sealing: bool = False
 
     @property
     def new(self) -> tuple[Key, Publication]:

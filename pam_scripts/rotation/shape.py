@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 ROTATION_MARK = "rotation-id"
@@ -37,13 +37,13 @@ class Target:
 class Shape:
     """How one script's credential is laid out.
 
-    id_label, value_label: the record's fields for the two, and the words for them in a JSON object that holds
-    both; id_label is empty for a value that has no id. owner_tag: the name of the tag that says whose a secret is.
-    id_part, value_part, both_part: what the names of secrets end in where a mirror keeps the two apart, and where
-    it keeps both together. prefix: what those names begin with by default. expires_label: the record's field for
-    the key's end, empty where keys have none. value_in_record: whether the record holds the value, or only
-    mirrors do. logs_in_by_id: whether a client names the id when it logs in. form: makes of the value what mirrors
-    hold of it.
+    id_label, value_label: the record's fields for the two, and the words for them in a JSON object that holds both;
+    id_label is empty for a value that has no id. owner_tag: the name of the tag that says whose a secret is. id_part,
+    value_part, both_part: what the names of secrets end in where a mirror keeps the two apart, and where it keeps both
+    together. sample: a text as long as an id or a value, to measure with. prefix: what those names begin with by
+    default. expires_label: the record's field for the key's end, empty where keys have none. value_in_record: whether
+    the record holds the value, or only mirrors do. logs_in_by_id: whether a client names the id when it logs in. form:
+    makes of the value what mirrors hold of it. type_prefix: what the tag for the part puts before it.
     """
 
     value_label: str
@@ -57,6 +57,17 @@ class Shape:
     value_in_record: bool = True
     logs_in_by_id: bool = False
     form: Callable[[str], str] = str
+    sample: str = field(default="x" * 64, repr=False)
+    type_prefix: str = ""
+
+    def key_type(self, part: str) -> str:
+        """Return the word by which a secret's tag says which part of the credential it is."""
+        return part if part == self.both_part else f"{self.type_prefix}{part}"
+
+    def part_of(self, key_type: str) -> str:
+        """Return the part that such a word stands for, the bare one too, as it was written before; empty for none."""
+        parts = (self.id_part, self.value_part, self.both_part)
+        return next((part for part in parts if part and key_type in (part, self.key_type(part))), "")
 
     @property
     def record_labels(self) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ SUBSCRIPTION_READ = "Microsoft.Resources/subscriptions/read"
 PROVIDERS_READ = "Microsoft.Resources/subscriptions/providers/read"
 GROUP_READ = "Microsoft.Resources/subscriptions/resourceGroups/read"
 PERMISSIONS_READ = "Microsoft.Authorization/permissions/read"
+LOCKS_READ = "Microsoft.Authorization/locks/read"
 
 LEAST = (APP_READ, REVISION_READ, REVISION_RESTART)
 """The least rights with which an app can be found, restarted and watched."""
@@ -63,6 +64,9 @@ API_VERSIONS = ("2022-03-01", "2022-10-01", "2023-05-01", "2024-03-01", "2025-01
 
 PERMISSIONS_API_VERSIONS = ("2015-07-01", "2018-07-01", "2022-04-01")
 """Versions of Microsoft.Authorization/permissions that are taken."""
+
+LOCKS_API_VERSIONS = ("2016-09-01", "2017-04-01", "2020-05-01")
+"""Versions of Microsoft.Authorization/locks that are taken."""
 
 Reading = tuple[str, str] | Callable[[], str | None]
 """Where an app gets one of its values: a vault and a secret in it, or something that is called."""
@@ -91,6 +95,7 @@ _GROUPS = re.compile(r"/resourceGroups", re.IGNORECASE)
 _PROVIDER = re.compile(r"/providers/Microsoft\.App", re.IGNORECASE)
 _APPS = re.compile(r"/providers/Microsoft\.App/containerApps", re.IGNORECASE)
 _REVISION = re.compile(r"/revisions(?:/(?P<revision>[^/]+)(?:/(?P<what>restart|replicas))?)?", re.IGNORECASE)
+_LOCKS = re.compile(r"/providers/Microsoft\.Authorization/locks", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"/providers/Microsoft\.Authorization/permissions", re.IGNORECASE)
 
 
@@ -295,6 +300,7 @@ class ContainerApps:
         self._busy = 0
         self._conflict = ""
         self._locked: set[str] = set()
+        self._denial = ""
         self._disabled: set[str] = set()
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
 
@@ -379,6 +385,11 @@ class ContainerApps:
         """Refuse the next so many restarts with 409, as though another change of the app went on."""
         with self._lock:
             self._busy, self._conflict = times, code
+
+    def deny(self, code: str) -> None:
+        """Refuse every restart with 403 for another reason than a missing right, by Azure's code for that."""
+        with self._lock:
+            self._denial = code
 
     def lock(self, scope: str, *, read_only: bool = True) -> None:
         """Put a read-only lock on an app, a group or a subscription, by its resource id; or take it off.
@@ -578,9 +589,13 @@ class ContainerApps:
         """Find what is asked for: the right it takes, the scope that takes it at, the revision, the work."""
         rest, scope, method = path["rest"] or "", path["scope"], request.method
         version = request.query_params["api-version"]
-        if _PERMISSIONS.fullmatch(rest) and method == "GET":
-            _check_version(version, PERMISSIONS_API_VERSIONS, "permissions")
-            return PERMISSIONS_READ, scope, "", self._list_permissions
+        for pattern, versions, what, right, listing in (
+            (_PERMISSIONS, PERMISSIONS_API_VERSIONS, "permissions", PERMISSIONS_READ, self._list_permissions),
+            (_LOCKS, LOCKS_API_VERSIONS, "locks", LOCKS_READ, self._list_locks),
+        ):
+            if pattern.fullmatch(rest) and method == "GET":
+                _check_version(version, versions, what)
+                return right, scope, "", listing
         if not path["app"]:
             return self._operation_above_apps(request, path)
         _check_version(version, API_VERSIONS, "containerApps")
@@ -666,6 +681,23 @@ class ContainerApps:
         ]
         return JSONResponse({"value": shown})
 
+    def _list_locks(self, call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/resources/management-locks."""
+        at_scope = call.request.query_params.get("$filter") == "atScope()"
+        there = f"{call.scope}/".lower()
+        above = [one for one in sorted(self._locked) if there.startswith(f"{one}/".lower())]
+        below = [one for one in sorted(self._locked) if f"{one}/".lower().startswith(there)]
+        shown = [
+            {
+                "id": f"{one}/providers/Microsoft.Authorization/locks/read-only",
+                "name": "read-only",
+                "type": "Microsoft.Authorization/locks",
+                "properties": {"level": "ReadOnly", "notes": ""},
+            }
+            for one in (above if at_scope else below)
+        ]
+        return JSONResponse({"value": shown})
+
     def _get_app(self, call: _Call) -> Response:
         return JSONResponse(_shown_app(self._app(call)))
 
@@ -692,6 +724,8 @@ class ContainerApps:
 
     def _restart(self, call: _Call) -> Response:
         app, revision = self._revision(call)
+        if self._denial:
+            raise Refusal(403, self._denial, f"Restarting '{app.name}' was disallowed.")
         if self._busy:
             self._busy -= 1
             message = f"Cannot modify container App '{app.name}' because another modification is in progress."

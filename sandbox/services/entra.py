@@ -139,6 +139,12 @@ class App:
     client_id: what it logs in with (`appId`).
     service_principal_id: the `oid` of its tokens, and what roles are assigned to.
     graph_roles: what it may do at Microsoft Graph, as its Graph tokens say from their issue on.
+    directory_roles: template ids of its roles in the directory, which all its tokens say as `wids`.
+    created_on: when it was registered; None for long ago. audience: who may sign in to it.
+    has_principal: whether the tenant has its service principal, "enterprise application" in the portal; is_enabled:
+        whether that may log in. is_blocked: whether Conditional Access refuses it.
+    principal_secrets: client secrets that stand on the service principal; they log in like its own.
+    principal_keys: by the id of such a secret, the `customKeyIdentifier` of the certificate that it belongs to.
     """
 
     name: str
@@ -148,6 +154,19 @@ class App:
     service_principal_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
     graph_roles: frozenset[str] = frozenset()
+    directory_roles: tuple[str, ...] = ()
+    created_on: datetime | None = None
+    audience: str = "AzureADMyOrg"
+    has_principal: bool = True
+    is_enabled: bool = True
+    is_blocked: bool = False
+    principal_secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
+    principal_keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all_secrets(self) -> list[Secret]:
+        """Every secret that it may log in with."""
+        return [*self.secrets.values(), *self.principal_secrets.values()]
 
 
 @dataclass(frozen=True)
@@ -162,6 +181,8 @@ class Entra:
 
     The methods may be called from any thread. Those that take a client id raise KeyError for
     one that is not registered.
+
+    missing_resources, disabled_resources: host names of services that tenants do not know, or have disabled.
     """
 
     hosts: tuple[str, ...] = tuple(host for cloud in CLOUDS for host in cloud.authorities)
@@ -172,6 +193,8 @@ class Entra:
         self._tenants: dict[str, _Tenant] = {}
         self._apps: dict[str, App] = {}
         self._issued: set[str] = set()
+        self.missing_resources: set[str] = set()
+        self.disabled_resources: set[str] = set()
         self._signing_key = secrets.token_bytes(32)
         self.app = Starlette(
             routes=[
@@ -247,6 +270,23 @@ class Entra:
         self.adopt_secret(client_id, secret)
         return secret.secret_id, value
 
+    def add_principal_secret(
+        self, client_id: str, *, display_name: str = "", expires_in_days: float = 365, certificate: str | None = None
+    ) -> tuple[str, str]:
+        """Add a client secret to an application's service principal, and return its id and its value.
+
+        certificate: the `customKeyIdentifier` of the SAML signing certificate that it is the password of.
+        """
+        now = self.clock.now()
+        secret = Secret(str(uuid.uuid4()), new_value(), display_name, now, now + timedelta(days=expires_in_days), now)
+        with self._lock:
+            app = self._apps[client_id]
+            app.principal_secrets[secret.secret_id] = secret
+            if certificate is not None:
+                app.principal_keys[secret.secret_id] = certificate
+            self._issued.add(secret.value)
+        return secret.secret_id, secret.value
+
     def adopt_secret(self, client_id: str, secret: Secret) -> None:
         """Give an application a secret that was made elsewhere."""
         with self._lock:
@@ -271,7 +311,7 @@ class Entra:
                 secret.value == value
                 and secret.visible_from <= now < secret.expires_on
                 and (not secret.answers or secret.answers[0])
-                for secret in self._apps[client_id].secrets.values()
+                for secret in self._apps[client_id].all_secrets
             )
 
     def secrets(self) -> set[str]:
@@ -347,7 +387,11 @@ class Entra:
                 app = self._app(tenant, form)
                 resource = _resource(form)
                 self._check_secret(app, form)
-                if resource.rstrip("/") not in tenant.cloud.resources:
+                host = resource.rstrip("/").removeprefix("https://")
+                if host in self.disabled_resources:
+                    text = f"The service principal for resource '{resource}' is disabled."
+                    raise Refusal(400, "unauthorized_client", text, aadsts=500014)
+                if resource.rstrip("/") not in tenant.cloud.resources or host in self.missing_resources:
                     raise Refusal(
                         400,
                         "invalid_resource",
@@ -414,6 +458,17 @@ class Entra:
                 " sent your authentication request to the wrong tenant.",
                 aadsts=700016,
             )
+        if not app.has_principal:
+            raise Refusal(
+                401,
+                "invalid_client",
+                f"The client application {app.client_id} is missing service principal in the tenant"
+                f" {tenant.tenant_id}. See instructions here: https://go.microsoft.com/fwlink/?linkid=2225119",
+                aadsts=7000229,
+            )
+        if not app.is_enabled:
+            text = f"Application '{app.client_id}'({app.name}) is disabled."
+            raise Refusal(400, "unauthorized_client", text, aadsts=7000112)
         return app
 
     def _check_secret(self, app: App, form: dict[str, str]) -> None:
@@ -425,7 +480,7 @@ class Entra:
                 aadsts=7000216,
             )
         now = self.clock.now()
-        secret = next((one for one in app.secrets.values() if one.value == form["client_secret"]), None)
+        secret = next((one for one in app.all_secrets if one.value == form["client_secret"]), None)
         if secret is None or now < secret.visible_from or (secret.answers and not secret.answers.popleft()):
             raise Refusal(
                 401,
@@ -443,6 +498,10 @@ class Entra:
                 " using certificate credentials for added security: https://aka.ms/certCreds.",
                 aadsts=7000222,
             )
+        if app.is_blocked:
+            text = "Access has been blocked by Conditional Access policies. The access policy does not allow token"
+            text += " issuance."
+            raise Refusal(400, "invalid_grant", text, aadsts=53003)
 
     def _issue(self, tenant: _Tenant, app: App, resource: str) -> str:
         now = self.clock.now()
@@ -463,6 +522,8 @@ class Entra:
             "uti": secrets.token_urlsafe(16),
             "ver": "1.0",
         }
+        # Every application's token has this one of no rights; roles of the directory come beside it.
+        claims["wids"] = [*app.directory_roles, "0997a1d0-0d1d-4acb-b408-d5ca73121e90"]
         # A right is a role at one resource; a token without any says nothing of roles.
         if app.graph_roles and resource.rstrip("/") == f"https://{tenant.cloud.graph}":
             claims["roles"] = sorted(app.graph_roles)

@@ -1,6 +1,8 @@
-"""Microsoft Graph: the client secrets of application registrations.
+"""Microsoft Graph: the client secrets of application registrations, and what stands in their way.
 
 https://learn.microsoft.com/graph/api/resources/application
+https://learn.microsoft.com/graph/api/resources/serviceprincipal
+https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy
 https://learn.microsoft.com/graph/errors
 
 The secrets themselves live in `Entra`: what is added here logs in there, once it has spread. A
@@ -36,22 +38,48 @@ if TYPE_CHECKING:
     from sandbox.clock import Clock
     from sandbox.services.entra import App, Entra
 
-Role = Literal["Application.Read.All", "Application.ReadWrite.OwnedBy", "Application.ReadWrite.All"]
+Role = Literal[
+    "Application.Read.All",
+    "Application.ReadWrite.OwnedBy",
+    "Application.ReadWrite.All",
+    "Directory.Read.All",
+    "Directory.ReadWrite.All",
+    "Policy.Read.All",
+]
 """A right at Graph: https://learn.microsoft.com/graph/permissions-reference."""
 
-# OwnedBy confines what is changed; it reads every application of the tenant.
-READERS: frozenset[Role] = frozenset(
-    ("Application.Read.All", "Application.ReadWrite.OwnedBy", "Application.ReadWrite.All")
-)
-"""The roles of which one is enough to read applications and their owners."""
+_WRITE_EVERY: frozenset[Role] = frozenset(("Application.ReadWrite.All", "Directory.ReadWrite.All"))
 
-WRITERS: frozenset[Role] = frozenset(("Application.ReadWrite.OwnedBy", "Application.ReadWrite.All"))
+WRITERS: frozenset[Role] = _WRITE_EVERY | {"Application.ReadWrite.OwnedBy"}
 """The roles of which one is needed to add or remove a secret."""
+
+# OwnedBy confines what is changed; it reads every application of the tenant.
+READERS: frozenset[Role] = WRITERS | {"Application.Read.All", "Directory.Read.All"}
+"""The roles of which one is enough to read applications, their owners, and service principals."""
+
+_POLICY_READERS: frozenset[Role] = frozenset(("Policy.Read.All",))
+
+DIRECTORY_ROLES = {
+    "Global Administrator": "62e90394-69f5-4237-9190-012177145e10",
+    "Application Administrator": "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3",
+    "Cloud Application Administrator": "158c047a-c907-4556-b7ef-446551a6b5f7",
+}
+"""Roles of the directory that may do all that is here, by their template ids, as `wids` has them.
+
+https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference
+"""
+
+PERSONAL = ("AzureADandPersonalMicrosoftAccount", "PersonalMicrosoftAccount")
+"""Audiences of applications that may have two secrets at most.
+
+https://learn.microsoft.com/entra/identity-platform/supported-accounts-validation
+"""
 
 PAGE = 100
 """How many items a page of a list has when `$top` does not say."""
 
 _LARGEST_PAGE = 999
+_PERSONAL_SECRETS = 2
 # The application that Graph itself is in every tenant; a token may name it as its audience.
 _GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)")
@@ -109,6 +137,9 @@ class Graph:
     flapping: what the first logins after that meet, one each, True for "let in".
     read_lag: how many reads of an application still show it as before the change.
     removal_lag: how many removals of a secret that was added here do not find it.
+
+    default_policy: what the tenants allow of secrets, as `restrict` sets it. own_policies: for single applications,
+    by their object ids, in its place.
     """
 
     hosts: tuple[str, ...] = tuple(cloud.graph for cloud in CLOUDS)
@@ -126,6 +157,10 @@ class Graph:
         self._retry_after = 0
         self._concurrent = 0
         self._concurrent_status = 0
+        self._at_quota = False
+        self.default_policy: dict[str, Any] = _policy(is_enabled=False, restrictions=[])
+        # By object id.
+        self.own_policies: dict[str, dict[str, Any]] = {}
         routes = []
         # Microsoft's Python client writes two slashes after the version, so Graph must take them.
         for applications in ("/v1.0/applications", "/v1.0//applications"):
@@ -135,9 +170,17 @@ class Graph:
                 routes += [
                     Route(path, self._operation(READERS, self._get)),
                     Route(f"{path}/owners", self._operation(READERS, self._list_owners)),
+                    Route(f"{path}/appManagementPolicies", self._operation(_POLICY_READERS, self._list_policies)),
                     Route(f"{path}/addPassword", self._operation(WRITERS, self._add_password), methods=["POST"]),
                     Route(f"{path}/removePassword", self._operation(WRITERS, self._remove_password), methods=["POST"]),
                 ]
+        principals = "/v1.0/servicePrincipals"
+        routes += [
+            Route(principals, self._operation(READERS, self._list_principals)),
+            Route(f"{principals}(appId='{{app_id}}')", self._operation(READERS, self._get_principal)),
+            Route(f"{principals}/{{id}}", self._operation(READERS, self._get_principal)),
+            Route("/v1.0/policies/defaultAppManagementPolicy", self._operation(_POLICY_READERS, self._get_policy)),
+        ]
         routes.append(Route("/{path:path}", self._operation(None, _unknown_segment), methods=["GET", "POST"]))
         self.app = Starlette(routes=[Route("/v1.0/$batch", self._batch, methods=["POST"]), *routes])
 
@@ -173,6 +216,44 @@ class Graph:
         with self._lock:
             self._concurrent, self._concurrent_status = times, status
 
+    def exhaust_quota(self) -> None:
+        """Have the admin's quota of directory objects be used up: every further change is refused."""
+        with self._lock:
+            self._at_quota = True
+
+    def restrict(
+        self,
+        *,
+        longest: str | None = None,
+        forbidden: bool = False,
+        object_id: str = "",
+        created_after: datetime | None = None,
+    ) -> None:
+        """Have a policy on secrets, of the tenant, or of one application in its place.
+
+        longest: their longest life, an ISO 8601 duration. forbidden: none may be added. object_id: of that
+        application. created_after: it binds only applications that were registered then or later.
+        """
+        after = _written(created_after) if created_after else None
+        rules: dict[str, str | None] = {"passwordLifetime": longest} if longest else {}
+        rules |= {"passwordAddition": None} if forbidden else {}
+        restrictions = [
+            {
+                "restrictionType": kind,
+                "state": "enabled",
+                "maxLifetime": life,
+                "restrictForAppsCreatedAfterDateTime": after,
+            }
+            for kind, life in rules.items()
+        ]
+        made = _policy(is_enabled=True, restrictions=restrictions)
+        with self._lock:
+            if object_id:
+                own = made["applicationRestrictions"]
+                self.own_policies[object_id] = {"id": str(uuid.uuid4()), "isEnabled": True, "restrictions": own}
+            else:
+                self.default_policy = made
+
     def secrets(self) -> frozenset[str]:
         """Return nothing: what is added here is Entra's secret."""
         return frozenset()
@@ -190,7 +271,8 @@ class Graph:
                 try:
                     claims = self._authenticate(request)
                     self._hold_back()
-                    if roles is not None and not roles & set(claims.get("roles", ())):
+                    rights = set(claims.get("roles", ()))
+                    if roles is not None and not roles & rights and not _administers(claims):
                         raise _denied()
                     content = work(_Call(request, body, f"https://{request.url.hostname}/v1.0", claims))
                 except Refusal as refusal:
@@ -255,19 +337,18 @@ class Graph:
         for app in self._applications(call):
             if wanted.lower() == (app.object_id if "id" in path else app.client_id):
                 return app
-        raise Refusal(
-            404,
-            "Request_ResourceNotFound",
-            f"Resource '{wanted}' does not exist or one of its queried reference-property objects are not present.",
-        )
+        raise _not_found(wanted)
 
     def _writable(self, call: _Call) -> App:
         """Find the named application, and let the caller change it."""
         app = self._application(call)
         # An application does not own itself unless it was made its own owner.
         owned = call.claims["appid"] in self._state(app).owners
-        if not owned and "Application.ReadWrite.All" not in call.claims["roles"]:
+        if not owned and not _WRITE_EVERY & set(call.claims.get("roles", ())) and not _administers(call.claims):
             raise _denied()
+        if self._at_quota:
+            message = "The directory object quota limit for the Principal has been exceeded."
+            raise Refusal(403, "Directory_QuotaExceeded", message)
         if self._concurrent:
             self._concurrent -= 1
             raise Refusal(
@@ -299,7 +380,8 @@ class Graph:
             "appId": app.client_id,
             "displayName": app.name,
             "identifierUris": [],
-            "signInAudience": "AzureADMyOrg",
+            "createdDateTime": _written(app.created_on or datetime(2020, 1, 1, tzinfo=timezone.utc)),
+            "signInAudience": app.audience,
             "tags": [],
             "keyCredentials": [],
             # No order is promised, so there is none here that a client could come to rely on.
@@ -330,6 +412,62 @@ class Graph:
             items.append({"@odata.type": "#microsoft.graph.servicePrincipal", **_select(call, shown)[0]})
         return {"@odata.context": f"{call.base}/$metadata#directoryObjects", **link, "value": items}
 
+    # -- service principals -----------------------------------------------------------------------
+
+    def _list_principals(self, call: _Call) -> dict[str, Any]:
+        page, link = _page(call, [app for app in self._applications(call) if app.has_principal])
+        items = [_select(call, _shown_principal(app)) for app in page]
+        chosen = items[0][1] if items else ""
+        context = {"@odata.context": f"{call.base}/$metadata#servicePrincipals{chosen}"}
+        return {**context, **link, "value": [shown for shown, _ in items]}
+
+    def _get_principal(self, call: _Call) -> dict[str, Any]:
+        path = call.request.path_params
+        wanted = str(path.get("id", path.get("app_id")))
+        for app in self._applications(call):
+            if app.has_principal and wanted.lower() == (app.service_principal_id if "id" in path else app.client_id):
+                shown, chosen = _select(call, _shown_principal(app))
+                return {"@odata.context": f"{call.base}/$metadata#servicePrincipals{chosen}/$entity", **shown}
+        raise _not_found(wanted)
+
+    # -- policies ---------------------------------------------------------------------------------
+
+    def _get_policy(self, call: _Call) -> dict[str, Any]:
+        """https://learn.microsoft.com/graph/api/tenantappmanagementpolicy-get."""
+        context = f"{call.base}/$metadata#policies/defaultAppManagementPolicy/$entity"
+        return {"@odata.context": context, **self.default_policy}
+
+    def _list_policies(self, call: _Call) -> dict[str, Any]:
+        """https://learn.microsoft.com/graph/api/appmanagementpolicy-list."""
+        own = self.own_policies.get(self._application(call).object_id)
+        context = f"{call.base}/$metadata#policies/appManagementPolicies"
+        return {"@odata.context": context, "value": [own] if own else []}
+
+    def _check_policy(self, app: App, life: timedelta) -> None:
+        """Refuse a secret that a policy forbids: the application's own goes before the tenant's."""
+        own = self.own_policies.get(app.object_id)
+        policy = own or self.default_policy
+        if not policy["isEnabled"]:
+            return
+        for one in (own["restrictions"] if own else policy["applicationRestrictions"])["passwordCredentials"]:
+            after = _date(one["restrictForAppsCreatedAfterDateTime"])
+            if after and (app.created_on is None or app.created_on < after):
+                continue
+            if one["restrictionType"] == "passwordAddition":
+                raise Refusal(
+                    400,
+                    "CredentialTypeNotAllowedAsPerAppPolicy",
+                    "Credential type not allowed as per assigned policy.",
+                )
+            if one["restrictionType"] == "passwordLifetime" and life > _duration(one["maxLifetime"]):
+                raise Refusal(
+                    400,
+                    "CredentialInvalidLifetimeAsPerAppPolicy",
+                    "Credential lifetime exceeds the max value allowed as per assigned policy.",
+                )
+
+    # -- secrets ----------------------------------------------------------------------------------
+
     def _add_password(self, call: _Call) -> dict[str, Any]:
         """https://learn.microsoft.com/graph/api/application-addpassword."""
         asked = _parameters(call, "addPassword", {"passwordCredential"}).get("passwordCredential") or {}
@@ -343,6 +481,11 @@ class Graph:
         if end <= max(start, now):
             raise Refusal(400, "Request_BadRequest", "The password would end before it starts, or has ended.")
         app = self._writable(call)
+        self._check_policy(app, end - start)
+        number = len(self.entra.client_secrets(app.client_id)) + 1
+        if app.audience in PERSONAL and number > _PERSONAL_SECRETS:
+            message = f"Not allowed to add {number} passwords. You can only add a maximum of 2 passwords."
+            raise Refusal(400, "Request_BadRequest", message)
         secret = Secret(
             secret_id=str(uuid.uuid4()),
             value=new_value(),
@@ -484,6 +627,52 @@ def _count(call: _Call, items: Sequence[object]) -> dict[str, int]:
 def _unknown_segment(call: _Call) -> None:
     segment = call.request.url.path.rpartition("/")[2]
     raise Refusal(400, "BadRequest", f"Resource not found for the segment '{segment}'.")
+
+
+def _not_found(wanted: str) -> Refusal:
+    return Refusal(
+        404,
+        "Request_ResourceNotFound",
+        f"Resource '{wanted}' does not exist or one of its queried reference-property objects are not present.",
+    )
+
+
+def _administers(claims: dict[str, Any]) -> bool:
+    """Say whether a caller has a role of the directory that may do all that is here."""
+    return bool(set(DIRECTORY_ROLES.values()) & set(claims.get("wids", ())))
+
+
+def _policy(*, is_enabled: bool, restrictions: list[dict[str, Any]]) -> dict[str, Any]:
+    rules = {"passwordCredentials": restrictions, "keyCredentials": []}
+    return {"id": str(uuid.UUID(int=0)), "isEnabled": is_enabled, "applicationRestrictions": rules}
+
+
+def _duration(text: str) -> timedelta:
+    """Read the durations that tests set: whole days, as `P90D`."""
+    return timedelta(days=int(text.removeprefix("P").removesuffix("D")))
+
+
+def _shown_principal(app: App) -> dict[str, Any]:
+    """Show a service principal: https://learn.microsoft.com/graph/api/resources/serviceprincipal."""
+    passwords = [
+        {**_credential(one), "customKeyIdentifier": app.principal_keys.get(one.secret_id)}
+        for one in app.principal_secrets.values()
+    ]
+    # Both halves of a signing certificate have its password's identifier.
+    keys = [
+        {"customKeyIdentifier": certificate, "keyId": str(uuid.uuid4()), "type": kind, "usage": usage, "key": None}
+        for certificate in app.principal_keys.values()
+        for kind, usage in (("AsymmetricX509Cert", "Verify"), ("X509CertAndPassword", "Sign"))
+    ]
+    return {
+        "id": app.service_principal_id,
+        "appId": app.client_id,
+        "displayName": app.name,
+        "accountEnabled": app.is_enabled,
+        "servicePrincipalType": "Application",
+        "keyCredentials": keys,
+        "passwordCredentials": passwords,
+    }
 
 
 def _denied() -> Refusal:

@@ -53,6 +53,9 @@ HOST = "keepersecurity.com"
 FILES_HOST = "keeper-files.s3.amazonaws.com"
 # Outside the table of keys that the SDK ships, so that no client can take it for one of Keeper's own.
 KEY_ID = 90
+# What a device may call of one endpoint before a pause, by Keeper's SDKs; and how long that pause must be, in seconds.
+CALLS_ALLOWED = 100
+SILENCE = 10.0
 FOLDER_NAME = "PAM"
 UPLOADED = 201
 
@@ -97,6 +100,11 @@ class Keeper:
     hosts, app: where the service lives, and the ASGI application.
     checks_revisions: whether a save of anything but the current revision is refused. The SDK sends
         the revision it read; False models a backend that lets the last writer win.
+    calls_allowed, silence: how many calls of one endpoint are served to a device that never pauses for so many
+        seconds. What goes beyond is refused, and each refused call begins the seconds anew.
+        https://github.com/external-secrets/external-secrets/issues/4107 has such an answer.
+    refuses: the name of an error that every call of the device is refused with; empty for none.
+    asks_for_key: a number of a public key that is asked for whatever a client names; None for none.
     unreadable: uids of records, folders and files whose keys reach the client wrapped for somebody
         else, so that it cannot decrypt them.
 
@@ -119,8 +127,16 @@ class Keeper:
         self._records: dict[str, _Record] = {}
         # One counter for the whole vault: a record's revisions grow, but not by one.
         self._revisions = itertools.count(4_211)
+        # Whether the second copy of a record may be edited.
+        self._shared_again: dict[str, bool] = {}
+        self.calls_allowed = CALLS_ALLOWED
+        self.silence = SILENCE
+        # Of each endpoint, the calls since the last pause, and when the last one came.
+        self._called: dict[str, tuple[int, datetime]] = {}
+        self.asks_for_key: int | None = None
+        self.refuses = ""
         self._throttled = 0
-        self._retry_after = 0.0
+        self._retry_after: float | str = 0.0
         self._key_id = KEY_ID
         self._server_keys = {KEY_ID: ec.generate_private_key(ec.SECP256R1())}
         self._client_key = ec.generate_private_key(ec.SECP256R1())
@@ -196,6 +212,11 @@ class Keeper:
         """Give the application the record, or take it away."""
         with self._lock:
             self._records[uid].shared = shared
+
+    def share_again(self, uid: str, *, editable: bool) -> None:
+        """Share a record of the folder by itself as well, as a shortcut in another folder does: it then comes twice."""
+        with self._lock:
+            self._shared_again[uid] = editable
 
     def set_editable(self, uid: str, editable: bool) -> None:
         """Let the application save the record, or only read it."""
@@ -321,8 +342,8 @@ class Keeper:
         config = self.config()
         return {config["privateKey"], config["appKey"], self.config_base64()}
 
-    def throttle(self, times: int, retry_after: float) -> None:
-        """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none."""
+    def throttle(self, times: int, retry_after: float | str) -> None:
+        """Answer the next `times` calls with `throttled` and this wait in seconds; 0 names none, as is usual."""
         with self._lock:
             self._throttled = times
             self._retry_after = retry_after
@@ -334,6 +355,7 @@ class Keeper:
         try:
             with self._lock:
                 transmission_key, asked = self._open(request, body)
+                self._count(request.path_params["call"])
                 call = self._calls.get(request.path_params["call"])
                 if call is None:
                     raise Refusal(404, "not_found", "no such call in the sandbox")
@@ -349,6 +371,8 @@ class Keeper:
     def _open(self, request: Request, body: bytes) -> tuple[bytes, Data]:
         """Unwrap a request: its transmission key and what it asks for, from a client proven to be ours."""
         headers = request.headers
+        if self.asks_for_key is not None:
+            raise Refusal(401, "key", "use another server key", key_id=self.asks_for_key)
         if headers.get("publickeyid") != str(self._key_id):
             raise Refusal(401, "key", "use another server key", key_id=self._key_id)
         try:
@@ -366,16 +390,29 @@ class Keeper:
             self._client_key.public_key().verify(signature, wrapped + body, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
             raise Refusal(403, "access_denied", "Signature is invalid") from error
-        if self._throttled:
-            self._throttled -= 1
-            wait: Data = {"retry_after": self._retry_after} if self._retry_after else {}
-            raise Refusal(403, "throttled", "too many requests from this client", **wait)
         return transmission_key, asked
+
+    def _count(self, call: str) -> None:
+        """Refuse a call of a device that has called too often; the one device that there is was proven before."""
+        if self.refuses:
+            raise Refusal(403, self.refuses, "Unable to validate application access")
+        now = self._clock.now()
+        count, last = self._called.get(call, (0, now))
+        count = 1 if (now - last).total_seconds() >= self.silence else count + 1
+        self._called[call] = (count, now)
+        if self._throttled or count > self.calls_allowed:
+            self._throttled = max(0, self._throttled - 1)
+            wait: Data = {"retry_after": self._retry_after} if self._retry_after else {}
+            raise Refusal(403, "throttled", call, additional_info="throttled", **wait)
 
     def _get_secret(self, asked: Data) -> bytes:
         # Nothing tells a client of records that it may not read: they are just not there.
         readable = [r for r in self._records.values() if r.shared and self._is_asked_for(r, asked)]
         singles = [self._sealed_record(r, self._app_key, "") for r in readable if not r.folder]
+        again = [r for r in readable if r.uid in self._shared_again]
+        singles += [
+            {**self._sealed_record(r, self._app_key, ""), "isEditable": self._shared_again[r.uid]} for r in again
+        ]
         folders = []
         for shared in [one for one in self._folders.values() if not one.parent]:
             within = [r for r in readable if r.folder and self._shared_folder(r.folder_uid) is shared]
@@ -442,7 +479,7 @@ class Keeper:
         record = self._records.get(str(asked.get("recordUid")))
         if record is None or not record.shared:
             raise Refusal(403, "access_denied", "the application has no access to this record")
-        if not record.editable:
+        if not (record.editable or self._shared_again.get(record.uid)):
             raise Refusal(403, "access_denied", "the application may not edit this record")
         return record
 

@@ -38,6 +38,9 @@ T = TypeVar("T")
 Right = Literal["get", "list", "set", "delete", "recover", "purge"]
 """What a caller may do with the secrets of a vault, in the words of the REST reference."""
 
+Shut = Literal["ForbiddenByFirewall", "ForbiddenByConnection"]
+"""What keeps a caller's network out of a vault, in the vault's own words: its firewall, or a private endpoint."""
+
 ALL: frozenset[Right] = frozenset(("get", "list", "set", "delete", "recover", "purge"))
 """Every right, as the role Key Vault Secrets Officer gives them (purge included)."""
 
@@ -88,6 +91,9 @@ class _Vault:
     tenant_id: str
     suffix: str
     rights: dict[str, frozenset[Right]] = field(default_factory=dict)
+    shut: Shut | None = None
+    has_access_policies: bool = False
+    demands_expiry: bool = False
     # By name in small letters: Key Vault compares names without regard to case, and keeps the first spelling.
     secrets: dict[str, _Secret] = field(default_factory=dict)
 
@@ -187,6 +193,24 @@ class KeyVault:
         with self._lock:
             self._vaults[vault.lower()].rights[client_id] = frozenset(rights)
 
+    def shut(self, vault: str, by: Shut | None) -> None:
+        """Let no caller in from where they are, whatever their rights; None lets them in again."""
+        with self._lock:
+            self._vaults[vault.lower()].shut = by
+
+    def use_access_policies(self, vault: str) -> None:
+        """Have a vault's rights come from its access policies, the older way, and be refused in their words."""
+        with self._lock:
+            self._vaults[vault.lower()].has_access_policies = True
+
+    def demand_expiry(self, vault: str) -> None:
+        """Assign an Azure Policy that denies secrets without an end.
+
+        https://learn.microsoft.com/azure/key-vault/general/azure-policy
+        """
+        with self._lock:
+            self._vaults[vault.lower()].demands_expiry = True
+
     def throttle(self, times: int, retry_after: int) -> None:
         """Answer the next so many requests 429, to be asked again in `retry_after` seconds."""
         with self._lock:
@@ -218,10 +242,21 @@ class KeyVault:
         with self._lock:
             return [secret.name for secret in self._present(self._vaults[vault.lower()], deleted=False)]
 
+    def change(self, vault: str, name: str, version: str = "", **properties: Any) -> None:  # noqa: ANN401 - as `set`
+        """Change properties of a version, the newest where none is named, as a client can. Refusal if there is none."""
+        with self._lock:
+            secret, place = self._existing(self._vaults[vault.lower()], name, version)
+            secret.versions[place] = replace(secret.versions[place], updated_on=self.clock.now(), **properties)
+
     def delete(self, vault: str, name: str) -> None:
         """Delete a secret softly, as a client can. Refusal if there is none."""
         with self._lock:
             self._delete_softly(self._vaults[vault.lower()], name)
+
+    def recover(self, vault: str, name: str) -> None:
+        """Bring a deleted secret back, as a client can. Refusal if there is none."""
+        with self._lock:
+            self._recover_deleted(self._vaults[vault.lower()], name)
 
     def secrets(self) -> frozenset[str]:
         """Return nothing: what is kept here was issued elsewhere, and ids of keys, which may show, are among it."""
@@ -312,6 +347,12 @@ class KeyVault:
         secret.settled_on = secret.deleted_on + timedelta(seconds=self.settling)
         return secret
 
+    def _recover_deleted(self, vault: _Vault, name: str) -> _Secret:
+        secret = self._deleted(vault, name)
+        secret.deleted_on = None
+        secret.settled_on = self.clock.now() + timedelta(seconds=self.settling)
+        return secret
+
     # -- who is asking --------------------------------------------------------------------------
 
     def _operation(self, right: Right, action: str, work: _Work) -> Callable[[Request], Any]:
@@ -374,6 +415,23 @@ class KeyVault:
         raise Refusal(401, "Unauthorized", fault, headers={"WWW-Authenticate": challenge})
 
     def _authorize(self, vault: _Vault, claims: dict[str, Any], right: Right, action: str, name: str) -> None:
+        caller = f"appid={claims['appid']};oid={claims['oid']};iss={claims['iss']}"
+        where = f"Caller: {caller}\r\nVault: {vault.name};location=westeurope"
+        if vault.shut == "ForbiddenByFirewall":
+            text = "Client address is not authorized and caller is not a trusted service.\r\nClient address: 192.0.2.7"
+            raise Refusal(403, "Forbidden", f"{text}\r\n{where}", innererror={"code": vault.shut})
+        if vault.shut:
+            text = "Public network access is disabled and request is not from a trusted service nor via an approved"
+            raise Refusal(403, "Forbidden", f"{text} private link.\r\n{where}", innererror={"code": vault.shut})
+        if vault.has_access_policies and right not in vault.rights.get(claims["appid"], frozenset()):
+            raise Refusal(
+                403,
+                "Forbidden",
+                f"The user, group or application '{caller}' does not have secrets {right} permission on key vault"
+                f" '{vault.name};location=westeurope'. For help resolving this issue, please see"
+                " https://go.microsoft.com/fwlink/?linkid=2125287",
+                innererror={"code": "ForbiddenByPolicy"},
+            )
         if right in vault.rights.get(claims["appid"], frozenset()):
             return
         group = f"/subscriptions/{uuid.UUID(int=0)}/resourcegroups/sandbox"
@@ -405,7 +463,11 @@ class KeyVault:
     def _set(self, call: _Call) -> Response:
         if not isinstance(call.body.get("value"), str):
             raise _invalid("value")
-        version = self._write(call.vault, call.name, call.body["value"], _properties(call.body))
+        properties = _properties(call.body)
+        if call.vault.demands_expiry and properties.get("expires_on") is None:
+            # A policy's refusal has no word within.
+            raise Refusal(403, "Forbidden", f"Secret {call.name} was disallowed by policy.")
+        version = self._write(call.vault, call.name, call.body["value"], properties)
         secret = call.vault.secrets[call.name.lower()]
         return JSONResponse({"value": version.value, **_bundle(call.vault, secret, version)})
 
@@ -423,9 +485,7 @@ class KeyVault:
         return JSONResponse(_deleted_bundle(call.vault, self._deleted(call.vault, call.name)))
 
     def _recover(self, call: _Call) -> Response:
-        secret = self._deleted(call.vault, call.name)
-        secret.deleted_on = None
-        secret.settled_on = self.clock.now() + timedelta(seconds=self.settling)
+        secret = self._recover_deleted(call.vault, call.name)
         return JSONResponse(_bundle(call.vault, secret, secret.versions[-1]))
 
     def _purge(self, call: _Call) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
-from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from pam_scripts.stores.keeper import refusals
+from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess
@@ -68,6 +71,101 @@ def become(**properties: Any) -> Callable[[SeeqUserPlant], None]:  # noqa: ANN40
     return set_up
 
 
+def admin_has(label: str, value: str) -> Provocation:
+    """Return what has another value in the record with the Azure credential."""
+    return Provocation(AzureAppPlant, lambda plant: plant.set_field(label, value, plant.attached[0]), UNMIRRORED)
+
+
+def admin_is(attribute: str, *, value: object) -> Provocation:
+    """Return what has the admin application be otherwise."""
+    return Provocation(AzureAppPlant, lambda plant: setattr(plant.azure_app, attribute, value), UNMIRRORED)
+
+
+def of_application(set_up: Callable[[AzureAppPlant], object]) -> Provocation:
+    """Return what is changed at the application that is rotated, or at Graph."""
+    return Provocation(AzureAppPlant, set_up, UNMIRRORED)
+
+
+def with_an_expired_secret(plant: AzureAppPlant) -> None:
+    """Enter one of the admin application that has ended."""
+    _, value = plant.entra.add_secret(plant.azure_app.client_id, expires_in_days=-1)
+
+    def change(data: dict[str, Any]) -> None:
+        next(item for item in data["custom"] if item["label"] == "client_secret")["value"] = [value]
+
+    plant.keeper.edit(plant.attached[0], change)
+
+
+def with_a_wrong_secret(plant: AzureAppPlant) -> None:
+    """Remove the one that the admin's record has."""
+    client_id = plant.azure_app.client_id
+    plant.entra.remove_secret(client_id, plant.entra.client_secrets(client_id)[0].secret_id)
+
+
+def full(plant: AzureAppPlant) -> None:
+    """Have an application for personal accounts with the most secrets that it may have."""
+    plant.target.audience = "PersonalMicrosoftAccount"
+    plant.add_key("another")
+
+
+def in_key_vault(set_up: Callable[[Plant], object]) -> Provocation:
+    """Return what is changed at the vault."""
+    return Provocation(Plant, set_up)
+
+
+def with_access_policies(plant: Plant) -> None:
+    """Have the vault go by them, and have none for us."""
+    plant.key_vault.use_access_policies(VAULT)
+    plant.key_vault.grant(VAULT, plant.azure_app.client_id, ())
+
+
+def delete_secrets(plant: Plant) -> None:
+    """Delete both."""
+    for name in (plant.id_name, plant.password_name):
+        plant.key_vault.delete(VAULT, name)
+
+
+def with_an_app(set_up: Callable[[Plant], object]) -> Provocation:
+    """Return what is changed where an app is to be restarted."""
+
+    def with_app(plant: Plant) -> None:
+        plant.add_app("reports", plant.password_name)
+        plant.set_field("health_seconds", "5")
+        set_up(plant)
+
+    return Provocation(Plant, with_app)
+
+
+def in_another_tenant(plant: Plant) -> None:
+    """Name a subscription of another tenant."""
+    other = plant.container_apps.add_subscription(plant.entra.add_tenant())
+    plant.set_field("subscription_id", other, plant.configuration_uid)
+
+
+NO_GUID = "00000000-0000-4000-8000-000000000000"
+UNMIRRORED: Mapping[str, object] = {"mirrored": False}
+GRAPH = "graph.microsoft.com"
+
+
+def setattr_of_keeper(name: str, value: object, plant: AnyPlant) -> None:
+    """Set what Secrets Manager does from now on."""
+    setattr(plant.keeper, name, value)
+
+
+def throttle(plant: AnyPlant) -> None:
+    """Have no call served, and leave no time to wait until one is."""
+    plant.keeper.calls_allowed = 0
+    plant.set_field("deadline_seconds", "10")
+
+
+def ask_for_an_unknown_key(plant: AnyPlant) -> None:
+    """Take the server's own key out of the Gateway's configuration, and ask for one of a later SDK."""
+    config = {name: value for name, value in plant.keeper.config().items() if not name.startswith("serverPublicKey")}
+    plant.keeper.asks_for_key = 777
+    environment = {**plant.environment(), "KSM_CONFIG": json.dumps(config)}
+    vars(plant)["environment"] = lambda: environment
+
+
 AWS_SECRET = "plant/reports"
 
 
@@ -103,8 +201,69 @@ def enter_another_secret_key(plant: Plant) -> None:
     plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
 
 
+# By page and code: the tables of Azure have many rows, and no names for each.
+AZURE: Mapping[str, Provocation] = {
+    "Entra: AADSTS7000215": of_application(with_a_wrong_secret),
+    "Entra: AADSTS7000222": of_application(with_an_expired_secret),
+    "Entra: AADSTS7000229": admin_is("has_principal", value=False),
+    "Entra: AADSTS7000112": admin_is("is_enabled", value=False),
+    "Entra: AADSTS53003": admin_is("is_blocked", value=True),
+    "Entra: AADSTS700016": admin_has("application_client_id", NO_GUID),
+    "Entra: AADSTS90002": admin_has("tenant_id", NO_GUID),
+    "Entra: AADSTS900023": admin_has("tenant_id", "no-tenant"),
+    "Entra: AADSTS500011": of_application(lambda plant: plant.entra.missing_resources.add(GRAPH)),
+    "Entra: AADSTS500014": of_application(lambda plant: plant.entra.disabled_resources.add(GRAPH)),
+    "Entra: Authorization_RequestDenied": of_application(lambda plant: plant.graph.grant(plant.azure_app.client_id)),
+    "Entra: CredentialTypeNotAllowedAsPerAppPolicy": of_application(lambda plant: plant.graph.restrict(forbidden=True)),
+    "Entra: CredentialInvalidLifetimeAsPerAppPolicy": of_application(lambda plant: plant.graph.restrict(longest="P9D")),
+    "Entra: Directory_QuotaExceeded": of_application(lambda plant: plant.graph.exhaust_quota()),
+    "Entra: TooManyPasswords": of_application(full),
+    "Key Vault: ForbiddenByRbac": in_key_vault(
+        lambda plant: plant.key_vault.grant(VAULT, plant.azure_app.client_id, ())
+    ),
+    "Key Vault: ForbiddenByPolicy": in_key_vault(with_access_policies),
+    "Key Vault: ForbiddenByFirewall": in_key_vault(lambda plant: plant.key_vault.shut(VAULT, "ForbiddenByFirewall")),
+    "Key Vault: ForbiddenByConnection": in_key_vault(
+        lambda plant: plant.key_vault.shut(VAULT, "ForbiddenByConnection")
+    ),
+    "Key Vault: Forbidden": Provocation(
+        PublishPlant, lambda plant: plant.key_vault.demand_expiry(VAULT), {"value_format": "alnum:32"}
+    ),
+    "Key Vault: ObjectIsDeletedButRecoverable": in_key_vault(delete_secrets),
+    "Container Apps: AuthorizationFailed": with_an_app(
+        lambda plant: plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, ())
+    ),
+    "Container Apps: RequestDisallowedByPolicy": with_an_app(
+        lambda plant: plant.container_apps.deny("RequestDisallowedByPolicy")
+    ),
+    "Container Apps: DenyAssignmentAuthorizationFailed": with_an_app(
+        lambda plant: plant.container_apps.deny("DenyAssignmentAuthorizationFailed")
+    ),
+    "Container Apps: ScopeLocked": with_an_app(lambda plant: plant.container_apps.lock(plant.apps[0].scope)),
+    "Container Apps: ReadOnlyDisabledSubscription": with_an_app(
+        lambda plant: plant.container_apps.disable(plant.subscription_id)
+    ),
+    "Container Apps: InvalidAuthenticationTokenTenant": with_an_app(in_another_tenant),
+    "Container Apps: SubscriptionNotFound": with_an_app(
+        lambda plant: plant.set_field("subscription_id", NO_GUID, plant.configuration_uid)
+    ),
+    "Container Apps: ResourceGroupNotFound": with_an_app(
+        lambda plant: plant.set_field("container_apps", "elsewhere/reports")
+    ),
+    "Container Apps: ResourceNotFound": with_an_app(
+        lambda plant: plant.set_field("container_apps", "plant-apps/report")
+    ),
+}
+
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[Refusal, Provocation] = {
+    refusals.THROTTLED: Provocation(Plant, throttle),
+    **{refusal: Provocation(Plant, partial(setattr_of_keeper, "refuses", refusal.code)) for refusal in refusals.NAMED},
+    refusals.UNKNOWN_KEY: Provocation(Plant, ask_for_an_unknown_key),
+    refusals.CHANGING_KEY: Provocation(Plant, partial(setattr_of_keeper, "asks_for_key", 91)),
+    refusals.NOT_SHARED: Provocation(Plant, lambda plant: plant.keeper.share(plant.user_uid, shared=False)),
+    refusals.NOT_READABLE: Provocation(Plant, lambda plant: plant.keeper.unreadable.add(plant.user_uid)),
+    refusals.NOT_EDITABLE: Provocation(Plant, lambda plant: plant.keeper.set_editable(plant.user_uid, editable=False)),
     seeq.WRONG_LOGIN: Provocation(
         Plant,
         lambda plant: plant.keeper.edit(
@@ -142,6 +301,11 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     aws.MANAGED: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
     aws.ROTATED: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
     aws.TOO_LONG: aws_says("ValidationException", "Value at 'secretString': length"),
+    **{
+        refusal: AZURE[f"{system}: {refusal.codes[0]}"]
+        for system in ("Entra", "Key Vault", "Container Apps")
+        for refusal in REFUSALS[system]
+    },
 }
 
 
@@ -151,6 +315,7 @@ ROWS = [(system, refusal) for system, refusals in REFUSALS.items() for refusal i
 def test_every_row_is_provoked_and_nothing_else() -> None:
     """No row without somebody who provokes it, and nothing that the page does not have."""
     assert {refusal for _, refusal in ROWS} == {*PROVOKED}
+    assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps"} for system, _ in ROWS)
 
 
 @pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])

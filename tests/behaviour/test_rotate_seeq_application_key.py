@@ -124,7 +124,7 @@ def test_key_vault_gets_expiry_content_type_and_tags(happy: tuple[Plant, Rotatio
     key = plant.seeq.live_keys(plant.application_id)[0]
     rotation_id = key.label.rpartition(":")[2]
 
-    for name, kind in ((plant.id_name, "key-id"), (plant.password_name, "key-password")):
+    for name, kind in ((plant.id_name, "access-key-id"), (plant.password_name, "access-key-password")):
         latest = plant.key_vault.versions(VAULT, name)[-1]
         assert {
             "seeq-application-id": plant.application_id,

@@ -72,6 +72,30 @@ def test_what_tells_a_published_secret_apart(
     assert meant != ("belongs to none of the scripts: it has none of the fields application_id" in result.stderr)
 
 
+@pytest.mark.parametrize("uid", ["-cSk-1hh_5Zzq0bJ2mE4Qw", "--Sk-1hh_5Zzq0bJ2mE4Qw"])
+def test_a_uid_may_begin_with_a_hyphen(uid: str, command: Command, plant: Plant) -> None:
+    """Older records have such: as an argument, and after an option, it is taken for what it is."""
+    user, admin = (plant.keeper.record(one) for one in (plant.user_uid, plant.admin_uid))
+    credential = f"-{uid[:0:-1]}"
+    plant.keeper.add_record("pamUser", "Hyphen", fields=user["fields"], custom=user["custom"], uid=uid)
+    plant.keeper.add_record("login", "Admin", fields=admin["fields"], custom=admin["custom"], uid=credential)
+    result = command("check", uid, "--credential", credential, sandbox=plant)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert f"({uid})" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["", "general", "General"])
+def test_a_general_record_is_no_credential_and_says_so(kind: str, command: Command, plant: Plant) -> None:
+    """Records from before there were types have no fields that a script could see: exit 2, with the way out."""
+    general = plant.keeper.add_record(kind, "Old admin", custom=[{"name": "seeq_server_url", "value": "x"}])
+    result = command("check", plant.user_uid, "--credential", general, sandbox=plant)
+
+    assert 2 == result.returncode
+    assert f"General records, whose fields no script sees: {general}; " in result.stderr
+    assert "convert it to a Login record first" in result.stderr
+
+
 def test_the_worst_of_several_records_decides(command: Command, plant: Plant) -> None:
     """Every record is checked, also after one that fails; the exit status is the worst one's."""
     attach(plant, plant.user_uid, plant.attached)

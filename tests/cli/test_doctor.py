@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from pam_scripts.cli.doctor import clock
+from pam_scripts.cli.reach import clock
 from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.plant import SEEQ_HOST, VAULT, Plant, on_loopback
 from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
 from sandbox.services.keeper import HOST
 from tests.cli.conftest import Command, attach
+from tests.conftest import ROOT
 from tests.support.invariants import Script, assert_silent, writes
 
 
@@ -87,6 +90,70 @@ def test_an_untrusted_certificate_is_named(command: Command, plant: Plant) -> No
     assert 1 == result.returncode
     assert f"{SEEQ_HOST}: the server's certificate is not trusted" in result.stdout
     assert "REQUESTS_CA_BUNDLE" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"clientId": "AAAA"}, "get secret: 403 Forbidden (access_denied); check that the Gateway's Secrets Manager"),
+        ({"serverPublicKey": ""}, "get secret: the server asks for a public key that the SDK does not know; update"),
+        ({"privateKey": "AAAA"}, "the Secrets Manager configuration is damaged: its 'privateKey' is not a key"),
+        ({"hostname": "not.in.the.sandbox"}, "no connection to not.in.the.sandbox (through the proxy 127.0.0.1:"),
+    ],
+)
+def test_whatever_secrets_manager_refuses_is_wrong(
+    change: dict[str, str], line: str, command: Command, plant: Plant
+) -> None:
+    """A host whose device is locked cannot rotate anything: exit 1, with the reason and the way out in one line."""
+    config = json.dumps({**plant.keeper.config(), **change})
+    result = command("doctor", SEEQ_HOST, sandbox=plant, environment={"KSM_CONFIG": config})
+
+    assert 1 == result.returncode
+    [told] = [each for each in result.stdout.splitlines() if each.startswith("wrong    Secrets Manager: ")]
+    assert line in told
+    assert f"ok       {SEEQ_HOST}: answers" in result.stdout
+    assert "clientId" not in result.stdout
+
+
+def test_records_that_cannot_be_decrypted_are_warned_of(command: Command, plant: Plant) -> None:
+    """They are named, and the others counted."""
+    damaged = plant.keeper.add_record("login", "damaged")
+    plant.keeper.unreadable.add(damaged)
+    result = command("doctor", sandbox=plant)
+
+    assert 0 == result.returncode
+    assert f"warning  Secrets Manager: keeper: record {damaged} cannot be decrypted" in result.stdout
+    assert "3 records are shared, 1 of them rotations" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_a_proxy_for_http_alone_is_said_not_to_be_used(name: str, command: Command, plant: Plant) -> None:
+    """What looks set up is not: the variable is named, and the one to set; so it is where no host can be reached."""
+    environment = {name: plant.wire.environment()["HTTPS_PROXY"], "HTTPS_PROXY": ""}
+    result = command("doctor", "not.in.the.sandbox.invalid", environment=environment, home="/nonexistent")
+
+    lines = result.stdout.splitlines()
+    assert 1 == result.returncode
+    assert "warning  Proxy: HTTP_PROXY is set, and not used" in result.stdout
+    [told] = [each for each in lines if each.startswith("wrong    not.in.the.sandbox.invalid: ")]
+    assert "no connection to not.in.the.sandbox.invalid (directly): " in told
+    assert "HTTP_PROXY is not used for https: set HTTPS_PROXY" in told
+
+
+def test_without_any_package_it_says_which_are_missing(runtime_python: str) -> None:
+    """Before anything is installed it tells what to install; other commands say the same, and none has a traceback."""
+    for arguments, status in ((["doctor"], 1), (["check", "SomeRecordsUid", "--credential", "X"], 2)):
+        result = subprocess.run(
+            [runtime_python, "-S", "-m", "pam_scripts", *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        told = result.stdout + result.stderr
+        assert (status, False) == (result.returncode, "Traceback" in told), told
+        assert "pip install keeper-secrets-manager-core requests azure-identity azure-keyvault-secrets" in told
 
 
 def test_without_a_configuration_the_rest_is_told(command: Command, plant: Plant) -> None:

@@ -65,9 +65,55 @@ def test_a_csv_fills_in_a_record_for_each_line(tmp_path: Path, command: Command)
         assert 4 == len(list(csv.reader(file)))
 
 
+EXCEL = "Title;Application ID;Expiry Days;\r\nReports key;ID-1;30;\r\n;;;\r\nPlan, the 2nd;ID-2;;\r\n;;;\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xef\xbb\xbf" + EXCEL.encode(), id="semicolons"),
+        pytest.param(b"sep=;\r\n" + EXCEL.encode(), id="with-its-separator"),
+        pytest.param(EXCEL.replace(";", "\t").encode("utf-16"), id="unicode-text"),
+        pytest.param(
+            b"\xef\xbb\xbf" + EXCEL.replace("Plan, the 2nd", '"Plan, the 2nd"').replace(";", ",").encode(), id="commas"
+        ),
+    ],
+)
+def test_a_csv_as_excel_writes_it_does(data: bytes, tmp_path: Path, command: Command) -> None:
+    """With a byte order mark, semicolons, blank rows, a blank column, and headers as people write them."""
+    (tmp_path / "keys.csv").write_bytes(data)
+    result = command(
+        *("templates", "--script", "rotate_seeq_application_key", "--output", str(tmp_path / "out")),
+        *("--csv", str(tmp_path / "keys.csv"), "--set", "Key Vault Name=plant-vault"),
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    made = records(tmp_path / "out" / "rotate_seeq_application_key.commander.json")
+    assert ["Reports key", "Plan, the 2nd", "Seeq admin"] == [record["title"] for record in made]
+    labels = ("application_id", "expiry_days", "key_vault_name")
+    entered = [[record["custom_fields"][f"$text:{label}"] for label in labels] for record in made[:2]]
+    assert [["ID-1", "30", "plant-vault"], ["ID-2", "90", "plant-vault"]] == entered
+
+
+def test_an_object_id_is_found_under_the_name_that_azure_gives_it(tmp_path: Path, command: Command) -> None:
+    """What the portal's own lists call it is the field's label in other letters."""
+    source = write(tmp_path / "keys.csv", "Application Object ID\n4f0c9f0e-0000-4000-8000-000000000001\n")
+    result = command(
+        *("templates", "--script", "rotate_azure_app_secret", "--csv", str(source)),
+        *("--output", str(tmp_path / "out")),
+    )
+
+    assert (0, "") == (result.returncode, result.stderr)
+    [made, _] = records(tmp_path / "out" / "rotate_azure_app_secret.commander.json")
+    assert "4f0c9f0e-0000-4000-8000-000000000001" == made["custom_fields"]["$text:application_object_id"]
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
+        ("application_id;Application ID\nX;Y\n", "its header names application_id more than once"),
+        ("application_id;\nX;Y\n", "line 2: it has not as many cells"),
+        ("\n\napplication_id\n\n", "no line below its header"),
         ("aplication_id\nX\n", "has no field aplication_id"),
         ("application_id,title\nX\n", "line 2: it has not as many cells"),
         ("application_id\n", "no line below its header"),

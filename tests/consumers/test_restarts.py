@@ -42,7 +42,9 @@ def test_a_lock_is_named_and_nothing_is_left_over(script: Script, plant: Plant, 
     plant.container_apps.lock(scope)
 
     for _ in range(2):
-        put_back(script, plant, "409 Conflict (ScopeLocked)", f"remove the read-only lock on {scope}; exit")
+        put_back(
+            script, plant, f"409 Conflict (ScopeLocked; a lock forbids it, on {scope})", "; remove the read-only lock"
+        )
     assert 0 == plant.apps[0].restarts
     assert "cannot perform" not in script.run(plant).stderr, "what the server wrote freely is not repeated"
 

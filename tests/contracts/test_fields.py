@@ -27,7 +27,7 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Number, Text, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
-from pam_scripts.issuers.values import ValueFormat
+from pam_scripts.issuers.values import OptionalDays, ValueFormat
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from tests.cli.conftest import Command, attach
@@ -155,7 +155,7 @@ def of_text(takes: Text) -> Samples:
     return Samples([*matching(takes.pattern)], [one for one in STRANGE if not re.fullmatch(takes.pattern, one)])
 
 
-def of_number(takes: Number) -> Samples:
+def of_number(takes: Number | OptionalDays) -> Samples:
     """Take the bounds, and the numbers beside them."""
     low, high = takes.lowest, takes.highest
     bad = [low - 1, high + 1, f"{low}.5", f"{low} s", "ninety", "1e2", "9" * 40, f"+{low}", "soon"]
@@ -199,6 +199,7 @@ def of_value_format(_takes: ValueFormat) -> Samples:
 SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Text: of_text,
     Number: of_number,
+    OptionalDays: of_number,
     Flag: of_flag,
     Choice: of_choice,
     Names: of_names,

@@ -42,6 +42,23 @@ def test_labels_compare_without_case_blanks_and_underscores(label: str) -> None:
     assert "tenantid" == normalised(label)
 
 
+@pytest.mark.parametrize("unseen", [*"\u200b\ufeff\u00ad\u2060\u200e\u00a0\u3164\ufe0f\x00"])
+def test_characters_that_cannot_be_seen_are_no_part_of_a_label(unseen: str) -> None:
+    """What is pasted from a web page brings some along, and nobody would find them."""
+    for label in (f"tenant{unseen}_id", f"{unseen}tenant_id", f"Tenant Id{unseen}"):
+        assert "tenantid" == normalised(label)
+    assert "T" == record(**{f"tenant_id{unseen}": "T"}).get("tenant_id")
+
+
+def test_all_values_of_a_field_that_takes_several_count() -> None:
+    """Entered one by one they are what they are with commas; where one is taken it is the first, as ever."""
+    both = record(apps=["group/one", "", "group/two, group/three"], note=["first", "second"])
+
+    assert ("group/one", "group/two", "group/three") == APPS.read(both)
+    assert "first" == NOTE.read(both)
+    assert ("group/one",) == APPS.read(record(apps=["group/one", None, "<leave this for none>"]))
+
+
 @pytest.mark.parametrize("label", ["tenant-id", "tenantid2", "the tenant id"])
 def test_other_labels_stay_other_labels(label: str) -> None:
     """A label that merely resembles another is not taken for it."""

@@ -75,6 +75,64 @@ def test_the_wait_that_a_system_asks_for_is_kept() -> None:
     assert time.monotonic() - started >= 0.3
 
 
+@pytest.mark.parametrize("retry_after", [None, 0.002])
+def test_a_system_that_counts_by_ten_seconds_is_given_them_once(
+    retry_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the waits of 7.6 s together comes one more that outlasts the count; not where the system names a time."""
+    monkeypatch.setattr(retry, "COUNTED_ANEW", 0.05)
+    state = failing(99, code=429, **({"retry_after": retry_after} if retry_after else {}))
+    started = time.monotonic()
+
+    with pytest.raises(ApiError):
+        retrying(Deadline(60), lambda: ask(state))
+    assert (5 if retry_after else 6) == 99 - state[0][0]
+    assert retry_after or time.monotonic() - started >= 0.05
+
+
+def test_the_last_wait_outlasts_what_is_counted() -> None:
+    """Key Vault, as most systems, counts by ten seconds."""
+    assert retry.COUNTED_ANEW > 10
+
+
+def quiet(left: int) -> tuple[list[int], ApiError]:
+    """Return as `failing` an error after which nobody must ask for a hundredth of a second."""
+    return [left], ApiError("system", "ask", "throttled", code=403, quiet=True, retry_after=0.01)
+
+
+def test_silence_is_kept_as_often_as_there_is_time() -> None:
+    """Where only silence helps, it uses up none of the waits."""
+    state = quiet(20)
+
+    assert "answer" == retrying(Deadline(60), lambda: ask(state))
+    assert -1 == state[0][0]
+
+
+def test_silence_ends_with_the_time_that_there_is() -> None:
+    """What is kept in reserve, for putting things back, is not spent on it."""
+    deadline = Deadline(1)
+    state = quiet(10_000)
+
+    with pytest.raises(ApiError, match="throttled"):
+        retrying(deadline, lambda: ask(state))
+    assert deadline.elapsed < 1
+    deadline.enter_reserve()
+    assert deadline.left() > 0.2
+
+
+def test_silence_lasts_eleven_to_fifteen_seconds_and_ends_for_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever somebody was turned away, at the fourth wait at the latest all come back within half a second."""
+    moments = [1_790_000_000 + tenth / 10 for tenth in range(150)]
+    for _ in range(4):
+        waits = []
+        for moment in moments:
+            monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+            waits.append(retry.silence())
+        assert all(11 <= wait <= 15 for wait in waits)
+        moments = [moment + wait for moment, wait in zip(moments, waits, strict=True)]
+    assert all(moment % 15 <= 0.5 for moment in moments)
+
+
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     """A system that asks to be left alone for longer than the run lasts ends it at once, with its own error."""
     state = failing(1, code=503, retry_after=3600)

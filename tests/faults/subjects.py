@@ -6,6 +6,7 @@ said once, in `trial.py`, in terms of what a subject sees.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,15 +121,23 @@ def _values(record: dict[str, Any]) -> dict[str, str]:
     return {item["label"]: (item["value"] or [""])[0] for item in record["custom"]}
 
 
+def words_of(text: str) -> Mapping[str, str]:
+    """Return the words of a JSON object; none of whatever else a person has entered."""
+    with contextlib.suppress(ValueError):
+        words = json.loads(text)
+        return words if isinstance(words, dict) else {}
+    return {}
+
+
 def _held(plant: AnyPlant) -> Held:
     values = _values(plant.keeper.record(plant.user_uid))
     id_field, value_field = list(plant.outputs)[:2]
     names = (plant.id_name, plant.password_name, plant.combined_name)
     key_id, value, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
-    both = json.loads(combined or "{}")
+    both = words_of(combined)
     outside = {"AWS": plant.aws.value(plant.aws_secret) or ""} if plant.aws_secret else {}
     outside |= {f"app {app.name}": app.holds.get("credential") or "" for app in plant.apps}
-    elsewhere = {place: json.loads(text or "{}") for place, text in outside.items()}
+    elsewhere = {place: words_of(text) for place, text in outside.items()}
     copies = {
         "Keeper": (values.get(id_field, ""), values.get(value_field, "")),
         _PAIR: (key_id, value),

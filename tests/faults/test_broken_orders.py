@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sandbox.faults import Rule
-from tests.conftest import ROOT
+from tests.faults.breakages import Breakage, broken
 from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
-from tests.faults.subjects import MAIN, SUBJECTS, Subject
-from tests.faults.trial import Bench, Convergence, Outcome, Trial
+from tests.faults.subjects import MAIN, SUBJECTS
+from tests.faults.trial import Bench, Outcome, Trial
 from tests.support.warm import Warm
-from tools import bundle
-
-
-@dataclass(frozen=True)
-class Breakage:
-    """One thing made wrong: what is replaced by what in which file, and the promise that this breaks.
-
-    kind: the fault that shows it, "" where a run without any fault does. subject: in whose plant.
-    """
-
-    file: str
-    replacements: tuple[tuple[str, str], ...]
-    invariant: str
-    kind: str = ""
-    subject: Subject = MAIN
-
 
 _ORDER, _CREATE, _PUBLISH = "rotation/order.py", "rotation/create.py", "rotation/publish.py"
 _RELOAD, _PUT_BACK, _DELETE = "rotation/reload.py", "rotation/put_back.py", "rotation/delete.py"
@@ -88,7 +70,7 @@ BREAKAGES = {
     ),
     "does not put back": Breakage(
         _PUT_BACK,
-        (("        if store in progress.touched:\n", "        if False:\n"),),
+        (("        if store not in progress.touched:\n", "        if True:\n"),),
         "All or nothing",
         "stopped by SIGTERM",
     ),
@@ -134,20 +116,6 @@ BREAKAGES = {
 }
 
 
-def _broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
-    """Build the bundles from a copy of the package in which something was made wrong."""
-    shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts")
-    shutil.copyfile(ROOT / "requirements.txt", directory / "requirements.txt")
-    file = directory / "pam_scripts" / breakage.file
-    text = file.read_text()
-    for right, wrong in breakage.replacements:
-        assert 1 == text.count(right), f"{breakage.file} has once: {right}"
-        text = text.replace(right, wrong)
-    file.write_text(text)
-    bundle.build(directory, directory / "dist")
-    return Bench(warm, directory / "dist", Convergence())
-
-
 def _none(_trial: Trial) -> list[Rule]:
     return []
 
@@ -160,14 +128,14 @@ def _caught(trials: Iterable[Callable[[], Outcome]], invariant: str) -> bool:
 def test_a_broken_order_is_caught_by_the_matrix(tmp_path: Path, warm: Warm, bench: Bench, name: str) -> None:
     """What is made wrong on purpose shows as a violation of the promise that it breaks."""
     breakage = BREAKAGES[name]
-    broken = _broken(tmp_path, breakage, warm)
+    wrong = broken(tmp_path, breakage, warm)
     faults: list[Callable[[Trial], list[Rule]]] = [_none]
     if breakage.kind:
         spots = bench.happy_path(breakage.subject)
         # From the middle outwards: what matters happens there, and one catch is enough.
         numbers = sorted(range(len(spots)), key=lambda number: abs(number - len(spots) * 0.55))
         faults = [partial(at, spots[number], breakage.kind) for number in numbers]
-    trials = [partial(broken.meet, breakage.subject, name, fault, direct=True) for fault in faults]
+    trials = [partial(wrong.meet, breakage.subject, name, fault, direct=True) for fault in faults]
     assert _caught(trials, breakage.invariant), f"{name}: not caught"
 
 
@@ -187,7 +155,7 @@ def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Pat
         ),
         "",
     )
-    broken = _broken(tmp_path, breakage, warm)
-    last = len(broken.happy_path(MAIN))
+    wrong = broken(tmp_path, breakage, warm)
+    last = len(wrong.happy_path(MAIN))
     schedules = [Schedule((i, j)) for i in range(last // 4, last) for j in (last // 3, last // 2, last)]
-    assert any(play(broken, MAIN, schedule).outcome.violations for schedule in schedules), "not caught"
+    assert any(play(wrong, MAIN, schedule).outcome.violations for schedule in schedules), "not caught"

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ _FEWEST_REQUESTS = 20
 _ATTEMPTS = 3
 
 _EXIT_STATUSES = {0, 1, 2, 3, 4}
-_KILLED = -9
+KILLED = -9
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,11 @@ class Trial:
         self._warm = warm
         self._file = file
 
-    def start(self, client: str = "", *, direct: bool = False, stdin: bytes | None = None) -> Run:
-        """Start a run as the Gateway would. client: the run's name in the request log."""
+    def start(self, client: str = "", *, direct: bool = False, stdin: bytes | None = None, clock: float = 0.0) -> Run:
+        """Start a run as the Gateway would.
+
+        client: the run's name in the request log. clock: by how many seconds the host's clock is ahead.
+        """
         environment = {**self.plant.environment(), **self.plant.wire.environment(client)}
         if direct:
             del environment["HTTPS_PROXY"]
@@ -94,6 +97,7 @@ class Trial:
             self.plant.payload() + b"\n" if stdin is None else stdin,
             environment=environment,
             direct_port=self.plant.wire.tls_port if direct else None,
+            clock=clock,
         )
         self.runs.append(run)
         return run
@@ -112,10 +116,14 @@ class Witness:
     where a fault has hit one of the writes, or what went on since, or where the machine was so busy that
     a call ran into its time limit without any. The boundaries are those of the run that writes, within
     the system it writes to: other systems may be asked meanwhile, by the run's other threads.
+
+    spared: places that somebody else had broken before. held_alive: those of them that a run has mended meanwhile.
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, spared: Iterable[str] = ()) -> None:
         self._trial = trial
+        self._spared = frozenset(spared)
+        self.held_alive: set[str] = set()
         self._whole: dict[str, float] = {}
         self._write: Request | None = None
         self.violations: list[Violation] = []
@@ -129,6 +137,9 @@ class Witness:
         now, held = time.monotonic(), self._trial.subject.held(self._trial.plant)
         for place in held.copies:
             kind = held.kind(place)
+            if place in self._spared:
+                self.held_alive |= {place} if kind == "alive" else set()
+                continue
             # The halves' writes arrive one after the other: what came of the first is no end of what went before.
             if kind != "mixed" and not _is_write(request):
                 self._whole[place] = now
@@ -189,13 +200,9 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
     deleted = set(before.live) - set(after.live)
     stuck = "could not be put back" in result.stderr and faults > 1
     succeed("Silent", lambda: invariants.assert_silent(plant, result))
-    hold("Ends", result.seconds < subject.deadline + _SLACK_SECONDS, f"it took {result.seconds:.1f} s")
-    if code == _KILLED:
+    found += judge_end(result, subject.deadline)
+    if code == KILLED:
         return found
-    hold("Ends", code in _EXIT_STATUSES, f"exit status {code}")
-    hold("Ends", "Traceback" not in result.stderr, "a traceback")
-    hold("Ends", not re.search(r"unexpected \w+ in ", result.stderr), f"a defect: {result.stderr.strip()[-200:]}")
-    hold("Ends", code == 0 or "error: " in result.stderr, "no word about what failed")
     if code == 0:
         succeed("True", lambda: subject.check_rotated(plant, not faults))
     elif subject.forward_only:
@@ -218,6 +225,20 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
         named = key_id in result.stderr or (after.labels[key_id] and after.labels[key_id] in result.stderr)
         hold("Nothing lost", named, f"key {key_id} ('{after.labels[key_id]}') is alive, held by no store, not named")
     return found
+
+
+def judge_end(result: RotationResult, deadline: float) -> list[Violation]:
+    """Return what is wrong with how a run ended, whatever it did. deadline: seconds."""
+    code, words = result.returncode, result.stderr
+    facts = {f"it took {result.seconds:.1f} s": result.seconds < deadline + _SLACK_SECONDS}
+    if code != KILLED:
+        facts |= {
+            f"exit status {code}": code in _EXIT_STATUSES,
+            "a traceback": "Traceback" not in words,
+            f"a defect: {words.strip()[-200:]}": not re.search(r"unexpected \w+ in ", words),
+            "no word about what failed": code == 0 or "error: " in words,
+        }
+    return [Violation("Ends", what) for what, holds in facts.items() if not holds]
 
 
 # -- convergence ----------------------------------------------------------------------------------

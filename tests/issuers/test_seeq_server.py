@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
 from pam_scripts.issuers.seeq.keys import read_key
 from pam_scripts.issuers.seeq.server import NO_DIRECTORY, SEEQ_DIRECTORY, Login, Place, Server
 from pam_scripts.rotation.roles import Key
+from sandbox.faults import Fault, Rule
+from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, Plant, on_loopback
 
 URL = f"https://{SEEQ_HOST}"
@@ -86,6 +89,42 @@ def test_how_a_key_logs_in_is_found_out_once(setting: Any, plant: Plant, make: M
         server.log_in_with_key(plant.old_key_id, Secret(plant.old_password), "log in")
 
     assert len(logins(plant)) == (4 if setting == "refused" else 3)
+
+
+def sent(plant: Plant, name: str) -> list[str]:
+    """Return a header of the requests within sessions so far."""
+    return [one.headers.get(name, "") for one in plant.wire.log if not one.path.endswith("/auth/login")]
+
+
+def test_a_session_that_an_answer_renews_goes_on_as_the_answer_says(plant: Plant, make: Make) -> None:
+    """All three headers of any later answer replace those before, as the official client does; one login is enough."""
+    plant.seeq.renews_sessions = True
+    server = make("rotation.admin", plant.admin_password)
+
+    for _ in range(4):
+        server.get("/users/me", "look")
+
+    assert 1 == len(logins(plant))
+    assert 4 == len({*sent(plant, "x-sq-auth")}), "each request has the token of the answer before"
+    assert 4 == len({*sent(plant, "x-sq-csrf")} - {""})
+    assert [False, True, True, True] == [bool(one) for one in sent(plant, "x-sq-identity-path")]
+
+
+def test_a_late_answer_does_not_bring_a_former_session_back(plant: Plant, make: Make) -> None:
+    """Whoever acts as somebody else meanwhile stays so: what renews the former session is not taken for theirs."""
+    plant.seeq.renews_sessions = True
+    server = make("rotation.admin", plant.admin_password)
+    other = Login(plant.old_key_id, Secret(plant.old_password), None, shown="the key")
+
+    async def act_as_another(_request: Request) -> None:
+        await asyncio.to_thread(server.change_login, other)
+
+    plant.wire.rules.append(Rule(Fault(before=act_as_another), path="*/users/me", nth=1))
+    admin = server.get("/users/me", "look")
+    me = server.get("/users/me", "look")
+
+    assert "rotation.admin" == admin["username"]
+    assert admin["id"] != me["id"]
 
 
 def test_nothing_is_deleted_without_an_id(plant: Plant, make: Make) -> None:

@@ -309,13 +309,77 @@ def test_of_a_refusal_the_code_is_told(  # noqa: PLR0913, PLR0917 - one case's f
 
     error = caught.value
     assert error.cause.startswith("key vault: log in to plant-vault: no token from Entra: ")
-    assert way_out in error.next_step
+    assert way_out in str(error)
+    assert error.next_step
     assert not re.search(r"Trace|hunter2|check that", str(error))
     assert not error.transient
     # Where the tenant is unknown azure-identity asks for its configuration first, and makes no code of the refusal.
     if (whose, code) != ("host", "AADSTS90002"):
         assert code in error.cause
         assert code == error.name
+
+
+@pytest.mark.parametrize(
+    ("stands_in_the_way", "code", "parts"),
+    [
+        ({"has_principal": False}, "AADSTS7000229", ("no enterprise application", "az ad sp create")),
+        ({"is_enabled": False}, "AADSTS7000112", ("is disabled", "enabled for users to sign in")),
+        ({"is_blocked": True}, "AADSTS53003", ("Conditional Access blocks", "let this host's address in")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("whose", ["application", "host"])
+def test_what_no_wait_mends_is_told_with_its_way_out(  # noqa: PLR0913, PLR0917 - one case's facts
+    whose: str,
+    stands_in_the_way: dict[str, bool],
+    code: str,
+    parts: tuple[str, ...],
+    wired: Session,
+    plant: Plant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither a wrong secret nor slowness: the line names what keeps the application out, and asks once."""
+    for name, value in stands_in_the_way.items():
+        setattr(plant.azure_app, name, value)
+    login = as_host(plant, wired, monkeypatch) if whose == "host" else as_application(plant, wired)
+
+    with pytest.raises(ApiError) as caught:
+        login.token(VAULTS, "key vault", "log in")
+
+    assert code == caught.value.name
+    assert [] == [part for part in parts if part not in str(caught.value)], str(caught.value)
+    assert caught.value.refused
+    assert [400 if code != "AADSTS7000229" else 401] == [r.status for r in plant.wire.log if r.path.endswith("/token")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "part"),
+    [
+        ({"tenant_id": "common-tenant"}, "AADSTS900023", "no tenant's id and no domain"),
+        ({"resource": "vault.azure.cn"}, "AADSTS500011", "does not know the service"),
+    ],
+    ids=["no-tenant", "another-cloud"],
+)
+def test_a_wrong_tenant_or_cloud_is_told(
+    changes: dict[str, str], code: str, part: str, wired: Session, plant: Plant
+) -> None:
+    """Each with the fields to look at."""
+    resource = changes.pop("resource", VAULTS)
+
+    with pytest.raises(ApiError, match=part) as caught:
+        as_application(plant, wired, **changes).token(resource, "key vault", "log in")
+
+    assert code == caught.value.name
+    assert "'tenant_id'" in caught.value.next_step
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t\n"])
+def test_what_was_copied_behind_a_secret_is_not_of_it(end: str) -> None:
+    """Entra's secrets have no blank in them."""
+    app = find_identity(job({**OWN, "client_secret": f"its-own-secret{end}"}), ITS_OWN).app
+
+    assert app
+    assert "its-own-secret" == app.secret.reveal()
 
 
 def test_of_a_refusal_in_any_other_words_only_the_status_is_told(wired: Session, plant: Plant) -> None:

@@ -93,6 +93,7 @@ class Office(System):
         self.keys = list(keys)
         self.missing: list[str] = []
         self.deaf: set[str] = set()
+        self.beside: list[str] = []
         self.longest_life: timedelta | None = None
         self.silent_on_ends = False
         self.while_listing: Callable[[], None] = lambda: None
@@ -115,6 +116,10 @@ class Office(System):
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
         return self.missing
+
+    def others_alive(self) -> Sequence[str]:
+        """Return what a test says is alive beside the keys."""
+        return self.beside
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make the key `new`."""
@@ -167,6 +172,7 @@ class Shelf(System):
         self.ended: list[str] = []
         self.retired: list[Sequence[str]] = []
         self.target_of: dict[str, str] = {"old": "A-1"}
+        self.seals = False
 
     @property
     def places(self) -> Sequence[str]:
@@ -229,6 +235,10 @@ class Shelf(System):
     def check_claim(self) -> None:
         """Look at the lease."""
         self.called("check claim")
+
+    def sealed_by_finish(self, _publication: Publication) -> bool:
+        """Say what a test has it say."""
+        return self.seals
 
     def finish(self, entry: str) -> None:
         """Write the ops log and end the lease."""
@@ -1074,6 +1084,75 @@ def test_where_a_store_cannot_be_put_back_the_new_key_stays_alive() -> None:
     assert ("old", "new") == house.holding
 
 
+@pytest.mark.parametrize(
+    ("keys", "refusals", "holding"),
+    [
+        ([], 2, ("new", "new")),
+        ([key("old", ends_in=-1)], 2, ("new", "new")),
+        ([], 99, ("new", "old")),
+    ],
+    ids=["deleted", "expired", "one store refuses for good"],
+)
+def test_a_dead_key_is_put_back_nowhere(keys: list[Key], refusals: int, holding: tuple[str, str]) -> None:
+    """Where the stores held a dead key at the look, the new one stays, the other stores are tried again: exit 4."""
+    house = House(keys)
+    house.mirror.failing["write"] = [trouble(403)] * refusals
+
+    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+        house.rotate(10)
+    assert 4 == caught.value.status
+    assert holding == house.holding
+    assert "new" in house.alive
+    assert ("mirror may not hold it" in caught.value.state) == ("old" in holding)
+    assert house.entry.stored_in == [
+        f"{name}: both" for name, held in zip(("truth", "mirror"), holding, strict=True) if held == "new"
+    ]
+
+
+def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putting_back() -> None:
+    """What was dead and was never written is as it was."""
+    house = House()
+    house.mirror.held = {"id": "gone", "secret": "value of gone"}
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert (["old"], ("old", "gone")) == (house.alive, house.holding)
+
+
+def test_half_a_pair_is_put_back_nowhere() -> None:
+    """It logs nobody in, no more than a dead key: the new one stays where it was stored, exit 4."""
+    house = House()
+    house.truth.held = {"secret": "value of old"}
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+        house.rotate(10)
+    assert 4 == caught.value.status
+    assert (["new", "old"], ("new", "old")) == (house.alive, house.holding)
+
+
+def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
+    """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
+    house = House([])
+    house.office.facts = replace(house.office.facts, lists_all=False)
+    house.mirror.failing["write"] = [trouble(403)] * 99
+
+    with pytest.raises(ApiError, match="all put back as it was"):
+        house.rotate()
+    assert ([], ("old", "old")) == (house.alive, house.holding)
+
+
+def test_a_run_that_is_told_to_stop_puts_no_dead_key_back_either() -> None:
+    """Each store is tried once more; the reserve of time is for that."""
+    house = House([])
+    house.truth.failing["check claim"] = [None, OutOfTime("stopped")]
+
+    with pytest.raises(NotCertain, match="stopped; what truth, mirror held before logs nobody in any more"):
+        house.rotate()
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
 def test_where_the_new_key_cannot_be_deleted_its_label_is_told() -> None:
     """Stores are as before, and a person learns what to delete: exit 4."""
     house = House()
@@ -1332,6 +1411,17 @@ def test_keys_that_cannot_be_deleted_are_named() -> None:
     assert "Still alive: stubborn" in house.truth.log
 
 
+def test_what_else_logs_in_and_is_nobodys_to_delete_is_named() -> None:
+    """Where the issuer counts it: the rotation is done, exit 3, and running it again is no way out."""
+    house = House()
+    house.office.beside = ["secret 7, of another hand"]
+
+    with pytest.raises(OldKeysAlive, match="still alive: secret 7, of another hand") as caught:
+        house.rotate()
+    assert "no rotation deletes those of others" in caught.value.next_step
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
 # -- after the first deletion ---------------------------------------------------------------------
 
 
@@ -1404,6 +1494,45 @@ def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
 
     assert (["new"], ("new", "new")) == (house.alive, house.holding)
     assert any("the ops log was not written" in line for line in house.warned)
+
+
+def test_a_truth_that_its_last_save_confirms_is_not_read_once_more() -> None:
+    """The save is refused where anybody saved since the last look; mirrors, which know no such thing, are read."""
+    house = House()
+    house.truth.seals = True
+    house.rotate()
+
+    after = house.done[house.done.index("delete old") :]
+    assert (0, 1) == (after.count("read truth"), after.count("read mirror"))
+    assert (["new"], ("new", "new")) == (house.alive, house.holding)
+
+
+def test_where_that_save_does_not_go_through_the_truth_is_read() -> None:
+    """A truth that was seen to hold the new key at the end makes an exit 0, without its log."""
+    house = House()
+    house.truth.seals = True
+    house.truth.failing["finish"] = [trouble(403)] * 99
+    house.rotate()
+
+    assert "read truth" == house.done[-1]
+    assert any("the ops log was not written" in line for line in house.warned)
+
+
+def test_a_truth_that_was_changed_since_and_takes_no_save_is_for_a_person_to_look_at() -> None:
+    """Nobody has seen the new key there after the other was deleted: exit 4."""
+    house = House()
+    house.truth.seals = True
+    house.truth.failing["finish"] = [trouble(403)] * 99
+    delete = house.office.delete_key
+
+    def delete_and_edit(gone: Key) -> None:
+        delete(gone)
+        house.truth.held = {"id": "another", "secret": "another"}
+
+    house.office.delete_key = delete_and_edit  # type: ignore[method-assign]  # a person, at that moment
+    with pytest.raises(NotCertain, match="truth could not be seen to hold the new access key new at the end"):
+        house.rotate()
+    assert ["new"] == house.alive
 
 
 # -- ids that come again --------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 from pam_scripts import __version__
 from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
+from sandbox.services.entra import App
 
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
@@ -146,7 +147,8 @@ class Fleet(Services):
         for group in (GROUP, "no-such-group"):
             scope = f"/subscriptions/{self.subscription_id}/resourceGroups/{group}"
             self.container_apps.grant(scope, self.azure_app.client_id)
-        self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy")
+        self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy", "Policy.Read.All")
+        self.graph.restrict(longest="P60D", created_after=self.clock.now())
         admin_password = "correct horse battery staple"
         self.seeq.add_user("rotation.admin", admin_password, is_admin=True)
         self.admin_uid = self.add_admin("Seeq admin", "rotation.admin", admin_password)
@@ -629,6 +631,16 @@ def _foreign(_fleet: Fleet, member: Member) -> None:
         secret["tags"]["seeq-application-id"] = str(uuid.uuid4()).upper()
 
 
+def _app(fleet: Fleet, member: Member) -> App:
+    return next(app for app in fleet.entra.applications() if app.object_id == member.owner)
+
+
+def _full(fleet: Fleet, member: Member) -> None:
+    app = _app(fleet, member)
+    app.audience = "PersonalMicrosoftAccount"
+    fleet.entra.add_secret(app.client_id, created_days_ago=400, expires_in_days=-30)
+
+
 ILLNESSES: dict[str, Ailing] = {
     "expired": _on(_nothing, rotated_days_ago=30, life=29),
     "expires-first": _on(_nothing, rotated_days_ago=20, life=40),
@@ -716,5 +728,12 @@ ILLNESSES: dict[str, Ailing] = {
     "setting-7": _on(lambda _fleet, member: member.lose_mirror(), "value"),
     "setting-8": _on(_put("value_template", "Server=db.example.com;Password={passwort}"), "value"),
     "never-rotated-2": _on(_unpublished, "value"),
+    "cannot-log-in": _on(lambda fleet, member: setattr(_app(fleet, member), "has_principal", False), "azure"),
+    "cannot-log-in-2": _on(lambda fleet, member: setattr(_app(fleet, member), "is_enabled", False), "azure"),
+    "policy": _on(lambda fleet, member: setattr(_app(fleet, member), "created_on", fleet.clock.now()), "azure"),
+    "no-room": _on(_full, "azure"),
+    "principal-secrets": _on(
+        lambda fleet, member: fleet.entra.add_principal_secret(_app(fleet, member).client_id), "azure"
+    ),
 }
 """What makes each illness, by the finding that names it."""

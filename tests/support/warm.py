@@ -13,6 +13,7 @@ import ast
 import atexit
 import builtins
 import contextlib
+import datetime as dt
 import gc
 import importlib
 import json
@@ -157,12 +158,13 @@ class Warm:
         arguments: Sequence[str] = (),
         direct_port: int | None = None,
         directory: Path | None = None,
+        clock: float = 0.0,
     ) -> Run:
         """Start a script as `sandbox.gateway.Gateway.start` does, and return at once.
 
         script: a file, or a package's directory, which is run as `python -m` runs it from the one above.
         environment: as there. direct_port: go direct, with every host name leading to this port. directory: where
-        it runs; its own where none is named.
+        it runs; its own where none is named. clock: by how many seconds the host's clock is ahead, for this run.
         """
         room = Path(tempfile.mkdtemp(prefix="run-", dir=self._directory))
         for name in ("work", "home", "tmp"):
@@ -175,6 +177,7 @@ class Warm:
             "arguments": list(arguments),
             "directory": str(directory or room / "work"),
             "direct_port": direct_port,
+            "clock": clock,
             "environment": {
                 "PATH": os.environ.get("PATH", os.defpath),
                 "HOME": str(room / "home"),
@@ -318,6 +321,8 @@ def _become(job: Mapping[str, Any], code: CodeType | None, files: Sequence[int])
     sys.path.insert(0, str(Path(job["script"]).parent))
     if job["direct_port"]:
         _lead_to(job["direct_port"])
+    if job["clock"]:
+        _set_clock(job["clock"])
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = job["script"]
     status: object = 0
@@ -348,6 +353,26 @@ def _lead_to(port: int) -> None:
         return resolve(host, service, *arguments, **options)
 
     socket.getaddrinfo = on_loopback  # type: ignore[assignment]  # the same call, whatever it is given
+
+
+def _set_clock(ahead: float) -> None:
+    """Have this process take the time for so many seconds later than it is.
+
+    For all that asks by `datetime.datetime.now` and `time.time`, which scripts and SDKs do, without a word in them.
+    """
+    delta, seconds = dt.timedelta(seconds=ahead), time.time
+
+    class Shifted(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Shifted:
+            return super().now(tz) + delta
+
+        @classmethod
+        def utcnow(cls) -> Shifted:
+            return super().utcnow() + delta
+
+    dt.datetime = Shifted  # type: ignore[misc]  # for whoever looks it up from now on
+    time.time = lambda: seconds() + ahead
 
 
 def _exit(status: object) -> None:

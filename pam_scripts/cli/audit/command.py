@@ -81,7 +81,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         schedules = read_schedules(options.schedules) if options.schedules else None
         with progress() as say:
             say("keeper: asking for all records")
-            shared = fetch(options, deadline)
+            shared = fetch(options, deadline, voice)
             # A lease that ends while systems are asked was held when the record was read.
             now = utc_now()
             subjects = survey(shared, deadline, Cadence(options.every, options.warn_days, schedules), now, say)

@@ -177,6 +177,27 @@ NOT_ALLOWED = Rule(
     "A rotation is refused before anything is made.",
     "ask the owner of the admin's record to add the target to 'allow_targets', or for another target",
 )
+CANNOT_LOG_IN = Rule(
+    "cannot-log-in",
+    "the application cannot log in",
+    "broken",
+    "It is disabled, or has no enterprise application: none of its secrets logs in.",
+    "have it enabled, or its enterprise application made",
+)
+POLICY = Rule(
+    "policy",
+    "a policy forbids the secret that a rotation would make",
+    "broken",
+    "Entra refuses it, whatever the admin application may do.",
+    "lower 'expiry_days', or have the policy's owner exempt the application",
+)
+NO_ROOM = Rule(
+    "no-room",
+    "the target can have no further key",
+    "broken",
+    "Its issuer makes none until another one is deleted.",
+    "delete the one that is not in use",
+)
 ADMIN_OWN_KEY = Rule(
     "admin-own-key",
     "the admin credential is a key of the target itself",
@@ -789,6 +810,13 @@ OLD_KEYS = Rule(
     "look",
     "More keys log in than the record wants to be kept.",
     "see who still uses them, then rotate: that deletes them; or raise 'keep_previous_keys'",
+)
+PRINCIPAL_SECRETS = Rule(
+    "principal-secrets",
+    "secrets on the service principal are alive",
+    "look",
+    "They log in as the application, and no rotation deletes them.",
+    "delete them where nobody uses them",
 )
 VAULT_EXPIRY = Rule(
     "vault-expiry",

@@ -129,4 +129,6 @@ def shape(prefix: str, owner_tag: str, expires_label: str = "") -> Shape:
         owner_tag=owner_tag,
         expires_label=expires_label,
         logs_in_by_id=True,
+        # As Seeq's own notebook tags them.
+        type_prefix="access-",
     )

@@ -18,6 +18,8 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.seeq.refusals import CREATION_DISABLED, NO_RIGHT, SYSTEM, WRONG_LOGIN
 
+# What makes a call one of a session; any answer may bring them anew, as the official client (PyPI `seeq`) takes them.
+_SESSION_HEADERS = ("x-sq-auth", "x-sq-csrf", "x-sq-identity-path")
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
 
 
@@ -142,7 +144,9 @@ def find_admin(job: Job, *, its_own: bool = False) -> Admin:
     elif its_own and job.user.has("access_key_id", "access_key_password"):
         source = job.user
         remedy = "the record's own access key is not accepted: attach a record with a login that may make keys"
-        login = Login(source.get("access_key_id"), source.secret("access_key_password"), None, source.uid, remedy)
+        # A key's password has no blank in it: one at the end, or a line end, was copied along.
+        password = Secret(source.get("access_key_password"))
+        login = Login(source.get("access_key_id"), password, None, source.uid, remedy)
     elif others:
         raise NoLogin(
             f"{others[0].shown} has a login, but does not say at which Seeq server it may be used",
@@ -212,6 +216,8 @@ class Server:
         self._session = session
         self._say = say
         self._session_headers: Mapping[str, str] = {}
+        # How many sessions there were.
+        self._sessions = 0
         # How an access key logs in: as was right before comes first.
         self._key_forms = (SEEQ_DIRECTORY, NO_DIRECTORY)
         # Calls are made side by side; they share one session.
@@ -223,12 +229,9 @@ class Server:
         if directory != NO_DIRECTORY:
             body |= {"authProviderClass": directory.provider_class, "authProviderId": directory.provider_id}
         _, headers = self._send("POST", "/auth/login", action, {}, body)
-        token = headers.get("x-sq-auth")
-        if not token:
+        if not headers.get("x-sq-auth"):
             raise ApiError(SYSTEM, action, "the answer carries no session; is a proxy in the way?")
-        Secret(token)
-        names = ("x-sq-auth", "x-sq-csrf")
-        return {name: value for name in names if (value := headers.get(name))}
+        return _session_in(headers)
 
     def log_in_with_key(self, username: str, password: Secret, action: str) -> Mapping[str, str]:
         """Log in with an access key: with Seeq's own directory or without one, whichever is not refused.
@@ -257,7 +260,9 @@ class Server:
     def change_login(self, login: Login) -> None:
         """Act as somebody else from here on; nothing changes where that login is refused."""
         headers = self.log_in_with_key(login.username, login.password, f"log in with {login.shown}")
-        self.username, self._login, self._session_headers = login.username, login, headers
+        with self._lock:
+            self.username, self._login = login.username, login
+            self._begin(headers)
 
     def get(self, path: str, action: str) -> dict[str, Any]:
         """GET, as the admin user."""
@@ -273,15 +278,39 @@ class Server:
 
     def _call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         fresh = self._renew({})
-        session = self._session_headers
+        number, session = self._sessions, self._session_headers
         try:
-            return self._send(method, path, action, session, body)[0]
+            return self._send_within(number, session, method, path, action, body)
         except ApiError as error:
             # 401 says that nothing was done: a session that has ended may be made again, once.
             if error.code != HTTPStatus.UNAUTHORIZED or fresh:
                 raise
             self._renew(session)
-            return self._send(method, path, action, self._session_headers, body)[0]
+            return self._send_within(self._sessions, self._session_headers, method, path, action, body)
+
+    def _send_within(  # noqa: PLR0913, PLR0917 - each is one fact of a request
+        self,
+        number: int,
+        session: Mapping[str, str],
+        method: str,
+        path: str,
+        action: str,
+        body: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Send a request within a session, and go on with what its answer makes of the session.
+
+        number: the session's. An answer that comes late, of a session before, says nothing of the present one.
+        """
+        answer, headers = self._send(method, path, action, session, body)
+        if renewed := _session_in(headers):
+            with self._lock:
+                if number == self._sessions:
+                    self._session_headers = {**self._session_headers, **renewed}
+        return answer
+
+    def _begin(self, session: Mapping[str, str]) -> None:
+        self._sessions += 1
+        self._session_headers = session
 
     def _renew(self, ended: Mapping[str, str]) -> bool:
         """Log in, unless another call has done so since `ended` was the session; say whether it was done now."""
@@ -308,7 +337,7 @@ class Server:
                 _REFUSED[place] = error
             raise
         first = not self._session_headers
-        self._session_headers = headers
+        self._begin(headers)
         if first:
             self._say(f"Authenticated to Seeq server: {self.url} with the credential of {self.login_shown}")
 
@@ -326,6 +355,14 @@ class Server:
             headers=headers,
             json=body,
         )
+
+
+def _session_in(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an answer's headers is sent back with the next request."""
+    found = {name: value for name in _SESSION_HEADERS if (value := headers.get(name))}
+    Secret(found.get("x-sq-auth", ""))
+    Secret(found.get("x-sq-csrf", ""))
+    return found
 
 
 # What Seeq's own words come to.

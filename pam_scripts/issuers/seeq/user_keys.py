@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
-from pam_scripts.issuers.seeq.keys import Keys, read_key, shape
+from pam_scripts.issuers.seeq.keys import FACTS, Keys, read_key, shape
 from pam_scripts.issuers.seeq.refusals import (
     CREATION_DISABLED,
     GRANT,
@@ -31,7 +31,7 @@ from pam_scripts.issuers.seeq.refusals import (
 )
 from pam_scripts.issuers.seeq.server import SERVER_URL, Login, Server, find_admin
 from pam_scripts.rotation import labels
-from pam_scripts.rotation.roles import Credential, Key, Run, required_id
+from pam_scripts.rotation.roles import Credential, Facts, Key, Run, required_id
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
@@ -172,6 +172,11 @@ class UserKeys(Keys):
         self._ownership = ownership
         self._run = run
         self._user: User | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of Seeq beforehand; a key that is not listed may be alive, under another label."""
+        return replace(FACTS, lists_all=self._ownership.every_label)
 
     @property
     def target(self) -> str:

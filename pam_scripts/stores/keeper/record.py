@@ -27,6 +27,7 @@ from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
+from pam_scripts.stores.keeper.refusals import NOT_EDITABLE, NOT_READABLE, NOT_SHARED
 
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
@@ -45,8 +46,9 @@ _HIDDEN_TYPES = ("secret", "password")
 _DATE_TYPES = ("date", "birthDate", "expirationDate")
 
 # Seconds for which a record that was read may be what a save starts from. Keeper's check of revisions makes any
-# age right; this keeps the moment short in which somebody's change would be lost where it should not be made.
-_FRESH = 5.0
+# age right; this keeps the moment short in which somebody's change would be lost where it should not be made. A login
+# with a new client secret takes up to 18 s, and silence after `throttled` 15: neither costs a call more.
+_FRESH = 20.0
 
 
 class RecordStore(Truth):
@@ -62,6 +64,8 @@ class RecordStore(Truth):
         self._examined: int | None = None
         self._log = ""
         self._finishing = False
+        self._sealed: Publication | None = None
+        self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
 
@@ -90,8 +94,8 @@ class RecordStore(Truth):
         record = self._fetch(missing=BadInput)
         if not record.is_editable:
             raise BadInput(
-                f"{self.name} is not editable for the Gateway's application",
-                next_step="give the application 'Can Edit' on the shared folder",
+                f"{SYSTEM}: record {self._uid} {NOT_EDITABLE.said}",
+                next_step=NOT_EDITABLE.way_out,
             )
         self._refuse_unfit(record, BadInput)
         self._refuse_foreign_lease(record)
@@ -100,7 +104,7 @@ class RecordStore(Truth):
         _, until = read_lease(_value(record, LEASE))
         remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
         too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
-        return replace(self._copy(record), remarks=[remark] if too_long else [])
+        return replace(self._copy(record), remarks=[*self._damaged, *([remark] if too_long else [])])
 
     def read(self) -> Copy:
         """Read the record; raise Refused where a field stands in it twice by now."""
@@ -112,13 +116,8 @@ class RecordStore(Truth):
         """Save the credential, unless it stands there already."""
         record = self._fresh()
         self._require_lease(record)
-        wanted = self.parts(publication.credential)
         before = copy.deepcopy(record.dict)
-        for label, value in wanted.items():
-            _put(record, label, value, "secret" if label == self._shape.value_label else "text")
-        for label in self._shape.expiry_labels:
-            _put_moment(record, label, publication.expires_at)
-        _put_moment(record, ROTATED_AT.label, publication.rotated_at)
+        self._enter(record, publication)
         if record.dict != before:
             self._save(record)
 
@@ -159,10 +158,18 @@ class RecordStore(Truth):
         """Raise Yielded unless the lease in the record is ours, as it was read just now or is read anew."""
         self._require_lease(self._fresh())
 
+    def sealed_by_finish(self, publication: Publication) -> bool:
+        """Say so where the record, as it was read a moment ago, holds it: its revision tells whether it still does."""
+        record = self._fresh_one
+        if record and self._copy(record).holds(self.parts(publication.credential)):
+            self._sealed = publication
+        return self._sealed is not None
+
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
 
-        Newest first, the earlier entries after it.
+        Newest first, the earlier entries after it. What is to be sealed by it is in the same save, should somebody have
+        taken it out since.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
@@ -171,6 +178,8 @@ class RecordStore(Truth):
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
+        if self._sealed and not self._copy(record).holds(self.parts(self._sealed.credential)):
+            self._enter(record, self._sealed)
         _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
         _restore(record, LEASE, None)
         self._finishing = True
@@ -183,23 +192,34 @@ class RecordStore(Truth):
         return (*self._shape.record_labels, *self._shape.expiry_labels, ROTATED_AT.label)
 
     def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
-        record = self._client.fetch([self._uid]).get(self._uid)
+        fetched = self._client.fetch([self._uid])
+        record = fetched.records.get(self._uid)
         if record is None:
-            cause = f"record {self._uid} is not shared to the Gateway's application"
+            refusal = NOT_READABLE if self._uid in fetched.left_out else NOT_SHARED
+            cause = f"record {self._uid} {refusal.said}"
             if missing:
-                raise missing(
-                    f"{SYSTEM}: {cause}",
-                    next_step="share its folder to the application, with 'Can Edit'",
-                )
+                raise missing(f"{SYSTEM}: {cause}", next_step=refusal.way_out)
             raise ApiError(SYSTEM, "get secret", f"{cause} any more", code=HTTPStatus.NOT_FOUND)
+        self._damaged = fetched.remarks
         self._title = record.title or ""
         self._latest = (record, time.monotonic())
         return record
 
     def _fresh(self) -> Any:  # noqa: ANN401
         """Return the record as it was last read, unless that was too long ago, or it was saved since."""
+        return self._fresh_one or self._fetch()
+
+    @property
+    def _fresh_one(self) -> Any:  # noqa: ANN401
         record, read_at = self._latest or (None, 0.0)
-        return record if record and time.monotonic() - read_at < _FRESH else self._fetch()
+        return record if record and time.monotonic() - read_at < _FRESH else None
+
+    def _enter(self, record: Any, publication: Publication) -> None:  # noqa: ANN401
+        for label, value in self.parts(publication.credential).items():
+            _put(record, label, value, "secret" if label == self._shape.value_label else "text")
+        for label in self._shape.expiry_labels:
+            _put_moment(record, label, publication.expires_at)
+        _put_moment(record, ROTATED_AT.label, publication.rotated_at)
 
     def _save(self, record: Any) -> None:  # noqa: ANN401
         self._refuse_unfit(record)

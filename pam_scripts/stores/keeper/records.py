@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pam_scripts.core.errors import BadInput
@@ -12,8 +12,10 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.payload import Job, job_from
 from pam_scripts.rotation.roles import Run
-from pam_scripts.stores.keeper import SYSTEM
+from pam_scripts.stores.keeper import CANNOT_BE_DECRYPTED, SHARE_ANEW, SYSTEM
 from pam_scripts.stores.keeper.configuration import Access
+
+_CONVERT = "convert it to a Login record first, in the vault or by Commander's `convert UID`"
 
 
 def flatten(record: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -42,11 +44,35 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     shared to the application. Raises BadInput where a named record is not shared.
     """
     client = Access(Session(run.deadline)).client()
-    return job_among(retrying(run.deadline, lambda: client.fetch([])), uid, attached, configuration)
+    fetched = retrying(run.deadline, lambda: client.fetch([]))
+    for line in fetched.remarks:
+        run.warn(line)
+    return job_among(fetched.records, uid, attached, configuration, fetched.left_out)
 
 
-def job_among(records: Mapping[str, Any], uid: str, attached: Sequence[str] = (), configuration: str = "") -> Job:
-    """Put a job together from records that were fetched before, by UID; as `fetch_job` does."""
+def not_there(uids: Iterable[str], damaged: Collection[str]) -> BadInput:
+    """Return the error for records that are wanted and not there. damaged: UIDs of those that cannot be decrypted."""
+    wanted = list(uids)
+    if unread := [uid for uid in wanted if uid in damaged]:
+        return BadInput(f"{SYSTEM}: record {', '.join(unread)} {CANNOT_BE_DECRYPTED}", next_step=SHARE_ANEW)
+    return BadInput(
+        f"{SYSTEM}: not shared to the Gateway's application: {', '.join(wanted)}",
+        next_step="share the folder to the application, or check the UID; a General record is not handed out: "
+        f"{_CONVERT}",
+    )
+
+
+def job_among(
+    records: Mapping[str, Any],
+    uid: str,
+    attached: Sequence[str] = (),
+    configuration: str = "",
+    damaged: Collection[str] = (),
+) -> Job:
+    """Put a job together from records that were fetched before, by UID; as `fetch_job` does.
+
+    damaged: UIDs of those that could not be decrypted.
+    """
     if uid in records:
         attached = attached or _script_credentials(records[uid])
     if not configuration:
@@ -55,12 +81,19 @@ def job_among(records: Mapping[str, Any], uid: str, attached: Sequence[str] = ()
     wanted = [item for item in (uid, configuration, *attached) if item]
     missing = [item for item in wanted if item not in records]
     if missing:
+        raise not_there(missing, damaged)
+    general = [item for item in wanted if _is_general(records[item])]
+    if general:
         raise BadInput(
-            f"{SYSTEM}: not shared to the Gateway's application: {', '.join(missing)}",
-            next_step="share the folder to the application, or check the UID",
+            f"{SYSTEM}: General records, whose fields no script sees: {', '.join(general)}", next_step=_CONVERT
         )
     flat = [Record.from_flat(flatten(records[item])) for item in wanted]
     return job_from(flat, user_uid=uid, configuration_uid=configuration)
+
+
+def _is_general(record: Any) -> bool:  # noqa: ANN401
+    """Say whether a record is one from before records had types."""
+    return not record.type or record.type.lower() == "general"
 
 
 def _is_configuration(record: Any) -> bool:  # noqa: ANN401

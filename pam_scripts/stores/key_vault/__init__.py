@@ -17,7 +17,6 @@ from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption
 
-SYSTEM = "key vault"
 LABEL = "key_vault_name"
 ALLOW_VAULTS = Field(
     "allow_vaults",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -27,16 +26,17 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import RequestsTransport
 from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
 
-from pam_scripts.core import http
+from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.refusals import meant
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
 from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
 from pam_scripts.stores import Adoption, not_ours
-from pam_scripts.stores.key_vault import SYSTEM
+from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -47,6 +47,19 @@ T = TypeVar("T")
 # Held by whoever is within the SDK, but for the time on the wire: its models are not made for several threads
 # (https://github.com/Azure/azure-sdk-for-python/issues/47426), and it is the wire that goes side by side.
 IN_THE_SDK = threading.Lock()
+
+# What a secret takes: https://learn.microsoft.com/azure/key-vault/secrets/about-secrets
+MOST_BYTES = 25 * 1024
+MOST_TAGS = 15
+
+# The tag that says which part of a credential a secret is.
+KEY_TYPE = "key-type"
+
+# Seconds between two tries while a secret is being deleted or recovered, which takes longer than a moment.
+SETTLING_PAUSE = 5.0
+
+# For answers without a name.
+_WAYS_OUT = {int(HTTPStatus.FORBIDDEN): GRANT, int(HTTPStatus.UNAUTHORIZED): WRONG_TENANT}
 
 # A secret's name, and a version of it.
 Outdated: TypeAlias = tuple[str, SecretProperties]
@@ -100,8 +113,10 @@ class VaultMirror(Mirror):
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secrets' values once the vault holds this credential."""
+        return self._values(credential.key_id, credential.secret.reveal())
+
+    def _values(self, key_id: str, secret: str) -> dict[str, str]:
         shape = self._shape
-        key_id, secret = credential.key_id, credential.secret.reveal()
         values = {
             shape.both_part: shape.together(key_id, secret),
             shape.id_part: key_id,
@@ -146,6 +161,7 @@ class VaultMirror(Mirror):
         self._key_ids = dict.fromkeys(copy.restore_point, named)
         if both := copy.restore_point.get(combined := self._names.get(self._shape.both_part, "")):
             _, self._key_ids[combined], self._beside[combined] = self._shape.apart(both.value or "")
+        self._refuse_what_does_not_fit()
         return copy
 
     def adopt(self, known: Known) -> Sequence[str]:
@@ -257,6 +273,40 @@ class VaultMirror(Mirror):
                 f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {owner}, not of {self._owner}",
                 next_step="give one of the two records another name or prefix for its secrets",
             )
+        wanted = next(part for part, its_name in self._names.items() if its_name == name)
+        found = self._shape.part_of((version.tags or {}).get(KEY_TYPE, ""))
+        if found and found != wanted:
+            raise Refused(
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as the {found} of a credential, and is to be its "
+                f"{wanted}",
+                next_step="correct its tag 'key-type' or its name: whoever goes by the tag reads the wrong half",
+            )
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Raise Refused where the next version would be longer, or have more tags, than a secret takes."""
+        shape = self._shape
+        ours = {shape.owner_tag, KEY_TYPE, "rotated-at", ROTATION_MARK}
+        ours |= {EXPIRY_MARK} if shape.expires_label else set()
+        for name, value in self._values(shape.sample, shape.sample).items():
+            what = f"{SYSTEM}: set secret {name} in {self._vault}"
+            if (size := len(self._beside_others(name, value).encode())) > MOST_BYTES:
+                raise Refused(
+                    f"{what}: with the new value it would have {size} bytes, and a secret takes {MOST_BYTES}",
+                    next_step="shorten the text around the value"
+                    if not shape.id_part
+                    else "take what stands beside the key out of it",
+                )
+            newest = self._newest.get(name)
+            if (number := len({*((newest and newest.tags) or {})} - {EXPIRY_MARK} | ours)) > MOST_TAGS:
+                raise Refused(
+                    f"{what}: with ours it would have {number} tags, and a secret takes {MOST_TAGS}",
+                    next_step="take some of its own tags off",
+                )
+
+    def _beside_others(self, name: str, value: str) -> str:
+        """Return a secret's new value together with what stands beside it in a JSON object."""
+        beside = self._beside.get(name)
+        return json.dumps({**beside, **json.loads(value)}) if beside else value
 
     def _ask_for_challenge(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
@@ -273,7 +323,7 @@ class VaultMirror(Mirror):
         name = self._names[part]
         ours = {
             self._shape.owner_tag: self._owner,
-            "key-type": part,
+            KEY_TYPE: self._shape.key_type(part),
             **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
             ROTATION_MARK: publication.rotation_id,
@@ -281,8 +331,7 @@ class VaultMirror(Mirror):
         newest = self._newest.get(name)
         # The date of the key before is not this one's.
         theirs = {tag: text for tag, text in ((newest and newest.tags) or {}).items() if tag != EXPIRY_MARK}
-        if beside := self._beside.get(name):
-            value = json.dumps({**beside, **json.loads(value)})
+        value = self._beside_others(name, value)
         content_type = "application/json" if part == self._shape.both_part else "text/plain"
         self._made[name] = self._ask(
             f"set secret {name}",
@@ -370,7 +419,7 @@ class VaultMirror(Mirror):
             except ResourceNotFoundError:
                 return None
             except HttpResponseError as error:
-                if error.status_code == HTTPStatus.FORBIDDEN and _inner_code(error) == "SecretDisabled":
+                if error.status_code == HTTPStatus.FORBIDDEN and code_in(_outer(error)) == "SecretDisabled":
                     self._disabled.add(name)
                     return None
                 raise
@@ -385,10 +434,7 @@ class VaultMirror(Mirror):
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
                 return
             raise
-        raise Refused(
-            f"{SYSTEM}: set secret {name} in {self._vault}: a deleted secret keeps the name",
-            next_step="recover it, or purge it",
-        )
+        raise DELETED.of(f"{SYSTEM}: set secret {name} in {self._vault}")
 
     def _ask(self, action: str, ask: Callable[[], T]) -> T:
         action = f"{action} in {self._vault}"
@@ -456,23 +502,25 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
     code = error.status_code
     if code is None or code < HTTPStatus.MULTIPLE_CHOICES:
         return ApiError(SYSTEM, action, "the answer is not readable")
-    inner = _inner_code(error)
-    next_step = ""
-    if code == HTTPStatus.FORBIDDEN:
-        next_step = (
-            "grant the role 'Key Vault Secrets Officer' on the vault (or get, list and set in its access policy)"
-        )
-    elif code == HTTPStatus.UNAUTHORIZED:
-        next_step = "the vault does not take the token: check that the Azure credential is of the vault's tenant"
-    elif inner == "ObjectIsDeletedButRecoverable":
-        next_step = "a deleted secret keeps the name: recover it, or purge it"
+    name = http.code_in(code_in(_outer(error)))
+    refusal = meant(name, KNOWN)
     headers = getattr(error.response, "headers", None) or {}
-    cause = http.phrase(code) + (f" ({inner})" if inner else "")
-    return ApiError(SYSTEM, action, cause, code=code, retry_after=http.retry_after(headers), next_step=next_step)
+    pause = SETTLING_PAUSE if refusal and refusal.passes else None
+    detail = "; ".join(filter(None, (name, refusal.words if refusal else "")))
+    made = ApiError(
+        SYSTEM,
+        action,
+        http.phrase(code) + (f" ({detail})" if detail else ""),
+        code=code,
+        name=name,
+        retry_after=http.retry_after(headers) or pause,
+        next_step=_WAYS_OUT.get(code, ""),
+        busy=pause is not None,
+    )
+    refusals.explain(made, KNOWN)
+    return made
 
 
-def _inner_code(error: HttpResponseError) -> str:
-    """Return Key Vault's own name for a refusal, such as ForbiddenByRbac; empty where it gives none."""
-    inner = getattr(error.error, "innererror", None) or {}
-    code = inner.get("code") if isinstance(inner, Mapping) else None
-    return code if isinstance(code, str) and re.fullmatch(r"\w{1,60}", code) else ""
+def _outer(error: HttpResponseError) -> dict[str, Any]:
+    """Return what the answer's `error` says, as far as azure-core has read it."""
+    return {"code": getattr(error.error, "code", None), "innererror": getattr(error.error, "innererror", None)}

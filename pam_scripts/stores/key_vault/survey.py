@@ -12,18 +12,19 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.core import http
+from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
+from pam_scripts.core.refusals import meant
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import MirrorLook
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
-from pam_scripts.stores.key_vault import SYSTEM, Place
+from pam_scripts.stores.key_vault import Place
+from pam_scripts.stores.key_vault.refusals import GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
 # 25 is the most that Key Vault puts on one page.
 _PAGE = "api-version=7.4&maxresults=25"
-_GRANT = "grant the role 'Key Vault Secrets Officer' on the vault (or list in its access policy)"
 
 
 def survey(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
@@ -90,21 +91,17 @@ class _Wire:
                 self._session, "GET", url, system=SYSTEM, action=self._action, explain=_explain, headers=headers
             )[0]
         except ApiError as error:
-            if error.code == HTTPStatus.FORBIDDEN:
-                error.next_step = _GRANT
-            elif error.code == HTTPStatus.UNAUTHORIZED:
-                error.next_step = "check that the Azure credential is of the vault's tenant"
+            ways_out = {int(HTTPStatus.FORBIDDEN): GRANT, int(HTTPStatus.UNAUTHORIZED): WRONG_TENANT}
+            if not refusals.explain(error, KNOWN):
+                error.next_step = ways_out.get(error.code or 0, error.next_step)
             raise
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Key Vault's words name the caller and the resource; its code is enough, and short.
-    error = answer.get("error")
-    if not isinstance(error, Mapping):
-        return "", ""
-    inner = error.get("innererror")
-    code = inner.get("code") if isinstance(inner, Mapping) else error.get("code")
-    return str(code or ""), ""
+    code = code_in(answer.get("error"))
+    refusal = meant(code, KNOWN)
+    return code, refusal.words if refusal else ""
 
 
 def _name(item: Mapping[str, Any]) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, Refused, Yielded
 from pam_scripts.core.http import Session
+from pam_scripts.core.retry import retrying
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Publication
+from pam_scripts.stores.keeper import record
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.record import RecordStore
 from sandbox.plant import Plant
@@ -186,6 +189,34 @@ def hold(plant: Plant, seconds: float) -> None:
     """Have a lease of another rotation in the record that ends in so many seconds."""
     until = iso(utc_now() + timedelta(seconds=seconds))
     plant.set_field("rotation_lease", f"20261122T000000Z-0badc0de until {until}")
+
+
+def test_the_last_save_puts_a_credential_back_that_somebody_took_out(plant: Plant, store: RecordStore) -> None:
+    """The record's revision tells of it, so that nobody need read the record once more before."""
+    begin(store)
+    store.write(publication())
+    assert not store.sealed_by_finish(publication()), "it was not read back yet"
+    store.read()
+    assert store.sealed_by_finish(publication())
+    change(plant, lambda data: labelled_in(data, "access_key_id").update(value=["a person's"]))
+
+    retrying(Deadline(60), lambda: store.finish("entry"))
+    assert PAIR == {label: labelled(plant, label)[0]["value"][0] for label in PAIR}
+    assert [] == labelled(plant, "rotation_lease")
+
+
+def test_what_was_read_long_ago_seals_nothing(
+    plant: Plant, store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a record that holds something else."""
+    begin(store)
+    store.read()
+    assert not store.sealed_by_finish(publication())
+    store.write(publication())
+    store.read()
+    monkeypatch.setattr(record, "_FRESH", 0.0)
+    assert not store.sealed_by_finish(publication())
+    assert PAIR == {label: labelled(plant, label)[0]["value"][0] for label in PAIR}
 
 
 @pytest.mark.parametrize("seconds", [5, 3890])

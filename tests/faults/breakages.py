@@ -1,0 +1,41 @@
+"""Bundles in which something was made wrong on purpose, for the tests of the tests."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.faults.subjects import MAIN, Subject
+from tests.faults.trial import Bench, Convergence
+from tests.support.warm import Warm
+from tools import bundle
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One thing made wrong: what is replaced by what in which file, and the promise that this breaks.
+
+    kind: the fault that shows it, "" where a run without any fault does. subject: in whose plant.
+    """
+
+    file: str
+    replacements: tuple[tuple[str, str], ...]
+    invariant: str
+    kind: str = ""
+    subject: Subject = MAIN
+
+
+def broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
+    """Build the bundles from a copy of the package in which something was made wrong."""
+    shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts")
+    shutil.copyfile(ROOT / "requirements.txt", directory / "requirements.txt")
+    file = directory / "pam_scripts" / breakage.file
+    text = file.read_text()
+    for right, wrong in breakage.replacements:
+        assert 1 == text.count(right), f"{breakage.file} has once: {right}"
+        text = text.replace(right, wrong)
+    file.write_text(text)
+    bundle.build(directory, directory / "dist")
+    return Bench(warm, directory / "dist", Convergence())
