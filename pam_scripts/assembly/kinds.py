@@ -83,8 +83,8 @@ class IssuerSurvey(Protocol):
 class MirrorSurvey(Protocol):
     """What the module offers that a MirrorLook names as its survey; as IssuerSurvey."""
 
-    def survey(self, look: MirrorLook, session: Session, say: Say, /) -> SeenMirror:
-        """Look at what the mirrors of one group have in common."""
+    def survey(self, looks: Sequence[MirrorLook], session: Session, say: Say, /) -> list[SeenMirror]:
+        """Look at what mirrors are that are asked for together, no two of one group; return each, in their order."""
 
 
 class ConsumerSurvey(Protocol):

@@ -53,13 +53,20 @@ class MirrorLook:
     """How an audit looks at a mirror without reading a value.
 
     survey, group: as IssuerSpec's, the latter address and login. secrets: the names of the mirror's secrets; naming:
-    the label of the record's field that those come from.
+    the label of the record's field that those come from. account: what several groups have in common that are asked
+    for in one go, None where there is but the group.
     """
 
     survey: str
     group: Hashable
     secrets: Sequence[str]
     naming: str
+    account: Hashable = None
+
+    @property
+    def together(self) -> Hashable:
+        """What those looks have in common that one survey is for."""
+        return self.survey, self.account or self.group
 
 
 @dataclass(frozen=True)

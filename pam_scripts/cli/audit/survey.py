@@ -82,7 +82,7 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     groups: list[Callable[[Progress], None]] = [
         *(
             partial(_carefully, partial(_look_at_mirrors, places), places, deadline)
-            for places in _grouped(mirrors, lambda spec: spec.look and (spec.look.survey, spec.look.group))
+            for places in _grouped(mirrors, lambda spec: spec.look and spec.look.together)
         ),
         *(
             partial(_carefully, partial(_look_at_issuers, targets), targets, deadline)
@@ -133,14 +133,14 @@ class Progress:
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
-    look = group[0][1].look
-    assert look  # noqa: S101 - for the type checker: `Subject.places` are those that have one
-    seen = cast("MirrorSurvey", importlib.import_module(look.survey)).survey(look, session, say)
+    looks = list({spec.look.group: spec.look for _, spec in group if spec.look}.values())
+    seen = cast("MirrorSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
+    by_group = {look.group: one for look, one in zip(looks, seen, strict=True)}
     for subject, spec in group:
         if spec.look:
-            subject.looks[spec.look.survey, spec.look.group] = seen
-        if seen.trouble:
-            subject.findings.append(_finding(seen.trouble))
+            one = subject.looks[spec.look.survey, spec.look.group] = by_group[spec.look.group]
+            if one.trouble:
+                subject.findings.append(_finding(one.trouble))
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:
