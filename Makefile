@@ -2,15 +2,17 @@
 PYTHON ?= python3
 SCRIPT ?= rotate_seeq_application_key
 
-# .venv runs tests, lint and sandbox; .venv-runtime has what a Gateway's host has, and runs the scripts.
+# .venv runs tests and lint; .venv-demo has the sandbox alone, so that a first look takes less; .venv-runtime has what a
+# Gateway's host has, and runs the scripts.
 DEV := .venv/.ready
+DEMO := .venv-demo/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
 .PHONY: demo demo-audit test foreign faults faults-all bench lint docs bundle clean
 
-demo: $(DEV) $(RUNTIME) bundle
-	@$(RUN) -m sandbox $(SCRIPT)
+demo: $(DEMO) $(RUNTIME) bundle
+	@.venv-demo/bin/python -m sandbox $(SCRIPT)
 
 # An audit of forty records, some of them ill: the table, and the page's path.
 demo-audit: $(DEV) $(RUNTIME)
@@ -50,23 +52,35 @@ lint: $(DEV)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-# What is made of the code: docs/reference/ and the record templates. A test says when one of them is old.
-docs: $(DEV)
+# What is made of the code: docs/reference/ and the record templates, and what commands print in the pages; a test says
+# when one of them is old. The picture of a rotation in time is drawn anew where its requests have changed.
+docs: $(DEV) $(RUNTIME)
 	@$(RUN) -m tools.reference
+	@$(RUN) -m tools.outputs
+	@$(RUN) -m tools.timeline
 
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
-bundle: $(DEV)
-	@$(RUN) -m tools.bundle $(if $(strip $(WITH)),--with='$(strip $(WITH))')
+# It needs Python and nothing else.
+bundle:
+	@$(PYTHON) -m tools.bundle $(if $(strip $(WITH)),--with='$(strip $(WITH))')
 
 clean:
-	rm -rf .venv .venv-runtime .foreign dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-runtime .foreign dist .mypy_cache .ruff_cache .hypothesis
 
-$(DEV): requirements.txt requirements-aws.txt requirements-dev.txt
+$(DEV): requirements.txt requirements-aws.txt requirements-sandbox.txt requirements-dev.txt
+	@echo "Installing what the tests need, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(DEMO): requirements.txt requirements-aws.txt requirements-sandbox.txt
+	@echo "Installing what the sandbox needs, once; this takes a minute or more."
+	$(PYTHON) -m venv --clear .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sandbox.txt
+	@touch $@
+
 $(RUNTIME): requirements.txt requirements-aws.txt
+	@echo "Installing what a Gateway's host needs, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv-runtime
 	.venv-runtime/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-aws.txt
 	@touch $@

@@ -1,14 +1,17 @@
 """The demo: run a script as the Keeper Gateway does, against the sandbox, and show what it did.
 
-`python -m sandbox [SCRIPT]`, or `make demo`, which also builds the bundle it runs.
+`python -m sandbox [SCRIPT]`, or `make demo`, which also builds the bundle it runs. With `--fault` one request is
+spoiled; with `--serve` the sandbox stays up, for a shell in another terminal.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sandbox import faults
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
@@ -27,6 +31,17 @@ from sandbox.publishing import SECRET, PublishPlant
 ROOT = Path(__file__).parents[1]
 PUBLISH = "publish_secret"
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
+FAULTS: Mapping[str, faults.Fault] = {
+    "no effect, no answer": faults.no_effect_no_answer(),
+    "effect, no answer": faults.effect_no_answer(),
+    "500": faults.status(500),
+    "503": faults.status(503, retry_after="1"),
+    "403": faults.status(403),
+    "404": faults.status(404),
+    "web page": faults.html_body(),
+    "hang": faults.hang(),
+}
+"""What may happen to a request, by the words that `--as` takes."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +59,60 @@ class Demo:
     ask: Callable[[AnyPlant, str, str], int]
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    whole = argparse.ArgumentParser(prog="python -m sandbox", description="Run a script against the sandbox.")
+    whole.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
+    whole.add_argument("--fault", metavar="PATH", help="spoil the first request to this path, * for any characters")
+    whole.add_argument("--as", dest="kind", choices=FAULTS, default="effect, no answer", help="what happens to it")
+    whole.add_argument("--serve", action="store_true", help="rotate nothing; keep the sandbox up until Ctrl-C")
+    return whole
+
+
 def main() -> int:
     """Show one script's work; return 0 if it rotated and the new credential proved itself."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Run a script against the sandbox.")
-    parser.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
-    script = ROOT / "dist" / f"{parser.parse_args().script}.py"
+    options = parser().parse_args()
+    if options.script == PUBLISH and (options.fault or options.serve):
+        parser().error(f"{PUBLISH} has neither --fault nor --serve")
+    if options.serve:
+        return serve(DEMOS[options.script])
+    script = ROOT / "dist" / f"{options.script}.py"
     if not script.exists():
-        parser.error(f"{script} is missing: `make bundle` builds it")
+        parser().error(f"{script} is missing: `make bundle` builds it")
     # A pipe gets whole lines; only a terminal has a width to keep to.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    return show_publishing(script, console) if script.stem == PUBLISH else show(DEMOS[script.stem], script, console)
+    if script.stem == PUBLISH:
+        return show_publishing(script, console)
+    rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
+    return show(DEMOS[script.stem], script, console, rule)
 
 
-def show(demo: Demo, script: Path, console: Console) -> int:
-    """Rotate a key that is mirrored in Key Vault; log in with the new one, not with the old one."""
+def serve(demo: Demo) -> int:
+    """Keep a plant up, with its script attached to its record, and say what leads a shell to it; return 0 on Ctrl-C."""
     with demo.plant() as plant:
         demo.prepare(plant)
+        value = {"fileRef": "A" * 22, "command": "python3", "recordRef": list(plant.attached)}
+        field = {"type": "script", "label": "rotationScripts", "value": [value]}
+        plant.keeper.edit(plant.user_uid, lambda data: data["fields"].append(field))
+        uids = {"RECORD_UID": plant.user_uid, "ADMIN_UID": "".join(plant.attached[:1])}
+        for name, text in {**plant.environment(), **uids}.items():
+            sys.stdout.write(f"export {name}={shlex.quote(text)}\n")
+        sys.stdout.flush()
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return 0
+
+
+def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = None) -> int:
+    """Rotate a key that is mirrored in Key Vault; log in with the new one, not with the old one.
+
+    rule: which request is spoiled, and how; None for none.
+    """
+    with demo.plant() as plant:
+        demo.prepare(plant)
+        plant.wire.rules += [rule] if rule else []
         console.rule("[bold]Before")
         _show_state(demo, plant, console)
 
@@ -69,6 +122,9 @@ def show(demo: Demo, script: Path, console: Console) -> int:
         )
         _show_run(result, plant, console)
 
+        for request in (one for one in plant.wire.log if one.fault):
+            console.print(f"request {request.number} was spoiled: {request}", style="yellow")
+        plant.wire.rules.clear()
         console.rule("[bold]After")
         _show_state(demo, plant, console)
 

@@ -26,7 +26,7 @@ NETWORK = (
 )
 WORDS = {"http.HTTPStatus"}  # names numbers, talks to nobody
 OUTSIDE = {"bench", "sandbox", "tests", "tools"}
-TEMPLATE_SET = ("commander.csv", "commander.json", "web.csv")
+TEMPLATE_SET = ("commander.csv", "commander.json", "project.json", "web.csv")
 
 
 def modules(root: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The README and the reference that it leads to say what the code says, each thing in one place."""
+"""The README, the pages and the reference say what the code says, each thing in one place."""
 
 from __future__ import annotations
 
@@ -48,10 +48,24 @@ def section(text: str, title: str) -> str:
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0] + "\n"
 
 
+def test_the_readme_is_read_in_one_sitting() -> None:
+    """It has 200 lines at most."""
+    assert len(README.splitlines()) <= 200
+
+
 @each_script
-def test_each_script_has_a_section_that_leads_to_its_page(script: Script) -> None:
-    """Who reads of a script in the README finds its fields with one click."""
-    assert f"](docs/reference/{script.stem}.md)" in section(README, f"`{script.stem}`")
+def test_each_script_has_a_page_that_leads_to_its_fields(script: Script) -> None:
+    """Who reads of a script in the README finds its page with one click, and its fields with another."""
+    page = (ROOT / f"docs/{script.stem}.md").read_text(encoding="utf-8")
+
+    assert f"](docs/{script.stem}.md)" in README
+    assert f"](reference/{script.stem}.md)" in page
+    assert "## Its own errors" in page
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """No page of docs/ is found by chance only."""
+    assert [] == [path.name for path in (ROOT / "docs").glob("*.md") if f"](docs/{path.name})" not in README]
 
 
 @each_script
@@ -86,11 +100,12 @@ def test_the_admin_records_table_stands_once() -> None:
 
 
 def test_the_tables_of_exit_statuses_have_every_status() -> None:
-    """No error ends a script with a status that the README and the reference do not explain."""
+    """No error ends a script with a status that troubleshooting and the reference do not explain."""
     kinds = [
         each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, errors.PamScriptError)
     ]
     expected = {0, *(kind.status for kind in kinds)}
 
-    for text in (README, REFERENCE["exit-statuses.md"]):
+    troubleshoot = section((ROOT / "docs/troubleshoot.md").read_text(encoding="utf-8"), "By exit status")
+    for text in (troubleshoot, REFERENCE["exit-statuses.md"]):
         assert expected == {int(status) for status in re.findall(r"^\| (\d) \|", text, re.MULTILINE)}

@@ -195,7 +195,7 @@ def pages() -> dict[str, str]:
             _text(
                 "Records that are attached to a script, for it to log in with. One record may hold several logins. "
                 "*required*: without it the record is no such login. Where else each login may stand, such as in the "
-                "PAM Configuration, is in the [README](../../README.md)."
+                "PAM Configuration, is in [credentials](../credentials.md)."
             ),
             *_rendered(admins, places),
         ),
@@ -263,7 +263,7 @@ def _script_sections(script: Script) -> list[Section]:
 def _opening(script: Script) -> Iterator[str]:
     """Yield what stands on a script's page before its fields."""
     yield _text(script.title)
-    yield _text(f"How to set it up, and what it does: [README](../../README.md#{script.stem}).")
+    yield _text(f"What it does, and what is particular: [its page](../{script.stem}.md).")
     yield "## The smallest record"
     user, admin = SMALLEST[script.stem]
     cells = [("PAM User", label, value) for label, value in user.items()]
@@ -476,7 +476,7 @@ def _exit_statuses() -> str:
         "Exit statuses",
         _text(
             "Which failure ends a script with which status, by its class in the code. What to do about each is in the "
-            "[README](../../README.md#exit-status-and-what-to-do); the statuses of the commands are in "
+            "[troubleshoot](../troubleshoot.md#by-exit-status); the statuses of the commands are in "
             "[their help](command.md)."
         ),
         _table(

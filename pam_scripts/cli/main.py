@@ -16,8 +16,9 @@ from pam_scripts.gateway.request import uids_as_values
 from pam_scripts.gateway.voice import Voice, prepare_output
 
 try:
-    from pam_scripts.cli import check, payload, templates
+    from pam_scripts.cli import check, payload
     from pam_scripts.cli.audit import command as audit
+    from pam_scripts.cli.templates import command as templates
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("pam_scripts"):
         raise
@@ -60,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog="pam-scripts",
         description="See trouble before it happens: look at rotations, records and this host, and change none of them.",
-        epilog="All but templates need the Gateway's Secrets Manager configuration: run them as the Gateway's user.",
+        epilog="All but templates from a CSV need the Gateway's Secrets Manager configuration: run them as the "
+        "Gateway's user.",
     )
     whole.add_argument("--version", action="version", version=pam_scripts.__build__)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)

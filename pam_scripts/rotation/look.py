@@ -202,7 +202,7 @@ def what_it_held(rotation: Rotation, progress: Progress, copy: Copy) -> str:
         # What no issuer lists as an id may be the value, entered in the wrong field.
         return copy.key_id if copy.key_id in {key.id for key in progress.keys} else "a key that is not listed"
     nothing = f"no {'key' if rotation.facts.login_proof else 'value'} yet"
-    return "a mixed pair" if copy.is_mixed else copy.shown or nothing
+    return copy.shown or ("a mixed pair" if copy.parts else nothing)
 
 
 def count(number: int, noun: str) -> str:

@@ -212,9 +212,9 @@ def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | Non
     )
     found = []
     for store, before in zip(rotation.stores, progress.before, strict=True):
-        if before.key_id in alive or not (before.key_id or before.is_mixed):
+        if not before.key_id or before.key_id in alive:
             continue
-        known = before.is_mixed or rotation.facts.lists_all or before.key_id in {key.id for key in progress.keys}
+        known = rotation.facts.lists_all or before.key_id in {key.id for key in progress.keys}
         if before.key_id in seen_alive or (
             new in alive and known and store in progress.touched and _may_hold(store, progress)
         ):

@@ -94,11 +94,6 @@ class Copy:
     restore_point: Any = field(default=None, repr=False)
     remarks: Sequence[str] = ()
 
-    @property
-    def is_mixed(self) -> bool:
-        """Whether something stands here that is no credential: parts of several keys, or each in the other's place."""
-        return bool(self.parts) and not self.key_id and not self.shown
-
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)

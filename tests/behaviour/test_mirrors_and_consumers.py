@@ -110,7 +110,7 @@ def test_what_would_fail_in_aws_is_told_before_anything_is_touched(script: Scrip
         "missing": "make the secret first",
         "deleted": "scheduled for deletion",
         "unknown key": "check the AWS access key",
-        "no right": "grant secretsmanager:DescribeSecret",
+        "no right": "take the Deny of secretsmanager:DescribeSecret",
     }[what]
     if what == "missing":
         plant.set_field("aws_secret_id", "plant/other")

@@ -40,7 +40,8 @@ def test_a_field_that_changes_makes_its_page_and_its_templates_old(monkeypatch: 
     monkeypatch.setattr(application_keys, "FIELDS", [application_keys.FIELDS[0], *fields[1:]])
 
     stem = "rotate_seeq_application_key"
-    templates = [f"record_templates/{stem}.{ending}" for ending in ("commander.csv", "commander.json", "web.csv")]
+    endings = ("commander.csv", "commander.json", "project.json", "web.csv")
+    templates = [f"record_templates/{stem}.{ending}" for ending in endings]
     assert [f"docs/reference/{stem}.md", *templates] == reference.old(ROOT, reference.made())
 
 

@@ -21,7 +21,7 @@ from pam_scripts.core.times import parse_iso
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, SeeqUserPlant, running
-from sandbox.services import keeper
+from sandbox.services import Refusal, keeper
 from sandbox.services.key_vault import ALL, Right
 from tests.faults.subjects import Subject, View, words_of
 from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
@@ -341,8 +341,9 @@ class _Verdict:
             self.hold("All or nothing", before.rest == after.rest, f"exit {code}, but not as before")
             self.hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
         for place in held_alive:
-            key_id, _ = after.copies[place]
-            dead = key_id and key_id not in after.live
+            key_id, value = after.copies[place]
+            # Half a pair was never a credential: it is put back as what it was.
+            dead = key_id and value and key_id not in after.live
             self.hold("Alive", not dead, f"{place} held a live key, and a dead one was put back")
         mixed = [place for place in after.copies if after.kind(place) == "mixed" and place not in self.scene.spared]
         self.hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
@@ -454,7 +455,13 @@ def _delete_secret(scene: Scene, number: int) -> None:
     if scene.secrets:
         name = _pick(scene.secrets, number)
         scene.plant.key_vault.delete(VAULT, name)
-        scene.hinder(f"{name} is deleted", lambda: scene.plant.key_vault.recover(VAULT, name))
+
+        def recover() -> None:
+            # Unless it was purged meanwhile: then the next rotation makes it anew.
+            with contextlib.suppress(Refusal):
+                scene.plant.key_vault.recover(VAULT, name)
+
+        scene.hinder(f"{name} is deleted", recover)
 
 
 def _replace_value(scene: Scene, number: int) -> None:

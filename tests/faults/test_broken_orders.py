@@ -80,7 +80,7 @@ BREAKAGES = {
     "says that all is well when old keys live": Breakage(
         _DELETE,
         (
-            ("    if not extra:\n", "    if True:\n"),
+            ("    if not shown:\n", "    if True:\n"),
             ("submit(partial(try_to_delete, rotation, doomed))", "submit(dict)"),
             ("submit(partial(see_gone, rotation, doomed, tried.result()))", "submit(rotation.issuer.list_keys)"),
         ),

@@ -140,10 +140,21 @@ def test_an_input_that_never_ends_ends_with_2(cold_script: Script, plant: Plant)
     assert b"error: standard input has more than 20 MB" in stderr
 
 
+def _wait_until_it_listens(pid: int) -> None:
+    """Wait until the process has come so far that SIGTERM is its own to answer."""
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never asked to be told of SIGTERM")
+
+
 def test_a_run_that_waits_for_its_input_can_be_stopped(cold_script: Script, plant: Plant) -> None:
     """In order, with the line that says so."""
     process = _started(cold_script, plant)
-    time.sleep(3)
+    _wait_until_it_listens(process.pid)
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
     assert 1 == process.wait(30)

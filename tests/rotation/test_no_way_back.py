@@ -79,7 +79,7 @@ def test_an_app_that_may_not_be_restarted_keeps_no_other_from_it(publisher: Scri
             publisher,
             plant,
             4,
-            "409 Conflict (ScopeLocked)",
+            "409 Conflict (ScopeLocked; a lock forbids it",
             "every store holds it; not known to be reloaded:",
             "portal",
         )

@@ -102,7 +102,16 @@ def _is_configuration(record: Any) -> bool:  # noqa: ANN401
 
 def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
     """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
-    fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
-    scripts = [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]
     # Several scripts may name the same one.
-    return list(dict.fromkeys(uid for value in scripts for uid in value.get("recordRef") or []))
+    return list(dict.fromkeys(uid for value in attached_scripts(record) for uid in value.get("recordRef") or []))
+
+
+def configurations(records: Mapping[str, Any]) -> list[str]:
+    """Return the UIDs of the PAM configurations among records."""
+    return [uid for uid, record in records.items() if _is_configuration(record)]
+
+
+def attached_scripts(record: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
+    """Return the scripts attached to a record as the vault keeps them: `fileRef`, `command`, `recordRef`."""
+    fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
+    return [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]

@@ -1,0 +1,1 @@
+"""`templates`: the records of every script, and what Keeper Commander does with them, from one definition."""

@@ -1,0 +1,161 @@
+"""What people write in a page contradicts neither the code nor the reference that is made of it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core import errors
+from pam_scripts.gateway import request
+from pam_scripts.rotation.ops_log import Entry
+from tests.conftest import ROOT
+from tests.docs.pages import PAGES, prose, words
+
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pam_scripts").rglob("*.py"))
+EXAMPLE = (ROOT / "examples/data_lab/seeq_credential.py").read_text(encoding="utf-8")
+MODULES = {path.stem for name in ("pam_scripts", "sandbox", "tests", "tools") for path in (ROOT / name).rglob("*.py")}
+FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
+STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclass(kind) and hasattr(kind, "status"))}
+
+# Words of others, by whose they are, that look like a label or a variable of ours.
+OTHERS = {
+    # Keeper's: events, and a method of Commander's.
+    "record_rotation_scheduled_fail",
+    "record_rotation_on_demand_fail",
+    "scripts_only",
+    # Settings of Seeq's notebook.
+    "SEEQ_SERVER_URL",
+    "KEYVAULT_NAME",
+    "SECRET_NAME_PREFIX",
+    # Settings of AWS's that have no effect here.
+    "AWS_ENDPOINT_URL",
+    "endpoint_url",
+    # What stands for something in the pages, or is an example.
+    "ADMIN_UID",
+    "APPLICATION_ID",
+    "erp_user",
+    "secrets_auth",
+    "APPLICATION_OBJECT_ID",
+    "ARN_OF_THE_SECRET",
+    "CLIENT_ID",
+    "CONFIG_UID",
+    "OLD_FILE",
+    "RECORD_UID",
+    "VAULT_ID",
+    # What an author of a mirror or issuer writes.
+    "safe_entry",
+    "safe_token",
+}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def labels() -> set[str]:
+    """Return every label that the scripts, the PAM Configuration and the ops log know."""
+    known = {field.label for script in SCRIPTS for field in (*script.fields, *script.admin_fields)}
+    known |= {field.label for kind in (*MIRRORS, *CONSUMERS) for field in kind.ADMIN_FIELDS}
+    known |= {request.CA_BUNDLE.label, "rotation_lease"}
+    in_code = set(re.findall(r'"(seeq_admin_\w+|allow_\w+)"', SOURCE))
+    log = set(re.findall(r'"(\w+)": ', inspect.getsource(Entry))) | {field.name for field in fields(Entry)}
+    return known | in_code | log
+
+
+@each_page
+def test_every_label_that_a_page_names_is_one(page: Path) -> None:
+    """A word with underscores is a field's label, a key of the JSON line, or a module's name."""
+    named = {word for text in words(page) for word in re.findall(r"(?<![\w./*-])[a-z]+(?:_[a-z]+)+(?![\w(*])", text)}
+    named = {word for word in named if not word.startswith("test_")}
+    defined = {word for word in named if re.search(rf"\bdef {word}\b|\b{word}\b *[:=]", SOURCE + EXAMPLE)}
+
+    assert set() == named - labels() - MODULES - FOLDERS - OTHERS - defined
+
+
+@each_page
+def test_every_variable_that_a_page_names_is_one(page: Path) -> None:
+    """A word in capitals with underscores stands in the code, or stands for something."""
+    named = {word for text in words(page) for word in re.findall(r"(?<![\w./])[A-Z]+(?:_[A-Z]+)+(?!\w)", text)}
+
+    assert set() == {word for word in named - OTHERS if word not in SOURCE}
+
+
+@each_page
+def test_every_exit_status_that_a_page_names_is_one(page: Path) -> None:
+    """No page tells of a status that no run ends with."""
+    named = {int(number) for number in re.findall(r"(?:[Ss]tatus|exit) \**(\d)\b(?!\d)", prose(page))}
+
+    assert named <= STATUSES
+
+
+@each_page
+def test_every_default_and_bound_of_a_command_stands_in_the_reference_alone(page: Path) -> None:
+    """No page has the row of a field: what it takes and its default are made from the code."""
+    rows = re.findall(r"^\| `\w+` \| [^|]* \| (?:\*required\*|\*empty\*) \|", page.read_text("utf-8"), re.MULTILINE)
+
+    assert [] == rows
+
+
+def test_what_finds_words_finds_some() -> None:
+    """The tests above look at something: labels, variables and statuses of the pages that have most of them."""
+    told = [word for page in PAGES for word in words(page)]
+
+    assert {"seeq_server_url", "KSM_CONFIG", "keep_previous_keys"} <= set(told)
+    assert re.findall(r"status \d", " ".join(prose(page) for page in PAGES))
+
+
+@each_page
+def test_every_line_of_a_diagram_is_of_a_form_that_forges_draw(page: Path) -> None:
+    """A semicolon ends a statement of Mermaid's, and what follows is no other: the whole diagram is then not drawn."""
+    node = r'\w+(?:\["[^"]+"\])?(?: & \w+)*'
+    forms = {
+        "sequenceDiagram": r"participant \w+ as .+|(?:Note over [\w,]+|\w+-?->>\w+): [^;]+",
+        "flowchart": rf'{node}(?: (?:-->|-\.->)(?:\|"[^"]+"\|)? {node})?',
+    }
+    for block in re.findall(r"```mermaid\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        kind, *lines = block.splitlines()
+        assert [] == [line for line in lines if not re.fullmatch(forms[kind.split()[0]], line.strip())]
+
+
+@functools.cache
+def said() -> str:
+    """Return every text in the code, with a gap for what is filled in, one to a line."""
+    found = []
+    for path in (ROOT / "pam_scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+@each_page
+def test_every_line_that_a_page_explains_is_one_that_is_said(page: Path) -> None:
+    """What stands below 'the line says' is in the code, but for names, numbers and statuses that are filled in."""
+    texts = said()
+    tables = re.findall(r"^\| the line says \|.*?\n((?:\|.*\n)+)", page.read_text("utf-8"), re.MULTILINE)
+    cells = [
+        cell
+        for table in tables
+        for row in table.splitlines()[1:]
+        for cell in re.findall(r"`([^`]+)`", row.split(" | ")[0])
+    ]
+    # Words in capitals, quoted names, codes, and whatever stands before or behind them are filled in.
+    parts = [re.split(r"\b[A-Z]{1,12}\b|\.\.\.|'[\w ]+'|\d{3} \w+|[(){}:;,|]", cell) for cell in cells]
+    runs = [part.split() for split in parts for part in split if len(part.split()) > 2]
+
+    # One word more may be filled in: of three any two in a row tell, of more any three.
+    def told(words: list[str]) -> bool:
+        size = min(3, len(words) - 1)
+        return any(" ".join(words[at : at + size]) in texts for at in range(len(words) - size + 1))
+
+    assert [] == [" ".join(words) for words in runs if not told(words)]
