@@ -9,10 +9,14 @@ DEMO := .venv-demo/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
-.PHONY: demo test foreign faults faults-all bench lint docs bundle clean
+.PHONY: demo demo-audit test foreign faults faults-all bench lint docs bundle clean
 
 demo: $(DEMO) $(RUNTIME) bundle
 	@.venv-demo/bin/python -m sandbox $(SCRIPT)
+
+# An audit of forty records, some of them ill: the table, and the page's path.
+demo-audit: $(DEV) $(RUNTIME)
+	@$(RUN) -m sandbox.audit
 
 # More tests at a time than there are cores: they mostly wait for each other's processes.
 test: $(DEV) $(RUNTIME)

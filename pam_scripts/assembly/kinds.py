@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 from pam_scripts.core.fields import Fields
 from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorLook, MirrorSpec
-from pam_scripts.rotation.seen import IssuerLook, SeenMirror
+from pam_scripts.gateway.specs import ConsumerLook, ConsumerSpec, IssuerSpec, MirrorLook, MirrorSpec
+from pam_scripts.rotation.seen import IssuerLook, SeenConsumers, SeenMirror
 from pam_scripts.rotation.shape import Shape, Target
 
 
@@ -83,5 +83,12 @@ class IssuerSurvey(Protocol):
 class MirrorSurvey(Protocol):
     """What the module offers that a MirrorLook names as its survey; as IssuerSurvey."""
 
-    def survey(self, look: MirrorLook, session: Session, say: Say, /) -> SeenMirror:
-        """Look at what the mirrors of one group have in common."""
+    def survey(self, looks: Sequence[MirrorLook], session: Session, say: Say, /) -> list[SeenMirror]:
+        """Look at what mirrors are that are asked for together, no two of one group; return each, in their order."""
+
+
+class ConsumerSurvey(Protocol):
+    """What the module offers that a ConsumerLook names as its survey; as IssuerSurvey."""
+
+    def survey(self, looks: Sequence[ConsumerLook], session: Session, say: Say, /) -> SeenConsumers:
+        """Look at the consumers of one group."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pam_scripts.cli.common import Commands, add_sources, fetch
+from pam_scripts.cli.common import Commands, add_sources, fetch, write
+from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import PamScriptError
+from pam_scripts.core.errors import ENDS, BadInput, PamScriptError
+from pam_scripts.core.secret import presentable
+from pam_scripts.core.times import iso, utc_now
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import carry_out
 from pam_scripts.gateway.voice import Voice
+from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
 
@@ -22,26 +29,90 @@ def add_parser(commands: Commands) -> None:
         epilog="Exit status: the worst of the records'; 0 means that a rotation would go through all that could be "
         "looked at.",
     )
-    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="+", help="UID of a PAM User record")
+    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="*", help="UID of a PAM User record")
+    one.add_argument("--all", action="store_true", help="every record of a rotation that is shared to the application")
+    one.add_argument("--json", action="store_true", help="JSON in place of the lines, at the end")
     add_sources(one)
     one.set_defaults(work=work)
 
 
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
+    if bool(options.records) == options.all:
+        raise BadInput("check: which records?", next_step="name them by their UIDs, or use --all, not both")
     shared = fetch(options, Deadline(60), voice)
-    worst = 0
-    for uid in options.records:
-        try:
-            script = shared.script(uid)
-        except PamScriptError as error:
-            voice.fail(error)
-            worst = max(worst, error.status)
-            continue
-        voice.say(f"Checking {shared.flat(uid).shown} with {script.stem}")
+    uids = sorted(uid for uid, _ in shared.ours()) if options.all else list(dict.fromkeys(options.records))
+    heard = _Heard() if options.json else None
+    statuses = {uid: _check(shared, uid, heard or voice, f"{at}/{len(uids)}") for at, uid in enumerate(uids, 1)}
+    if heard:
+        write(_as_json(heard.looks, statuses))
+    else:
+        _tell_tally(shared, statuses, voice)
+    return max(statuses.values(), default=0)
 
-        def get_job(_run: Run, uid: str = uid) -> Job:
-            return shared.job(uid)
 
-        worst = max(worst, carry_out(script, get_job, voice, record=shared.flat(uid).shown, check=True))
-    return worst
+class _Heard(Voice):
+    """Keeps what runs say, for JSON. looks: a record each, with the facts of its run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[dict[str, Any]] = []
+        self._warnings: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Leave it out: the run's facts say it."""
+
+    def sum_up(self, line: str) -> None:
+        """Keep the facts of the run that ends, with what it warned of."""
+        self.looks.append({**json.loads(line), "warnings": self._warnings})
+        self._warnings = []
+
+    def warn(self, line: str) -> None:
+        """Keep a warning for the run's facts."""
+        self._warnings.append(presentable(line))
+
+    def fail(self, error: PamScriptError) -> None:
+        """Keep a failure that no run came to."""
+        self.sum_up(Entry(date=utc_now(), exit_status=error.status, error=str(error), dry_run=True).line())
+
+    def end(self, error: PamScriptError, record: str) -> None:
+        """Leave it out: the run's facts have it."""
+
+
+def _check(shared: Shared, uid: str, voice: Voice, place: str) -> int:
+    """Look at one record, and return the exit status. place: which of how many it is."""
+    try:
+        script = shared.script(uid)
+    except PamScriptError as error:
+        voice.fail(error)
+        return error.status
+    voice.say(f"Checking {place}: {shared.flat(uid).shown} with {script.stem}")
+
+    def get_job(_run: Run) -> Job:
+        return shared.job(uid)
+
+    return carry_out(
+        script, get_job, voice, record=shared.flat(uid).shown, check=True, json_line=isinstance(voice, _Heard)
+    )
+
+
+def _tell_tally(shared: Shared, statuses: Mapping[str, int], voice: Voice) -> None:
+    """Say how many records ended how, and which are to be looked at, the worst first."""
+    for status in sorted({*statuses.values()} - {0}, reverse=True):
+        named = _with_status(statuses, status)
+        voice.say(f"Exit status {status}, {ENDS[status]}: {len(named)} of {len(statuses)}")
+        for uid in named:
+            voice.say(f"  {shared.flat(uid).shown if uid in shared.records else f'record {uid}'}")
+    voice.say(f"{len(_with_status(statuses, 0))} of {len(statuses)} records: a rotation would go through")
+
+
+def _as_json(looks: Sequence[Mapping[str, Any]], statuses: Mapping[str, int]) -> str:
+    # The facts of a run that did not come so far do not name its record.
+    records = [{**look, "record": uid} for look, uid in zip(looks, statuses, strict=True)]
+    counts = {f"exit_status_{status}": len(_with_status(statuses, status)) for status in (0, *ENDS)}
+    whole = {"made_at": iso(utc_now()), "summary": {"records": len(statuses), **counts}, "records": records}
+    return json.dumps(whole, indent=2, ensure_ascii=False)
+
+
+def _with_status(statuses: Mapping[str, int], status: int) -> list[str]:
+    return [uid for uid, one in statuses.items() if one == status]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +24,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.core.refusals import Refusal, meant
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerSpec
+from pam_scripts.gateway.specs import ConsumerLook, ConsumerSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Consumer
 from pam_scripts.rotation.shape import Shape
@@ -134,8 +135,28 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
         group, _, app_name = name.partition("/")
         return ContainerApp(Manager(identity, session), subscription, group, app_name)
 
+    def look(name: str) -> ConsumerLook:
+        group, _, app_name = name.partition("/")
+        place = Group(identity, subscription.lower(), group.lower())
+        return ConsumerLook("pam_scripts.consumers.container_apps_survey", place, app_name)
+
     hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
-    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,)) for name in apps]
+    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), look(name)) for name in apps]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A resource group with apps, and who logs in for it; apps of one group are looked at together."""
+
+    identity: azure.Identity
+    subscription: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Where Resource Manager has its apps."""
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{quote(self.name)}"
+        return f"{group}/providers/Microsoft.App/containerApps"
 
 
 class Manager:

@@ -53,13 +53,20 @@ class MirrorLook:
     """How an audit looks at a mirror without reading a value.
 
     survey, group: as IssuerSpec's, the latter address and login. secrets: the names of the mirror's secrets; naming:
-    the label of the record's field that those come from.
+    the label of the record's field that those come from. account: what several groups have in common that are asked
+    for in one go, None where there is but the group.
     """
 
     survey: str
     group: Hashable
     secrets: Sequence[str]
     naming: str
+    account: Hashable = None
+
+    @property
+    def together(self) -> Hashable:
+        """What those looks have in common that one survey is for."""
+        return self.survey, self.account or self.group
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,18 @@ class MirrorSpec:
 
 
 @dataclass(frozen=True)
+class ConsumerLook:
+    """How an audit looks at a consumer without touching it.
+
+    survey, group: as IssuerSpec's, the latter where it is, and the login. name: its own there.
+    """
+
+    survey: str
+    group: Hashable
+    name: str
+
+
+@dataclass(frozen=True)
 class ConsumerSpec:
     """A consumer that a record asks to have reloaded: what makes it; the rest as IssuerSpec's and MirrorSpec's."""
 
@@ -86,3 +105,4 @@ class ConsumerSpec:
     hosts: Mapping[str, int] = field(default_factory=dict)
     ca_bundle: str = ""
     limits: Sequence[Limit] = ()
+    look: ConsumerLook | None = None

@@ -74,3 +74,19 @@ class SeenMirror:
     secrets: Mapping[str, SeenSecret] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     trouble: Trouble | None = None
+
+
+@dataclass(frozen=True)
+class SeenConsumer:
+    """One consumer. references: the addresses of the secrets that its platform reads for it. trouble: why it is ill."""
+
+    references: Sequence[str] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class SeenConsumers:
+    """The consumers of one place by name, in small letters. trouble: why it could not be asked."""
+
+    consumers: Mapping[str, SeenConsumer] = field(default_factory=dict)
+    trouble: Trouble | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
@@ -121,3 +123,49 @@ def test_what_the_record_says_of_dry_runs_does_not_matter(command: Command, plan
 
     assert 0 == result.returncode, result.stderr
     assert f"to delete: {plant.old_key_id}" in result.stdout
+
+
+def test_all_records_are_checked_and_counted(command: Command, plant: Plant) -> None:
+    """`--all` finds every record of a rotation itself; the tally at the end names those to look at by their UIDs."""
+    attach(plant, plant.user_uid, plant.attached)
+    broken = plant.keeper.add_record("pamUser", "Broken", custom=[keeper.text("application_id", "no id")])
+    plant.keeper.add_record("pamUser", "Database user")
+    before = State.of(plant)
+    result = command("check", "--all", sandbox=plant)
+
+    assert 2 == result.returncode
+    assert ["Exit status 2, bad input: 1 of 2", f"  record 'Broken' ({broken})"] == result.stdout.splitlines()[-3:-1]
+    assert "1 of 2 records: a rotation would go through" == result.stdout.splitlines()[-1]
+    assert plant.user_uid in result.stdout
+    assert "Database user" not in result.stdout + result.stderr
+    assert_as_before(plant, before)
+
+
+def test_json_has_the_facts_of_each_run_and_nothing_else(command: Command, plant: Plant) -> None:
+    """One document on stdout, by record: exit status, error, warnings, what would be deleted; nothing on stderr."""
+    attach(plant, plant.user_uid, plant.attached)
+    plant.set_field("keep_previous_key", "1")
+    stranger = plant.keeper.add_record("pamUser", "Database user")
+    result = command("check", "--json", "NoSuchRecord", plant.user_uid, stranger, sandbox=plant)
+
+    told = json.loads(result.stdout)
+    missing, looked, other = told["records"]
+    assert (2, "") == (result.returncode, result.stderr)
+    assert ["NoSuchRecord", plant.user_uid, stranger] == [one["record"] for one in told["records"]]
+    assert {"records": 3, "exit_status_0": 1, "exit_status_2": 2} == {k: n for k, n in told["summary"].items() if n}
+    assert (0, "looked", [plant.old_key_id]) == (looked["exit_status"], looked["result"], looked["would_delete"])
+    assert ["keep_previous_key" in line for line in looked["warnings"]] == [True]
+    assert (2, []) == (missing["exit_status"], missing["warnings"])
+    assert "not shared" in missing["error"]
+    assert "belongs to none of the scripts" in other["error"]
+    assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "SomeRecord")])
+def test_either_records_or_all_of_them_are_named(arguments: tuple[str, ...], command: Command, plant: Plant) -> None:
+    """Nothing is asked of anybody before that is clear."""
+    result = command("check", *arguments, sandbox=plant)
+
+    assert 2 == result.returncode
+    assert "name them by their UIDs, or use --all" in result.stderr
+    assert [] == plant.wire.log

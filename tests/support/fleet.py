@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pam_scripts import __version__
 from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
 from sandbox.services.entra import App
@@ -24,8 +25,21 @@ from sandbox.services.entra import App
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
+GROUP = "fleet-apps"
+"""The resource group of its container apps."""
+LOCKED_GROUP = "locked-apps"
+"""One that the login may not look at."""
 EVERY = 60
 """Days between two rotations of the fleet's schedule."""
+ROTATION = {
+    "record_type": "pamUser",
+    "schedule": f"DAILY at 04:00 UTC with interval count of {EVERY}",
+    "gateway": "Fleet gateway",
+    "pam_configuration": "Fleet Azure (pamAzureConfiguration)",
+}
+"""What Commander lists of a healthy record's rotation."""
+BUILD = f"{__version__}+1a2b3c4d"
+"""Name of the file that is attached to all of its records."""
 LIFE = 90
 """Days that its keys live."""
 
@@ -37,6 +51,9 @@ class Member:
     custom: the record's fields, to be changed before the record is made. secrets: the mirror's, by name:
     value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
     attached to its script. aws: the value of its mirror in AWS, empty where there is none.
+    commands: one for each script that is attached. rotation: what Commander lists of it, empty for nothing.
+    app: what the sandbox makes of the container app that reads it, empty for none; app_version: of the secret that it
+    names; app_ready: whether its newest revision came up.
     """
 
     stem: str
@@ -55,6 +72,11 @@ class Member:
     editable: bool = True
     admin: list[str] = field(default_factory=list)
     aws: str = field(default="", repr=False)
+    app: dict[str, Any] = field(default_factory=dict)
+    app_version: str = ""
+    app_ready: bool = True
+    rotation: dict[str, Any] = field(default_factory=lambda: dict(ROTATION))
+    commands: list[str] = field(default_factory=lambda: ["/opt/pam-scripts/bin/python"])
 
     def lose_mirror(self) -> None:
         """Have no mirror."""
@@ -73,6 +95,12 @@ class Member:
         """Have a mirror in a second vault, that is like the first."""
         self.put("key_vault_name", f"{VAULT}, {STAGE_VAULT}")
         self.staged = copy.deepcopy(self.secrets)
+
+    def be_read(self, *, version: str = "", ready: bool = True, elsewhere: str = "") -> None:
+        """Have a container app that reads the mirror's secret, or another one. version: that it names."""
+        self.put("container_apps", f"{GROUP}/app-{self.number}")
+        self.app = {"reads": {"KEY": (VAULT, elsewhere or next(iter(self.secrets)))}}
+        self.app_version, self.app_ready = version, ready
 
     def log(self, *entries: str) -> None:
         """Have an ops log with these entries, the newest first."""
@@ -97,13 +125,15 @@ class Fleet(Services):
 
     ill: the names of the illnesses, each of which one member gets (see ILLNESSES); the rest is healthy.
     uids: the record of each illness by its name; for one that takes two records, the second is under NAME+.
-    healthy: the uids of the others.
+    healthy: the uids of the others. rotations: what Commander lists of them, for `--schedules`.
+    apps: the names of the container apps that read their secrets.
     """
 
     def __init__(self, directory: Path, size: int = 1000, ill: Collection[str] | None = None) -> None:
         super().__init__(directory)
         self.uids: dict[str, str] = {}
         self.healthy: list[str] = []
+        self.rotations: list[dict[str, Any]] = []
         self.tenant_id = self.entra.add_tenant()
         for vault in (VAULT, STAGE_VAULT, LOCKED_VAULT):
             self.key_vault.add_vault(vault, self.tenant_id)
@@ -112,6 +142,11 @@ class Fleet(Services):
         for vault in (VAULT, STAGE_VAULT):
             self.key_vault.grant(vault, self.azure_app.client_id)
         self.published: set[str] = set()
+        self.apps: list[str] = []
+        self.subscription_id = self.container_apps.add_subscription(self.tenant_id)
+        for group in (GROUP, "no-such-group"):
+            scope = f"/subscriptions/{self.subscription_id}/resourceGroups/{group}"
+            self.container_apps.grant(scope, self.azure_app.client_id)
         self.graph.grant(self.azure_app.client_id, "Application.ReadWrite.OwnedBy", "Policy.Read.All")
         self.graph.restrict(longest="P60D", created_after=self.clock.now())
         admin_password = "correct horse battery staple"
@@ -122,6 +157,7 @@ class Fleet(Services):
             "Fleet Azure",
             fields=[keeper.text("azureId", "fleet")],
             custom=[
+                keeper.text("subscription_id", self.subscription_id),
                 keeper.secret("Tenant Id", self.tenant_id),
                 keeper.secret("Client Id", self.azure_app.client_id),
                 keeper.secret("Client Secret", azure_secret),
@@ -244,7 +280,10 @@ class Fleet(Services):
             "application": "Seeq application key",
             "value": "Published secret",
         }
-        script = {"fileRef": "FileRecordsUid12345678", "command": "python3", "recordRef": member.admin}
+        scripts = [
+            {"fileRef": "FileRecordsUid12345678", "command": command, "recordRef": member.admin}
+            for command in member.commands
+        ]
         self.keeper.add_record(
             member.record_type,
             f"{titles[member.stem]}: {illness or f'member {member.number}'}",
@@ -254,7 +293,7 @@ class Fleet(Services):
                     f"user{member.number}@example.com" if member.stem == "user" else f"member {member.number}"
                 ),
                 keeper.password("unused"),
-                {"type": "script", "label": "rotationScripts", "value": [script]},
+                {"type": "script", "label": "rotationScripts", "value": scripts},
             ],
             custom=member.custom,
             editable=member.editable,
@@ -263,10 +302,22 @@ class Fleet(Services):
             self.key_vault.set(vault, name, **secret)
         for name, secret in member.staged.items():
             self.key_vault.set(STAGE_VAULT, name, **secret)
+        if member.app:
+            app = self.container_apps.add_app(self.subscription_id, GROUP, f"app-{member.number}", **member.app)
+            self.apps.append(app.name)
+            ready, version = member.app_ready, member.app_version
+            if version:
+                app.reads = {
+                    name: (source[0], f"{source[1]}/{version}") for name, source in member.app["reads"].items()
+                }
+            if not ready:
+                self.container_apps.add_revision(app, ready=False)
         if member.aws:
             mark = hashlib.sha256(f"keeper-record={member.uid} {member.rotation_id}".encode()).hexdigest()[:38]
             self.aws.add_secret(member.owner)
             self.aws.put(member.owner, member.aws, version_id=f"{member.rotation_id}-{mark}")
+        if member.rotation:
+            self.rotations.append({"record_uid": member.uid, "record_title": "As in the vault", **member.rotation})
         if illness:
             self.uids[illness] = member.uid
         else:
@@ -287,9 +338,12 @@ def _iso(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
 
 
-def _entry(moment: datetime, rotation_id: str, result: str = "rotated") -> str:
+def _entry(moment: datetime, rotation_id: str, result: str = "rotated", build: str = BUILD) -> str:
     """Return an entry of the ops log, as far as anybody reads it."""
-    return f"Date: {_iso(moment)}\nResult: {result}\nRotation: {rotation_id}\nReason: routine rotation"
+    return (
+        f"Date: {_iso(moment)}\nResult: {result}\nRotation: {rotation_id}\n"
+        f"Rotated by: pam-scripts {build} on gateway\nReason: routine rotation"
+    )
 
 
 # -- the healthy ----------------------------------------------------------------------------------
@@ -306,6 +360,10 @@ def _healthy(fleet: Fleet, number: int) -> Member:
     if way == 6:  # a rotation failed, the one after it did not
         failed = member.rotated_at - timedelta(days=1)
         member.log(member.entry, _entry(failed, "20260101T000000Z-00000000", "failed: keeper: no answer in time"))
+    if way in (1, 4) and member.rotated_at.day <= 28:  # its schedule is an expression
+        months = ",".join(str((member.rotated_at.month + later - 1) % 12 + 1) for later in range(0, 12, 2))
+        cron = f"0 {member.rotated_at:%M %H} {member.rotated_at.day} {months} ?"
+        member.rotation["schedule"] = f'RotateActionJob|[{{"type": "CRON", "cron": "{cron}", "tz": "Etc/UTC"}}]'
     if way == 7:  # a mirror in a second vault
         member.mirror_twice()
     if stem == "value":
@@ -334,6 +392,8 @@ def _healthy_key(fleet: Fleet, member: Member, way: int) -> None:
         fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:before", created_days_ago=70, expires_in_days=20)
     elif way == 2 and stem == "application":  # an expired key is still listed
         fleet.seeq.add_key(member.owner, f"keeper:{member.uid}:long-ago", created_days_ago=100, expires_in_days=-10)
+    elif way == 3 and stem == "application":  # an app reads it from the vault
+        member.be_read()
     elif way == 3 and stem == "user":  # the user has keys for other purposes
         fleet.seeq.add_key(member.owner, "a spreadsheet", created_days_ago=5)
     elif way == 4:  # the combined secret too
@@ -530,6 +590,16 @@ def _never(fleet: Fleet, member: Member) -> None:
     member.secrets = {}
 
 
+def _listed(**told: str) -> Callable[[Fleet, Member], object]:
+    """Have Commander list something else of its rotation."""
+    return lambda _fleet, member: member.rotation.update(told)
+
+
+def _built(build: str) -> Callable[[Fleet, Member], object]:
+    """Have been rotated by another build."""
+    return lambda _fleet, member: member.log(_entry(member.rotated_at, member.rotation_id, build=build))
+
+
 def _expired_lease(fleet: Fleet, member: Member) -> None:
     until = fleet.clock.now() - timedelta(hours=3)
     member.put("rotation_lease", f"20261122T100000Z-00000000 until {_iso(until)}")
@@ -615,6 +685,25 @@ ILLNESSES: dict[str, Ailing] = {
     "lease": _on(_expired_lease),
     "last-failed": _on(_failed("seeq: create key: 500 Internal Server Error; all put back as it was")),
     "last-failed-2": _on(_failed("key vault: set secret S: 403 Forbidden; the new value is in use already"), "value"),
+    "no-rotation": _on(_set("rotation", {})),
+    "no-schedule": _on(_listed(schedule="[Manual Rotation]")),
+    "no-schedule-2": _on(_listed(schedule="[empty]"), "value"),
+    "rotation-disabled": _on(lambda _fleet, member: member.rotation.update(disabled=True)),
+    "no-gateway": _on(_listed(gateway="[Does not exist]")),
+    "no-gateway-2": _on(_listed(pam_configuration="[No config found]")),
+    "consumer-gone": _on(_put("container_apps", f"{GROUP}/no-such-app")),
+    "consumer-gone-2": _on(_put("container_apps", "no-such-group/app-1"), "value"),
+    "consumer-unreadable": _on(_put("container_apps", f"{LOCKED_GROUP}/app-1")),
+    "consumer-version": _on(lambda _fleet, member: member.be_read(version="0123456789abcdef0123456789abcdef")),
+    "consumer-ill": _on(lambda _fleet, member: member.be_read(ready=False)),
+    "consumer-elsewhere": _on(lambda _fleet, member: member.be_read(elsewhere="another-team-s-secret")),
+    "no-script": _on(_set("commands", [])),
+    "no-script-2": _on(_set("commands", []), "value"),
+    "no-command": _on(_set("commands", [""])),
+    "several-scripts": _on(_set("commands", ["python3", "python3"])),
+    "old-build": _on(_built("0.1.9+1a2b3c4d")),
+    "old-build-2": _on(_built("0.1.9")),
+    "other-build": _on(_built(f"{__version__}+99999999")),
     "record-expiry": _on(_put("expires", "2030-01-01T00:00:00Z")),
     "dry-run": _on(_put("dry_run", "True")),
     "diagnose": _on(_put("diagnose", "True")),

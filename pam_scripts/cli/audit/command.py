@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from pathlib import Path
 
 from pam_scripts.cli.audit import page, report
+from pam_scripts.cli.audit.build import builds_in
+from pam_scripts.cli.audit.schedule import read_schedules
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
@@ -34,7 +38,15 @@ def add_parser(commands: Commands) -> None:
         "--every",
         metavar="DAYS",
         type=days,
-        help="the days between two rotations of your schedule: finds keys that end first, and rotations that are late",
+        help="the days between two rotations of your schedule, for records whose own is not known: finds keys that end "
+        "first, and rotations that are late",
+    )
+    one.add_argument(
+        "--schedules",
+        metavar="FILE",
+        type=Path,
+        help="what Keeper Commander's `pam rotation list --format json` prints: each record's own schedule in place of "
+        "--every; finds rotations without a schedule, too",
     )
     one.add_argument(
         "--warn-days",
@@ -50,6 +62,13 @@ def add_parser(commands: Commands) -> None:
         default=600,
         help="time that the whole audit may take (default: %(default)s)",
     )
+    one.add_argument(
+        "--builds",
+        metavar="DIR",
+        type=Path,
+        help="the directory with the files that are meant to be attached, as `make bundle` wrote them (default: of "
+        "each script the build that ran last anywhere)",
+    )
     add_sources(one, "stands for attached records where a record's own script settings name none; may be repeated")
     one.set_defaults(work=work)
 
@@ -58,18 +77,20 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
     deadline = Deadline(options.seconds)
     try:
+        built = builds_in(options.builds) if options.builds else {}
+        schedules = read_schedules(options.schedules) if options.schedules else None
         with progress() as say:
             say("keeper: asking for all records")
             shared = fetch(options, deadline, voice)
             # A lease that ends while systems are asked was held when the record was read.
             now = utc_now()
-            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days), now, say)
+            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days, schedules), now, say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
         voice.fail(error)
         return BadInput.status
-    result = report.Report.of(subjects, now, len(shared.records) - len(subjects))
+    result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built)
     if options.html:
         _write_page(options.html, page.page(result))
     if options.json:
@@ -77,7 +98,8 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     elif options.csv:
         write(report.as_csv(result).rstrip("\n"))
     else:
-        write(report.table(result, only_problems=options.problems))
+        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+        write(report.table(result, only_problems=options.problems, width=width))
     return 1 if result.ill else 0
 
 

@@ -1,8 +1,9 @@
-"""The audit's report as one page of HTML that needs nothing beside itself: no script, no font, no image, no server.
+"""The audit's report as one page of HTML that needs nothing beside itself: no font, no image, no server.
 
-Everything works with the keyboard and without colours: bars of the timeline are links to their rows,
-filters are radio buttons, every colour has a word beside it. Its own policy forbids whatever the page
-does not need, so that it may be put on any intranet server as it is.
+Everything works with the keyboard and without colours: bars of the timeline and counters are links to their rows,
+filters are radio buttons, `/` leads to the search, every colour has a word beside it. Its own policy lets in the
+page's one style and one script, by their hashes, and nothing else, so that it may be put on any intranet server as
+it is. Without the script all is there but the search.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Bar:
 
 def page(report: Report) -> str:
     """Return the whole page."""
-    style = "\n" + files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    style, script = (_part(name) for name in ("page.css", "page.js"))
+    allowed = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     bars = _bars(report)
     return "\n".join(
         [
@@ -64,12 +65,21 @@ def page(report: Report) -> str:
             *_timeline(report, bars),
             *_records(report, bars),
             "</main>",
-            f"<footer>pam-scripts {escape(__version__)}. Key ids and labels only; no secret value was read.</footer>",
+            f"<footer>pam-scripts {escape(__version__)}. Of secret values none is printed or compared.</footer>",
+            f"<script>{script}</script>",
             "</body>",
             "</html>",
             "",
         ]
     )
+
+
+def _part(name: str) -> str:
+    return "\n" + files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _header(report: Report) -> Iterator[str]:
@@ -80,7 +90,10 @@ def _header(report: Report) -> Iterator[str]:
     yield f'<p class="quiet">{len(report.rows)} records, audited on {made}; {report.others} other shared records</p>'
     yield '<ul class="tiles">'
     for state in _STATES:
-        yield f'<li class="{state}"><b>{counts[state]}</b>{_STATE_WORDS[state]}</li>'
+        inner = f"<b>{counts[state]}</b>{_STATE_WORDS[state]}"
+        # A healthy record stands in the table only; the others in the list of problems, under their worst one.
+        way = ' href="#records" data-show="well"' if state == "healthy" else f' href="#first-{state}"'
+        yield f'<li class="{state}">{f"<a{way}>{inner}</a>" if counts[state] else inner}</li>'
     yield "</ul>"
     yield "</header>"
 
@@ -96,28 +109,36 @@ def _problems(report: Report) -> Iterator[str]:
     if not found:
         yield '<p class="card">Nothing is wrong: every key is alive, in its place, and will be replaced in time.</p>'
     yield '<div class="problems">'
-    for _, group in groupby(found, key=lambda pair: pair[1].rule):
-        yield from _problem(list(group))
+    begun: set[str] = set()
+    for _, group in groupby(found, key=lambda pair: (pair[1].severity, pair[1].rule)):
+        kind = list(group)
+        severity = kind[0][1].severity
+        yield from _problem(kind, "" if severity in begun else f' id="first-{severity}" tabindex="-1"')
+        begun.add(severity)
     yield "</div>"
     yield "</section>"
 
 
-def _problem(found: Sequence[tuple[Row, Finding]]) -> Iterator[str]:
-    """Yield one kind of problem, with the records that have it; long lists can be folded, those that can wait are."""
+def _problem(found: Sequence[tuple[Row, Finding]], anchor: str) -> Iterator[str]:
+    """Yield one kind of problem, with the records that have it; long lists can be folded, those that can wait are.
+
+    anchor: attributes of what a counter leads to, empty for none.
+    """
     first = found[0][1]
     many = 5
     number = f'<span class="quiet">{len(found)} records</span>' if len(found) > 1 else ""
     word = f'<span class="word {first.severity}">{WORDS[first.severity]}</span>'
     head = f"{word}<h3>{escape(first.rule.title[:1].upper() + first.rule.title[1:])}</h3>{number}"
     ways = {one.way_out for _, one in found}
-    yield f'<article class="card problem {first.severity}">'
+    yield f'<article class="card problem {first.severity}"{anchor}>'
     unfolded = " open" if first.severity == "broken" else ""
     folding = f"<details{unfolded}><summary>{head}</summary>"
     yield folding if len(found) > many else f'<div class="head">{head}</div>'
     yield "<ul>"
     for row, one in found:
         server = f' <span class="quiet">{escape(row.server)}</span>' if row.server else ""
-        yield f"<li><strong>{escape(row.title)}</strong>{server}<p>{escape(one.what)}</p>"
+        uid = f" <code>{escape(row.record)}</code>"
+        yield f"<li><strong>{escape(row.title)}</strong>{uid}{server}<p>{escape(one.what)}</p>"
         if len(ways) > 1:
             yield f'<p class="out">{escape(one.way_out)}</p>'
         yield "</li>"
@@ -223,7 +244,8 @@ _HEADINGS = (
     ("Ends", "number"),
     ("Days left", "number"),
     ("Last used", "number"),
-    ("Key Vault", ""),
+    ("Mirror", ""),
+    ("Build", ""),
     ("Other live keys", ""),
 )
 
@@ -232,8 +254,13 @@ def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
     yield '<section aria-labelledby="records">'
     yield '<h2 id="records" tabindex="-1">All records, by the week in which their keys end</h2>'
     yield "<fieldset><legend>Show</legend>"
-    for name, words, checked in (("every", "all", " checked"), ("ill", "with problems", ""), ("well", "healthy", "")):
+    # Healthy rows are folded away where there are others.
+    first = "ill" if report.ill else "every"
+    for name, words in (("every", "all"), ("ill", "with problems"), ("well", "healthy")):
+        checked = " checked" if name == first else ""
         yield f'<label><input type="radio" name="show" id="{name}"{checked}> {words}</label>'
+    yield '<label for="search" hidden>Search <kbd>/</kbd></label><input type="search" id="search" hidden>'
+    yield '<output id="found" for="search"></output>'
     yield "</fieldset>"
     yield '<div class="card scroll" tabindex="0" role="region" aria-labelledby="records">'
     yield "<table>"
@@ -266,7 +293,7 @@ def _row(row: Row) -> str:
     problems = "".join(f"<br><small>{escape(one.rule.title)}</small>" for one in row.problems)
     cells = [
         f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
-        f"<td>{escape(row.title)}{problems}</td>",
+        f"<td>{escape(row.title)}<br><code>{escape(row.record)}</code>{problems}</td>",
         f"<td>{escape(row.target_name or row.target or '-')}<br><small>{escape(row.server)}</small></td>",
         _number(row.live_keys),
         _number(row.age_days),
@@ -274,6 +301,7 @@ def _row(row: Row) -> str:
         _number(row.days_left),
         f'<td class="number">{day(row.last_used)}</td>',
         f"<td>{escape(row.mirror)}</td>",
+        f"<td>{escape(row.build or '-')}</td>",
         f"<td>{'<br>'.join(escape(label or 'without label') for label in row.other_labels)}</td>",
     ]
     return f'<tr class="{"ill" if row.problems else "healthy"}">{"".join(cells)}</tr>'

@@ -5,25 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import find_twins, judge, mirror_state
+from pam_scripts.cli.audit.rules import find_other_builds, find_twins, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
 _MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
-_COLUMNS = ("", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES", "LEFT", "LAST USED", "MIRROR", "OTHER KEYS")
-_WIDEST = (2, 46, 34, 4, 6, 10, 6, 10, 8, 40)
+_COLUMNS = (
+    *("", "UID", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES"),
+    *("LEFT", "LAST USED", "MIRROR", "BUILD", "OTHER KEYS"),
+)
+_WIDEST = (2, 22, 46, 34, 4, 6, 10, 6, 10, 8, 16, 40)
 _CSV_COLUMNS = (
     *("severity", "record", "title", "script", "target", "target_name", "server", "key_id", "live_keys"),
-    *("created_at", "age_days", "expires_at", "days_left", "last_used", "rotated_at", "mirror"),
+    *("created_at", "age_days", "expires_at", "days_left", "last_used", "rotated_at", "mirror", "build"),
     *("other_labels", "codes", "problems", "ways_out"),
 )
 
@@ -36,8 +41,9 @@ class Row:
     host. key_id: the key that Keeper holds, where its issuer lists it. live_keys: of the target, as far as they are
     the record's.
     created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
-    mixed, missing, unknown; none where there is to be none). other_labels: those of the live keys beside the one
-    in Keeper. unlimited: the labels of limits that would bound it, and that no owner of a credential has set.
+    mixed, missing, unknown; none where there is to be none). build: of the script, that ran on it last. other_labels:
+    those of the live keys beside the one in Keeper. unlimited: the labels of limits that would bound it, and that no
+    owner of a credential has set.
     """
 
     record: str
@@ -55,6 +61,7 @@ class Row:
     last_used: datetime | None
     rotated_at: datetime | None
     mirror: str
+    build: str
     other_labels: Sequence[str]
     problems: Sequence[Finding]
     unlimited: Sequence[str] = ()
@@ -82,6 +89,7 @@ class Row:
             last_used=seen.last_used.get(subject.key_id) if seen else None,
             rotated_at=subject.rotated_at,
             mirror=mirror_state(subject),
+            build=subject.build.name if subject.build else "",
             other_labels=[presentable(key.label) for key in subject.alive if key.id != subject.key_id],
             problems=[
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
@@ -127,9 +135,16 @@ class Report:
     others: int
 
     @classmethod
-    def of(cls, subjects: Sequence[Subject], made_at: datetime, others: int) -> Report:
-        """Judge all subjects, each by itself and all together."""
+    def of(
+        cls,
+        subjects: Sequence[Subject],
+        made_at: datetime,
+        others: int,
+        built: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> Report:
+        """Judge all subjects, each by itself and all together. built: as `find_other_builds` has it."""
         find_twins(subjects)
+        find_other_builds(subjects, built)
         return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
 
     @property
@@ -138,9 +153,16 @@ class Report:
         return [row for row in self.rows if row.problems]
 
 
-def table(report: Report, *, only_problems: bool = False) -> str:
-    """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out."""
+def table(report: Report, *, only_problems: bool = False, width: int | None = None) -> str:
+    """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out.
+
+    width: that of the terminal it is for, None for a pipe, which takes lines of any length. Within a width each record
+    has lines of its own, with a blank one after it, and no word is broken.
+    """
     rows = report.ill if only_problems else report.rows
+    if width is not None:
+        blocks = ["\n".join(_block(row, width)) for row in rows]
+        return "\n\n".join([*blocks, "\n".join(_wrapped(summary(report), width))])
     cells = [_cells(row) for row in rows]
     widths = [min(widest, max(len(line[place]) for line in [_COLUMNS, *cells])) for place, widest in enumerate(_WIDEST)]
     lines = [_line(_COLUMNS, widths)] if rows else []
@@ -206,6 +228,7 @@ def day(moment: datetime | None) -> str:
 def _cells(row: Row) -> list[str]:
     return [
         _MARKS[row.severity],
+        row.record,
         row.title,
         row.target_name or row.target,
         "-" if row.live_keys is None else str(row.live_keys),
@@ -214,7 +237,31 @@ def _cells(row: Row) -> list[str]:
         "-" if row.days_left is None else f"{row.days_left} d",
         day(row.last_used),
         row.mirror,
+        row.build or "-",
         ", ".join(label or "without label" for label in row.other_labels),
+    ]
+
+
+def _block(row: Row, width: int) -> list[str]:
+    """Return a record's lines for a terminal: what it is, its facts, and each problem with its way out."""
+    named = dict(zip(_COLUMNS, _cells(row), strict=True))
+    facts = [f"{name.lower()} {named[name]}" for name in _COLUMNS[4:] if named[name] not in ("", "-")]
+    lines = _wrapped(f"{_MARKS[row.severity]}  {row.title} ({row.record})", width, "      ")
+    lines += _wrapped(f"    {', '.join([named['TARGET'], *facts])}", width, "      ")
+    for one in row.problems:
+        lines += _wrapped(f"      {one.rule.title}: {one.what}", width, "        ")
+        lines += _wrapped(f"        -> {one.way_out}", width, "           ")
+    return lines
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Break a text between words; a word that is longer than a line stands in one of its own."""
+    return [
+        line
+        for paragraph in text.split("\n")
+        for line in textwrap.wrap(
+            paragraph, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
     ]
 
 

@@ -8,9 +8,11 @@ on their way, and rules about them keep silent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 
+from pam_scripts import __version__
+from pam_scripts.cli.audit.build import Build
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Rule
 from pam_scripts.cli.audit.subject import Mirror, Subject
 from pam_scripts.core.errors import BadInput
@@ -22,6 +24,7 @@ from pam_scripts.rotation.seen import Trouble
 from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT
 
 _TOLERANCE = timedelta(minutes=2)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HIDDEN_TYPES = ("secret", "password")
 
 Judge = Callable[[Subject], Iterator[Finding]]
@@ -51,8 +54,10 @@ def judge(subject: Subject) -> list[Finding]:
         *subject.trouble,
         *(finding for each in judges for finding in each(subject)),
     ]
-    if any(finding.rule == SAME_TARGET for finding in found):
-        found = [finding for finding in found if finding.rule != OTHER_RECORD]
+    # Each says the second one in a way that leads further.
+    for telling, implied in ((SAME_TARGET, OTHER_RECORD), (NO_SCRIPT, NO_ADMIN)):
+        if any(finding.rule == telling for finding in found):
+            found = [finding for finding in found if finding.rule != implied]
     return sorted(found, key=urgency)
 
 
@@ -336,6 +341,89 @@ def find_twins(subjects: Sequence[Subject]) -> None:
                 subject.findings.append(SAME_TARGET.found(what, way_out))
 
 
+# -- the script that is attached ------------------------------------------------------------------
+
+NO_SCRIPT = Rule(
+    "no-script",
+    "no script is attached",
+    "soon",
+    "A rotation through the Gateway replaces no key; broken where Keeper changes the value, since no mirror gets it.",
+    "attach dist/SCRIPT.py with its command: `pam rotation script add`",
+    at_worst="broken",
+)
+NO_COMMAND = Rule(
+    "no-command",
+    "the attached script has no command",
+    "look",
+    "The Gateway's host decides which interpreter runs it, and whether that has the packages.",
+    "enter the virtualenv's Python as its command: `pam rotation script edit --script-command`",
+)
+SEVERAL_SCRIPTS = Rule(
+    "several-scripts",
+    "several scripts are attached",
+    "look",
+    "Keeper runs each of them at every rotation; two of ours would replace the key twice.",
+    "keep one of them, and take the others out: `pam rotation script delete`",
+)
+OLD_BUILD = Rule(
+    "old-build",
+    "an older version of the script ran last",
+    "look",
+    "What was mended since is not at work on this record.",
+    "attach the file of this version in its place, then rotate: the next run clears this",
+)
+OTHER_BUILD = Rule(
+    "other-build",
+    "another build of this version ran last",
+    "look",
+    "Its file holds something else than the one that other records of the script are rotated by.",
+    "attach the same file to all, or say with --builds which ones are meant; the next run clears this",
+)
+
+
+@_always
+def _of_script(subject: Subject) -> Iterator[Finding]:
+    attached = subject.attached_scripts
+    if not attached and subject.record_type.lower() == "pamuser":
+        way_out = f"attach dist/{subject.script.stem}.py with its command: `pam rotation script add {subject.uid}`"
+        yield NO_SCRIPT.found("its rotation has nothing to run", way_out, at_worst=subject.keeper_made_it)
+    if bare := [one for one in attached if not str(one.get("command") or "").strip()]:
+        which = "the script's command is empty" if len(attached) == 1 else f"{len(bare)} of its scripts have no command"
+        yield NO_COMMAND.found(which)
+    if len(attached) > 1:
+        yield SEVERAL_SCRIPTS.found(f"{len(attached)} scripts are attached, and one is meant to be")
+
+
+@_always
+def _of_build(subject: Subject) -> Iterator[Finding]:
+    build = subject.build
+    if build and build.is_older:
+        yield OLD_BUILD.found(f"build {build.name} ran last{_when(build)}, this is version {__version__}")
+
+
+def find_other_builds(subjects: Sequence[Subject], built: Mapping[str, Collection[str]]) -> None:
+    """Add OTHER_BUILD to the findings of records that another file of this version has rotated.
+
+    built: by script the names of the builds that are meant; of a script without any, the one that ran last.
+    """
+    running: dict[str, list[tuple[Subject, Build]]] = {}
+    for subject in subjects:
+        if (build := subject.build) and build.digits and build.is_of_this_version:
+            running.setdefault(subject.script.stem, []).append((subject, build))
+    for stem, group in running.items():
+        newest = max((build for _, build in group), key=lambda build: build.ran_at or _LONG_AGO)
+        meant = built.get(stem) or {newest.name}
+        for subject, build in group:
+            if build.name not in meant:
+                named = ", ".join(sorted(meant))
+                what = f"build {build.name} ran last{_when(build)}; meant is {named}"
+                subject.findings.append(OTHER_BUILD.found(what))
+
+
+def _when(build: Build) -> str:
+    return f" at {iso(build.ran_at)}" if build.ran_at else ""
+
+
 # -- mirrors --------------------------------------------------------------------------------------
 
 VAULT_UNREADABLE = Rule(
@@ -466,6 +554,69 @@ def _of_rotations(subject: Subject) -> Iterator[Finding]:
         yield VAULTS_DIFFER.found(held)
 
 
+# -- consumers ------------------------------------------------------------------------------------
+
+CONSUMER_UNREADABLE = Rule(
+    "consumer-unreadable",
+    "the consumers could not be asked",
+    "broken",
+    "A rotation stops at them before it touches anything.",
+    "check `container_apps` and `subscription_id`",
+)
+CONSUMER_GONE = Rule(
+    "consumer-gone",
+    "a consumer is not there",
+    "broken",
+    "A rotation stops at it before it touches anything.",
+    "correct its name in `container_apps`, or take it out",
+)
+CONSUMER_VERSION = Rule(
+    "consumer-version",
+    "a consumer reads a fixed version",
+    "soon",
+    "It keeps the old key whatever a rotation publishes, and is refused once that is deleted.",
+    "take the version out of the app's reference to Key Vault",
+)
+CONSUMER_ILL = Rule(
+    "consumer-ill",
+    "a consumer is not well",
+    "soon",
+    "A rotation waits for it in vain, and puts all back.",
+    "mend the app, or take it out of `container_apps`",
+)
+CONSUMER_ELSEWHERE = Rule(
+    "consumer-elsewhere",
+    "a consumer refers to none of the record's secrets",
+    "look",
+    "It is restarted at every rotation, and its platform does not read the key for it.",
+    "give the app a reference to the secret; where it reads Key Vault by itself, all is well",
+)
+
+
+@_always
+def _of_consumers(subject: Subject) -> Iterator[Finding]:
+    wanted = subject.vault_addresses
+    for name, seen in subject.consumers.items():
+        if seen is None:
+            yield CONSUMER_GONE.found(f"there is no container app {name} in the resource group that the record names")
+            continue
+        ours = {url for url in seen.references if _without_version(url) in wanted}
+        fixed = sorted(url for url in ours if url.lower().rstrip("/") not in wanted)
+        if fixed:
+            what = f"container app {name} refers to one version of {_without_version(fixed[0]).rpartition('/')[2]}"
+            yield CONSUMER_VERSION.found(what)
+        # One that reads nothing by reference may well read the vault by itself.
+        elif wanted and seen.references and not ours:
+            yield CONSUMER_ELSEWHERE.found(f"container app {name} refers to other secrets in Key Vault only")
+        if seen.trouble and not subject.at_work:
+            yield CONSUMER_ILL.found(f"container app {name}: {seen.trouble}")
+
+
+def _without_version(url: str) -> str:
+    """Return the address of a secret, in small letters, of one that may name a version too."""
+    return "/".join(url.lower().rstrip("/").split("/")[:5])
+
+
 # -- the rotation before, and the next one --------------------------------------------------------
 
 LAST_FAILED = Rule(
@@ -524,7 +675,7 @@ def _of_log(subject: Subject) -> Iterator[Finding]:
 
 @_at_rest
 def _of_time(subject: Subject) -> Iterator[Finding]:
-    now, present, every, life = subject.now, subject.present, subject.cadence.every, subject.life_days
+    now, present, every, life = subject.now, subject.present, subject.every, subject.life_days
     if every and life is not None and life <= every:
         yield SHORT_LIFE.found(
             f"'expiry_days' is {life}, rotations are {every} days apart: each key ends before it is replaced",
@@ -532,16 +683,68 @@ def _of_time(subject: Subject) -> Iterator[Finding]:
         )
     if (present is None and subject.script.has_keys) or subject.present_has_ended:
         return
-    last = subject.rotated_at or (present.created_at if present else None)
-    ends = present.expires_at if present else None
-    due = last + timedelta(days=every) if every and last else None
+    ends, due = present.expires_at if present else None, subject.due
     days = (ends - now).total_seconds() / 86400 if ends else math.inf
     if due and present and ends and now < due and ends <= due and (life or 0) > (every or 0):
         yield EXPIRES_FIRST.found(f"key {present.id} ends at {iso(ends)}, its next rotation is due at {iso(due)}")
     elif present and ends and days < subject.cadence.warn_days and not (due and now < due < ends):
         yield EXPIRES_SOON.found(f"key {present.id} ends in {days:.0f} days, at {iso(ends)}")
-    elif due and last and now > due + timedelta(days=1):
-        yield OVERDUE.found(f"the last rotation was {(now - last).days} days ago, {every} are meant to lie between two")
+    elif due and now > due + timedelta(days=1):
+        yield OVERDUE.found(f"a rotation was due at {iso(due)}, {(now - due).days} days ago, and did not come")
+
+
+# -- the schedule, as Commander lists it ----------------------------------------------------------
+
+NO_GATEWAY = Rule(
+    "no-gateway",
+    "nothing can run the rotation",
+    "broken",
+    "Its PAM configuration or its Gateway was removed, and the rotation still names it.",
+    "give the rotation a PAM configuration: `pam rotation edit --config`",
+)
+NO_ROTATION = Rule(
+    "no-rotation",
+    "no rotation is set up",
+    "soon",
+    "Commander lists none for the record: none was set up, or whoever made the list may not see it.",
+    "set one up: `pam rotation edit`",
+)
+ROTATION_DISABLED = Rule(
+    "rotation-disabled",
+    "the rotation is disabled",
+    "soon",
+    "It has been set up, and neither the schedule nor anybody can start it.",
+    "enable it: `pam rotation edit --enable`",
+)
+NO_SCHEDULE = Rule(
+    "no-schedule",
+    "no schedule rotates the record",
+    "soon",
+    "It is rotated when somebody presses Rotate, and at no other time.",
+    "give it a schedule: `pam rotation edit --schedulecron`",
+)
+
+_EDIT = "pam rotation edit --record {uid}"
+_NEXT_COMMANDS = {
+    "disabled": (ROTATION_DISABLED, "Commander's list says that it is disabled", "--enable --force"),
+    "on demand": (NO_SCHEDULE, "its rotation is on demand only", '--schedulecron "0 0 4 1 */2 ?" --force'),
+    "no configuration": (NO_GATEWAY, "its PAM configuration was removed", "--config CONFIGURATION --force"),
+    "no gateway": (NO_GATEWAY, "the Gateway of its PAM configuration was removed", "--config CONFIGURATION --force"),
+}
+"""By what keeps a schedule from running: the rule, what is wrong, and the rest of the command that mends it."""
+
+
+@_always
+def _of_schedule(subject: Subject) -> Iterator[Finding]:
+    if subject.cadence.schedules is None or subject.record_type.lower() != "pamuser":
+        return
+    edit, schedule = _EDIT.format(uid=subject.uid), subject.schedule
+    if schedule is None:
+        options = '--rotation-profile scripts_only --config CONFIGURATION --schedulecron "0 0 4 1 */2 ?" --enable'
+        yield NO_ROTATION.found("Commander's list of rotations does not have it", f"`{edit} {options} --force`")
+    elif schedule.state in _NEXT_COMMANDS:
+        rule, what, options = _NEXT_COMMANDS[schedule.state]
+        yield rule.found(what, f"`{edit} {options}`")
 
 
 # -- flags ----------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import Asked, Script
+from pam_scripts.cli.audit.build import Build
 from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.schedule import Schedule
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.times import read_moment
@@ -18,9 +20,10 @@ from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, TAKE_OVER
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
 from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.roles import Key
-from pam_scripts.rotation.seen import SeenMirror, SeenSecret, SeenTarget
+from pam_scripts.rotation.seen import SeenConsumer, SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
+from pam_scripts.stores.key_vault import Place
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Mirror:
 class Cadence:
     """When keys are expected to be replaced.
 
-    every: the days between two rotations of the schedule, which no system tells; None where nobody said.
-    warn_days: how many days before its end a key is called soon to expire.
+    every: the days between two rotations of records whose schedule is not known; None where nobody said.
+    warn_days: how many days before its end a key is called soon to expire. schedules: by the UID of the record, as
+    Commander lists them; None without its list: Secrets Manager does not tell.
     """
 
     every: int | None = None
     warn_days: int = 14
+    schedules: Mapping[str, Schedule] | None = None
 
 
 @dataclass
@@ -62,7 +67,8 @@ class Subject:
     now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
     items: the record's fields as the vault keeps them, standard and custom ones.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
-    looks: what was seen of its mirrors, by what those have in common that are looked at together.
+    looks: what was seen of its mirrors, by what those have in common that are looked at together. consumers: what was
+    seen of those that could be asked for, None for one that is not there.
     """
 
     uid: str
@@ -78,6 +84,7 @@ class Subject:
     seen: SeenTarget | None = None
     trouble: Sequence[Finding] = ()
     looks: dict[Hashable, SeenMirror] = field(default_factory=dict)
+    consumers: dict[str, SeenConsumer | None] = field(default_factory=dict)
 
     @property
     def issuer(self) -> IssuerSpec | None:
@@ -105,6 +112,17 @@ class Subject:
         return any(self.record.get(kind.LABEL) for kind in MIRRORS)
 
     @property
+    def vault_addresses(self) -> set[str]:
+        """The addresses of its secrets in Key Vault, without a version and in small letters."""
+        looks = [spec.look for spec in self.places if spec.look]
+        return {
+            f"{look.group.url}/secrets/{name}".lower()
+            for look in looks
+            if isinstance(look.group, Place)
+            for name in look.secrets
+        }
+
+    @property
     def keep(self) -> int:
         """How many previous keys are to be kept, as far as that can be read."""
         with suppress(BadInput):
@@ -122,6 +140,24 @@ class Subject:
     def life_days(self) -> int | None:
         """How long a new key is to live, None where keys have no end, or that cannot be read."""
         return self.issuer.life.days if self.issuer and self.issuer.life else None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When its rotation runs by itself, as Commander lists it; None where it does not, or there is no list."""
+        return (self.cadence.schedules or {}).get(self.uid)
+
+    @property
+    def every(self) -> int | None:
+        """The days that are to lie between two rotations at most, by its schedule or by what somebody said."""
+        return self.schedule.days if self.schedule and self.schedule.days else self.cadence.every
+
+    @property
+    def due(self) -> datetime | None:
+        """When the rotation after the last one is due at the latest; None where that is not known."""
+        last = self.rotated_at or (self.present.created_at if self.present else None)
+        if last and self.schedule and (due := self.schedule.next_after(last)):
+            return due
+        return last + timedelta(days=self.every) if last and self.every else None
 
     @property
     def target(self) -> str:
@@ -212,6 +248,17 @@ class Subject:
         return read_entries(self.record.get(OPS_LOG.label))
 
     @property
+    def build(self) -> Build | None:
+        """The build that ran on it last, by its ops log; None where that does not tell."""
+        return next((build for entry in self.log if (build := Build.of(entry))), None)
+
+    @property
+    def attached_scripts(self) -> list[Mapping[str, Any]]:
+        """The scripts that are attached to it, as the vault keeps them: `command`, and `recordRef`."""
+        held = [value for item in self.items if item.get("type") == "script" for value in _values(item)]
+        return [value for value in held if isinstance(value, dict)]
+
+    @property
     def rotation_id(self) -> str:
         """The id of the rotation whose credential Keeper holds, as far as anything tells.
 
@@ -223,3 +270,8 @@ class Subject:
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
         return str(ours[0]["rotation_id"]) if ours else ""
+
+
+def _values(item: Mapping[str, object]) -> Sequence[object]:
+    values = item.get("value")
+    return values if isinstance(values, list) else []

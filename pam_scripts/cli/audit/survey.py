@@ -8,7 +8,9 @@ pages, not with records. No secret value is read but those of the admin credenti
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -22,13 +24,16 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
-from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
+from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.seen import Trouble
 
 if TYPE_CHECKING:
-    from pam_scripts.assembly.kinds import IssuerSurvey, MirrorSurvey, Say
+    from pam_scripts.assembly.kinds import ConsumerSurvey, IssuerSurvey, MirrorSurvey, Say
 
-S = TypeVar("S", IssuerSpec, MirrorSpec)
+# Systems that are asked side by side: more than are likely to be out of reach at a time.
+SYSTEMS_AT_ONCE = 32
+
+S = TypeVar("S", IssuerSpec, MirrorSpec, ConsumerSpec)
 
 
 def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
@@ -73,23 +78,69 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
     mirrors = [(one, spec) for one in subjects for spec in one.places]
-    # Within each system one request follows the other.
-    with concurrently() as submit:
-        for places in _grouped(mirrors, lambda spec: spec.look and (spec.look.survey, spec.look.group)):
-            submit(partial(_carefully, partial(_look_at_mirrors, places), places, deadline, say))
-        for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group)):
-            submit(partial(_carefully, partial(_look_at_issuers, targets), targets, deadline, say))
+    consumers = [(one, spec) for one in subjects if one.asked for spec in one.asked.consumers if spec.look]
+    groups: list[Callable[[Progress], None]] = [
+        *(
+            partial(_carefully, partial(_look_at_mirrors, places), places, deadline)
+            for places in _grouped(mirrors, lambda spec: spec.look and spec.look.together)
+        ),
+        *(
+            partial(_carefully, partial(_look_at_issuers, targets), targets, deadline)
+            for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group))
+        ),
+        *(
+            partial(_carefully, partial(_look_at_consumers, reading), reading, deadline)
+            for reading in _grouped(consumers, lambda spec: spec.look and (spec.look.survey, spec.look.group))
+        ),
+    ]
+    shown = Progress(len(groups), say)
+    # Within each system one request follows the other. Those that do not answer keep none of the others waiting.
+    with concurrently(SYSTEMS_AT_ONCE) as submit:
+        for group in groups:
+            submit(partial(group, shown))
+
+
+class Progress:
+    """How far the survey has come: how many systems have answered, of how many, and which is waited for."""
+
+    def __init__(self, systems: int, say: Say) -> None:
+        self._systems = systems
+        self._say = say
+        self._lock = threading.Lock()
+        self._done = 0
+        self._waiting: dict[str, None] = {}
+
+    @contextmanager
+    def of(self, system: str) -> Iterator[Say]:
+        """Yield what tells of one system, which is waited for as long as the `with` statement lasts."""
+        with self._lock:
+            self._waiting[system] = None
+        self._tell("")
+        try:
+            yield self._tell
+        finally:
+            with self._lock:
+                self._done += 1
+                self._waiting.pop(system, None)
+            self._tell("")
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+            more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+            line = line or (f"waiting for {waiting[0]}{more}" if waiting else "all have answered")
+            self._say(f"{self._done} of {self._systems} systems done; {line}")
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
-    look = group[0][1].look
-    assert look  # noqa: S101 - for the type checker: `Subject.places` are those that have one
-    seen = cast("MirrorSurvey", importlib.import_module(look.survey)).survey(look, session, say)
+    looks = list({spec.look.group: spec.look for _, spec in group if spec.look}.values())
+    seen = cast("MirrorSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
+    by_group = {look.group: one for look, one in zip(looks, seen, strict=True)}
     for subject, spec in group:
         if spec.look:
-            subject.looks[spec.look.survey, spec.look.group] = seen
-        if seen.trouble:
-            subject.findings.append(_finding(seen.trouble))
+            one = subject.looks[spec.look.survey, spec.look.group] = by_group[spec.look.group]
+            if one.trouble:
+                subject.findings.append(_finding(one.trouble))
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:
@@ -99,6 +150,16 @@ def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Sessi
         subject.seen = look.target
         subject.trouble = [_finding(trouble) for trouble in look.target.trouble] if look.target else ()
         subject.findings += [_finding(trouble) for trouble in look.troubles]
+
+
+def _look_at_consumers(group: Sequence[tuple[Subject, ConsumerSpec]], session: Session, say: Say) -> None:
+    looks = [spec.look for _, spec in group if spec.look]
+    seen = cast("ConsumerSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
+    for subject, spec in group:
+        if seen.trouble:
+            subject.findings.append(_finding(seen.trouble))
+        elif spec.look:
+            subject.consumers[spec.look.name] = seen.consumers.get(spec.look.name.lower())
 
 
 def _finding(trouble: Trouble) -> Finding:
@@ -118,11 +179,14 @@ def _ca_bundle(subject: Subject) -> str:
 
 
 def _carefully(
-    look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadline: Deadline, say: Say
+    look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadline: Deadline, shown: Progress
 ) -> None:
     """Look; one system's strange answer must not take the other systems' findings away."""
     try:
-        look(open_session(deadline, _ca_bundle(asked[0][0]), [asked[0][1]]), say)
+        spec = asked[0][1]
+        # The host that is asked comes first; those that it takes to log in come after it.
+        with shown.of(next(iter(spec.hosts), "a system")) as say:
+            look(open_session(deadline, _ca_bundle(asked[0][0]), [spec]), say)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
         for subject, _ in asked:
             subject.findings.append(NOT_READABLE.found(defect(error)))

@@ -128,7 +128,9 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
             lambda session: SecretMirror(Wire(region, identity, session), secret_id, adoption, target.mark),
             {f"secretsmanager.{region}.{suffix}": 1},
             ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
-            look=MirrorLook("pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL),
+            look=MirrorLook(
+                "pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL, (region, identity)
+            ),
             limits=(limit,),
         ),
     )
@@ -245,7 +247,7 @@ class Wire:
             ) from None
         self._client.meta.events.register("before-send.secretsmanager", self._send)
 
-    def ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
+    def ask(self, action: str, operation: str, **parameters: str | int | bool) -> dict[str, Any]:
         """Make one call; raise ApiError for any answer but the one that was asked for."""
         try:
             answer = getattr(self._client, operation)(**parameters)
@@ -269,8 +271,8 @@ class Wire:
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             # What botocore's own reading of a strange answer (a web page, half a body) ends in.
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
-        # Every answer that is read here names the secret; a web page does not.
-        if not isinstance(answer, dict) or not answer.get("ARN"):
+        # Every answer that is read here names the secret, or is the list of them; a web page does not.
+        if not isinstance(answer, dict) or not (answer.get("ARN") or isinstance(answer.get("SecretList"), list)):
             raise ApiError(SYSTEM, action, "the answer is not readable")
         return answer
 

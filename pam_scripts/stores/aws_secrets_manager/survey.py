@@ -1,11 +1,12 @@
 """AWS Secrets Manager: what AWS says of a secret and its versions; never a secret's value.
 
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pam_scripts.core.errors import ApiError, PamScriptError
@@ -24,20 +25,61 @@ from pam_scripts.stores.aws_secrets_manager import (
     rotation_in,
 )
 
+# The most that AWS puts on one page; and how many secrets are asked for one by one without looking for a list, since
+# an account may have any number of others.
+_PAGE, _FEW = 100, 3
 
-def survey(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
-    """Return the secret that a mirror is, by its name in small letters; why it could not be asked, where it could not.
+
+def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
+    """Return the secret that each mirror is, by its name in small letters; why it could not be asked, if it could not.
 
     A secret without a value counts as none. That of another rotation has its id, and the tag of whom it is for, where
-    that is not `another target`.
+    that is not `another target`. Many are looked for in AWS's list, by pages; those that are not in it, or all where
+    the login may not list, are asked for one by one.
     """
-    place = look.group
-    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for AWS's alone
-    name = place.secret_id.lower()
-    say(f"aws {place.region}: secret {place.secret_id}")
+    places = [look.group for look in looks if isinstance(look.group, Place)]
+    region, identity = places[0].region, places[0].identity
     try:
-        wire = Wire(place.region, place.identity, session)
-        described = retrying(session.deadline, lambda: _describe(wire, place.secret_id))
+        wire = Wire(region, identity, session)
+    except PamScriptError as error:
+        return [_unreadable(error)] * len(places)
+    listed = _listed(wire, places, session, say) if len(places) > _FEW else {}
+    seen = []
+    for number, place in enumerate(places, 1):
+        if place.secret_id not in listed:
+            say(f"aws {region}: DescribeSecret, {number} of {len(places)}")
+        seen.append(_seen(wire, place, session, listed.get(place.secret_id)))
+    return seen
+
+
+def _listed(
+    wire: Wire, places: Sequence[Place], session: Session, say: Callable[[str], None]
+) -> dict[str, Mapping[str, Any]]:
+    """Return what AWS's list says of the secrets that are named by these, by what names them; nothing where refused."""
+    wanted, found, looked = {place.secret_id for place in places}, dict[str, Mapping[str, Any]](), 0
+    options: dict[str, str | int | bool] = {"MaxResults": _PAGE, "IncludePlannedDeletion": True}
+    while len(found) < len(wanted):
+        try:
+            page = retrying(session.deadline, lambda: wire.ask("list the secrets", "list_secrets", **options))
+        except PamScriptError:
+            # Whatever it is, asking for each by itself says it of each.
+            break
+        entries = [one for one in page.get("SecretList") or [] if isinstance(one, Mapping)]
+        looked += len(entries)
+        say(f"aws {wire.region}: ListSecrets, {looked} secrets")
+        for one in entries:
+            for name in {str(one.get("Name")), str(one.get("ARN"))} & wanted:
+                found[name] = {**one, "VersionIdsToStages": one.get("SecretVersionsToStages")}
+        if not page.get("NextToken"):
+            break
+        options["NextToken"] = str(page["NextToken"])
+    return found
+
+
+def _seen(wire: Wire, place: Place, session: Session, described: Mapping[str, Any] | None) -> SeenMirror:
+    name = place.secret_id.lower()
+    try:
+        described = described or retrying(session.deadline, lambda: _describe(wire, place.secret_id))
         if described.get("DeletedDate"):
             return SeenMirror(deleted=frozenset({name}))
         refuse_what_is_not_written(described, place.secret_id, place.region)

@@ -102,7 +102,8 @@ def _is_configuration(record: Any) -> bool:  # noqa: ANN401
 
 def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
     """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
-    return [uid for value in attached_scripts(record) for uid in value.get("recordRef") or []]
+    # Several scripts may name the same one.
+    return list(dict.fromkeys(uid for value in attached_scripts(record) for uid in value.get("recordRef") or []))
 
 
 def configurations(records: Mapping[str, Any]) -> list[str]:

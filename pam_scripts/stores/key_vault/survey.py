@@ -7,7 +7,7 @@ https://learn.microsoft.com/rest/api/keyvault/secrets/get-deleted-secrets
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
@@ -27,8 +27,12 @@ from pam_scripts.stores.key_vault.refusals import GRANT, KNOWN, SYSTEM, WRONG_TE
 _PAGE = "api-version=7.4&maxresults=25"
 
 
-def survey(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
-    """Return the secrets of the vault that a mirror is in; why it could not be asked, where it could not."""
+def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
+    """Return the secrets of the vault that each mirror is in; why it could not be asked, where it could not."""
+    return [_vault(look, session, say) for look in looks]
+
+
+def _vault(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
     place = look.group
     assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Key Vault's alone
     wire = _Wire(place, session, say)

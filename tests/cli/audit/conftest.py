@@ -38,8 +38,11 @@ def audited(tmp_path_factory: pytest.TempPathFactory, runtime_python: str) -> Au
     """Audit a fleet of a thousand with every illness."""
     directory = tmp_path_factory.mktemp("fleet")
     html = directory / "audit.html"
+    schedules = directory / "rotations.json"
     with fleet_of(directory, 1000, *ILLNESSES) as fleet:
-        cost = measure(fleet, 0, "--json", "--html", str(html), python=runtime_python)
+        schedules.write_text(json.dumps(fleet.rotations), encoding="utf-8")
+        options = ("--json", "--html", str(html), "--schedules", str(schedules))
+        cost = measure(fleet, 0, *options, python=runtime_python)
         log = list(fleet.wire.log)
         told = json.loads(cost.output)
         records = {record["record"]: record for record in told["records"]}

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from sandbox import audit as demo
 from tests.cli.audit.conftest import fleet_of
 from tests.cli.conftest import Command
 from tests.conftest import ROOT
@@ -41,6 +42,12 @@ def test_what_happens_on_the_way_is_shown_on_a_terminal_only(tmp_path: Path, run
     assert 0 == status
     assert f"vault {VAULT}: " in shown
     assert shown.endswith("\r\x1b[K")
+
+
+def test_the_demo_finds_exactly_the_ill_and_leaves_the_page(tmp_path: Path) -> None:
+    """What `make demo-audit` does."""
+    assert 0 == demo.main(tmp_path)
+    assert f"Key audit: {len(demo.ILL)} of {demo.SIZE}" in (tmp_path / "audit.html").read_text(encoding="utf-8")
 
 
 def test_an_error_has_a_line_of_its_own_on_a_terminal(runtime_python: str) -> None:

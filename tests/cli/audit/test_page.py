@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import re
 import shutil
@@ -49,6 +50,7 @@ def row(number: int, days: float | None, severity: Severity | None = None, title
         last_used=None,
         rotated_at=now - timedelta(days=10),
         mirror="same",
+        build="0.2.0+1a2b3c4d",
         other_labels=[],
         problems=problems,
     )
@@ -118,10 +120,18 @@ def test_nothing_is_fetched_and_nothing_is_run(browser: Browser, tmp_path: Path)
 
     assert "Key audit: 9 of 61 need attention" == made.page.title()
     assert made.page.get_by_text(NASTY).first.is_visible()
-    assert 0 == made.page.locator("script, img, link, iframe, [style], [onclick]").count()
+    assert 0 == made.page.locator("img, link, iframe, [style], [onclick]").count()
+    assert 1 == made.page.locator("script").count()
     assert [] == made.complaints
     source = (tmp_path / "audit.html").read_text(encoding="utf-8")
-    assert re.search(r"default-src 'none'; style-src 'sha256-[\w+/=]+'", source)
+    assert re.search(r"default-src 'none'; style-src 'sha256-[\w+/=]+'; script-src 'sha256-[\w+/=]+';", source)
+    assert "none is printed or compared" in made.page.locator("footer").inner_text()
+    # Another script than the page's own is refused, and the browser says so.
+    made.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.taken = 1'}))"
+    )
+    assert made.page.evaluate("window.taken") is None
+    assert "Content Security Policy" in made.complaints[0]
 
 
 @needs_a_browser
@@ -174,13 +184,57 @@ def test_filters_work_with_arrow_keys(browser: Browser, tmp_path: Path) -> None:
     def shown() -> int:
         return sum(rows.nth(number).is_visible() for number in range(rows.count()))
 
-    made.page.locator("#every").focus()
+    assert 9 == shown(), "healthy rows are folded"
+    made.page.locator("#every").check()
     counts = [shown()]
     for _ in range(2):
         made.page.keyboard.press("ArrowRight")
         counts.append(shown())
 
     assert [61, 9, 52] == counts
+
+
+@needs_a_browser
+def test_the_search_works_from_the_keyboard(browser: Browser, tmp_path: Path) -> None:
+    """`/` leads to it; rows and problems that have all its words stay, healthy ones too; Escape brings all back."""
+    made = opened(browser, tmp_path, ROWS)
+    visible = made.page.locator("tr.ill:visible, tr.healthy:visible")
+    made.page.keyboard.press("/")
+    made.page.keyboard.type("key 4 Record4")
+
+    assert ["Record4", *(f"Record{number}" for number in range(40, 50))] == sorted(
+        visible.locator("code").all_inner_texts()
+    )
+    assert "11 of 61" == made.page.locator("#found").inner_text()
+    assert 1 == made.page.locator(".problem li:visible").count()
+    made.page.keyboard.press("Escape")
+    assert 9 == visible.count()
+    assert [] == made.complaints
+
+
+@needs_a_browser
+def test_counters_lead_to_their_lists(browser: Browser, tmp_path: Path) -> None:
+    """With the keyboard: each to its first problem, the healthy ones to their rows; nothing leads to an empty list."""
+    made = opened(browser, tmp_path, ROWS)
+    tiles = made.page.locator(".tiles a")
+    assert 3 == tiles.count()
+    for number, severity in enumerate(("broken", "look")):
+        tiles.nth(number).press("Enter")
+        assert made.page.locator(".problem:target").get_attribute("class") == f"card problem {severity}"
+    tiles.nth(2).press("Enter")
+
+    assert made.page.locator("#well").is_checked()
+    assert 52 == made.page.locator("tr.healthy:visible").count()
+
+
+def test_a_thousand_records_stay_small() -> None:
+    """Under 1 MB, and under 80 KB where a server compresses it."""
+    made = page(
+        Report([row(number, number % 90, "look" if number % 20 == 0 else None) for number in range(1000)], utc_now(), 3)
+    )
+
+    assert len(made.encode()) < 1_000_000
+    assert len(gzip.compress(made.encode())) < 80_000
 
 
 @needs_a_browser
@@ -206,13 +260,15 @@ def test_an_empty_audit_has_a_page_too() -> None:
 
 
 def test_its_policy_allows_its_own_style_and_nothing_else() -> None:
-    """The hash in the policy is that of the style as it stands in the page; no other source is allowed."""
+    """The hashes in the policy are those of style and script as they stand in the page; nothing else is allowed."""
     made = page(Report([], utc_now(), 0))
-    style = made.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = (made.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0] for tag in ("style", "script"))
+    digests = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
 
     assert "body {" in style
-    assert f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'" in made
+    assert "addEventListener" in script
+    allowed = f"style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'"
+    assert f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'" in made
 
 
 def colour(shown: Page, element: str, name: str) -> list[int]:

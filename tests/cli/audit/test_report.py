@@ -6,7 +6,12 @@ import csv
 import io
 from pathlib import Path
 
+import pytest
+
+from pam_scripts.cli.audit.report import Report, table
+from pam_scripts.core.times import utc_now
 from tests.cli.audit.conftest import Audited, fleet_of
+from tests.cli.audit.test_page import row
 from tests.cli.conftest import Command
 from tests.support.fleet import EVERY
 
@@ -63,3 +68,24 @@ def test_csv_has_a_line_for_each_record_and_no_formula(tmp_path: Path, command: 
         ill["severity"],
         ill["other_labels"],
     )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_gets_lines_within_its_width_and_no_word_is_broken(width: int) -> None:
+    """Every word stands whole in one line; only one that is longer than a line sticks out; a blank line between."""
+    rows = [
+        row(number, number, "broken" if number % 2 else None, f"Key of a long-winded title {number}")
+        for number in range(9)
+    ]
+    rows.append(row(9, 9, "look", "x" * 150))
+    report = Report(rows, utc_now(), 3)
+    shown, plain = table(report, width=width), table(report)
+
+    lines = shown.splitlines()
+    assert [] == [line for line in lines if len(line) > width and "x" * 150 not in line]
+    assert len(rows) == lines.count("")
+    assert [] == [one.record for one in rows if f"({one.record})" not in shown or one.record not in plain]
+    for one in report.ill:
+        for problem in one.problems:
+            assert f"{problem.rule.title}: {problem.what}" in " ".join(shown.split())
+            assert {*problem.way_out.split()} <= {*shown.split()}

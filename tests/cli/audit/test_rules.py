@@ -165,6 +165,7 @@ def test_an_errors_own_way_out_goes_before_the_rules(error: BadInput, way_out: s
 def test_a_lease_counts_as_held_when_the_record_was_read(minutes: int, rules: list[Rule]) -> None:
     """Of a record that a rotation was at work on nothing is said of keys, however long other systems took to answer."""
     record = Record.from_flat({"rotation_lease": f"somebody until {iso(NOW + timedelta(minutes=minutes))}"})
-    subject = Subject("Uid", SCRIPTS[0], record, NOW, record_type="pamUser")
+    script = {"type": "script", "value": [{"command": "python3"}]}
+    subject = Subject("Uid", SCRIPTS[0], record, NOW, record_type="pamUser", items=[script])
 
     assert rules == [finding.rule for finding in judge(subject)]

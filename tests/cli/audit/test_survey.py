@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
+from pam_scripts.cli.audit.survey import SYSTEMS_AT_ONCE, Progress
+from pam_scripts.core.parallel import concurrently
 from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.plant import SEEQ_HOST
 from tests.cli.audit.conftest import Audited, fleet_of
@@ -71,3 +76,26 @@ def test_attached_records_can_be_named_for_records_that_name_none(tmp_path: Path
         result = command("audit", "--json", "--credential", fleet.admin_uid, sandbox=fleet)
 
     assert 0 == result.returncode, result.stdout
+
+
+def test_more_silent_vaults_than_are_usual_hold_nobody_up() -> None:
+    """Twenty systems that do not answer, and one that does: it is done before any of them, and the wait is told."""
+    told: list[str] = []
+    free = threading.Event()
+    shown = Progress(21, told.append)
+
+    def ask(system: str) -> None:
+        with shown.of(system) as say:
+            if system == "vault that answers":
+                say("vault that answers: 25 secrets")
+                free.set()
+            assert free.wait(20)
+
+    with concurrently(SYSTEMS_AT_ONCE) as submit:
+        for number in range(20):
+            submit(partial(ask, f"silent vault {number}"))
+        submit(partial(ask, "vault that answers"))
+
+    assert "0 of 21 systems done; vault that answers: 25 secrets" in told
+    assert any(re.fullmatch(r"0 of 21 systems done; waiting for silent vault \d+ and \d+ more", line) for line in told)
+    assert "21 of 21 systems done; all have answered" == told[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +28,7 @@ def look(plant: Plant, session: Session, owner: str = "") -> SeenMirror:
     key_id, key = plant.aws.add_identity("auditor")
     plant.aws.allow_only(key_id, "secretsmanager:DescribeSecret")
     place = Place(SECRET, plant.aws.regions[0], Identity(key_id, Secret(key)), TAG, owner or plant.application_id)
-    return survey(MirrorLook(__name__, place, [SECRET], "aws_secret_id"), session, lambda _line: None)
+    return survey([MirrorLook(__name__, place, [SECRET], "aws_secret_id")], session, lambda _line: None)[0]
 
 
 def test_what_a_rotation_has_set_is_told_by_the_version(plant: Plant, wired: Session) -> None:
@@ -81,3 +82,35 @@ def test_what_the_next_rotation_would_refuse_is_told(
     trouble = look(plant, wired).trouble
     assert trouble
     assert ("vault-unreadable", True, True) == (trouble.code, told in trouble.what, bool(trouble.way_out))
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+def test_many_are_looked_for_in_pages_of_the_list(may_list: bool, plant: Plant, wired: Session) -> None:
+    """An account of 150 takes two requests, and one more for each that is not listed; without the right one for each.
+
+    What is seen is the same, and it is said which of the two it was.
+    """
+    key_id, key = plant.aws.add_identity("auditor")
+    plant.aws.allow_only(key_id, "secretsmanager:DescribeSecret", *(["secretsmanager:ListSecrets"] if may_list else []))
+    names = [f"plant/{number:03}" for number in range(150)]
+    for name in names:
+        plant.aws.add_secret(name)
+        plant.aws.put(name, "x", version_id=Mark(TAG, name).of(ROTATION))
+    plant.aws.schedule_deletion(names[7])
+    plant.aws.rotate_by_itself(names[8])
+    identity = Identity(key_id, Secret(key))
+    wanted = [*names[:20], "plant/missing"]
+    places = [Place(name, plant.aws.regions[0], identity, TAG, name) for name in wanted]
+    told: list[str] = []
+    before = len(plant.wire.log)
+    looks = [MirrorLook(__name__, place, [place.secret_id], "aws_secret_id") for place in places]
+    seen = survey(looks, wired, told.append)
+    asked = Counter(one.headers["x-amz-target"].partition(".")[2] for one in plant.wire.log[before:])
+
+    assert {ROTATION} == {one.secrets[name].rotation_id for name, one in zip(names[:7], seen, strict=False)}
+    assert SeenMirror(deleted=frozenset({names[7]})) == seen[7]
+    assert seen[8].trouble
+    assert SeenMirror() == seen[-1]
+    assert asked == ({"ListSecrets": 2, "DescribeSecret": 1} if may_list else {"ListSecrets": 1, "DescribeSecret": 21})
+    assert may_list == any("ListSecrets, 150 secrets" in line for line in told)
+    assert told[-1].endswith(": DescribeSecret, 21 of 21")
