@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_scripts.cli.sight import Sight
+from pam_scripts.cli.observation import Observation
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.gateway import diagnosis
 from pam_scripts.gateway.voice import Voice
@@ -44,51 +44,57 @@ def add_parser(commands: Commands) -> None:
 
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Say of everything how it is; return 1 where something is wrong."""
-    sights = list(_look_at_host())
-    configured = all(sight.state != "wrong" for sight in sights if sight.name == _CONFIGURATION)
+    observations = list(_look_at_host())
+    configured = all(observation.state != "wrong" for observation in observations if observation.name == _CONFIGURATION)
     try:
         from pam_scripts.cli import reach  # noqa: PLC0415 - it needs packages, which are told of where they are missing
     except ModuleNotFoundError as error:
-        sights.append(Sight("wrong", "Hosts", f"not asked, nor Secrets Manager: the module {error.name} is missing"))
+        observations.append(
+            Observation("wrong", "Hosts", f"not asked, nor Secrets Manager: the module {error.name} is missing")
+        )
     else:
-        sights += reach.look(options.hosts, configured=configured)
-    for sight in sights:
-        voice.say(str(sight))
-    return 1 if any(sight.state == "wrong" for sight in sights) else 0
+        observations += reach.look(options.hosts, configured=configured)
+    for observation in observations:
+        voice.say(str(observation))
+    return 1 if any(observation.state == "wrong" for observation in observations) else 0
 
 
-def _look_at_host() -> Iterator[Sight]:
+def _look_at_host() -> Iterator[Observation]:
     """Look at what stands on this host: interpreter, packages, configuration."""
     seen = diagnosis.surroundings()
     fit = sys.version_info >= _OLDEST_PYTHON
-    yield Sight("ok" if fit else "wrong", "Interpreter", seen["Interpreter"], "" if fit else "use Python 3.10 or newer")
+    yield Observation(
+        "ok" if fit else "wrong", "Interpreter", seen["Interpreter"], "" if fit else "use Python 3.10 or newer"
+    )
     if " " in sys.executable:
-        yield Sight("wrong", "Interpreter", "its path has a blank", "move it: a script command cannot hold blanks")
+        yield Observation(
+            "wrong", "Interpreter", "its path has a blank", "move it: a script command cannot hold blanks"
+        )
     missing = diagnosis.missing()
-    yield Sight("wrong" if missing else "ok", "Packages", seen["Packages"], diagnosis.way_to_install(missing))
+    yield Observation("wrong" if missing else "ok", "Packages", seen["Packages"], diagnosis.way_to_install(missing))
     for name in ("User", "Directory", "Encoding"):
-        yield Sight("ok", name, seen[name])
+        yield Observation("ok", name, seen[name])
     yield from _configuration()
-    yield Sight("ok", "Variables", seen["Variables"])
+    yield Observation("ok", "Variables", seen["Variables"])
 
 
-def _configuration() -> Iterator[Sight]:
+def _configuration() -> Iterator[Observation]:
     try:
         place, config = configuration.find_config()
     except PamScriptError as error:
-        yield Sight("wrong", _CONFIGURATION, error.cause, error.next_step)
+        yield Observation("wrong", _CONFIGURATION, error.cause, error.next_step)
         return
     host, path = config["hostname"], Path(place)
     if place in configuration.CONFIG_VARIABLES:
-        yield Sight("ok", _CONFIGURATION, f"from the environment variable {place}, for {host}")
+        yield Observation("ok", _CONFIGURATION, f"from the environment variable {place}, for {host}")
         return
     if not path.is_file():
-        yield Sight("ok", _CONFIGURATION, f"from {place}, for {host}")
+        yield Observation("ok", _CONFIGURATION, f"from {place}, for {host}")
         return
     rights = path.stat()
     mode = f"{stat.filemode(rights.st_mode)}, owner {_owner(path)}"
     open_to_others = os.name == "posix" and bool(rights.st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH))
-    yield Sight(
+    yield Observation(
         "warning" if open_to_others else "ok",
         _CONFIGURATION,
         f"{path} ({mode}), for {host}",

@@ -16,8 +16,8 @@ from pathlib import Path
 import requests
 import requests.utils
 
+from pam_scripts.cli.observation import Observation
 from pam_scripts.cli.shared import Shared
-from pam_scripts.cli.sight import Sight
 from pam_scripts.core import http
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
@@ -30,7 +30,7 @@ from pam_scripts.stores.keeper import configuration
 _CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 
 
-def look(hosts: Iterable[str], *, configured: bool) -> Iterator[Sight]:
+def look(hosts: Iterable[str], *, configured: bool) -> Iterator[Observation]:
     """Look at all of it. hosts: to be asked beside those of the records. configured: there is a configuration."""
     deadline = Deadline(60)
     asked = set(hosts)
@@ -41,13 +41,13 @@ def look(hosts: Iterable[str], *, configured: bool) -> Iterator[Sight]:
             asked.add(configuration.read_config()["hostname"])
             shared = Shared.fetch(deadline)
         except PamScriptError as error:
-            yield Sight("wrong", "Secrets Manager", error.cause, error.next_step)
+            yield Observation("wrong", "Secrets Manager", error.cause, error.next_step)
         else:
             asked |= _hosts_of(shared)
             found = f"{len(shared.records)} records are shared, {len(list(shared.ours()))} of them rotations"
-            yield Sight("ok", "Secrets Manager", found)
+            yield Observation("ok", "Secrets Manager", found)
             for remark in shared.remarks:
-                yield Sight("warning", "Secrets Manager", remark)
+                yield Observation("warning", "Secrets Manager", remark)
     with concurrently() as submit:
         told = [submit(partial(_host, host, deadline)) for host in sorted(asked)]
     yield from (one.result() for one in told)
@@ -73,25 +73,27 @@ def _hosts_of(shared: Shared) -> set[str]:
     return hosts
 
 
-def _ca() -> Iterator[Sight]:
+def _ca() -> Iterator[Observation]:
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     name = next((one for one in variables if os.environ.get(one)), "")
     path = os.environ.get(name, "") or requests.utils.DEFAULT_CA_BUNDLE_PATH
     source = f"{name}, in place of the public ones" if name else "the public ones of the package certifi"
     if Path(path).exists():
-        yield Sight("ok", "Trusted CAs", f"{path} ({source})")
+        yield Observation("ok", "Trusted CAs", f"{path} ({source})")
     else:
-        yield Sight(
+        yield Observation(
             "wrong", "Trusted CAs", f"{path} ({source}) is not there", "correct the path, or unset the variable"
         )
 
 
-def _unused_proxy() -> Iterator[Sight]:
+def _unused_proxy() -> Iterator[Observation]:
     if http.only_http_proxy():
-        yield Sight("warning", "Proxy", "HTTP_PROXY is set, and not used: all hosts are asked by https", http.SET_PROXY)
+        yield Observation(
+            "warning", "Proxy", "HTTP_PROXY is set, and not used: all hosts are asked by https", http.SET_PROXY
+        )
 
 
-def _host(host: str, deadline: Deadline) -> Sight:
+def _host(host: str, deadline: Deadline) -> Observation:
     """Ask a host for its front page: any answer will do, its certificate and its clock are what counts."""
     url = f"https://{host}/"
     way = http.way_to(url)
@@ -103,17 +105,17 @@ def _host(host: str, deadline: Deadline) -> Sight:
         failed = http.no_answer(host, "reach it", error)
         way_out = failed.next_step or http.CHECK_WAY
         found = failed.cause.removeprefix(f"{host}: reach it: ")
-        return Sight("wrong", host, found if failed.unreachable else f"{found} ({way})", way_out)
+        return Observation("wrong", host, found if failed.unreachable else f"{found} ({way})", way_out)
     except PamScriptError as error:
-        return Sight("wrong", host, error.cause, error.next_step)
+        return Observation("wrong", host, error.cause, error.next_step)
     took = utc_now() - started
     # The server wrote its date somewhere between question and answer.
     ahead = clock(date, started + took / 2)
     reached = f"answers {status} in {took.total_seconds():.1f} s {way}"
     if ahead is None:
-        return Sight("ok", host, f"{reached}; it does not say its time")
+        return Observation("ok", host, f"{reached}; it does not say its time")
     if abs(ahead) > _CLOCKS_MAY_DIFFER:
         seconds = abs(ahead.total_seconds())
         apart = f"this host's clock is {seconds:.0f} s {'ahead' if ahead > timedelta() else 'behind'}"
-        return Sight("wrong", host, f"{reached}; {apart}", "set the clock by NTP: leases and tokens depend on it")
-    return Sight("ok", host, f"{reached}, clocks agree")
+        return Observation("wrong", host, f"{reached}; {apart}", "set the clock by NTP: leases and tokens depend on it")
+    return Observation("ok", host, f"{reached}, clocks agree")

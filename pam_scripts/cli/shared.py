@@ -65,12 +65,12 @@ class Shared:
             )
         return script
 
-    def job(self, uid: str, *, own_first: bool = False) -> Job:
+    def job(self, uid: str, *, settings_first: bool = False) -> Job:
         """Put together what the Gateway would hand over for a record; raise BadInput as `job_among` does.
 
-        own_first: what the record's own script settings name goes before `attached`, not the other way round.
+        settings_first: what the record's own script settings name goes before `attached`, not the other way round.
         """
-        if own_first and (job := job_among(self.records, uid, (), self.configuration, self.damaged)).attached:
+        if settings_first and (job := job_among(self.records, uid, (), self.configuration, self.damaged)).attached:
             return job
         return job_among(self.records, uid, self.attached, self.configuration, self.damaged)
 

@@ -111,7 +111,7 @@ _LOCKS_API = "2020-05-01"
 _SUBSCRIPTIONS_API = "2022-12-01"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
 # How often in a row an app must be seen well: the old replicas still are, when a restart has just begun.
-_LOOKS = 3
+_TIMES_WELL = 3
 
 
 def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
@@ -290,7 +290,7 @@ class ContainerApp(Consumer):
         self._looks = 0 if ill else self._looks + 1
         if ill:
             return "; ".join(ill)
-        return "" if self._looks >= _LOOKS else "it was not well for long enough"
+        return "" if self._looks >= _TIMES_WELL else "it was not well for long enough"
 
     def _find(self) -> None:
         properties = _properties(self._manager.call("GET", self._path, f"read container app {self._app}"))

@@ -213,7 +213,7 @@ class Token:
     expires_at: float
 
 
-class Login(Protocol):
+class TokenSource(Protocol):
     """Whoever tokens are made for; each token is asked for once, however many threads need it."""
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
@@ -224,7 +224,7 @@ class Login(Protocol):
         """
 
 
-def log_in(identity: Identity, session: Session) -> Login:
+def log_in(identity: Identity, session: Session) -> TokenSource:
     """Return what tokens come from: the identity's application, else the host's own identity.
 
     Whoever shares the session shares it.
@@ -234,7 +234,7 @@ def log_in(identity: Identity, session: Session) -> Login:
         session.shared[app, authority] = (
             Application(app, authority, session) if app else HostIdentity(authority, session)
         )
-    login: Login = session.shared[app, authority]
+    login: TokenSource = session.shared[app, authority]
     return login
 
 
@@ -249,7 +249,7 @@ class Application:
         self._made: dict[str, Token] = {}
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
-        """Return a token for a resource, as `Login.token`; the secret goes to the application's own tenant only."""
+        """Return a token for a resource, as `TokenSource`; the secret goes to the application's own tenant only."""
         own, action = self._app.tenant_id, f"{action}: no token from Entra"
         both_are_ids = re.fullmatch(_GUID, tenant_id) and re.fullmatch(_GUID, own)
         if both_are_ids and tenant_id.lower() != own.lower():
@@ -370,7 +370,7 @@ class HostIdentity:
             raise _odd_variables() from None
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
-        """Return a token for a resource, as `Login.token`; azure-identity keeps it for as long as it is good."""
+        """Return a token for a resource, as `TokenSource.token`; azure-identity keeps it for as long as it is good."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see above
 
         try:
@@ -413,11 +413,11 @@ class HostIdentity:
 class ForSdk:
     """A login as Azure's SDKs take one: they ask it for tokens themselves."""
 
-    def __init__(self, login: Login, system: str, action: str) -> None:
+    def __init__(self, login: TokenSource, system: str, action: str) -> None:
         self._login, self._system, self._action = login, system, action
 
     def get_token(self, *scopes: str, tenant_id: str | None = None, **_options: object) -> AccessToken:
-        """Return a token for the one scope, https://RESOURCE/.default; raise ApiError as `Login.token`."""
+        """Return a token for the one scope, https://RESOURCE/.default; raise ApiError as `TokenSource.token`."""
         from azure.core.credentials import AccessToken  # noqa: PLC0415 - whoever asks has imported it
 
         resource = scopes[0].removeprefix("https://").removesuffix("/.default")

@@ -9,9 +9,9 @@ from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.rotation.roles import Consumer, Progress, Rotation
 
-# Seconds between one look at consumers that are not well yet and the next: a part of what they may take, this at most.
+# Seconds between two looks at consumers that are not well yet, at most, and how many looks there are at least.
 HEALTH_PAUSE = 2.0
-_LOOKS = 60
+_LOOKS_AT_LEAST = 60
 
 
 def reload(rotation: Rotation, progress: Progress) -> None:
@@ -70,7 +70,7 @@ def _see_them_well(rotation: Rotation, consumers: Sequence[Consumer]) -> None:
 def wait_for_health(rotation: Rotation, consumers: Sequence[Consumer], seconds: float) -> dict[str, str]:
     """Wait until all are well, or the time is up; return the names of those that are not, and what is wrong."""
     deadline = rotation.run.deadline
-    give_up, pause = deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS)
+    give_up, pause = deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS_AT_LEAST)
     ill, waiting = {}, list(consumers)
     if waiting:
         rotation.run.say(f"Waiting {seconds:.0f} s at most for: {', '.join(consumer.name for consumer in waiting)}")

@@ -159,7 +159,7 @@ class Issuer(Protocol):
         return ()
 
     @property
-    def own_key_id(self) -> str:
+    def login_key_id(self) -> str:
         """The id of the key that this script itself is logged in with, empty where it is none."""
         return ""
 

@@ -83,7 +83,7 @@ class Site:
     def judged(self) -> list[Finding]:
         """Return what is wrong with the record's fields; a run and an audit must say the same."""
         rotated = UpToItsParts(self.script)
-        job = self.shared.job(self.uids[RECORD], own_first=True)
+        job = self.shared.job(self.uids[RECORD], settings_first=True)
         said = carry_out(rotated, lambda _run: replace(job, new_password=Secret("Keepers-own-7Q")))
         found = [finding for finding in self.audited().findings if finding.rule in (SETTING, NO_ADMIN)]
         # A run that only looks where Keeper has changed the password already is not certain, though nothing is wrong.

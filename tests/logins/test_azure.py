@@ -24,7 +24,7 @@ from pam_scripts.logins.azure import (
     ForSdk,
     HostIdentity,
     Identity,
-    Login,
+    TokenSource,
     find_identity,
     log_in,
 )
@@ -180,14 +180,14 @@ def cloud_of(plant: Plant) -> Cloud:
     return next(cloud for cloud in CLOUDS.values() if cloud.authority == plant.cloud.authorities[0])
 
 
-def as_application(plant: Plant, session: Session, **changes: str) -> Login:
+def as_application(plant: Plant, session: Session, **changes: str) -> TokenSource:
     """Return the login of the plant's application."""
     given = {"tenant_id": plant.tenant_id, "client_id": plant.azure_app.client_id, **changes}
     app = AppSecret(given["tenant_id"], given["client_id"], Secret(given.get("secret", plant.azure_secret)))
     return log_in(Identity(app, cloud_of(plant)), session)
 
 
-def as_host(plant: Plant, session: Session, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Login:
+def as_host(plant: Plant, session: Session, monkeypatch: pytest.MonkeyPatch, **changes: str) -> TokenSource:
     """Return the login of a host whose environment names the plant's application."""
     given = {"TENANT_ID": plant.tenant_id, "CLIENT_ID": plant.azure_app.client_id, "CLIENT_SECRET": plant.azure_secret}
     for name, value in {**given, **{name.upper(): value for name, value in changes.items()}}.items():

@@ -77,7 +77,7 @@ class System:
 class Office(System):
     """An issuer in memory."""
 
-    own_key_id = ""
+    login_key_id = ""
     target = "application A"
     known_as: Sequence[str] = ("A-1", "a.name")
     facts = Facts(
@@ -972,7 +972,7 @@ def test_a_live_key_of_another_record_is_refused() -> None:
 def test_the_key_that_the_script_uses_is_not_deleted() -> None:
     """A rotation that would saw off its own branch does not begin."""
     house = House()
-    house.office.own_key_id = "old"
+    house.office.login_key_id = "old"
 
     with pytest.raises(BadInput, match="the admin credential is access key old"):
         house.rotate()

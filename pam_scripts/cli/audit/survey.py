@@ -62,7 +62,7 @@ def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, 
 def _read(shared: Shared, subject: Subject) -> None:
     """Read every field that a rotation would read; what it would refuse is a finding."""
     try:
-        job = shared.job(subject.uid, own_first=True)
+        job = shared.job(subject.uid, settings_first=True)
     except BadInput as error:
         subject.findings.append(ATTACHED.found_by(error, subject=subject.record.shown))
         return

@@ -75,7 +75,7 @@ class ApplicationKeys(Keys):
         return (self._id,)
 
     @property
-    def own_key_id(self) -> str:
+    def login_key_id(self) -> str:
         """What the script is logged in with, which may be an access key."""
         return self._server.username
 

@@ -72,7 +72,7 @@ class Ownership:
     """The user whose keys a record asks for, and which of those are the record's to replace.
 
     owner: UID of the Keeper record. username, user_id: one may be empty. every_label: keys of any label are.
-    own_login: the script is logged in with the record's own key, which will be replaced there. limit: whose keys the
+    is_own_key: the script is logged in with the record's own key, which will be replaced there. limit: whose keys the
     login may be used for.
     """
 
@@ -82,7 +82,7 @@ class Ownership:
     key_label: str
     every_label: bool
     days_between: int
-    own_login: bool
+    is_own_key: bool
     limit: Limit
 
     def includes(self, item: Mapping[str, Any]) -> bool:
@@ -116,7 +116,7 @@ def read(job: Job) -> IssuerSpec:
         key_label=KEY_LABEL.read(record),
         every_label=DELETE_OTHER_LABELS.read(record),
         days_between=DAYS_BETWEEN_ROTATIONS.read(record),
-        own_login=admin.place.login.record_uid == record.uid,
+        is_own_key=admin.place.login.record_uid == record.uid,
         limit=admin.limit,
     )
     return IssuerSpec(
@@ -125,7 +125,7 @@ def read(job: Job) -> IssuerSpec:
         build=lambda run, session: UserKeys(ownership, Server(admin.place, session, run.say), run),
         hosts={admin.place.host: 1},
         server=admin.place.host,
-        login_id="" if ownership.own_login else admin.place.login.username,
+        login_id="" if ownership.is_own_key else admin.place.login.username,
         shares=ownership.key_label.lower(),
         group=admin.place,
         survey="pam_scripts.issuers.seeq.survey",
@@ -192,9 +192,9 @@ class UserKeys(Keys):
         return (self._user.id, self._user.username) if self._user else ()
 
     @property
-    def own_key_id(self) -> str:
+    def login_key_id(self) -> str:
         """The key that the script is logged in with, unless it is the record's own and will be replaced there."""
-        return "" if self._ownership.own_login else self._server.username
+        return "" if self._ownership.is_own_key else self._server.username
 
     def list_keys(self) -> list[Key]:
         """GET /accesskeys: the user's keys that carry our label and are not archived."""
@@ -227,7 +227,7 @@ class UserKeys(Keys):
 
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
-        if self._ownership.own_login:
+        if self._ownership.is_own_key:
             shown = f"the new access key {credential.key_id}"
             self._server.change_login(Login(credential.key_id, credential.secret, shown=shown))
 

@@ -71,7 +71,7 @@ class VaultMirror(Mirror):
     def __init__(  # noqa: PLR0913, PLR0917 - each is one fact of a mirror
         self,
         url: str,
-        login: azure.Login,
+        login: azure.TokenSource,
         adoption: Adoption,
         names: Mapping[str, str],
         owner: str,

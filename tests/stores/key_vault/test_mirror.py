@@ -10,7 +10,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
-from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, Login, Token, log_in
+from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, Token, TokenSource, log_in
 from pam_scripts.rotation.roles import Credential, Publication
 from pam_scripts.stores import Adoption
 from pam_scripts.stores.key_vault import mirror
@@ -21,7 +21,7 @@ from sandbox.plant import VAULT, Plant
 class Watched:
     """A login that notes down whether the SDK, which asks for tokens, is held by one thread."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: TokenSource) -> None:
         self._login = login
         self.held: list[bool] = []
 
@@ -47,13 +47,13 @@ def test_a_half_that_was_lost_is_set_again_and_the_other_is_not(plant: Plant, wi
     assert [2, 2] == [len(plant.key_vault.versions(VAULT, name)) for name in (plant.id_name, plant.password_name)]
 
 
-def login_of(plant: Plant, session: Session) -> Login:
+def login_of(plant: Plant, session: Session) -> TokenSource:
     """Return the login of the plant's application."""
     app = AppSecret(plant.tenant_id, plant.azure_app.client_id, Secret(plant.azure_secret))
     return log_in(Identity(app, CLOUDS["public"]), session)
 
 
-def mirror_of(plant: Plant, login: Login, session: Session) -> mirror.VaultMirror:
+def mirror_of(plant: Plant, login: TokenSource, session: Session) -> mirror.VaultMirror:
     """Return the plant's mirror."""
     names = {"key-id": plant.id_name, "key-password": plant.password_name}
     return mirror.VaultMirror(plant.vault_url, login, Adoption(SHAPE), names, plant.application_id, session)

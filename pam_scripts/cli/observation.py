@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observation:
     """One thing that was looked at: how it is, and the way out where it is not well."""
 
     state: Literal["ok", "warning", "wrong"]
