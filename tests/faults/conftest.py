@@ -18,7 +18,7 @@ from tests.support.warm import Warm
 EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 """`FAULTS=all`: leave out nothing, however long it takes."""
 
-DRAWN = 5
+DRAWN = 3
 """How many trials of a kind are drawn where not all is gone through: each run of the tests draws others."""
 
 # Mostly waiting: more at a time than there are cores.
