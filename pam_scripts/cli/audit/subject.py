@@ -23,6 +23,7 @@ from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenConsumer, SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
+from pam_scripts.stores.keeper.records import attached_scripts
 from pam_scripts.stores.key_vault import Place
 
 
@@ -254,9 +255,8 @@ class Subject:
 
     @property
     def attached_scripts(self) -> list[Mapping[str, Any]]:
-        """The scripts that are attached to it, as the vault keeps them: `command`, and `recordRef`."""
-        held = [value for item in self.items if item.get("type") == "script" for value in _values(item)]
-        return [value for value in held if isinstance(value, dict)]
+        """The scripts that are attached to it, as the vault keeps them."""
+        return attached_scripts(self.items)
 
     @property
     def rotation_id(self) -> str:
@@ -270,8 +270,3 @@ class Subject:
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
         return str(ours[0]["rotation_id"]) if ours else ""
-
-
-def _values(item: Mapping[str, object]) -> Sequence[object]:
-    values = item.get("value")
-    return values if isinstance(values, list) else []

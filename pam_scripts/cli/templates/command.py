@@ -212,7 +212,12 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
     """Yield the records that are asked for, by title; raise BadInput for one that is not shared or is no script's."""
     chosen = [(uid, shared.script(uid)) for uid in dict.fromkeys(options.record)] or list(shared.ours())
     found = [
-        Existing(script, shared.flat(uid), shared.records[uid].type or "", attached_scripts(shared.records[uid]))
+        Existing(
+            script,
+            shared.flat(uid),
+            shared.records[uid].type or "",
+            attached_scripts(shared.records[uid].dict.get("fields") or []),
+        )
         for uid, script in chosen
         if options.script in (None, script.stem)
     ]

@@ -103,7 +103,11 @@ def _is_configuration(record: Any) -> bool:  # noqa: ANN401
 def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
     """Return the UIDs of the records attached to a record's scripts, as its `script` field keeps them."""
     # Several scripts may name the same one.
-    return list(dict.fromkeys(uid for value in attached_scripts(record) for uid in value.get("recordRef") or []))
+    return list(
+        dict.fromkeys(
+            uid for value in attached_scripts(record.dict.get("fields") or []) for uid in value.get("recordRef") or []
+        )
+    )
 
 
 def configurations(records: Mapping[str, Any]) -> list[str]:
@@ -111,7 +115,7 @@ def configurations(records: Mapping[str, Any]) -> list[str]:
     return [uid for uid, record in records.items() if _is_configuration(record)]
 
 
-def attached_scripts(record: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401
-    """Return the scripts attached to a record as the vault keeps them: `fileRef`, `command`, `recordRef`."""
-    fields = [item for item in record.dict.get("fields") or [] if item.get("type") == "script"]
-    return [value for item in fields for value in item.get("value") or [] if isinstance(value, dict)]
+def attached_scripts(fields: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the scripts that are attached to a record, as its fields have them: `fileRef`, `command`, `recordRef`."""
+    held = [item.get("value") for item in fields if item.get("type") == "script"]
+    return [value for values in held if isinstance(values, list) for value in values if isinstance(value, dict)]
