@@ -10,7 +10,7 @@ from typing import Any
 from pam_scripts.cli.common import Commands, add_sources, fetch, write
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ENDS, BadInput, PamScriptError
+from pam_scripts.core.errors import ENDS, PamScriptError
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.gateway.payload import Job
@@ -29,8 +29,13 @@ def add_parser(commands: Commands) -> None:
         epilog="Exit status: the worst of the records'; 0 means that a rotation would go through all that could be "
         "looked at.",
     )
-    one.add_argument("records", metavar="RECORD", type=str.strip, nargs="*", help="UID of a PAM User record")
-    one.add_argument("--all", action="store_true", help="every record of a rotation that is shared to the application")
+    which = one.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "records", metavar="RECORD", type=str.strip, nargs="*", default=[], help="UID of a PAM User record"
+    )
+    which.add_argument(
+        "--all", action="store_true", help="every record of a rotation that is shared to the application"
+    )
     one.add_argument("--json", action="store_true", help="JSON in place of the lines, at the end")
     add_sources(one)
     one.set_defaults(work=work)
@@ -38,8 +43,6 @@ def add_parser(commands: Commands) -> None:
 
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
-    if bool(options.records) == options.all:
-        raise BadInput("check: which records?", next_step="name them by their UIDs, or use --all, not both")
     shared = fetch(options, Deadline(60), voice)
     uids = sorted(uid for uid, _ in shared.ours()) if options.all else list(dict.fromkeys(options.records))
     heard = _Heard() if options.json else None

@@ -167,5 +167,6 @@ def test_either_records_or_all_of_them_are_named(arguments: tuple[str, ...], com
     result = command("check", *arguments, sandbox=plant)
 
     assert 2 == result.returncode
-    assert "name them by their UIDs, or use --all" in result.stderr
+    assert "usage: pam-scripts check" in result.stderr
+    assert "--all" in result.stderr.splitlines()[-1]
     assert [] == plant.wire.log

@@ -36,7 +36,8 @@ def test_the_installed_command_is_there() -> None:
     """The entry point names a function that is there, and all code is installed, with every file beside it."""
     module, _, function = (re.search(r'^pam-scripts = "(.+)"$', PYPROJECT, re.MULTILINE) or ["", ""])[1].partition(":")
     packages = set(re.findall(r'^  "(pam_scripts[\w.]*)",$', PYPROJECT, re.MULTILINE))
-    data = set(re.findall(r'^"(pam_scripts[\w.]*)" = \["([^"]+)"\]$', PYPROJECT, re.MULTILINE))
+    listed = re.findall(r'^"(pam_scripts[\w.]*)" = \[(.+)\]$', PYPROJECT, re.MULTILINE)
+    data = {(package, name) for package, names in listed for name in re.findall(r'"([^"]+)"', names)}
     files = [(".".join(path.parent.relative_to(ROOT).parts), path.name) for path in (ROOT / "pam_scripts").rglob("*.*")]
 
     assert callable(getattr(import_module(module), function))
