@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import io
 import re
@@ -456,13 +457,14 @@ def lines_of_code(source: str) -> int:
     return len(carrying)
 
 
-def imports_of(source: str, name: str, *, is_package: bool) -> Iterator[Import]:
-    """Yield what a module's source imports when it runs, function bodies included.
+@functools.cache  # all scripts need most of the modules
+def imports_of(source: str, name: str, *, is_package: bool) -> Sequence[Import]:
+    """Return what a module's source imports when it runs, function bodies included.
 
     `name` is the module's dotted name, from which relative imports are counted.
     """
     package = name if is_package else name.rpartition(".")[0]
-    yield from _walk(ast.parse(source, name).body, package, optional=False)
+    return tuple(_walk(ast.parse(source, name).body, package, optional=False))
 
 
 def _walk(nodes: Iterable[ast.AST], package: str, *, optional: bool) -> Iterator[Import]:
@@ -477,7 +479,7 @@ def _walk(nodes: Iterable[ast.AST], package: str, *, optional: bool) -> Iterator
         elif isinstance(node, ast.Try) and any(_catches_import_error(each) for each in node.handlers):
             yield from _walk([*node.body, *node.orelse], package, optional=True)
             yield from _walk([*node.handlers, *node.finalbody], package, optional=optional)
-        else:
+        elif isinstance(node, (ast.stmt, ast.excepthandler, ast.match_case)):  # no expression holds an import
             yield from _walk(ast.iter_child_nodes(node), package, optional=optional)
 
 

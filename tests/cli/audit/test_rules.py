@@ -89,6 +89,8 @@ def test_what_a_failed_publication_leaves_is_found_and_the_next_one_clears_it(
     script = make_script("publish_secret")
     with on_loopback(PublishPlant) as plant:
         attach(plant, plant.user_uid, plant.attached)
+        # What is refused is tried for as long as there is time.
+        plant.set_field("deadline_seconds", "15")
         assert 0 == script.run(plant).returncode
         assert ([], "same") == found(plant, command)
 
