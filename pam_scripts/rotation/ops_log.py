@@ -203,8 +203,6 @@ def schema() -> dict[str, Any]:
 
 # -- what a record's log says ---------------------------------------------------------------------
 
-_BY_TITLE = {fact.title: fact for fact in FACTS if fact.title}
-
 
 def with_earlier(entry: str, earlier: str) -> str:
     """Put an entry before the earlier ones, as `last_rotation` holds them, and drop those beyond the last ten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -188,15 +188,16 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
 
 
 def _alive(rotation: Rotation, progress: Progress) -> set[str] | None:
-    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked.
-
-    Now is when the new key was made: both times are the issuer's.
-    """
+    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked."""
     try:
-        listed = rotation.retrying(rotation.issuer.list_keys)
+        return _not_ended(rotation.retrying(rotation.issuer.list_keys), progress)
     except PamScriptError:
         return None
-    return {key.id for key in listed if not key.expired(progress.new[0].created_at)}
+
+
+def _not_ended(keys: Iterable[Key], progress: Progress) -> set[str]:
+    """Return the ids of those that had not ended when the new key was made: both times are the issuer's."""
+    return {key.id for key in keys if not key.expired(progress.new[0].created_at)}
 
 
 def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> list[Store]:
@@ -206,18 +207,15 @@ def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | Non
     """
     if alive is None:
         return []
-    new, seen_alive = (
-        progress.new[0].id,
-        {key.id for key in progress.keys if not key.expired(progress.new[0].created_at)},
-    )
+    seen, seen_alive = {key.id for key in progress.keys}, _not_ended(progress.keys, progress)
     found = []
     for store, before in zip(rotation.stores, progress.before, strict=True):
         if not before.key_id or before.key_id in alive:
             continue
-        known = rotation.facts.lists_all or before.key_id in {key.id for key in progress.keys}
-        if before.key_id in seen_alive or (
-            new in alive and known and store in progress.touched and _may_hold(store, progress)
-        ):
+        died_since = before.key_id in seen_alive
+        was_dead = rotation.facts.lists_all or before.key_id in seen
+        reached = progress.new[0].id in alive and store in progress.touched
+        if died_since or (was_dead and reached and _may_hold(store, progress)):
             found.append(store)
     return found
 
