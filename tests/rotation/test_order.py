@@ -1120,6 +1120,22 @@ def test_a_store_that_held_a_dead_key_and_was_not_reached_keeps_nobody_from_putt
     assert (["old"], ("old", "gone")) == (house.alive, house.holding)
 
 
+def test_the_new_key_stays_where_a_store_loses_its_own_meanwhile() -> None:
+    """A mirror that was not reached held a key that was alive at the look, and that somebody deletes."""
+    house = House([key("old"), key("second")])
+    house.mirror.held = {"id": "second", "secret": "value of second"}
+
+    def refuse(publication: Publication) -> None:  # noqa: ARG001 - it has the shape of `write`
+        house.office.keys = [one for one in house.office.keys if one.id != "second"]
+        raise trouble(403)
+
+    house.mirror.write = refuse  # type: ignore[method-assign]  # somebody deletes a key meanwhile
+
+    with pytest.raises(NotCertain, match="mirror held before logs nobody in any more"):
+        house.rotate(10)
+    assert "new" in house.alive
+
+
 def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
     """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
     house = House([])
