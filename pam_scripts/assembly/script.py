@@ -276,6 +276,6 @@ def _ca_is_not_read_here(job: Job) -> BadInput:
 
 def _left_out(job: Job, label: str) -> BadInput:
     return BadInput(
-        f"{job.user.shown}: field '{label}' asks for what this build, {pam_scripts.__build__}, was made without",
+        f"{job.user.shown}: field '{label}' needs a part that this build, {pam_scripts.__build__}, was made without",
         next_step="attach a build that has it, or empty the field",
     )

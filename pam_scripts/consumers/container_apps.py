@@ -290,7 +290,7 @@ class ContainerApp(Consumer):
         self._looks = 0 if ill else self._looks + 1
         if ill:
             return "; ".join(ill)
-        return "" if self._looks >= _TIMES_WELL else "it was not well for long enough"
+        return "" if self._looks >= _TIMES_WELL else "it has not been healthy for long enough"
 
     def _find(self) -> None:
         properties = _properties(self._manager.call("GET", self._path, f"read container app {self._app}"))

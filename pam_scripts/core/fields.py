@@ -211,9 +211,9 @@ class Field(Generic[T]):
         """
         if spellings := record.contradictions.get(normalised(self.label)):
             raise BadInput(
-                f"{record.shown}: field '{self.label}' stands there with different values, as "
+                f"{record.shown}: field '{self.label}' is in the record more than once with different values, as "
                 + " and ".join(f"'{spelling}'" for spelling in spellings),
-                next_step="delete the surplus ones",
+                next_step="delete the extra ones",
             )
         holds_several = isinstance(self.parser, (Names, HttpsAddresses))
         value = record.several(self.label) if holds_several else record.get(self.label)

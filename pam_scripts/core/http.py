@@ -159,11 +159,11 @@ def _why_no_connection(error: requests.ConnectionError) -> str:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     inner = getattr(reason, "original_error", reason)
     if isinstance(inner, NameResolutionError):
-        return "the name is not known"
+        return "the host name cannot be resolved"
     if isinstance(inner, ConnectTimeoutError):
-        return "nobody answers there"
+        return "the connection timed out"
     if isinstance(inner, NewConnectionError):
-        return "it was not taken"
+        return "the connection was refused, or there is no route"
     # What http.client says of a proxy's answer; one in trouble itself (5xx) may be well a moment later.
     refused = re.match(r"Tunnel connection failed: (4[0-9]{2})\b", str(inner)) if isinstance(inner, OSError) else None
     return f"the proxy refuses it with {phrase(int(refused[1]))}" if refused else ""
@@ -222,7 +222,7 @@ def _check_environment(settings: Mapping[str, Any]) -> None:
     if isinstance(verify, str) and not (Path(verify).is_dir() or (Path(verify).exists() and is_plain_file(verify))):
         name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
         raise BadInput(
-            f"the environment variable {name} names no file of CAs",
+            f"the environment variable {name} does not name a readable file of CA certificates",
             next_step="correct it, or take it out of the environment of the Gateway's service",
         )
     try:

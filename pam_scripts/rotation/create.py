@@ -44,7 +44,7 @@ def create(rotation: Rotation, progress: Progress) -> None:
     if key.id in {before.id for before in progress.keys}:
         raise NotCertain(
             f"{rotation.traits.system}: the new {noun} has the id {key.id} of one that was there before, so that "
-            "nobody can tell the two apart",
+            "the two cannot be told apart",
         )
     end = _end_of(rotation, key)
     progress.publication = Publication(credential, run.rotation_id, run.started, end)
@@ -62,8 +62,8 @@ def _end_of(rotation: Rotation, key: Key) -> datetime | None:
             end = next((item.expires_at for item in listed if item.id == key.id), None)
     if life and end and run.started + life - end > life / 10:
         run.warn(
-            f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} ends {iso(end)}, "
-            f"not {iso(run.started + life)} as was asked for; rotate before it does"
+            f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} expires {iso(end)}, "
+            f"not {iso(run.started + life)} as requested; rotate before then"
         )
     return end
 

@@ -21,7 +21,7 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
         # The lease, and with it the log, is another rotation's.
         pass
     except PamScriptError as reason:
-        left = f"{truth.name} still carries this rotation's lease, which ends by itself"
+        left = f"{truth.name} still has this rotation's lease, which expires by itself"
         if error and error.state:
             error.state += f"; {left}"
         else:
@@ -42,7 +42,7 @@ def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
         holds = False
     if not holds:
         raise NotCertain(
-            f"{truth.name} could not be seen to hold the new {noun} {key.id} at the end",
+            f"{truth.name} could not be confirmed to hold the new {noun} {key.id} at the end",
             state=f"it did when the other {noun}s were deleted",
             next_step="look at the record, or run the rotation again",
         )

@@ -107,7 +107,7 @@ def look_for_missing_rights(rotation: Rotation) -> None:
         missing += [f"{consumer.name}: {right}" for right in rotation.retrying(consumer.missing_rights)]
     if missing:
         raise Refused("; ".join(missing))
-    rotation.run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
+    rotation.run.say("Dry run: nothing was changed; everything that can be checked beforehand is in order")
 
 
 def take_lease(rotation: Rotation) -> None:
@@ -139,7 +139,7 @@ def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
             next_step="put the former id back, or empty the credential's fields: the former key then stays alive",
         )
     if held and not made_for:
-        rotation.run.say(f"No earlier rotation noted whose {rotation.traits.noun} {rotation.truth.name} holds")
+        rotation.run.say(f"The ops log does not say whose {rotation.traits.noun} {rotation.truth.name} holds")
     rotation.run.entry.target_id = known_as[0]
 
 
@@ -149,7 +149,7 @@ def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:
         if issuer.login_key_id and key.id == issuer.login_key_id:
             raise BadInput(
                 f"{rotation.traits.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
-                "which this rotation deletes",
+                "which this rotation would delete",
                 next_step="attach the credential of a user administrator instead",
             )
         if key.owner not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:

@@ -128,7 +128,7 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
             raise Refused(
                 f"{', '.join(store.name for store in progress.stored_late)} took the new {rotation.traits.noun} only "
                 "after consumers had been reloaded",
-                next_step="reload those that read it",
+                next_step="reload the consumers that read it",
             )
 
     key, _ = progress.new
@@ -142,13 +142,16 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
     over = (rotation.run.rotation_id, *rotation.truth.ended)
     left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
     if progress.creation_unclear and not left:
-        rotation.run.warn(f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear")
+        rotation.run.warn(
+            f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear: a creation got no answer"
+        )
     progress.decision = replace(progress.decision, to_delete=[*progress.decision.to_delete, *left])
     for rival in since:
         if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
                 f"{rotation.traits.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
-                f"made {rotation.traits.noun} {rival.id} first"
+                f"made {rotation.traits.noun} {rival.id} first",
+                next_step="let it finish, and rotate again only if it failed",
             )
 
 
@@ -169,4 +172,7 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
     except ApiError as error:
         if error.name != key.id:
             raise
-        raise Yielded(f"{traits.system}: the new {traits.noun} {key.id} was deleted by somebody else") from None
+        raise Yielded(
+            f"{traits.system}: the new {traits.noun} {key.id} was deleted by someone else",
+            next_step="find out who deletes the target's keys, then rotate again",
+        ) from None

@@ -67,6 +67,7 @@ class Adoption:
 def not_ours(what: str) -> Refused:
     """Return the error for what nobody has marked, and nothing tells to be ours. what: the secret, and where it is."""
     return Refused(
-        f"{what} holds what no rotation of this record has set",
-        next_step=f"enter another name; or have it overwritten, with '{ADOPT_SECRETS.label}' set to 'True' once",
+        f"{what} holds a value that no rotation of this record has stored",
+        next_step=f"enter another name; or set '{ADOPT_SECRETS.label}' to 'True' for one rotation, to have it "
+        "overwritten",
     )

@@ -295,7 +295,7 @@ def test_a_health_page_that_stays_ill_puts_everything_back(script: Script, plant
     plant.set_field("container_apps", "plant-apps/reports")
     plant.set_field("health_urls", page.health_url)
 
-    fail(script, plant, 1, f"{page.health_url} does not come back", "its status is 'Unhealthy'", written=True)
+    fail(script, plant, 1, f"{page.health_url} did not become healthy", "its status is 'Unhealthy'", written=True)
     assert 2 == plant.apps[0].restarts
 
 

@@ -201,7 +201,7 @@ def test_a_name_that_a_deleted_secret_keeps_is_told(in_process: InProcess, plant
     for name in (plant.id_name, plant.password_name):
         plant.key_vault.delete(VAULT, name)
 
-    refuse(in_process, plant, plant.id_name, "a deleted secret keeps the name", "recover it, or purge it")
+    refuse(in_process, plant, plant.id_name, "a deleted secret of this name still exists", "recover it, or purge it")
 
 
 def test_a_deleted_secret_that_may_not_be_looked_at_is_told_by_the_write(script: Script, plant: Plant) -> None:

@@ -263,7 +263,7 @@ def test_a_secret_that_nobody_would_enter_where_it_is_used_is_refused(
     else:
         log_in_as_the_target(plant, plant.configuration_uid, ("Tenant Id", "Client Id", "Client Secret"))
 
-    assert_refuses(script, plant, 2, "the very application that the script is logged in as", "as another application")
+    assert_refuses(script, plant, 2, "the application that the script itself logs in as", "as another application")
 
 
 def test_the_hosts_own_identity_is_not_rotated(script: Script, make_plant: MakePlant) -> None:
@@ -273,7 +273,7 @@ def test_the_hosts_own_identity_is_not_rotated(script: Script, make_plant: MakeP
     plant.key_vault.grant(VAULT, plant.target.client_id)
     identity = {"AZURE_CLIENT_ID": plant.target.client_id, "AZURE_CLIENT_SECRET": plant.old_password}
 
-    assert_refuses(script, plant, 2, "the very application that the script is logged in as", environment=identity)
+    assert_refuses(script, plant, 2, "the application that the script itself logs in as", environment=identity)
 
 
 # -- Entra takes its time -------------------------------------------------------------------------

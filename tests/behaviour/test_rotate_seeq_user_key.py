@@ -338,8 +338,8 @@ def test_a_user_with_many_keys_is_read_to_the_end(script: Script, plant: SeeqUse
 @pytest.mark.parametrize(
     ("names", "parts"),
     [
-        ({"username": "nobody@example.com"}, ("there is none", "'username'")),
-        ({"username": "doe"}, ("there is none", "'username'")),
+        ({"username": "nobody@example.com"}, ("no user has this name", "'username'")),
+        ({"username": "doe"}, ("no user has this name", "'username'")),
         ({"user_id": "00000000-0000-0000-0000-000000000000"}, ("00000000-0000", "404", "'user_id'")),
     ],
     ids=["no-such-name", "part-of-a-name", "no-such-id"],

@@ -19,8 +19,8 @@ SECRET = "plant/reports"
     [
         ({"tags": {"team": "another"}}, "adopt_secrets"),
         ({"enabled": False}, "adopt_secrets"),
-        ({"tags": {"entra-application-id": "another"}}, "is tagged as that of another"),
-        ({"tags": {"keeper-record": "another"}}, "is tagged as that of another"),
+        ({"tags": {"entra-application-id": "another"}}, "is tagged as belonging to another"),
+        ({"tags": {"keeper-record": "another"}}, "is tagged as belonging to another"),
     ],
 )
 def test_somebody_elses_secret_in_the_vault_is_left_alone(

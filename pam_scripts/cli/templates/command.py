@@ -160,11 +160,11 @@ def _templates(options: argparse.Namespace, console: Console) -> Mapping[str, st
             return {}
     elif options.csv or common:
         if not options.script:
-            raise BadInput("which script the records are for is not said", next_step="add --script NAME")
+            raise BadInput("it is not said which script the records are for", next_step="add --script NAME")
         common = {canonical_label(label, scripts[0]): value for label, value in common.items()}
         fills = [{**common, **row} for row in read_fills(options.csv, scripts[0])] if options.csv else [common]
     if options.file and len(scripts) > 1:
-        raise BadInput("--file is one script's", next_step="add --script NAME")
+        raise BadInput("--file names the file of one script", next_step="add --script NAME")
     contents: dict[str, str] = {}
     for script in scripts:
         attach = Attach(options.schedule, options.file, options.command, titles or [script.admin_title])
@@ -186,14 +186,16 @@ def _batches(options: argparse.Namespace, console: Console) -> Mapping[str, str]
     if options.set or options.compact or options.folder:
         raise BadInput("--set, --compact and --folder are for templates, not for --batch")
     if options.batch == "take-out" and not options.record:
-        raise BadInput("which records are to be taken out is not said", next_step="add --record UID for each")
+        raise BadInput("it is not said which records are to be taken out", next_step="add --record UID for each")
     shared = fetch(options, Deadline(600), console)
     attach = Attach(options.schedule, options.file, options.command, options.credential)
     existing = [one for one in _existing(shared, options) if _can_be_done(one, options.batch, console)]
     contents: dict[str, str] = {}
     scripts = [script for script in SCRIPTS if any(one.script is script for one in existing)]
     if options.file and len(scripts) > 1:
-        raise BadInput("--file is one script's, and the records are several scripts'", next_step="add --script NAME")
+        raise BadInput(
+            "--file names the file of one script, and the records belong to several", next_step="add --script NAME"
+        )
     for script in scripts:
         records = [one for one in existing if one.script is script]
         if options.batch == "set-up":
@@ -209,7 +211,7 @@ def _batches(options: argparse.Namespace, console: Console) -> Mapping[str, str]
 
 
 def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]:
-    """Yield the records that are asked for, by title; raise BadInput for one that is not shared or is no script's."""
+    """Yield the records that are asked for, by title; raise BadInput for one that is not shared, or of no script."""
     chosen = [(uid, shared.script(uid)) for uid in dict.fromkeys(options.record)] or list(shared.ours())
     found = [
         Existing(
@@ -227,13 +229,15 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
 def _can_be_done(one: Existing, batch: str, console: Console) -> bool:
     """Whether a batch can be written for a record; say why not."""
     if normalised(one.record_type) != "pamuser":
-        console.warn(f"{one.record.shown} is no PAM User record, and is left out; convert it in the vault")
+        console.warn(f"{one.record.shown} is not a PAM User record, and is left out; convert it in the vault")
         return False
     if batch == "upgrade" and one.is_without:
         console.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
         return False
     if batch != "take-out" and len(one.scripts) >= _SEVERAL:
-        console.warn(f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the surplus")
+        console.warn(
+            f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the extra ones"
+        )
         return False
     return True
 

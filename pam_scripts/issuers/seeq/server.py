@@ -49,7 +49,7 @@ class Login:
     directory: Directory | None = None
     record_uid: str = field(default="", compare=False)
     way_out: str = WRONG_LOGIN.way_out
-    shown: str = field(default="the admin's record", compare=False)
+    shown: str = field(default="the admin record", compare=False)
 
 
 _ADDRESS = HttpsAddress(paths=("", "/api"))
@@ -132,7 +132,7 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
         titles = ", ".join(record.shown for record in candidates)
         raise NoLogin(
             f"{len(candidates)} attached records have a login and a field '{SERVER_URLS.label}': {titles}",
-            next_step="leave that field in the Seeq admin's record only",
+            next_step="keep that field in the Seeq admin record only",
         )
     configuration = job.configuration
     if candidates:

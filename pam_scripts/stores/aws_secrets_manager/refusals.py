@@ -84,12 +84,12 @@ CLOCK = Refusal(
 )
 WRONG_SECRET = Refusal(
     _SIGNATURE,
-    "the secret access key is not that of the access key",
+    "the secret access key does not belong to the access key id",
     "check 'aws_secret_access_key', and the host's clock",
 )
 NOT_SIGNED_UP = Refusal(
     ("OptInRequired", "SubscriptionRequiredException"),
-    "the account is not signed up for the service there",
+    "the account is not signed up for the service in that region",
     "enable the region for the account, or enter another 'aws_region'",
 )
 REPLICA = Refusal(

@@ -102,7 +102,11 @@ class RecordStore(SourceOfTruth):
         self._examined = record.revision
         self._log = _value(record, OPS_LOG.label)
         _, until = read_lease(_value(record, LEASE))
-        remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
+        remark = (
+            f"{self.name}: its lease until {iso(until)} is longer than any run can take, and is ignored"
+            if until
+            else ""
+        )
         too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
         return replace(self._copy(record), remarks=[*self._damaged, *([remark] if too_long else [])])
 
@@ -150,7 +154,7 @@ class RecordStore(SourceOfTruth):
         self._refuse_foreign_lease(record)
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
-            raise Yielded(f"{self.name}: somebody changed it just now", next_step="rotate again")
+            raise Yielded(f"{self.name}: someone else changed it after it was read", next_step="rotate again")
         _put(record, LEASE, f"{rotation_id} until {iso(until)}")
         self._save(record)
 
@@ -247,14 +251,14 @@ class RecordStore(SourceOfTruth):
             found = _find(record, label)
             if len(found) > 1:
                 raise error(
-                    f"{self.name}: field '{label}' stands in the record more than once",
-                    next_step="delete the surplus ones",
+                    f"{self.name}: field '{label}' is in the record more than once",
+                    next_step="delete the extra ones",
                 )
             kinds = [str(item.get("type") or "text") for item in found]
             if not {*kinds} <= {*_TEXT_TYPES, *(_DATE_TYPES if label in moments else ())}:
                 raise error(
-                    f"{self.name}: field '{label}' is of the type '{kinds[0]}', which cannot hold it",
-                    next_step="make it a text field, or a hidden one where it is to hold the value",
+                    f"{self.name}: field '{label}' is of type '{kinds[0]}', which cannot hold its value",
+                    next_step="make it a text field, or a hidden field if it holds a secret value",
                 )
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
@@ -269,7 +273,8 @@ class RecordStore(SourceOfTruth):
         holder = _lease_holder(record)
         if holder != self._rotation_id:
             lost = f"rotation {holder} has the lease" if holder else "the lease was removed by someone else"
-            raise Yielded(f"{self.name}: {lost}")
+            way_out = "let it finish, and rotate again only if it failed" if holder else "rotate again"
+            raise Yielded(f"{self.name}: {lost}", next_step=way_out)
 
 
 def read_lease(text: str) -> tuple[str, datetime | None]:

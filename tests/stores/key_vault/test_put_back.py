@@ -201,7 +201,7 @@ def test_another_owners_mark_is_refused_whichever_script_made_it(tag: str, plant
     """The other owner's readers would get our key; no switch allows that."""
     stranger(plant, tags={tag: "another"})
 
-    with pytest.raises(Refused, match=f"secret {plant.password_name} in {VAULT} is tagged as that of another"):
+    with pytest.raises(Refused, match=f"secret {plant.password_name} in {VAULT} is tagged as belonging to another"):
         look(store(plant, wired, adopt=True), known(plant))
 
 
@@ -211,7 +211,7 @@ def test_another_owners_older_mark_is_refused_too(enabled: bool, plant: Plant, w
     stranger(plant, tags={"keeper-record": "another"})
     plant.key_vault.set(VAULT, plant.password_name, "repaired", enabled=enabled)
 
-    with pytest.raises(Refused, match="is tagged as that of another"):
+    with pytest.raises(Refused, match="is tagged as belonging to another"):
         look(store(plant, wired), known(plant))
 
 
@@ -221,7 +221,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(enabled: bool, 
     stranger(plant, enabled=enabled)
 
     with pytest.raises(
-        Refused, match=r"holds what no rotation of this record has set; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*'adopt_secrets' set to 'True'"
     ):
         look(store(plant, wired), known(plant))
     said = look(store(plant, wired, adopt=True), known(plant))
