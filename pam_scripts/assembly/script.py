@@ -270,7 +270,7 @@ def _ca_is_not_read_here(job: Job) -> BadInput:
     label = request.CA_BUNDLE.label
     return BadInput(
         f"{job.user.shown}: field '{label}' is not read from this record, since it decides whom a login is sent to",
-        next_step="move it to the record with the credential that is for these servers, or to the PAM configuration",
+        next_step="move it to the record with the credential that is for these servers, or to the PAM Configuration",
     )
 
 

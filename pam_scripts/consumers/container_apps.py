@@ -125,7 +125,7 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
     if not subscription:
         raise BadInput(
             f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
-            next_step="enter it in the record with the Azure credential, or in the PAM configuration",
+            next_step="enter it in the record with the Azure credential, or in the PAM Configuration",
         )
     limit = Limit.of(ALLOW_CONTAINER_APPS, identity.owners)
     for name in apps:

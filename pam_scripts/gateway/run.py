@@ -62,7 +62,7 @@ class Script(Protocol):
 
 
 # Gets the records of a job through Secrets Manager, by the UIDs of the record, of attached records and of the
-# PAM configuration.
+# PAM Configuration.
 Fetch = Callable[[Run, str, Sequence[str], str], Job]
 
 

@@ -115,7 +115,7 @@ NO_PRINCIPAL = "AADSTS7000229"
 DISABLED = "AADSTS7000112"
 
 _OTHER_TENANT = "check 'tenant_id': the service belongs to another tenant"
-_CREDENTIAL = "check the Azure credential: attached record, PAM configuration, or managed identity"
+_CREDENTIAL = "check the Azure credential: attached record, PAM Configuration, or managed identity"
 
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 

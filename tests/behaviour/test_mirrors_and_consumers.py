@@ -126,7 +126,7 @@ def test_what_would_fail_in_aws_is_told_before_anything_is_touched(script: Scrip
 
 @pytest.mark.parametrize("where", ["attached", "configuration", "environment"])
 def test_the_aws_credential_is_found_where_it_stands(script: Script, plant: Plant, where: str) -> None:
-    """In an attached record, in the PAM AWS configuration's own fields, or with the host: the first that is there."""
+    """In an attached record, in the PAM AWS Configuration's own fields, or with the host: the first that is there."""
     plant.add_aws_mirror(SECRET, old_key(plant))
     key_id, key = plant.aws.add_identity("elsewhere")
     environment: dict[str, str | None] = {}

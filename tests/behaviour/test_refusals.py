@@ -222,7 +222,7 @@ def test_a_vault_that_is_not_there_is_told(in_process: InProcess, plant: Plant) 
 
 
 def use_azure(plant: Plant, **changes: str) -> None:
-    """Change custom fields of the PAM Azure configuration, given with underscores for blanks."""
+    """Change custom fields of the PAM Azure Configuration, given with underscores for blanks."""
     for name, value in changes.items():
         plant.set_field(name.replace("_", " "), value, plant.configuration_uid)
 
@@ -290,7 +290,7 @@ def test_no_azure_credential_anywhere_is_told(script: Script, plant: Plant) -> N
         script,
         plant,
         "key vault: ",
-        "attached record, PAM configuration, or managed identity",
+        "attached record, PAM Configuration, or managed identity",
         # The host that runs the tests may be a virtual machine with an identity of its own.
         environment={"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
     )

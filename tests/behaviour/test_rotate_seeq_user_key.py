@@ -135,7 +135,7 @@ def test_an_expires_field_that_is_there_is_left_alone(script: Script, plant: See
 
 @pytest.mark.parametrize("admin", ["attached", "configuration", "itself", "own_key"])
 def test_the_login_is_found(admin: str, script: Script, make_plant: MakePlant) -> None:
-    """A user administrator's record, the PAM configuration, the user's own login, or the record's own key."""
+    """A user administrator's record, the PAM Configuration, the user's own login, or the record's own key."""
     plant = make_plant(admin=admin)
 
     assert_rotates(script, plant)

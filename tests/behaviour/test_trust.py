@@ -135,7 +135,7 @@ def test_a_configurations_login_without_a_server_is_refused_by_name(script: Scri
 
 
 def test_an_own_key_is_used_only_where_the_configuration_allows(make_script: Callable[[str], Script]) -> None:
-    """The record says where its own key is used, within what the PAM configuration names."""
+    """The record says where its own key is used, within what the PAM Configuration names."""
     script = make_script("rotate_seeq_user_key")
     with on_loopback(SeeqUserPlant, admin="own_key") as plant:
         plant.set_field("seeq_server_url", "https://other.example.com", plant.configuration_uid)

@@ -243,7 +243,7 @@ def test_a_record_that_was_not_converted_is_left_out(tmp_path: Path, command: Co
 def test_taking_out_leaves_the_rotation_of_all_others_on(
     tmp_path: Path, command: Command, plant: Plant, vault: Vault
 ) -> None:
-    """Schedule and script go. `--disable` would turn off all of the PAM configuration's rotations."""
+    """Schedule and script go. `--disable` would turn off all of the PAM Configuration's rotations."""
     uids = add_records(plant, scripts=3)
     ask(command, "--batch", "take-out", "--record", uids[1], output=tmp_path / "out", sandbox=plant)
 

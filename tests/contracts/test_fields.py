@@ -47,7 +47,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     VALUE: PublishPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
-RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM configuration"
+RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
 
 
 @dataclass(frozen=True)

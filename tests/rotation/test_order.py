@@ -1588,7 +1588,7 @@ def test_a_target_that_the_logins_owner_allows_is_rotated(allowed: tuple[str, ..
 
 @pytest.mark.parametrize("allowed", [("A",), ("A-12", "b*"), ("a?1",), ("A-1", "nothing else")])
 def test_each_list_of_allowed_targets_must_have_it(allowed: tuple[str, ...]) -> None:
-    """The record with the login and the PAM configuration decide both; nothing is made before."""
+    """The record with the login and the PAM Configuration decide both; nothing is made before."""
     house = House()
     house.limit = Limit("allow_targets", (("record 'Admin' (U)", allowed), ("record 'Plant' (C)", ("B-1",))))
 

@@ -701,8 +701,8 @@ NO_GATEWAY = Rule(
     "no-gateway",
     "nothing can run the rotation",
     "broken",
-    "Its PAM configuration or its Gateway was removed, and the rotation still names it.",
-    "give the rotation a PAM configuration: `pam rotation edit --config`",
+    "Its PAM Configuration or its Gateway was removed, and the rotation still names it.",
+    "give the rotation a PAM Configuration: `pam rotation edit --config`",
 )
 NO_ROTATION = Rule(
     "no-rotation",
@@ -722,7 +722,7 @@ NO_SCHEDULE = Rule(
     "no-schedule",
     "no schedule rotates the record",
     "soon",
-    "It is rotated when somebody presses Rotate, and at no other time.",
+    "It is rotated when someone presses Rotate, and at no other time.",
     "give it a schedule: `pam rotation edit --schedulecron`",
 )
 
@@ -730,8 +730,8 @@ _EDIT = "pam rotation edit --record {uid}"
 _NEXT_COMMANDS = {
     "disabled": (ROTATION_DISABLED, "Commander's list says that it is disabled", "--enable --force"),
     "on demand": (NO_SCHEDULE, "its rotation is on demand only", '--schedulecron "0 0 4 1 */2 ?" --force'),
-    "no configuration": (NO_GATEWAY, "its PAM configuration was removed", "--config CONFIGURATION --force"),
-    "no gateway": (NO_GATEWAY, "the Gateway of its PAM configuration was removed", "--config CONFIGURATION --force"),
+    "no configuration": (NO_GATEWAY, "its PAM Configuration was removed", "--config CONFIGURATION --force"),
+    "no gateway": (NO_GATEWAY, "the Gateway of its PAM Configuration was removed", "--config CONFIGURATION --force"),
 }
 """By what keeps a schedule from running: the rule, what is wrong, and the rest of the command that mends it."""
 

@@ -67,7 +67,7 @@ def _add_sources(one: argparse.ArgumentParser) -> None:
         metavar="ADMIN",
         type=str.strip,
         help="a record for each application that Seeq lists and no shared record rotates yet; ADMIN is the UID of "
-        "the Seeq admin's record",
+        "the Seeq admin record",
     )
     source.add_argument(
         "--batch",
@@ -101,7 +101,7 @@ def _add_attaching(one: argparse.ArgumentParser) -> None:
         metavar="UID",
         type=str.strip,
         default="",
-        help="with --batch set-up, the PAM configuration (default: the only one shared to the application)",
+        help="with --batch set-up, the PAM Configuration (default: the only one shared to the application)",
     )
     asked.add_argument(
         "--file",
@@ -243,11 +243,11 @@ def _can_be_done(one: Existing, batch: str, console: Console) -> bool:
 
 
 def _configuration(shared: Shared) -> str:
-    """Return the UID of the PAM configuration; raise BadInput where none is named and it is not the only one."""
+    """Return the UID of the PAM Configuration; raise BadInput where none is named and it is not the only one."""
     found = [shared.configuration] if shared.configuration else configurations(shared.records)
     if len(found) != 1:
         raise BadInput(
-            f"{len(found)} PAM configurations are shared to the Gateway's application",
+            f"{len(found)} PAM Configurations are shared to the Gateway's application",
             next_step="name the one by --configuration UID",
         )
     return found[0]

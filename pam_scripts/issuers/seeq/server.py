@@ -156,7 +156,7 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
         raise NoLogin(
             f"no Seeq admin credential: no attached record has 'login', 'password' and '{SERVER_URLS.label}'",
             next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
-            "in the PAM configuration",
+            "in the PAM Configuration",
         )
     owners = job.owners_of(source.uid)
     ca_bundle = CA_BUNDLE.read(source) if source in owners else ""

@@ -47,9 +47,9 @@ SECRET_ID = Field(
 )
 REGION = Field(
     "aws_region",
-    "the region of that secret; empty: as its ARN or the PAM AWS configuration says",
+    "the region of that secret; empty: as its ARN or the PAM AWS Configuration says",
     Text(_REGION, "a region such as eu-central-1"),
-    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
+    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS Configuration",
 )
 ACCESS_KEY_ID = Field(
     "aws_access_key_id",

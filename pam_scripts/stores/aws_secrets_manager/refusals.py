@@ -67,7 +67,7 @@ MISSING = Refusal(
 KEY_ID_UNKNOWN = Refusal(
     ("UnrecognizedClientException", "InvalidClientTokenId"),
     "the access key is not known",
-    "check the AWS access key (attached record, PAM configuration, or the host's own): deleted or deactivated, without "
+    "check the AWS access key (attached record, PAM Configuration, or the host's own): deleted or deactivated, without "
     "its own session token, or of an account where the region is not enabled",
 )
 KEY_ENDED = Refusal(

@@ -234,7 +234,7 @@ class RecordStore(SourceOfTruth):
             # Which error stands for an outdated revision is nowhere written down: the revision itself tells.
             if error.transient or self._fetch().revision == record.revision:
                 raise
-            raise ApiError(SYSTEM, "update secret", "somebody else saved the record at the same moment") from None
+            raise ApiError(SYSTEM, "update secret", "someone else saved the record at the same moment") from None
 
     def _copy(self, record: Any) -> Snapshot:  # noqa: ANN401
         parts = {label: value for label in self._shape.record_labels if (value := _value(record, label))}

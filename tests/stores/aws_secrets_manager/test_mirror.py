@@ -191,7 +191,7 @@ ANSWERS = [
     (
         "InvalidSignatureException",
         "The request signature we calculated does not match",
-        "not that of the access key",
+        "does not belong to the access key",
     ),
     ("OptInRequired", "You are not subscribed", "not signed up for the service there; enable the region"),
     (

@@ -239,7 +239,7 @@ def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
     before = store.examine()
 
     assert said == len(before.remarks)
-    assert all("longer than any run, and ignored" in remark for remark in before.remarks)
+    assert all("longer than any run can take, and is ignored" in remark for remark in before.remarks)
     store.take_lease("R-1", utc_now() + timedelta(seconds=180))
     store.check_lease()
     assert "R-1 until " in str(labelled(plant, "rotation_lease"))
@@ -251,4 +251,4 @@ def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: 
     hold(plant, 86_400)
 
     result = assert_rotates(script, plant)
-    assert "longer than any run, and ignored" in result.stdout
+    assert "longer than any run can take, and is ignored" in result.stdout

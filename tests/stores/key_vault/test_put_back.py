@@ -250,7 +250,7 @@ def test_a_pair_of_the_target_is_taken_over_and_that_is_said(plant: Plant, wired
     same = look(store(plant, wired), known(plant, set(), **record))
     assert ["it holds a key of the target"] * 2 == [line.partition("since ")[2] for line in listed]
     assert ["it holds what was published before"] * 2 == [line.partition("since ")[2] for line in same]
-    with pytest.raises(Refused, match="holds what no rotation"):
+    with pytest.raises(Refused, match="holds a value that no rotation"):
         look(store(plant, wired), known(plant, set()))
 
 
@@ -275,7 +275,7 @@ def test_the_password_before_in_its_template_is_taken_over(plant: Plant, wired: 
 
     assert ["it holds what was published before"] == [line.partition("since ")[2] for line in look_with("old")]
     for other in ("", "older"):
-        with pytest.raises(Refused, match="holds what no rotation"):
+        with pytest.raises(Refused, match="holds a value that no rotation"):
             look_with(other)
 
 
