@@ -127,7 +127,7 @@ class Session(requests.Session):
         return response
 
     def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
-        """Send a request; raise Unreached where no connection was made to a host that has never answered."""
+        """Send a request; raise Unreachable where no connection was made to a host that has never answered."""
         host = urlsplit(request.url or "").netloc
         try:
             response = super().send(request, **kwargs)

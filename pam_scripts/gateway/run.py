@@ -52,7 +52,7 @@ class Script(Protocol):
         """Say what state a run leaves that has touched nothing: `nothing changed`."""
 
     def remarks(self, job: Job) -> Sequence[str]:
-        """Return what somebody should know of a job's records, whether or not they can be used."""
+        """Return the warnings about a job's records, whether or not they can be used."""
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Read a job's records, asking nobody, and return what does the job; raise BadInput for what is wrong first.
@@ -176,7 +176,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 
 
 def _refuse_to_call_it_done(untouched: str, label: str) -> None:
-    """Raise NotCertain where a run that only looked leaves somebody without what is in use already."""
+    """Raise NotCertain where a run that only looked leaves stores without the value that is in use already."""
     if untouched != NOTHING_CHANGED:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"set '{label}' to 'False', then rotate again")
 

@@ -69,7 +69,7 @@ def _end_of(rotation: Rotation, key: Key) -> datetime | None:
 
 
 def list_made(rotation: Rotation, progress: Progress) -> list[Key]:
-    """List the keys that this rotation made, by their label: where an answer was lost, even by what is left of it."""
+    """Return the listed keys with this rotation's label; where an answer was lost, also with a label that was cut."""
     before = {key.id for key in progress.keys}
 
     def is_made_now(key: Key) -> bool:
@@ -89,7 +89,7 @@ def _may_be_there(rotation: Rotation, progress: Progress) -> bool:
 
 
 def verify(rotation: Rotation, progress: Progress) -> None:
-    """Log in with the new key; meanwhile see that the record is still ours, and which versions will be outdated."""
+    """Log in with the new key; meanwhile check the lease, and list which versions in mirrors will be outdated."""
     with concurrently() as submit:
         submit(partial(_log_in, rotation, progress))
         # Where there is no way back, all is written, whatever the record says.
@@ -100,7 +100,7 @@ def verify(rotation: Rotation, progress: Progress) -> None:
 
 
 def _log_in(rotation: Rotation, progress: Progress) -> None:
-    """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
+    """Log in until it succeeds often enough in a row; give up once `activation_delay` has passed."""
     traits, deadline = rotation.traits, rotation.run.deadline
     settled = max(deadline.left() - traits.activation_delay, 0.0)
     in_a_row, pause = 0, _FIRST_PAUSE

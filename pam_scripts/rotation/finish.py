@@ -8,7 +8,7 @@ from pam_scripts.rotation.roles import Progress, Rotation
 
 
 def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress | None = None) -> None:
-    """Write the ops log and give the lease back. Where that fails, a word will do: the lease ends by itself.
+    """Write the ops log and give the lease back. A failure is only reported: the lease ends by itself.
 
     error: what the rotation ends with, None where it ends well. progress: given where this also has to see that the
     truth still holds the new key; raises NotCertain where it cannot.
@@ -33,7 +33,7 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
 
 
 def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
-    """Read the truth back once more, since the save that would have shown what it holds did not go through."""
+    """Read the truth back once more, where the save that was to confirm what it holds failed."""
     key, publication = progress.new
     truth, noun = rotation.truth, rotation.traits.noun
     try:

@@ -52,7 +52,7 @@ _FRESH = 20.0
 
 
 class RecordStore(SourceOfTruth):
-    """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
+    """One PAM User record as the truth of a rotation. longest_lease: a lease that ends later than that is ignored."""
 
     def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
         self._client = client
@@ -64,7 +64,7 @@ class RecordStore(SourceOfTruth):
         self._examined: int | None = None
         self._log = ""
         self._finishing = False
-        self._sealed: Publication | None = None
+        self._to_confirm: Publication | None = None
         self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
@@ -166,14 +166,14 @@ class RecordStore(SourceOfTruth):
         """Say so where the record, as it was read a moment ago, holds it: its revision tells whether it still does."""
         record = self._fresh_one
         if record and self._copy(record).holds(self.parts(publication.credential)):
-            self._sealed = publication
-        return self._sealed is not None
+            self._to_confirm = publication
+        return self._to_confirm is not None
 
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
 
-        Newest first, the earlier entries after it. What is to be sealed by it is in the same save, should somebody have
-        taken it out since.
+        The newest entry comes first. The credential that `confirmed_by_finish` answered for is in the same save, in
+        case someone has removed it since.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
@@ -182,8 +182,8 @@ class RecordStore(SourceOfTruth):
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
-        if self._sealed and not self._copy(record).holds(self.parts(self._sealed.credential)):
-            self._enter(record, self._sealed)
+        if self._to_confirm and not self._copy(record).holds(self.parts(self._to_confirm.credential)):
+            self._enter(record, self._to_confirm)
         _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
         _restore(record, LEASE, None)
         self._finishing = True
