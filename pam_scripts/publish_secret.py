@@ -21,7 +21,8 @@ class PublishSecret(Script):
             return spec
         labels = " or ".join(f"'{kind.LABEL}'" for kind in MIRRORS)
         nowhere = BadInput(
-            f"{job.user.shown}: no mirror is named, so that there is nowhere to publish to", next_step=f"enter {labels}"
+            f"{job.user.shown}: no mirror is named in {labels}, so that there is nowhere to publish to",
+            next_step="enter one of them",
         )
         return replace(spec, problems=[*spec.problems, nowhere])
 

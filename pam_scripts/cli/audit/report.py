@@ -182,7 +182,7 @@ def summary(report: Report) -> str:
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:
         named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
-        told += f"\nRecords with a credential that no list bounds: {named}"
+        told += f"\nRecords whose credential has no limit: {named}"
     return told
 
 

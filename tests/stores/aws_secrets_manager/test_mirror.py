@@ -108,7 +108,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(text: str, plan
     plant.add_aws_mirror(SECRET, text)
 
     with pytest.raises(
-        Refused, match=r"holds a value that no rotation of this record has stored; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*set 'adopt_secrets' to 'True'"
     ):
         look(store(plant, wired), "old")
     assert ["'adopt_secrets' is 'True'"] == [
@@ -193,7 +193,7 @@ ANSWERS = [
         "The request signature we calculated does not match",
         "does not belong to the access key",
     ),
-    ("OptInRequired", "You are not subscribed", "not signed up for the service there; enable the region"),
+    ("OptInRequired", "You are not subscribed", "not signed up for the service in that region; enable the region"),
     (
         "InvalidParameterException",
         "Operation not permitted on a replica secret.",

@@ -221,7 +221,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(enabled: bool, 
     stranger(plant, enabled=enabled)
 
     with pytest.raises(
-        Refused, match=r"holds a value that no rotation of this record has stored; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*set 'adopt_secrets' to 'True'"
     ):
         look(store(plant, wired), known(plant))
     said = look(store(plant, wired, adopt=True), known(plant))
