@@ -160,7 +160,7 @@ class Group:
 
 
 class Manager:
-    """The wire: calls to Azure Resource Manager."""
+    """A client of Azure Resource Manager."""
 
     def __init__(self, identity: azure.Identity, session: Session) -> None:
         self._host = identity.cloud.manager

@@ -42,7 +42,7 @@ _SECRET_LABEL = re.compile(
 
 
 class Parser(Protocol[T_co]):
-    """What a field takes."""
+    """Reads the text of a field, and says in words what it accepts."""
 
     @property
     def expected(self) -> str:

@@ -140,11 +140,11 @@ class Session(requests.Session):
 
 
 class TooLong(requests.RequestException):
-    """The answer has more than anybody asked for."""
+    """An answer is larger than `_MOST_BYTES`."""
 
 
 class Unreachable(requests.ConnectionError):
-    """No connection was made: nothing was sent. why: in our words. host: which."""
+    """No connection was made, so nothing was sent. why: the reason in our words. host: the one that was asked."""
 
     def __init__(self, why: str, host: str, **options: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(why, **options)
@@ -179,7 +179,7 @@ class _Answer(HTTPResponse):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """What comes from a socket, for as long as its timeout says and no longer."""
+    """Reads from a socket until its timeout, counted from the start, is used up."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._socket = raw, sock

@@ -214,7 +214,7 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """Whoever tokens are made for; each token is asked for once, however many threads need it."""
+    """An identity that gets tokens from Entra; each token is asked for once, however many threads need it."""
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
         """Return a token for a resource, by its host name.

@@ -73,8 +73,8 @@ def _add_sources(one: argparse.ArgumentParser) -> None:
         "--batch",
         choices=BATCHES,
         help="no templates, but batches for Commander's run-batch, of the records that are shared already: set-up "
-        "attaches the script where none is, and sets every rotation; upgrade attaches FILE and takes the old script "
-        "away, an older FILE goes back; take-out takes schedule and script off",
+        "attaches the script where there is none, and sets every rotation; upgrade attaches FILE and removes the old "
+        "script, so that an older FILE goes back; take-out removes schedule and script",
     )
 
 
@@ -107,7 +107,7 @@ def _add_attaching(one: argparse.ArgumentParser) -> None:
         "--file",
         metavar="FILE",
         default="",
-        help="the script as the machine has it that Commander runs on (default: dist/NAME.py)",
+        help="path of the script to attach, on the machine that Commander runs on (default: dist/NAME.py)",
     )
     asked.add_argument(
         "--command",

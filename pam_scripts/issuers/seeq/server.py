@@ -1,4 +1,4 @@
-"""The Seeq server: where it is, who logs in, and the wire."""
+"""The Seeq server: which one, with which login, and a client for its REST API."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ ADMIN_FIELDS: Fields = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server, and who logs in to it; targets of one place are looked at together."""
+    """A server and the login that is used there; an audit surveys the targets of one endpoint together."""
 
     url: str
     login: Login
@@ -107,7 +107,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Admin:
-    """Who makes keys, and where; limit: for whom; ca_bundle: beside the login; notes: what somebody should know."""
+    """The login that makes keys, and its server.
+
+    limit: whose keys it may be used for. ca_bundle: path of the CA beside the login, empty for none. notes: lines for
+    the run's output.
+    """
 
     endpoint: Endpoint
     limit: Limit
@@ -206,7 +210,7 @@ _REFUSED: dict[Endpoint, ApiError] = {}
 
 
 class Server:
-    """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
+    """A client of one Seeq server, logged in as one user; logs in again, once, where a session has ended."""
 
     def __init__(self, endpoint: Endpoint, session: Session, say: Callable[[str], None]) -> None:
         self.url, login = endpoint.url, endpoint.login

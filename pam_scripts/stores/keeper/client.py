@@ -1,4 +1,4 @@
-"""Keeper's Secrets Manager on the wire: the official SDK, over the run's own session.
+"""A client of Keeper's Secrets Manager: the official SDK, over the run's own session.
 
 https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
 """

@@ -466,7 +466,7 @@ def _client(url: str, credential: TokenCredential, session: http.Session) -> Sec
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core leaves its type open
-    """The wire: other threads may be within the SDK meanwhile."""
+    """Sends the SDK's requests over the run's session; other threads may use the SDK meanwhile."""
 
     def send(self, request: HttpRequest, **options: Any) -> Any:  # noqa: ANN401 - passed on
         """Send a request, and return the answer."""
