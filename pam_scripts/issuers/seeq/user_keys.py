@@ -244,7 +244,8 @@ class UserKeys(Keys):
             return self._read_user(read_user(exact[0]).id)
         directories = ", ".join(str(user.get("datasourceName")) for user in exact)
         raise Refused(
-            f"{SYSTEM}: {action}: " + (f"each of {directories} has one" if exact else "no user has this name"),
+            f"{SYSTEM}: {action}: "
+            + (f"the directories {directories} each have one" if exact else "no user has this name"),
             next_step="enter the user's Seeq ID as 'user_id'" if exact else "check 'username', or the record's login",
         )
 
