@@ -11,7 +11,7 @@ import pytest
 
 from pam_scripts.core import host
 from pam_scripts.core.host import POSIX, WINDOWS, Host
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from sandbox.plant import Plant
 from tests.support.in_process import InProcess
 from tests.support.invariants import assert_silent, assert_true_state
@@ -36,9 +36,9 @@ def test_a_line_is_read_as_it_was_meant(
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as read, open(writing, "w", encoding=encoding) as stream:  # noqa: PTH123 - no path
         monkeypatch.setattr("sys.stdout", stream)
-        voice = Voice()
-        voice.say("key of Zoë → 1")
-        voice.finish()
+        console = Console()
+        console.say("key of Zoë → 1")
+        console.finish()
         stream.close()
 
         assert written == read.read()
