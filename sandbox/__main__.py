@@ -7,35 +7,28 @@ spoiled; with `--serve` the sandbox stays up, for a shell in another terminal.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import shlex
 import signal
-import string
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
-from http import HTTPStatus
 from pathlib import Path
 
 import requests
-from azure.identity import ClientSecretCredential
-from azure.keyvault.secrets import SecretClient
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Column, Table
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from sandbox import faults
-from sandbox.gateway import RotationResult, Running
-from sandbox.log import Request
-from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Issued, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
+from sandbox.runs import Killed, named, run
 from sandbox.screens import WIDTH, Screens
+from sandbox.seen import Seen, table
 
 Wait = Callable[[], object]
 
@@ -146,14 +139,14 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
     with demo.plant() as plant:
         demo.prepare(plant)
         os.environ.update(plant.wire.environment())
-        seen = _Seen(demo, plant)
+        seen = Seen(plant, demo.issued, demo.ask)
         plant.wire.rules += [rule] if rule else []
         before = seen.look()
         screens.show("Before", *before.shown("More than one key is alive, and nobody knows any more which may go."))
 
-        result, lines = _run(script, demo.names(plant), plant)
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
         lines += [
-            _named(f"request {one.number} was spoiled: {one}", demo.names(plant), "yellow")
+            named(f"request {one.number} was spoiled: {one}", demo.names(plant), "yellow")
             for one in plant.wire.log
             if one.fault
         ]
@@ -161,7 +154,7 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         plant.wire.rules.clear()
         after = seen.look()
         rotated = result.success and after.is_rotated_from(before)
-        told = "Each place holds the new key, and it logs in. The old ones are refused."
+        told = "Each place holds the new key, and it logs in. The keys that it replaces are refused."
         told = told if rotated else "This is what the fault has left." if rule else NOT_SHOWN
         screens.show("After", *after.shown(told))
         if rule:
@@ -170,8 +163,8 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         if isinstance(plant, AzureAppPlant):
             # That Entra takes its time was to be seen once; the rest goes on quickly.
             plant.graph.propagation_seconds, plant.graph.flapping = 0, ()
-        killed = _Killed(plant)
-        result, lines = _run(script, demo.names(plant), plant, killed)
+        killed = Killed(plant)
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant, killed)
         screens.show("The next rotation is killed half-way", *killed.shown(lines))
         half = seen.look()
         apart = result.returncode == -signal.SIGKILL and half.is_split_from(after)
@@ -182,11 +175,11 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         screens.show("What the kill left", *half.shown(told if apart else NOT_SHOWN))
 
         lease = killed.end_lease()
-        result, lines = _run(script, demo.names(plant), plant)
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
         screens.show("The rotation after it", lease, *lines)
         end = seen.look()
         mended = result.success and end.is_rotated_from(half)
-        told = "One key is left. Each place holds it, it logs in, and what the killed rotation left over is gone."
+        told = "Each place holds one key, and it logs in. The two that the kill had left apart are refused."
         screens.show("The end", *end.shown(told if mended else NOT_SHOWN))
         return 0 if rotated and apart and mended else 1
 
@@ -201,7 +194,7 @@ def show_publishing(script: Path, console: Console, wait: Wait = ignore) -> int:
             told = "Two apps read a connection string."
             told = told if heals else "The same once more; but with a new value one of the apps does not come back."
             screens.show("Before", Text(told), _places(plant))
-            result, lines = _run(script, _names(plant), plant)
+            result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant)
             screens.show("The Gateway runs the script", *lines)
             same = len({*plant.holdings().values()}) == 1
             well = all(app.healthy and app.restarts == (1 if heals else 2) for app in plant.apps)
@@ -212,15 +205,15 @@ def show_publishing(script: Path, console: Console, wait: Wait = ignore) -> int:
             screens.show("After", _places(plant), _verdict(told, holds=verdicts[-1]))
     with _publish_plant() as plant:
         _add_apps(plant, heals=True)
-        killed = _Killed(plant)
-        result, lines = _run(script, _names(plant), plant, killed)
+        killed = Killed(plant)
+        result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant, killed)
         screens.show("A rotation is killed half-way", *killed.shown(lines))
         well = all(app.healthy and not app.restarts for app in plant.apps)
         verdicts.append(result.returncode == -signal.SIGKILL and len({*plant.holdings().values()}) > 1 and well)
         told = "Keeper is ahead of the rest. No value is mixed, and both apps run: nothing has told them to change."
         screens.show("What the kill left", _places(plant), _verdict(told, holds=verdicts[-1]))
         lease = killed.end_lease()
-        result, lines = _run(script, _names(plant), plant)
+        result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant)
         screens.show("The rotation after it", lease, *lines)
         same = len({*plant.holdings().values()}) == 1 and plant.old_password not in plant.holdings().values()
         verdicts.append(result.success and same and all(app.healthy for app in plant.apps))
@@ -229,193 +222,11 @@ def show_publishing(script: Path, console: Console, wait: Wait = ignore) -> int:
     return 0 if all(verdicts) else 1
 
 
-# -- a run, and the end of one --------------------------------------------------------------------
-
-
-def _run(
-    script: Path, names: Mapping[str, str], plant: AnyPlant, killed: _Killed | None = None
-) -> tuple[RotationResult, list[RenderableType]]:
-    """Run a script as the Gateway does, to its end or until it is killed; return that, and what there is to show.
-
-    names: what stands for long ids in what is shown.
-    """
-    requests_before, connections_before = len(plant.wire.log), plant.wire.tls_handshakes
-    running = plant.gateway.start(
-        script, plant.payload(), environment=plant.environment(), python=str(RUNTIME_PYTHON), line_end=b"\r\n"
-    )
-    if killed:
-        killed.running = running
-    result = running.wait()
-    shown = [Text(f"$ echo BASE64 | {RUNTIME_PYTHON.name} {script.name}", "dim")]
-    shown += [_named(text, names) for text in result.stdout.splitlines()]
-    shown += [_named(text, names, "red") for text in result.stderr.splitlines()]
-    made, connected = len(plant.wire.log) - requests_before, plant.wire.tls_handshakes - connections_before
-    if not killed:
-        told = (
-            f"exit status {result.returncode} ({'success' if result.success else 'failed'}), {result.seconds:.1f} s, "
-        )
-        told += f"{made} requests over {connected} TLS connections"
-        shown.append(Text(told, "green" if result.success else "red"))
-    return result, [*shown]
-
-
-def _writes_to_a_mirror(request: Request) -> bool:
-    """Say whether a request puts a value into Key Vault or AWS."""
-    in_aws = request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
-    return in_aws or (request.method == "PUT" and request.path.startswith("/secrets/"))
-
-
-class _Killed:
-    """Has the run in hand end by SIGKILL when it has written to Keeper, and goes on to write to a vault.
-
-    running: that run.
-    """
-
-    def __init__(self, plant: AnyPlant) -> None:
-        self.running: Running | None = None
-        self._plant = plant
-        self._request: Request | None = None
-        fault = faults.Fault(effect=False, answer="none", before=self._kill)
-        plant.wire.rules.append(faults.Rule(fault, where=_writes_to_a_mirror))
-
-    async def _kill(self, request: Request) -> None:
-        self._request = self._request or request
-        while self.running is None:  # noqa: ASYNC110 - the other thread has no loop to be awaited in
-            await asyncio.sleep(0.001)
-        self.running.kill()
-        while self.running.process.poll() is None:  # noqa: ASYNC110 - a process ends without telling
-            await asyncio.sleep(0.001)
-
-    def shown(self, lines: Sequence[RenderableType]) -> list[RenderableType]:
-        """Return what there is to show: the run's last lines, and where it stopped."""
-        self._plant.wire.rules.clear()
-        where = f"{self._request.method} {self._request.host}" if self._request else "no request"
-        way = "look > make a key > log in with it > Keeper > [bold red]X[/] Key Vault > delete the old keys"
-        if isinstance(self._plant, PublishPlant):
-            way = "look > make a value > Keeper > [bold red]X[/] the vaults and AWS > restart the apps"
-        return [
-            Text("Its last words:"),
-            *lines[-5:],
-            Text(),
-            Text(f"SIGKILL at {where}: it goes as in a power cut, and cleans nothing up.", "bold red"),
-            Text(),
-            Text.from_markup(way),
-        ]
-
-    def end_lease(self) -> Text:
-        """Let the lease of the killed run end, as it does by itself; return what there is to show of it."""
-        holder, _, until = (self._plant.keeper.value(self._plant.user_uid, "rotation_lease") or "").partition(" until ")
-        past = self._plant.clock.now() - timedelta(seconds=1)
-        self._plant.set_field("rotation_lease", f"{holder} until {past:%Y-%m-%dT%H:%M:%SZ}")
-        told = (
-            f"(The killed rotation's lease keeps others out until {until}. This demo does not wait: it sets that back.)"
-        )
-        return Text(told, "dim")
-
-
 # -- what is shown --------------------------------------------------------------------------------
 
 
-class _Seen:
-    """The keys of a plant, each with a letter and a colour from when it is first seen, also once it is gone."""
-
-    def __init__(self, demo: Demo, plant: AnyPlant) -> None:
-        self._demo = demo
-        self._plant = plant
-        self._keys: dict[str, Issued] = {}
-
-    def look(self) -> _State:
-        """Try each key and each place's credential with a real login."""
-        for key in sorted(self._plant.issued(), key=lambda one: one.created_at):
-            self._keys.setdefault(key.key_id, key)
-        label_of_id, label_of_value = list(self._plant.outputs)[:2]
-        in_keeper = self._in_keeper(label_of_id), self._in_keeper(label_of_value)
-        pairs = {"Keeper record": in_keeper, "Azure Key Vault": _read_key_vault(self._plant)}
-        return _State(
-            self._demo.issued,
-            dict(self._keys),
-            {key_id: self._logs_in(key_id, key.value) for key_id, key in self._keys.items()},
-            {place: key_id for place, (key_id, _) in pairs.items()},
-            {place: self._logs_in(*pair) for place, pair in pairs.items()},
-        )
-
-    def _in_keeper(self, label: str) -> str:
-        return self._plant.keeper.value(self._plant.user_uid, label) or ""
-
-    def _logs_in(self, key_id: str, value: str) -> bool:
-        return self._demo.ask(self._plant, key_id, value) == HTTPStatus.OK
-
-
-@dataclass(frozen=True)
-class _State:
-    """What there is at one moment. alive: whether a key logs in, by its id; held: the id of the key that a place holds.
-
-    keys: all that were ever seen, in their order; well: whether what a place holds logs in, as a whole.
-    """
-
-    title: str
-    keys: Mapping[str, Issued]
-    alive: Mapping[str, bool]
-    held: Mapping[str, str]
-    well: Mapping[str, bool]
-
-    def is_rotated_from(self, before: _State) -> bool:
-        """Say whether all places hold one new key that logs in, and those that they held before do not."""
-        new = {*self.held.values()}
-        gone = not any(self.alive[key_id] for key_id in before.held.values())
-        return all(self.well.values()) and len(new) == 1 and not new & {*before.keys} and gone
-
-    def is_split_from(self, before: _State) -> bool:
-        """Say whether the places hold an old key and a new one, and both log in."""
-        return all(self.well.values()) and len({*self.held.values()} - {*before.keys}) == 1 == len(
-            {*self.held.values()} & {*before.keys}
-        )
-
-    def shown(self, told: str) -> list[RenderableType]:
-        """Return two tables, and what to see in them."""
-        keys = _table(self.title, "", _column("key"), "made", "logs in")
-        for key_id, key in self.keys.items():
-            label = "by the script" if key.label.startswith("keeper:") else key.label
-            made = f"{key.created_at:%Y-%m-%d} {label}"
-            style = self._style(key_id) if self.alive[key_id] else "dim"
-            keys.add_row(self._letter(key_id), key_id, made, _yes(self.alive[key_id]), style=style)
-        places = _table("Where it is stored", "", "place", _column("holds the key"), "logs in")
-        for place, key_id in self.held.items():
-            row = (self._letter(key_id), place, key_id, _yes(self.well[place]))
-            places.add_row(*row, style=self._style(key_id))
-        return [keys, places, Text(told, "bold")]
-
-    def _letter(self, key_id: str) -> str:
-        return string.ascii_uppercase[list(self.keys).index(key_id)] if key_id in self.keys else "?"
-
-    def _style(self, key_id: str) -> str:
-        return _COLOURS[list(self.keys).index(key_id) % len(_COLOURS)] if key_id in self.keys else "red"
-
-
-_COLOURS = ("yellow", "bright_black", "cyan", "magenta", "green", "blue")
-
-
-def _table(title: str, *columns: str | Column) -> Table:
-    return Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _column(head: str) -> Column:
-    """Return a column of ids, which are never cut: they might look the same."""
-    return Column(head, no_wrap=True, overflow="fold")
-
-
-def _yes(truth: bool) -> str:
-    return "yes" if truth else "refused"
-
-
-def _named(text: str, names: Mapping[str, str], style: str = "") -> Text:
-    for value, name in names.items():
-        text = text.replace(value, name)
-    return Text(text, style)
-
-
 def _places(plant: PublishPlant) -> Table:
-    table = _table("Where it is stored, and who runs on it", "place", "holds", "state")
+    places = table("Where it is stored, and who runs on it", "place", "holds", "state")
     made: list[str] = []
 
     def shown(value: str) -> str:
@@ -425,27 +236,20 @@ def _places(plant: PublishPlant) -> Table:
         return "a new value" if made[0] == value else "another new value"
 
     for place, value in plant.holdings().items():
-        table.add_row(place, shown(value), "")
+        places.add_row(place, shown(value), "")
     for app in plant.apps:
         running, health = app.state(app.latest)
         held = shown(plant.value_in(app.holds.get("credential")))
         restarts = f"{app.restarts} restart{'' if app.restarts == 1 else 's'}"
-        table.add_row(f"app {app.name}", held, f"{running}, {health}; {restarts}")
-    return table
+        places.add_row(f"app {app.name}", held, f"{running}, {health}; {restarts}")
+    return places
 
 
 def _verdict(told: str, *, holds: bool) -> Text:
     return Text(told, "bold green") if holds else Text(NOT_SHOWN, "bold red")
 
 
-# -- the consumer ---------------------------------------------------------------------------------
-
-
-def _read_key_vault(plant: AnyPlant) -> tuple[str, str]:
-    """Read the pair as a consumer would: with the official SDK, from wherever the environment leads."""
-    credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
-    client = SecretClient(plant.vault_url, credential)
-    return client.get_secret(plant.id_name).value or "", client.get_secret(plant.password_name).value or ""
+# -- the consumers --------------------------------------------------------------------------------
 
 
 def _ask_seeq(_plant: AnyPlant, key_id: str, password: str) -> int:
