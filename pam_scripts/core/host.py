@@ -6,6 +6,7 @@ elsewhere, by putting them in.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ class Host:
     directory, `%NAME%` a variable. variables: what such a variable holds where it is not set. log: where the
     Gateway's log is, in words. signals: the names of those that ask a process to end. line_end: of a line of output.
     has_modes: a file's mode says who may read it. ascii_only: whoever reads a pipe does not decode what Python encodes.
+    reader_gone: the numbers of the errors that a write has where nobody reads any more.
     """
 
     configurations: tuple[str, ...]
@@ -33,6 +35,7 @@ class Host:
     line_end: str
     has_modes: bool
     ascii_only: bool
+    reader_gone: tuple[int, ...]
 
     def configuration_files(self, environment: Mapping[str, str]) -> list[str]:
         """Return the paths where a Gateway keeps its configuration; `~` is left as it is, for people to read."""
@@ -80,6 +83,7 @@ POSIX = Host(
     line_end="\n",
     has_modes=True,
     ascii_only=False,
+    reader_gone=(errno.EPIPE,),
 )
 
 # https://docs.keeper.io/en/keeperpam/privileged-access-manager/getting-started/gateways/windows-installation
@@ -97,6 +101,8 @@ WINDOWS = Host(
     line_end="\r\n",
     has_modes=False,
     ascii_only=True,
+    # https://github.com/python/cpython/issues/79935
+    reader_gone=(errno.EPIPE, errno.EINVAL),
 )
 
 HERE = WINDOWS if os.name == "nt" else POSIX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pam_scripts.cli.common import write
 from pam_scripts.core import host
+from pam_scripts.core.errors import BadInput
 from pam_scripts.core.host import POSIX, WINDOWS, Host
 from pam_scripts.gateway.console import Console
 from sandbox.plant import Plant
@@ -42,6 +45,18 @@ def test_a_line_is_read_as_it_was_meant(
         stream.close()
 
         assert written == read.read()
+
+
+@each_host
+def test_a_reader_that_goes_away_is_no_failure(facts: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows calls that an invalid argument, which elsewhere is a failure that is told."""
+    monkeypatch.setattr(host, "HERE", facts)
+    # Takes eight bytes at a time, and calls anything else an invalid argument.
+    with os.fdopen(os.eventfd(0), "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        told = "" if facts is WINDOWS else r"standard output cannot be written to \(OSError\)"
+        with pytest.raises(BadInput, match=told) if told else contextlib.nullcontext():
+            write("one")
 
 
 @each_host
