@@ -328,10 +328,10 @@ def test_a_profile_of_aws_that_is_not_there_is_named(script: Script) -> None:
         assert_refuses(script, plant, 2, "AWS_PROFILE", environment={"AWS_PROFILE": "nobody"})
 
 
-def test_session_keys_are_written_nowhere(script: Script, tmp_path: Path) -> None:
+def test_session_keys_are_written_nowhere(cold_script: Script, tmp_path: Path) -> None:
     """SSLKEYLOGFILE would have them in a file that opens everything that was sent."""
     log = tmp_path / "keys.log"
     with on_loopback(Plant) as plant:
-        assert_rotates(script, plant, environment={"SSLKEYLOGFILE": str(log)})
+        assert_rotates(cold_script, plant, environment={"SSLKEYLOGFILE": str(log)})
 
     assert not log.exists() or "" == log.read_text()
