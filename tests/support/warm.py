@@ -220,22 +220,23 @@ class _Loaded:
 
 
 class _Loader:
-    """Loads a script once per version of its file: importing its own modules is half of a short run's work."""
+    """Loads a script once, however many copies of it there are: importing its own modules is half of a run's work."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, int], _Loaded] = {}
+        self._loaded: dict[str | bytes, _Loaded] = {}
 
     def load(self, script: str) -> _Loaded:
         """Return a script's code, and its own modules where all of them could be imported."""
         path = Path(script)
-        version = script, path.stat().st_mtime_ns
-        if version not in self._loaded:
-            code = None if path.is_dir() else compile(path.read_bytes(), script, "exec", dont_inherit=True)
-            self._loaded[version] = _Loaded(code, _imported(path))
+        # A package is taken to stay as it is; of a file what counts is what stands in it.
+        what = script if path.is_dir() else path.read_bytes()
+        if what not in self._loaded:
+            code = compile(what, script, "exec", dont_inherit=True) if isinstance(what, bytes) else None
+            self._loaded[what] = _Loaded(code, _imported(path))
             # What stands in memory now is shared with every run; the collector would copy it page by page.
             gc.collect()
             gc.freeze()
-        return self._loaded[version]
+        return self._loaded[what]
 
 
 def _imported(script: Path) -> Mapping[str, ModuleType]:
