@@ -40,7 +40,7 @@ foreign: .foreign/.ready
 
 # Every request of a rotation met by every fault; prints what held. `faults-all` leaves nothing out, and takes long.
 faults: $(DEV) $(RUNTIME)
-	$(TEST) --numprocesses=auto tests/faults $(ARGS)
+	FAULTS=more $(TEST) --numprocesses=auto tests/faults $(ARGS)
 
 faults-all: $(DEV) $(RUNTIME)
 	FAULTS=all $(TEST) --numprocesses=auto --timeout=7200 tests/faults $(ARGS)
