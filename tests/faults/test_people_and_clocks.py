@@ -195,7 +195,7 @@ def test_every_promise_holds_whatever_people_and_clocks_do(
     made = machine(bench, name, seed)
     run(made, SIZES[name] * (50 if EXHAUSTIVE else 1), record_property, name)
     assert made.exits[0], "some rotations succeeded"
-    assert made.exits[1], "and some did not"
+    assert {*made.exits} - {0}, "and some did not"
 
 
 # -- the test of the test -------------------------------------------------------------------------
