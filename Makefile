@@ -28,14 +28,14 @@ demo-audit: $(DEV) $(RUNTIME) ## An audit of forty records, some of them ill, wi
 test: $(DEV) $(RUNTIME) ## Every test; ARGS="tests/docs" for some
 	$(RUN) -m pytest --numprocesses=6 --dist=worksteal $(ARGS)
 
-# The tests that run a script's file, under each supported Python that this machine has, with what the lock installs.
-pythons: ## What runs as attached, under each Python that is here
-	@set -e; for version in $$($(PYTHON) -m tools.pythons --here); do \
-	  $(MAKE) --no-print-directory behaviour-$$version; done
+# What runs under the Gateway's interpreter, under each other supported Python that is here, with what the lock installs.
+pythons: ## The files as attached, under each other Python that is here
 	@$(PYTHON) -m tools.pythons
+	@set -e; for version in $$($(PYTHON) -m tools.pythons --others); do \
+	  $(MAKE) --no-print-directory behaviour-$$version; done
 
 behaviour-%: $(DEV) .venv-runtime-%/.ready
-	RUNTIME_PYTHON=.venv-runtime-$*/bin/python $(RUN) -m pytest --numprocesses=6 --dist=worksteal tests/behaviour $(ARGS)
+	RUNTIME_PYTHON=.venv-runtime-$*/bin/python $(RUN) -m pytest --numprocesses=6 --dist=worksteal --runtime-only tests/behaviour $(ARGS)
 
 # The vendors' own commands and Keeper's JavaScript SDK, some 600 MB; with them `make test` also holds the sandbox to these.
 # uv has them in seconds, pip takes minutes for azure-cli's 150 packages.

@@ -25,6 +25,17 @@ ROOT = Path(__file__).parents[1]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option with which a test that is left out fails the run."""
     parser.addoption("--no-skips", action="store_true", help="fail where a test was skipped")
+    parser.addoption(
+        "--runtime-only", action="store_true", help="run what the interpreter of RUNTIME_PYTHON has a part in"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs in pytest's own process alone, where that was said: it would be the same once more."""
+    if config.getoption("--runtime-only"):
+        under = [item for item in items if "runtime_python" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in under])
+        items[:] = under
 
 
 def pytest_report_header() -> str:
@@ -54,7 +65,7 @@ def _one_process_for_each_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def runtime_python() -> str:
     """Return the interpreter of the virtualenv that has the runtime requirements and nothing else."""
-    path = Path(os.environ.get("RUNTIME_PYTHON", ROOT / ".venv-runtime" / "bin" / "python"))
+    path = ROOT / os.environ.get("RUNTIME_PYTHON", ".venv-runtime/bin/python")
     assert path.exists(), f"{path} is missing: `make test` makes it"
     return str(path)
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNNING = "{}.{}".format(*sys.version_info)
+"""The version that runs this."""
 
 
 def supported(root: Path = ROOT) -> list[str]:
@@ -46,14 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Print what is here, as the options ask; return 1 where the version that was asked for is not."""
     parser = argparse.ArgumentParser(prog="python -m tools.pythons", description=__doc__)
     parser.add_argument("version", nargs="?", help="print the path of this one, such as 3.12; 1 where it is not here")
-    parser.add_argument("--here", action="store_true", help="print the supported versions that are here, one a line")
+    parser.add_argument(
+        "--others", action="store_true", help="print the supported ones that are here, but for this one"
+    )
     options = parser.parse_args(arguments)
     if options.version:
         path = find(options.version)
         sys.stdout.write(f"{path}\n" if path else "")
         return 0 if path else 1
     versions = supported()
-    lines = [version for version in versions if find(version)] if options.here else [told(versions)]
+    others = [version for version in versions if version != RUNNING and find(version)]
+    lines = others if options.others else [told(versions)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 

@@ -62,13 +62,12 @@ def changes(changelog: str, version: str) -> str:
     return f"# Version {version}\n\n{found[1].strip()}\n"
 
 
-def contents(root: Path) -> tuple[str, Mapping[str, bytes]]:
-    """Return the version, and each file of its release by its path there.
+def contents(root: Path, version: str) -> Mapping[str, bytes]:
+    """Return each file of a version's release by its path there.
 
     Raises `ReleaseError`, `BundleError` or `LockError` where the sources do not make one, and `OSError`.
     """
     bundles = [bundle.bundle(root, script, wanted) for wanted in choices(root) for script in bundle.scripts(root)]
-    version = bundle.version_of(root)
     files = {f"scripts/{each.name}": each.text.encode() for each in bundles}
     for path in sorted((root / "record_templates").iterdir()):
         files[f"record_templates/{path.name}"] = path.read_bytes()
@@ -78,7 +77,7 @@ def contents(root: Path) -> tuple[str, Mapping[str, bytes]]:
     files["sbom.cdx.json"] = _sbom(root, version, bundles).encode()
     listing = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     files["SHA256SUMS"] = listing.encode()
-    return version, files
+    return files
 
 
 def _sbom(root: Path, version: str, bundles: Sequence[Bundle]) -> str:
@@ -126,9 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="directory to make release-VERSION in (ROOT/dist)")
     options = parser.parse_args(arguments)
     try:
-        version, files = contents(options.root)
+        version = bundle.version_of(options.root)
         if options.tag and options.tag != f"v{version}":
             raise ReleaseError(f"the tag is {options.tag}, and the version is {version}: nothing was written", 2)
+        files = contents(options.root, version)
         directory = (options.output or options.root / "dist") / f"release-{version}"
         write(directory, files)
         signature = sign(directory, options.sign) if options.sign else None

@@ -11,8 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tools import locks, pythons
-
-RUNNING = "{}.{}".format(*sys.version_info)
+from tools.pythons import RUNNING
 
 
 def test_the_supported_pythons_begin_with_the_oldest_that_the_package_asks_for() -> None:
@@ -54,11 +53,11 @@ def test_an_interpreter_is_found_where_pyenv_puts_it(tmp_path: Path, monkeypatch
 
 
 def test_the_command_tells_a_makefile_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
-    """The path of one version, with status 1 where it is not here; the versions that are; a line for people."""
-    here = [version for version in pythons.supported() if pythons.find(version)]
+    """The path of one version, with status 1 where it is not here; the other versions that are; a line for people."""
+    others = [version for version in pythons.supported() if pythons.find(version) and version != RUNNING]
 
-    assert [1, 0, 0] == [pythons.main(["3.4321"]), pythons.main(["--here"]), pythons.main([])]
-    assert [*here, pythons.told(pythons.supported())] == capsys.readouterr().out.splitlines()
+    assert [1, 0, 0] == [pythons.main(["3.4321"]), pythons.main(["--others"]), pythons.main([])]
+    assert [*others, pythons.told(pythons.supported())] == capsys.readouterr().out.splitlines()
 
 
 def test_the_lock_was_installed_on_the_python_that_scripts_run_with(runtime_python: str) -> None:
