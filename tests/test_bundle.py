@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tools.bundle import BundleError, UnknownChoice, build, bundle, kinds, lines_of_code, main, scripts
 from tools.pythons import find, supported
@@ -138,6 +139,11 @@ def run(  # noqa: PLR0913 - one run's facts
     )
 
 
+def here(versions: Sequence[str]) -> list[ParameterSet]:
+    """Return those of the versions that this machine has, each with its interpreter, for a test that takes both."""
+    return [pytest.param(version, python, id=version) for version in versions if (python := find(version))]
+
+
 def held_in(text: str) -> list[str]:
     """Return the paths of the modules whose digests a file's head lists."""
     return re.findall(r"^# [0-9a-f]{64}  (.+)$", text, re.MULTILINE)
@@ -161,12 +167,12 @@ def test_runs_under_any_file_name_with_the_payload_on_standard_input_and_exits_w
     assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr)
 
 
-@pytest.mark.parametrize("python", filter(None, map(find, supported())))
-def test_runs_on_each_supported_python(python: str, built: Path) -> None:
+@pytest.mark.parametrize(("version", "python"), here(supported()))
+def test_runs_on_each_supported_python(version: str, python: str, built: Path) -> None:
     """The oldest supported interpreter and those after it run the same file, as far as this machine has them."""
     result = run(built, python=python)
 
-    assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr)
+    assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr), version
 
 
 def test_runs_in_isolated_mode(built: Path) -> None:
@@ -269,7 +275,7 @@ def test_the_checksums_are_in_the_format_of_sha256sum(tmp_path: Path) -> None:
     assert [("rotate_thing.py", digest)] == [(each.name, each.sha256) for each in made]
 
 
-@pytest.mark.parametrize(("version", "python"), [(version, python) for version in TOO_OLD if (python := find(version))])
+@pytest.mark.parametrize(("version", "python"), here(TOO_OLD))
 def test_an_old_interpreter_is_told_so_in_one_line(version: str, python: str, built: Path) -> None:
     """An interpreter that is too old exits 2 and says which it is and what to set; each that this machine has."""
     result = run(built, python=python)
@@ -707,8 +713,8 @@ def test_each_script_refuses_a_payload_it_cannot_read(script: str, wanted: str |
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("python", filter(None, map(find, ("2.7", "3.6", "3.9"))))
-def test_each_script_tells_an_old_interpreter_so(python: str, script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "python"), here(("2.7", "3.6", "3.9")))
+def test_each_script_tells_an_old_interpreter_so(version: str, python: str, script: str, tmp_path: Path) -> None:
     """The real files too answer an old interpreter with one line and exit 2."""
     file = tmp_path / "attached"
     file.write_text(bundle(REPOSITORY, script).text, encoding="utf-8")
@@ -718,6 +724,7 @@ def test_each_script_tells_an_old_interpreter_so(python: str, script: str, tmp_p
     assert 2 == result.returncode
     assert 1 == len(result.stderr.splitlines())
     assert f"{script}: nothing was touched: this needs Python 3.10 or newer" in result.stderr
+    assert f"is Python {version}." in result.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

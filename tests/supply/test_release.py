@@ -37,36 +37,12 @@ for text in sys.argv[1:]:
 """
 
 
-def made(root: Path, output: Path, seed: str) -> subprocess.Popen[str]:
-    """Begin to make a release of the sources below `root`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tools.release", "--output", str(output)],
-        cwd=root,
-        env=os.environ | {"PYTHONHASHSEED": seed},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Make a release of the repository, and one of a copy of it elsewhere, and return where they are."""
-    other, first, second = (tmp_path_factory.mktemp(name) for name in ("other sources", "first", "second"))
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, other / name)
-    (other / "left_over.py").write_text("nobody's")
-    running = [made(ROOT, first, "1"), made(other, second, "2")]
-    for each in running:
-        assert "not signed" in each.communicate()[0]
-        assert 0 == each.returncode
-    return first / f"release-{VERSION}", second / f"release-{VERSION}"
-
-
-@pytest.fixture(scope="module")
-def directory(both: tuple[Path, Path]) -> Path:
-    """Return one release's directory."""
-    return both[0]
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a release of the repository, and return where it is."""
+    output = tmp_path_factory.mktemp("output")
+    assert 0 == release.main(["--output", str(output)])
+    return output / f"release-{VERSION}"
 
 
 @pytest.fixture
@@ -94,11 +70,23 @@ def bill(directory: Path) -> Json:
     return json.loads((directory / "sbom.cdx.json").read_text(encoding="utf-8"))
 
 
-def test_the_same_sources_make_the_same_bytes(both: tuple[Path, Path]) -> None:
-    """Neither the place nor the hash seed shows in a file, and no path of this machine."""
-    first, second = map(read, both)
+def test_the_same_sources_make_the_same_bytes(directory: Path, tmp_path: Path) -> None:
+    """From a copy elsewhere, in another zone, with other hashes: none of it shows, and no path of this machine."""
+    other = tmp_path / "other sources"
+    other.mkdir()
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, other / name)
+    environment = os.environ | {"PYTHONHASHSEED": "4711", "TZ": "Asia/Tokyo"}
+    command = [sys.executable, "-m", "tools.release"]
+    done = subprocess.run(command, cwd=other, env=environment, capture_output=True, text=True, check=True)
 
+    first, second = read(directory), read(other / "dist" / f"release-{VERSION}")
     assert first == second
+    assert (
+        f"{len(first)} files, not signed\n{hashlib.sha256(first['SHA256SUMS']).hexdigest()}  SHA256SUMS\n"
+        in done.stdout
+    )
     assert [] == [name for name, content in first.items() if str(ROOT).encode() in content]
 
 
