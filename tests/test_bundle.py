@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from tools.bundle import BundleError, UnknownChoice, build, bundle, kinds, lines_of_code, main, scripts
 from tools.pythons import find, supported
@@ -139,7 +138,7 @@ def run(  # noqa: PLR0913 - one run's facts
     )
 
 
-def here(versions: Sequence[str]) -> list[ParameterSet]:
+def here(versions: Sequence[str]) -> list[pytest.ParameterSet]:
     """Return those of the versions that this machine has, each with its interpreter, for a test that takes both."""
     return [pytest.param(version, python, id=version) for version in versions if (python := find(version))]
 
