@@ -17,7 +17,7 @@ RUN := .venv/bin/python
 help: ## What make can do here; this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
-demo: $(DEMO) $(RUNTIME) bundle ## A rotation against the sandbox, seen from outside
+demo: $(DEMO) $(RUNTIME) bundle ## Rotations against the sandbox, seen from outside; one is killed half-way
 	@.venv-demo/bin/python -m sandbox $(SCRIPT)
 
 # An audit of forty records, some of them ill: the table, and the page's path.
