@@ -9,6 +9,7 @@ words in angle brackets, counts as empty.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -244,6 +245,7 @@ Fields: TypeAlias = Sequence[Field[Any]]
 """Fields of different types, in the order in which a record has them."""
 
 
+@functools.lru_cache(4096)  # a rotation asks two thousand times, and of some dozens of labels
 def normalised(label: str) -> str:
     """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
 

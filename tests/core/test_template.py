@@ -13,7 +13,6 @@ import pika  # type: ignore[import-untyped]  # it has no types
 import pytest
 from azure.core.utils import parse_connection_string
 from azure.servicebus import parse_connection_string as parse_service_bus
-from azure.storage.blob import BlobServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
 from mssql_python.connection_string_parser import _ConnectionStringParser as OdbcParser
@@ -132,6 +131,8 @@ def test_the_keys_of_azure_read_back_without_quotes(key: str) -> None:
 @pytest.mark.parametrize("key", ["c2VjcmV0+/w==", "a{b}=c\"d'", "{login}"])
 def test_a_storage_key_reads_back_without_quotes(key: str) -> None:
     """With the client itself, which is too slow to be made a hundred times."""
+    from azure.storage.blob import BlobServiceClient  # noqa: PLC0415 - takes a second: not where all tests are collected
+
     account = "DefaultEndpointsProtocol=https;AccountName=plant;AccountKey={password};EndpointSuffix=core.windows.net"
 
     assert key == BlobServiceClient.from_connection_string(filled(account, key)).credential.account_key

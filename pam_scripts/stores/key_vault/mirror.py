@@ -150,6 +150,9 @@ class VaultMirror(Mirror):
         listed = {name: versions.result() for name, versions in listing.items()}
         for name, versions in listed.items():
             owners = {self._owner_in(version): version for version in versions}
+            if name in self._disabled and versions:
+                # Nobody reads a version that is disabled, and whose it is stands there all the same.
+                self._refuse_foreign(name, max(versions, key=_created))
             if self._owner not in owners:
                 for version in owners.values():
                     self._refuse_foreign(name, version)

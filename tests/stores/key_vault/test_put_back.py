@@ -216,6 +216,16 @@ def test_another_owners_older_mark_is_refused_too(enabled: bool, plant: Plant, w
 
 
 @pytest.mark.parametrize("enabled", [True, False])
+def test_a_secret_that_went_over_to_another_owner_is_refused(enabled: bool, plant: Plant, wired: Session) -> None:
+    """Our mark on an older version no longer counts, whether or not the newest one is switched on."""
+    stranger(plant, tags={SHAPE.owner_tag: plant.application_id})
+    plant.key_vault.set(VAULT, plant.password_name, "theirs", tags={"keeper-record": "another"}, enabled=enabled)
+
+    with pytest.raises(Refused, match="is tagged as that of another"):
+        look(store(plant, wired, adopt=True), known(plant))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
 def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(enabled: bool, plant: Plant, wired: Session) -> None:
     """Somebody else's, or one that was switched off on purpose; the record can say that it is to be overwritten."""
     stranger(plant, enabled=enabled)
