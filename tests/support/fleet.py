@@ -492,6 +492,28 @@ def _older_in_aws(fleet: Fleet, member: Member) -> None:
     member.log(_entry(member.rotated_at, "20261201T000000Z-00000000"))
 
 
+def _replica_in_aws(fleet: Fleet, member: Member) -> None:
+    """Name the region of a replica."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    name, elsewhere = member.owner, fleet.aws.regions[1]
+    member.put("aws_region", elsewhere)
+    fleet.aws.add_secret(name, member.aws)
+    fleet.aws.replicate(name, elsewhere)
+    member.aws = ""
+
+
+def _in_aws(change: Callable[[Fleet, str], object]) -> Ailing:
+    """Return what makes a value that is mirrored in AWS, and then changes its secret there, by its name."""
+
+    def make(fleet: Fleet, name: str, number: int) -> None:
+        member = fleet.member("value", number)
+        member.mirror_to_aws(fleet.aws_admin_uid)
+        fleet._make(member, name)
+        change(fleet, member.owner)
+
+    return make
+
+
 def _failed(error: str) -> Callable[[Fleet, Member], object]:
     """Have a rotation fail after the one that the record holds the key of."""
 
@@ -718,6 +740,9 @@ ILLNESSES: dict[str, Ailing] = {
     "vault-disabled-2": _on(_secret(0, enabled=False), "value"),
     "vault-missing-4": _on(_missing_in_aws, "value"),
     "vault-differs-4": _on(_older_in_aws, "value"),
+    "vault-replica": _on(_replica_in_aws, "value"),
+    "vault-managed": _in_aws(lambda fleet, name: fleet.aws.give_to_service(name, "rds")),
+    "vault-rotated": _in_aws(lambda fleet, name: fleet.aws.rotate_by_itself(name)),
     "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
     "vault-differs-3": _on(_in_second(_older), "value"),
     "vaults-differ": _on(_vaults_differ, "value"),

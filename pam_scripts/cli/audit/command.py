@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pam_scripts.cli.audit import page, report
 from pam_scripts.cli.audit.build import builds_in
+from pam_scripts.cli.audit.patience import Patience
 from pam_scripts.cli.audit.schedule import read_schedules
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey
@@ -63,6 +64,14 @@ def add_parser(commands: Commands) -> None:
         help="time that the whole audit may take (default: %(default)s)",
     )
     one.add_argument(
+        "--system-seconds",
+        metavar="N",
+        type=days,
+        default=45,
+        help="how long one system may leave what it is asked unanswered before it is given up and named (default: "
+        "%(default)s)",
+    )
+    one.add_argument(
         "--builds",
         metavar="DIR",
         type=Path,
@@ -76,6 +85,7 @@ def add_parser(commands: Commands) -> None:
 def work(options: argparse.Namespace, voice: Voice) -> int:
     """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
     deadline = Deadline(options.seconds)
+    patience = Patience(deadline, options.system_seconds)
     try:
         built = builds_in(options.builds) if options.builds else {}
         schedules = read_schedules(options.schedules) if options.schedules else None
@@ -84,13 +94,13 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
             shared = fetch(options, deadline, voice)
             # A lease that ends while systems are asked was held when the record was read.
             now = utc_now()
-            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days, schedules), now, say)
+            subjects = survey(shared, patience, Cadence(options.every, options.warn_days, schedules), now, say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
         voice.fail(error)
         return BadInput.status
-    result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built)
+    result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built, patience.silent)
     if options.html:
         _write_page(options.html, page.page(result))
     if options.json:

@@ -20,7 +20,7 @@ from itertools import groupby
 
 from pam_scripts import __version__
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding
-from pam_scripts.cli.audit.report import WORDS, Report, Row, day
+from pam_scripts.cli.audit.report import NO_ANSWER, WORDS, Report, Row, day
 from pam_scripts.cli.audit.rules import urgency
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
@@ -88,6 +88,8 @@ def _header(report: Report) -> Iterator[str]:
     yield "<h1>Keys under rotation</h1>"
     made = f"{report.made_at:%d %B %Y, %H:%M} UTC"
     yield f'<p class="quiet">{len(report.rows)} records, audited on {made}; {report.others} other shared records</p>'
+    if report.silent:
+        yield f'<p class="silent">{NO_ANSWER}: {escape(", ".join(report.silent))}</p>'
     yield '<ul class="tiles">'
     for state in _STATES:
         inner = f"<b>{counts[state]}</b>{_STATE_WORDS[state]}"

@@ -20,6 +20,7 @@ from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
+NO_ANSWER = "Did not answer in time"
 _MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
 _COLUMNS = (
     *("", "UID", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES"),
@@ -128,11 +129,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
+    """The whole: rows with the most urgent first, when it was made, and how many records were no script's.
+
+    silent: the hosts that did not answer in the time that each had.
+    """
 
     rows: Sequence[Row]
     made_at: datetime
     others: int
+    silent: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -141,11 +146,12 @@ class Report:
         made_at: datetime,
         others: int,
         built: Mapping[str, Collection[str]] = MappingProxyType({}),
+        silent: Sequence[str] = (),
     ) -> Report:
         """Judge all subjects, each by itself and all together. built: as `find_other_builds` has it."""
         find_twins(subjects)
         find_other_builds(subjects, built)
-        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
+        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others, [presentable(host) for host in silent])
 
     @property
     def ill(self) -> list[Row]:
@@ -179,6 +185,8 @@ def summary(report: Report) -> str:
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
     state = f"{len(report.ill)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
     told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+    if report.silent:
+        told += f"\n{NO_ANSWER}: {', '.join(report.silent)}"
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:
         named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
@@ -197,6 +205,7 @@ def as_json(report: Report) -> str:
             "healthy": counts[None],
             "other_records": report.others,
         },
+        "silent": list(report.silent),
         "records": [row.plain() for row in report.rows],
     }
     return json.dumps(whole, indent=2, ensure_ascii=False)

@@ -433,6 +433,27 @@ VAULT_UNREADABLE = Rule(
     "What is wrong with the mirror in it, if anything is, cannot be told.",
     "check that it is there",
 )
+VAULT_REPLICA = Rule(
+    "vault-replica",
+    "a mirror in AWS is a replica",
+    "broken",
+    "It can be read alone: a rotation stops at it before it touches anything.",
+    "name the primary, by its region in 'aws_region' or its ARN in 'aws_secret_id'",
+)
+VAULT_MANAGED = Rule(
+    "vault-managed",
+    "a mirror in AWS is another service's",
+    "broken",
+    "Only that service of AWS writes it: a rotation stops at it before it touches anything.",
+    "name a secret of your own in 'aws_secret_id'",
+)
+VAULT_ROTATED = Rule(
+    "vault-rotated",
+    "AWS itself rotates a mirror",
+    "broken",
+    "Its value changes beside Keeper: a rotation stops at it before it touches anything.",
+    "turn its rotation off, or take it out of 'aws_secret_id'",
+)
 VAULT_MISSING = Rule(
     "vault-missing",
     "a secret is missing in a mirror",

@@ -24,6 +24,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
 from pam_scripts.core.limits import NAMES, Limit
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
@@ -336,7 +337,8 @@ class SecretMirror(Mirror):
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
             raise DELETED.of(f"{SYSTEM}: secret {self._id}")
-        refuse_what_is_not_written(described, self._id, self._wire.region)
+        if why := why_not_written(described, self._id, self._wire.region):
+            raise why[1]
         found = self._fetch(CURRENT)
         *_, self._beside = self._shape.apart(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
@@ -457,16 +459,20 @@ def rotation_in(version: str) -> str:
     return rotation_id if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else ""
 
 
-def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
-    """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
+def why_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> tuple[Refusal, Refused] | None:
+    """Return why a secret is not ours to write, and the error for it; None where it is.
+
+    It may be a replica, one that AWS rotates, or another service's.
+    """
     what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
-        raise REPLICA.of(f"{what} in {region}", f" {known}")
+        return REPLICA, REPLICA.of(f"{what} in {region}", f" {known}")
     if described.get("OwningService"):
-        raise MANAGED.of(what)
+        return MANAGED, MANAGED.of(what)
     if described.get("RotationEnabled"):
-        raise ROTATED.of(what)
+        return ROTATED, ROTATED.of(what)
+    return None
 
 
 def _text(found: Mapping[str, Any]) -> str:

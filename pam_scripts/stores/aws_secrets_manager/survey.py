@@ -21,13 +21,17 @@ from pam_scripts.stores.aws_secrets_manager import (
     Mark,
     Place,
     Wire,
-    refuse_what_is_not_written,
     rotation_in,
+    why_not_written,
 )
+from pam_scripts.stores.aws_secrets_manager.refusals import MANAGED, REPLICA, ROTATED
 
 # The most that AWS puts on one page; and how many secrets are asked for one by one without looking for a list, since
 # an account may have any number of others.
 _PAGE, _FEW = 100, 3
+
+# The audit's finding for a secret that could be asked, and that no rotation can write.
+_NOT_WRITTEN = {REPLICA: "vault-replica", MANAGED: "vault-managed", ROTATED: "vault-rotated"}
 
 
 def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
@@ -82,7 +86,9 @@ def _seen(wire: Wire, place: Place, session: Session, described: Mapping[str, An
         described = described or retrying(session.deadline, lambda: _describe(wire, place.secret_id))
         if described.get("DeletedDate"):
             return SeenMirror(deleted=frozenset({name}))
-        refuse_what_is_not_written(described, place.secret_id, place.region)
+        if why := why_not_written(described, place.secret_id, place.region):
+            refusal, error = why
+            return _unreadable(error, _NOT_WRITTEN[refusal])
     except ApiError as error:
         if error.name == "ResourceNotFoundException":
             return SeenMirror()
@@ -98,9 +104,9 @@ def _describe(wire: Wire, secret_id: str) -> Mapping[str, Any]:
     return wire.ask(f"describe the secret {secret_id}", "describe_secret", SecretId=secret_id)
 
 
-def _unreadable(error: PamScriptError) -> SeenMirror:
+def _unreadable(error: PamScriptError, code: str = "vault-unreadable") -> SeenMirror:
     way_out = error.next_step or f"check '{LABEL}' and the region"
-    return SeenMirror(trouble=Trouble("vault-unreadable", error.cause, way_out))
+    return SeenMirror(trouble=Trouble(code, error.cause, way_out))
 
 
 def _tags(place: Place, version: str) -> Mapping[str, str]:
