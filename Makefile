@@ -9,7 +9,7 @@ DEMO := .venv-demo/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
-.PHONY: demo demo-audit test foreign faults faults-all bench lint docs bundle clean
+.PHONY: demo demo-audit test foreign faults faults-all bench lint docs bundle clean picture
 
 demo: $(DEMO) $(RUNTIME) bundle
 	@.venv-demo/bin/python -m sandbox $(SCRIPT)
@@ -58,6 +58,10 @@ docs: $(DEV) $(RUNTIME)
 	@$(RUN) -m tools.reference
 	@$(RUN) -m tools.outputs
 	@$(RUN) -m tools.timeline
+
+# The picture of `make demo-audit`'s page in the README; it needs Chromium. Its dates are those of the day: no test compares it.
+picture: $(DEV) $(RUNTIME)
+	@$(RUN) -m tools.picture
 
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
 # It needs Python and nothing else.

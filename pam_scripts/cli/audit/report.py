@@ -8,13 +8,13 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import find_other_builds, find_twins, judge, mirror_state
+from pam_scripts.cli.audit.rules import DEAD, find_other_builds, find_twins, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
@@ -44,7 +44,8 @@ class Row:
     created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
     mixed, missing, unknown; none where there is to be none). build: of the script, that ran on it last. other_labels:
     those of the live keys beside the one in Keeper. unlimited: the labels of limits that would bound it, and that no
-    owner of a credential has set.
+    owner of a credential has set. links: addresses at which a person sees the key, by the names of `server` and of its
+    mirrors.
     """
 
     record: str
@@ -66,6 +67,7 @@ class Row:
     other_labels: Sequence[str]
     problems: Sequence[Finding]
     unlimited: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject) -> Row:
@@ -96,6 +98,7 @@ class Row:
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
             ],
             unlimited=subject.asked.unlimited if subject.asked else (),
+            links={presentable(name): presentable(address) for name, address in subject.links.items() if address},
         )
 
     @property
@@ -103,17 +106,23 @@ class Row:
         """The most urgent of its problems, None for a healthy record."""
         return self.problems[0].severity if self.problems else None
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether what Keeper holds logs nobody in now, whenever it was to end."""
+        return any(one.rule in DEAD for one in self.problems)
+
     def plain(self) -> dict[str, Any]:
         """Return the row as JSON and CSV have it."""
         times = ("created_at", "expires_at", "last_used", "rotated_at")
         plain = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("problems", "other_labels", "unlimited", *times)
+            if name not in ("problems", "other_labels", "unlimited", "links", *times)
         }
         plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
         plain["other_labels"] = list(self.other_labels)
         plain["unlimited"] = list(self.unlimited)
+        plain["links"] = dict(self.links)
         plain["problems"] = [
             {
                 "code": one.rule.code,

@@ -957,6 +957,14 @@ def _names(keys: Sequence[Key]) -> str:
     return ", ".join(key.shown for key in keys[:longest]) + more
 
 
+DEAD = frozenset(
+    {
+        *(EXPIRED, NO_LIVE_KEY, NOT_ALIVE, HALF_CREDENTIAL),
+        *(ARCHIVED, GONE, IDENTITY_PROVIDER, USER, CANNOT_LOG_IN),
+    }
+)
+"""The rules by which what Keeper holds logs nobody in now."""
+
 # A rule is in force by standing above: no second list has to know of it.
 RULES: tuple[Rule, ...] = tuple(one for one in list(globals().values()) if isinstance(one, Rule))
 

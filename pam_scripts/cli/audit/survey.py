@@ -70,9 +70,20 @@ def _read(shared: Shared, subject: Subject) -> None:
     for remark in subject.script.remarks(job):
         subject.findings.append(UNKNOWN_FIELD.found(remark.removeprefix(f"{subject.record.shown}: ")))
     subject.asked = subject.script.read(job)
+    subject.links = dict(_links(subject))
     for problem in subject.asked.problems:
         rule = NO_ADMIN if isinstance(problem, NoLogin) else SETTING
         subject.findings.append(rule.found_by(problem, subject=subject.record.shown))
+
+
+def _links(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Yield the names of the record's issuer and mirrors with the addresses at which a person sees its key there."""
+    if subject.issuer and subject.issuer.survey:
+        module = cast("IssuerSurvey", importlib.import_module(subject.issuer.survey))
+        yield subject.issuer.server, module.link(subject.issuer)
+    for spec in subject.places:
+        if spec.look:
+            yield spec.name, cast("MirrorSurvey", importlib.import_module(spec.look.survey)).link(spec.look)
 
 
 def _ask_everybody(subjects: Sequence[Subject], patience: Patience, say: Say) -> None:

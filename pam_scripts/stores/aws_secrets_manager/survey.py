@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
@@ -54,6 +55,16 @@ def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], N
             say(f"aws {region}: DescribeSecret, {number} of {len(places)}")
         seen.append(_seen(wire, place, session, listed.get(place.secret_id)))
     return seen
+
+
+def link(look: MirrorLook) -> str:
+    """Return the secret's address in AWS's console; empty for an ARN, and for China and governments."""
+    place = look.group
+    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for AWS's alone
+    if place.secret_id.startswith("arn:") or place.region.startswith(("cn-", "us-gov-", "us-iso")):
+        return ""
+    region, name = place.region, quote(place.secret_id, safe="")
+    return f"https://{region}.console.aws.amazon.com/secretsmanager/secret?name={name}&region={region}"
 
 
 def _listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import threading
@@ -34,6 +35,23 @@ def test_the_cost_grows_with_pages(audited: Audited) -> None:
     assert len(audited.log) <= MOST_REQUESTS
     # Three round trips to connect; the measured time itself is printed by `python -m bench.audit`.
     assert (in_a_row + 3) * ROUND_TRIP <= MOST_SECONDS
+
+
+def test_its_page_stays_small_and_leads_to_vaults_and_servers(audited: Audited) -> None:
+    """A thousand records with every illness: under 1 MB, and under 80 KB where a server compresses it."""
+    links = {*re.findall(r'href="(https://[^"]+)"', audited.page)}
+
+    assert len(audited.page.encode()) < 1_000_000
+    assert len(gzip.compress(audited.page.encode())) < 80_000
+    tenant = audited.fleet.tenant_id
+    portal = (
+        f"https://portal.azure.com/#@{tenant}/asset/Microsoft_Azure_KeyVault/Secret/https://{VAULT}.vault.azure.net"
+    )
+    assert f"https://{SEEQ_HOST}" in links
+    assert any(link.startswith(f"{portal}/secrets/seeq-app-") for link in links)
+    assert any(
+        link.startswith("https://eu-central-1.console.aws.amazon.com/secretsmanager/secret?name=") for link in links
+    )
 
 
 def test_keeper_is_asked_once_and_nothing_is_changed(audited: Audited) -> None:
