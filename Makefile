@@ -71,13 +71,13 @@ bundle:
 clean:
 	rm -rf .venv .venv-demo .venv-runtime .foreign dist .mypy_cache .ruff_cache .hypothesis
 
-$(DEV): requirements.txt requirements-aws.txt requirements-sandbox.txt requirements-dev.txt
+$(DEV): requirements.txt requirements-aws.txt requirements-cli.txt requirements-sandbox.txt requirements-dev.txt
 	@echo "Installing what the tests need, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-$(DEMO): requirements.txt requirements-aws.txt requirements-sandbox.txt
+$(DEMO): requirements.txt requirements-aws.txt requirements-cli.txt requirements-sandbox.txt
 	@echo "Installing what the sandbox needs, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv-demo
 	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sandbox.txt

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
-from pam_scripts.cli.audit import page, report
+from pam_scripts.cli.audit import page, report, terminal
 from pam_scripts.cli.audit.build import builds_in
 from pam_scripts.cli.audit.patience import Patience
 from pam_scripts.cli.audit.schedule import read_schedules
@@ -108,8 +109,10 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     elif options.csv:
         write(report.as_csv(result).rstrip("\n"))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
-        write(report.table(result, only_problems=options.problems, width=width))
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns
+        shown = partial(terminal.shown, width=width) if is_terminal else report.table
+        write(shown(result, only_problems=options.problems))
     return 1 if result.ill else 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
 NO_ANSWER = "Did not answer in time"
-_MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
+MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
 _COLUMNS = (
     *("", "UID", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES"),
     *("LEFT", "LAST USED", "MIRROR", "BUILD", "OTHER KEYS"),
@@ -168,16 +167,12 @@ class Report:
         return [row for row in self.rows if row.problems]
 
 
-def table(report: Report, *, only_problems: bool = False, width: int | None = None) -> str:
+def table(report: Report, *, only_problems: bool = False) -> str:
     """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out.
 
-    width: that of the terminal it is for, None for a pipe, which takes lines of any length. Within a width each record
-    has lines of its own, with a blank one after it, and no word is broken.
+    Lines have any length: a terminal gets `terminal.shown`.
     """
     rows = report.ill if only_problems else report.rows
-    if width is not None:
-        blocks = ["\n".join(_block(row, width)) for row in rows]
-        return "\n\n".join([*blocks, "\n".join(_wrapped(summary(report), width))])
     cells = [_cells(row) for row in rows]
     widths = [min(widest, max(len(line[place]) for line in [_COLUMNS, *cells])) for place, widest in enumerate(_WIDEST)]
     lines = [_line(_COLUMNS, widths)] if rows else []
@@ -243,9 +238,14 @@ def day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d}" if moment else "-"
 
 
+def facts(row: Row) -> dict[str, str]:
+    """Return what stands in the table of a record, by the names of its columns."""
+    return dict(zip(_COLUMNS, _cells(row), strict=True))
+
+
 def _cells(row: Row) -> list[str]:
     return [
-        _MARKS[row.severity],
+        MARKS[row.severity],
         row.record,
         row.title,
         row.target_name or row.target,
@@ -257,29 +257,6 @@ def _cells(row: Row) -> list[str]:
         row.mirror,
         row.build or "-",
         ", ".join(label or "without label" for label in row.other_labels),
-    ]
-
-
-def _block(row: Row, width: int) -> list[str]:
-    """Return a record's lines for a terminal: what it is, its facts, and each problem with its way out."""
-    named = dict(zip(_COLUMNS, _cells(row), strict=True))
-    facts = [f"{name.lower()} {named[name]}" for name in _COLUMNS[4:] if named[name] not in ("", "-")]
-    lines = _wrapped(f"{_MARKS[row.severity]}  {row.title} ({row.record})", width, "      ")
-    lines += _wrapped(f"    {', '.join([named['TARGET'], *facts])}", width, "      ")
-    for one in row.problems:
-        lines += _wrapped(f"      {one.rule.title}: {one.what}", width, "        ")
-        lines += _wrapped(f"        -> {one.way_out}", width, "           ")
-    return lines
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Break a text between words; a word that is longer than a line stands in one of its own."""
-    return [
-        line
-        for paragraph in text.split("\n")
-        for line in textwrap.wrap(
-            paragraph, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
     ]
 
 
