@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import DEAD, find_other_builds, find_twins, judge, mirror_state
+from pam_scripts.cli.audit.rules import DEAD, find_other_builds, find_shared_targets, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
@@ -96,7 +96,7 @@ class Row:
             problems=[
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
             ],
-            unlimited=subject.asked.unlimited if subject.asked else (),
+            unlimited=subject.spec.unlimited if subject.spec else (),
             links={presentable(name): presentable(address) for name, address in subject.links.items() if address},
         )
 
@@ -157,12 +157,12 @@ class Report:
         silent: Sequence[str] = (),
     ) -> Report:
         """Judge all subjects, each by itself and all together. built: as `find_other_builds` has it."""
-        find_twins(subjects)
+        find_shared_targets(subjects)
         find_other_builds(subjects, built)
         return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others, [presentable(host) for host in silent])
 
     @property
-    def ill(self) -> list[Row]:
+    def with_problems(self) -> list[Row]:
         """The rows with problems."""
         return [row for row in self.rows if row.problems]
 
@@ -172,7 +172,7 @@ def table(report: Report, *, only_problems: bool = False) -> str:
 
     Lines have any length: a terminal gets `terminal.shown`.
     """
-    rows = report.ill if only_problems else report.rows
+    rows = report.with_problems if only_problems else report.rows
     cells = [_cells(row) for row in rows]
     widths = [min(widest, max(len(line[place]) for line in [_COLUMNS, *cells])) for place, widest in enumerate(_WIDEST)]
     lines = [_line(_COLUMNS, widths)] if rows else []
@@ -187,7 +187,7 @@ def summary(report: Report) -> str:
     """Say in one sentence how things are."""
     counts = Counter(row.severity for row in report.rows)
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
-    state = f"{len(report.ill)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
+    state = f"{len(report.with_problems)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
     told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
     if report.silent:
         told += f"\n{NO_ANSWER}: {', '.join(report.silent)}"

@@ -44,7 +44,7 @@ class Line:
 def shown(report: Report, width: int, *, only_problems: bool = False) -> str:
     """Return the report as a terminal of a width gets it, each record with a blank line after it."""
     lines: list[Line] = []
-    for row in report.ill if only_problems else report.rows:
+    for row in report.with_problems if only_problems else report.rows:
         lines += [*_block(row), Line("", ())]
     lines += [Line("", [(told, "bold")]) for told in summary(report).split("\n")]
     return _in_colours(lines, width) or "\n".join(_plain(lines, width))
