@@ -9,6 +9,7 @@ words in angle brackets, counts as empty.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -244,6 +245,8 @@ Fields: TypeAlias = Sequence[Field[Any]]
 """Fields of different types, in the order in which a record has them."""
 
 
+# An audit of thousands of records asks for the same few hundred labels again and again.
+@functools.lru_cache(maxsize=4096)
 def normalised(label: str) -> str:
     """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
 
