@@ -27,11 +27,20 @@ NOT_RUN = {
     "aws ": "needs an AWS account",
     "sudo systemctl ": "changes this machine's services",
     "journalctl ": "shows this machine's services",
+    "sudo apt ": "changes this machine's packages",
+    "sudo dnf ": "needs a host of Red Hat's family",
+    "sudo python3.12 -m venv ": "the same, and root",
+    "python3 -m pip download ": "needs the package index; tried by hand, and what came of it with --no-index",
     "sudo python3 -m venv ": "needs root; the Makefile makes the same virtualenv for every run of the tests",
     "sudo /opt/pam-scripts/bin/pip ": "needs root; the Makefile installs the same requirements",
     "python -m pam_scripts": "how the tests of the command run it",
     "python -m bench.audit": "takes minutes; tests/cli/audit measures an audit with the same code",
     ".venv/bin/python -m pytest ": "what runs these tests",
+    "ssh-keygen ": "tests/supply/test_release.py runs it in a release's directory",
+    "sha256sum ": "the same",
+    "git ": "changes this clone",
+    "diff ": "tests/supply/test_release.py compares two releases, byte for byte",
+    "releases@pam-scripts ": "is no command, but a line of a file",
 }
 COMMANDER = ("pam ", "import ", "run-batch ")
 OURS, MAKE, SANDBOX, SHELL = "pam-scripts ", "make ", ".venv/bin/python -m sandbox", ("cd dist ", "grep ")
