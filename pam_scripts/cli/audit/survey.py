@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pam_scripts.assembly.script import trust_beside_credentials
-from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.deadlines import HostDeadlines, HostTimedSession
+from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, UNKNOWN_FIELD, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.shared import Shared
