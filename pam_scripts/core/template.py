@@ -209,12 +209,12 @@ def _url(value: str, _name: str) -> str:
 
 
 def _list(value: str, name: str) -> str:
-    return _unquoted(value, name, "makes a list with commas", r",|^\s|\s$", "commas, and blanks at the ends,")
+    return _unquoted(value, name, "makes a list with commas", r",|^\s|\s$", "commas, and spaces at the ends,")
 
 
 def _azure(value: str, name: str) -> str:
     what = "makes a text of keys between semicolons"
-    return _unquoted(value, name, what, r";|^[\s\"']|\s$", "semicolons, a quote in front, and blanks at the ends,")
+    return _unquoted(value, name, what, r";|^[\s\"']|\s$", "semicolons, a quote in front, and spaces at the ends,")
 
 
 def _plain(value: str, _name: str) -> str:
@@ -253,7 +253,7 @@ def _refuse_control(value: str, name: str) -> None:
 
 def _unclear() -> BadInput:
     choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
-    return _bad("does not tell who reads it, and so how to quote", f"say it in 'value_quoting': {choices}")
+    return _bad("does not show how the value is to be quoted", f"say it in 'value_quoting': {choices}")
 
 
 def _bad(what: str, way_out: str) -> BadInput:

@@ -137,7 +137,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole: rows with the most urgent first, when it was made, and how many records were no script's.
+    """The whole: rows with the most urgent first, when it was made, and how many records belong to no script.
 
     silent: the hosts that did not answer in the time that each had.
     """
@@ -168,7 +168,7 @@ class Report:
 
 
 def table(report: Report, *, only_problems: bool = False) -> str:
-    """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out.
+    """Return plain columns: one line for each record, those with problems first, with what is wrong and the way out.
 
     Lines have any length: a terminal gets `terminal.shown`.
     """
@@ -194,7 +194,7 @@ def summary(report: Report) -> str:
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:
         named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
-        told += f"\nRecords with a credential that no list bounds: {named}"
+        told += f"\nRecords whose credential has no limit: {named}"
     return told
 
 
@@ -229,7 +229,7 @@ def as_csv(report: Report) -> str:
             "problems": "\n".join(f"{one.rule.title}: {one.what}" for one in row.problems),
             "ways_out": "\n".join(one.way_out for one in row.problems),
         }
-        writer.writerow([_harmless(values[name]) for name in _CSV_COLUMNS])
+        writer.writerow([_without_formula(values[name]) for name in _CSV_COLUMNS])
     return file.getvalue()
 
 
@@ -265,7 +265,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(shown, widths, strict=True)).rstrip()
 
 
-def _harmless(value: object) -> object:
+def _without_formula(value: object) -> object:
     """Return a cell that no spreadsheet takes for a formula: titles and labels are other people's words."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 
