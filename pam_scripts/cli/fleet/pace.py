@@ -39,8 +39,8 @@ class Pace(Gate):
     """
 
     calls: int
-    allowed: int = CALLS_ALLOWED
-    silence: float = SILENCE
+    allowed: int = field(default_factory=lambda: CALLS_ALLOWED)
+    silence: float = field(default_factory=lambda: SILENCE)
     wave: int = field(default=1, init=False)
     _counts: Counter[str] = field(default_factory=Counter, init=False)
     _under_way: int = field(default=0, init=False)
