@@ -122,7 +122,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
     tasks = tasks_for(chosen, together, voice_of)
     if len(tasks) > pace.at_once:
         pace.be_silent_first()
-    progress = Progress(screen, numbers, tells_ends=bool(options.logs) and not options.json)
+    progress = Progress(screen, say, numbers, tells_ends=bool(options.logs))
     crowd = Crowd(
         options.at_once,
         options.at_each,

@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -111,11 +112,14 @@ def make_logs(directory: Path) -> None:
 class Progress:
     """How far the runs have come, as a line; and a line for each that has ended, where that is to be told.
 
-    numbers: the number of each record in the list of what was chosen.
+    say: says a line that stays. numbers: the number of each record in the list of what was chosen.
     """
 
-    def __init__(self, screen: Screen, numbers: dict[str, int], *, tells_ends: bool) -> None:
+    def __init__(
+        self, screen: Screen, say: Callable[[str], None], numbers: dict[str, int], *, tells_ends: bool
+    ) -> None:
         self._screen = screen
+        self._say = say
         self._numbers = numbers
         self._tells_ends = tells_ends
         self._told: set[str] = set()
@@ -133,11 +137,11 @@ class Progress:
             stopped_by = crowd.stopped_by if crowd.stopped_by != self._stopped_by else ""
             self._stopped_by = crowd.stopped_by
         for one in fresh if self._tells_ends else ():
-            self._screen.say(end_line(self._numbers.get(one.uid, 0), one))
+            self._say(end_line(self._numbers.get(one.uid, 0), one))
         if stopped_by:
-            self._screen.say(f"{stopped_by}: {len(crowd.under_way)} under way are finished, nothing more is begun")
+            self._say(f"{stopped_by}: {len(crowd.under_way)} under way are finished, nothing more is begun")
             if crowd.under_way and stopped_by.startswith("stopped by SIG"):
-                self._screen.say("once more: they are stopped, and what can be is put back")
+                self._say("once more: they are stopped, and what can be is put back")
         self._screen.progress(self.line(crowd), at_once=bool(fresh))
 
     def line(self, crowd: Crowd) -> str:
