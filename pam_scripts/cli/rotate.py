@@ -228,6 +228,7 @@ def _tell_choice(  # noqa: PLR0913, PLR0917 - each is one thing to be told
     say(f"Run {mark}: {_count(chosen)} {what}, at most {options.at_once} at a time")
     for line in listed(chosen):
         say(line)
+    say("")
     if done:
         say(f"Done by this run before, and left out: {_count(done)}")
     if passed:
