@@ -26,6 +26,7 @@ from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import DIAGNOSE
 from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.stores.keeper.client import quiet_for
 from pam_scripts.stores.keeper.configuration import find_config, is_gateways
 from pam_scripts.stores.keeper.record import OPS_LOG
 
@@ -93,7 +94,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
     if options.logs:
         make_logs(options.logs)
     place, config = find_config()
-    pace = Pace(_CALLS_OF_A_LOOK if options.check else _CALLS)
+    pace = Pace(_CALLS_OF_A_LOOK if options.check else _CALLS, lambda: quiet_for(config["clientId"]))
     screen.progress("keeper: asking for all records", at_once=True)
     together = Together(
         config, pace, at_once=options.at_once, attached=options.credential, configuration=options.configuration

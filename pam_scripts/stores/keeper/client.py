@@ -41,6 +41,11 @@ Paced: TypeAlias = Callable[[str], AbstractContextManager[object]]
 _QUIET_UNTIL: dict[str, float] = {}
 
 
+def quiet_for(device: str) -> float:
+    """Return the seconds for which no call may be made with a device's configuration. device: its client id."""
+    return max(0.0, _QUIET_UNTIL.get(device, 0.0) - time.monotonic())
+
+
 class Fetched(NamedTuple):
     """What came of fetching.
 
@@ -90,7 +95,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
     ) -> Any:  # noqa: ANN401
         """Post one encrypted request; raise ApiError for every answer the SDK would wait or stumble over."""
         action = url.rpartition("/")[2].replace("_", " ")
-        if (left := _QUIET_UNTIL.get(self._device, 0.0) - time.monotonic()) > 0:
+        if left := quiet_for(self._device):
             raise _throttled(action, left)
         headers = {
             "Content-Type": "application/octet-stream",

@@ -254,3 +254,19 @@ def test_a_configuration_of_a_gateway_is_told(command: Command, make_site: MakeS
 
     assert 0 == done.returncode, done.stderr
     assert "The configuration is a Gateway's" in done.stdout
+
+
+def test_what_the_record_asks_for_beside_a_rotation_is_told(command: Command, make_site: MakeSite) -> None:
+    """A dry run is looked at and called so; a diagnosis is none of this command's; neither is called rotated."""
+    site = make_site(2)
+    dry, asking = site.targets
+    site.set_field("dry_run", "True", dry.user_uid)
+    site.set_field("diagnose", "True", asking.user_uid)
+    done = command("rotate", "--all", "--yes", "--json", sandbox=site)
+
+    by_uid = {one["record"]: one for one in json.loads(done.stdout)["records"]}
+    assert 2 == done.returncode
+    assert (0, "looked") == (by_uid[dry.user_uid]["exit_status"], by_uid[dry.user_uid]["result"])
+    assert (2, "failed") == (by_uid[asking.user_uid]["exit_status"], by_uid[asking.user_uid]["result"])
+    assert "'diagnose' is set" in by_uid[asking.user_uid]["error"]
+    assert [] == writes(site.wire.log)
