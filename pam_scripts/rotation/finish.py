@@ -35,14 +35,14 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
 def _see_truth(rotation: Rotation, progress: Progress) -> None:
     """Read the truth back once more, since the save that would have shown what it holds did not go through."""
     key, publication = progress.new
-    truth, noun = rotation.truth, rotation.facts.noun
+    truth, facts = rotation.truth, rotation.facts
     try:
         holds = rotation.retrying(truth.read, any_error).holds(truth.parts(publication.credential))
     except PamScriptError:
         holds = False
     if not holds:
         raise NotCertain(
-            f"{truth.name} could not be seen to hold the new {noun} {key.id} at the end",
-            state=f"it did when the other {noun}s were deleted",
+            f"{truth.name} could not be seen to hold the {facts.new_noun} {key.id} at the end",
+            state=f"it did when the other {facts.noun}s were deleted",
             next_step="look at the record, or run the rotation again",
         )

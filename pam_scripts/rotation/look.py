@@ -75,7 +75,8 @@ def look(rotation: Rotation, progress: Progress) -> None:
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
         if _for_itself(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)
-    progress.fate = _decide(rotation, progress)
+    decided = rotation.retrying(partial(rotation.issuer.decide, progress.keys, progress.before[0]))
+    progress.fate = decided or _decide(rotation, progress)
     _report(rotation, progress)
 
 

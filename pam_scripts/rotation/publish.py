@@ -117,7 +117,8 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
     """Read every store back, check the lease, list the keys; raise Yielded where another rotation goes first.
 
     Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
-    the later one always sees the earlier one's key, whatever their clocks say.
+    the later one always sees the earlier one's key, whatever their clocks say. A roll back, of which no other can see
+    anything in the list, always steps back.
     """
 
     def confirm_and_check() -> None:
@@ -126,7 +127,7 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
         rotation.patiently(rotation.truth.check_claim)
         if progress.late:
             raise Refused(
-                f"{', '.join(store.name for store in progress.late)} took the new {rotation.facts.noun} only after "
+                f"{', '.join(store.name for store in progress.late)} took the {rotation.facts.new_noun} only after "
                 "consumers had been reloaded",
                 next_step="reload those that read it",
             )
@@ -145,7 +146,8 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
         rotation.run.warn(f"a second {rotation.facts.noun} labelled '{rotation.label}' may still appear")
     progress.fate = replace(progress.fate, doomed=[*progress.fate.doomed, *left])
     for rival in since:
-        if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
+        first = rotation.facts.earlier or (rival.created_at, rival.id) < (key.created_at, key.id)
+        if rival.owner and rival not in left and first:
             raise Yielded(
                 f"{rotation.facts.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
                 f"made {rotation.facts.noun} {rival.id} first"
@@ -160,7 +162,7 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
         listed = rotation.issuer.list_keys()
         if key.id not in {item.id for item in listed}:
             raise ApiError(
-                facts.system, f"list {facts.noun}s", f"the new {facts.noun} {key.id} is not listed", name=key.id
+                facts.system, f"list {facts.noun}s", f"the {facts.new_noun} {key.id} is not listed", name=key.id
             )
         return listed
 
@@ -169,4 +171,4 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
     except ApiError as error:
         if error.name != key.id:
             raise
-        raise Yielded(f"{facts.system}: the new {facts.noun} {key.id} was deleted by somebody else") from None
+        raise Yielded(f"{facts.system}: the {facts.new_noun} {key.id} was deleted by somebody else") from None

@@ -36,11 +36,13 @@ from pam_scripts.rotation.roles import (
     Copy,
     Credential,
     Facts,
+    Fate,
     Key,
     Plan,
     Publication,
     Rotation,
     Run,
+    Sought,
 )
 
 OWNER = "OwnRecord"
@@ -116,6 +118,10 @@ class Office(System):
     def missing_rights(self) -> list[str]:
         """Return what a test says is missing."""
         return self.missing
+
+    def decide(self, _keys: Sequence[Key], _held: Copy) -> Fate | None:
+        """Leave it to the plan."""
+        return None
 
     def others_alive(self) -> Sequence[str]:
         """Return what a test says is alive beside the keys."""
@@ -222,6 +228,15 @@ class Shelf(System):
         assert list(outdated) in (["old version"], [])
         self.called("retire", f"retire {self.name}")
         self.retired.append(kept)
+
+    def older(self, _sought: Sought) -> Callable[[], Secret]:
+        """Have none."""
+        raise Refused(f"{self.name} has no older versions")
+
+    @property
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """Tell of nothing."""
+        return ()
 
     def made_for(self, key_id: str) -> str:
         """Say which target a key was made for."""
