@@ -1,0 +1,69 @@
+"""`rollback`: brings back the credential before the present one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from pam_scripts.assembly.script import Alone
+from pam_scripts.cli.common import Commands, fetch
+from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
+from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import ROTATION_REASON
+from pam_scripts.gateway.voice import Voice
+from pam_scripts.rotation.order import rotate
+from pam_scripts.rotation.roles import Run
+from pam_scripts.rotation.roll_back import rolled_back
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    one = commands.add_parser(
+        "rollback",
+        help="bring back the credential before the present one, everywhere",
+        description="Bring back the credential before the present one, where it is still alive ('keep_previous_keys' "
+        "of 1 or more): its value is read from a mirror's older version, proven by a login, and published by the steps "
+        "of a rotation. The key that is rolled back from is deleted at the end.",
+        epilog="Exit status: the worst of the records'; 0 rolled back and confirmed, 1 failed, nothing changed or all "
+        "put back, 2 there is nothing to roll back to, or bad input, 3 rolled back, but the other key is still alive, "
+        "4 a person must look.",
+    )
+    add_choice(one)
+    one.add_argument("--keep", action="store_true", help="leave the key alive that is rolled back from")
+    one.add_argument("--check", action="store_true", help="look at everything, say what would be brought back")
+    one.set_defaults(work=work)
+
+
+def work(options: argparse.Namespace, voice: Voice) -> int:
+    """Roll back each record that is chosen; return the worst exit status."""
+    shared = fetch(options, Deadline(60), voice)
+    choice = choose(options, shared)
+    show(choice, voice)
+    ask(options, choice, "Roll back")
+
+    def script(chosen: Chosen) -> RollBack:
+        return RollBack(chosen, keep=options.keep)
+
+    reason = {ROTATION_REASON.label: "roll back"}
+    return go_through(choice, shared, script, reason, voice, check=options.check, done="rolled back")
+
+
+class RollBack:
+    """The script of a record, made to roll it back. keep: leave the key alive that is rolled back from."""
+
+    def __init__(self, chosen: Chosen, *, keep: bool) -> None:
+        self._script = chosen.script
+        self._keep = keep
+        self.stem, self.title = chosen.script.stem, chosen.script.title
+        self.seconds, self.remarks = chosen.script.seconds, chosen.script.remarks
+        self.untouched = chosen.script.untouched
+
+    def prepare(self, job: Job) -> Callable[[Run], None]:
+        """Return what rolls back; raise BadInput for what is wrong with the record, and for Keeper's own password."""
+        refuse_keepers_own(self._script, job, "rolled back")
+        asked = self._script.read(job)
+        for problem in asked.problems:
+            raise problem
+        return lambda run: rotate(rolled_back(self._script.assemble(job, asked, run, Alone()), keep=self._keep))
