@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from pam_scripts.assembly.script import Alone
+from pam_scripts.assembly.script import Alone, Script
 from pam_scripts.cli.common import Commands, fetch
 from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
@@ -32,6 +32,9 @@ def add_parser(commands: Commands) -> None:
     )
     add_choice(one)
     one.add_argument("--keep", action="store_true", help="leave the key alive that is rolled back from")
+    one.add_argument(
+        "--further", action="store_true", help="go back once more, where a roll back was the last that was done"
+    )
     one.add_argument("--check", action="store_true", help="look at everything, say what would be brought back")
     one.set_defaults(work=work)
 
@@ -44,21 +47,19 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     ask(options, choice, "Roll back")
 
     def script(chosen: Chosen) -> RollBack:
-        return RollBack(chosen, keep=options.keep)
+        return RollBack(chosen.script, keep=options.keep, further=options.further)
 
     reason = {ROTATION_REASON.label: "roll back"}
     return go_through(choice, shared, script, reason, voice, check=options.check, done="rolled back")
 
 
 class RollBack:
-    """The script of a record, made to roll it back. keep: leave the key alive that is rolled back from."""
+    """A script, made to roll back. keep, further: as `rolled_back` has them."""
 
-    def __init__(self, chosen: Chosen, *, keep: bool) -> None:
-        self._script = chosen.script
-        self._keep = keep
-        self.stem, self.title = chosen.script.stem, chosen.script.title
-        self.seconds, self.remarks = chosen.script.seconds, chosen.script.remarks
-        self.untouched = chosen.script.untouched
+    def __init__(self, script: Script, *, keep: bool = False, further: bool = False) -> None:
+        self._script, self._keep, self._further = script, keep, further
+        self.stem, self.title = script.stem, script.title
+        self.seconds, self.remarks, self.untouched = script.seconds, script.remarks, script.untouched
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rolls back; raise BadInput for what is wrong with the record, and for Keeper's own password."""
@@ -66,4 +67,9 @@ class RollBack:
         asked = self._script.read(job)
         for problem in asked.problems:
             raise problem
-        return lambda run: rotate(rolled_back(self._script.assemble(job, asked, run, Alone()), keep=self._keep))
+
+        def roll_back(run: Run) -> None:
+            whole = self._script.assemble(job, asked, run, Alone())
+            rotate(rolled_back(whole, keep=self._keep, further=self._further))
+
+        return roll_back

@@ -23,21 +23,24 @@ _PATIENCE = 10.0
 _SUCCEEDED = ("rotated", "old_keys_alive")
 
 
-def rolled_back(rotation: Rotation, *, keep: bool) -> Rotation:
+def rolled_back(rotation: Rotation, *, keep: bool = False, further: bool = False) -> Rotation:
     """Return the rotation that brings back the credential before the present one.
 
-    keep: leave the key alive that is rolled back from.
+    keep: leave the key alive that is rolled back from. further: where a roll back was the last that was done, go back
+    once more; else that one is done again, so that running twice goes back once.
     """
-    return replace(rotation, issuer=RollBack(rotation, keep=keep), plan=replace(rotation.plan, life=None))
+    return replace(
+        rotation, issuer=RollBack(rotation, keep=keep, further=further), plan=replace(rotation.plan, life=None)
+    )
 
 
 class RollBack(Issuer):
     """An issuer that hands out the earlier credential where it would make one; all else is the issuer's own."""
 
-    def __init__(self, rotation: Rotation, *, keep: bool) -> None:
+    def __init__(self, rotation: Rotation, *, keep: bool, further: bool) -> None:
         self._issuer = rotation.issuer
         self._rotation = rotation
-        self._keep = keep
+        self._keep, self._further = keep, further
         self._earlier: Key | None = None
         self._read: Callable[[], Secret] = lambda: Secret("")
 
@@ -68,7 +71,7 @@ class RollBack(Issuer):
         else:
             earlier, sought = self._choose_value(entries)
             present = None
-            run.say(f"To be brought back: the value of {earlier.label}")
+            run.say(f"To be brought back: {earlier.label}")
         run.entry.rolled_back_to = earlier.id
         self._read, self._earlier = self._find(sought, earlier), earlier
         others = [key for key in keys if key != earlier and (self._keep or key != present)]
@@ -92,6 +95,9 @@ class RollBack(Issuer):
                 "that nothing tells which one was before it",
                 next_step="rotate: that makes a new one, and sets it everywhere",
             )
+        if held == last and self._is_done(entries):
+            self._rotation.run.say(f"Rolled back already: {held} is set everywhere once more; --further goes further")
+            return alive[held], None
         if held != last and _is_before(alive[held], last, entries, alive):
             return alive[held], alive.get(last)
         before = _before(entries, 0) if held == last and entries else 0 if entries else None
@@ -113,11 +119,15 @@ class RollBack(Issuer):
     def _choose_value(self, entries: Sequence[Mapping[str, Any]]) -> tuple[Key, Sought]:
         """Return the value before the one that the log tells last, as a key with the id of its rotation."""
         truth = self._rotation.truth
+        if self._is_done(entries):
+            origin, again = str(entries[0]["rolled_back_to"]), str(entries[0]["rotation_id"])
+            self._rotation.run.say("Rolled back already: it is set everywhere once more; --further goes further")
+            return Key(origin, f"the value of rotation {again}", utc_now()), Sought(rotations={again})
         before = _before(entries, 0) if entries else None
         if before is not None:
             entry = entries[before]
             rotation_id = str(entry["rotation_id"])
-            label = f"rotation {rotation_id}"
+            label = f"the value of rotation {rotation_id}"
             end = read_moment(str(entry["next_due"] or ""))
             return Key(str(entry["new_key"]), label, utc_now(), end), Sought(rotations={rotation_id})
         # The oldest entry is the first rotation only where the log is not full.
@@ -128,8 +138,12 @@ class RollBack(Issuer):
                 next_step="rotate: that makes a new one, and sets it everywhere",
             )
         first = str(entries[-1]["rotation_id"])
-        label = f"before rotation {first}"
-        return Key(label, label, utc_now()), Sought(before=first)
+        when = f"before rotation {first}"
+        return Key(when, f"the value from {when}", utc_now()), Sought(before=first)
+
+    def _is_done(self, entries: Sequence[Mapping[str, Any]]) -> bool:
+        """Say whether a roll back was the last that was done, and no further one is wanted."""
+        return bool(entries and entries[0]["rolled_back_to"]) and not self._further
 
     def _find(self, sought: Sought, earlier: Key) -> Callable[[], Secret]:
         """Return what reads the value; raise BadInput where no mirror has it, with what each says."""
@@ -147,9 +161,9 @@ class RollBack(Issuer):
             else:
                 self._rotation.run.say(f"Its value is in {mirror.name}")
                 return read
-        whose = f"of {self.facts.noun} {earlier.id}" if self.facts.login_proof else f"of {earlier.label}"
+        what = f"the value of {self.facts.noun} {earlier.id}" if self.facts.login_proof else earlier.label
         raise BadInput(
-            f"{truth.name}: nothing has the value {whose} any more"
+            f"{truth.name}: nothing has {what} any more"
             + (f": {'; '.join(reasons)}" if mirrors else ": the record names no mirror, and keeps no older value"),
             next_step="enable its version in the mirror, where that is disabled; or rotate: that makes a new one",
         )

@@ -33,7 +33,7 @@ def ask(options: argparse.Namespace, choice: Choice, what: str) -> None:
         confirm(options, f"{what} {number} record{'' if number == 1 else 's'}?")
 
 
-def go_through(  # noqa: PLR0913, PLR0917 - each is one thing that commands differ in
+def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
     choice: Choice,
     shared: Shared,
     script: Callable[[Chosen], Runnable],
@@ -56,7 +56,7 @@ def go_through(  # noqa: PLR0913, PLR0917 - each is one thing that commands diff
         return Task(one.uid, one.record.shown, script(one), job, lambda: voice)
 
     outcomes = Crowd(at_once=1, at_each=1, check=check).carry_out([task(one) for one in choice.chosen])
-    _tell(outcomes, "would be" if check else "were", done, voice)
+    _tell(outcomes, "would be " if check else "", done, voice)
     failed = [error.status for error in choice.failed.values()]
     return max([*failed, *(1 if one.status is None else one.status for one in outcomes)], default=0)
 
@@ -84,4 +84,4 @@ def _tell(outcomes: Sequence[Outcome], verb: str, done: str, voice: Voice) -> No
     for one in outcomes:
         if one not in well:
             voice.say(f"{one.words}: {one.shown}")
-    voice.say(f"{len(well)} of {len(outcomes)} record{'' if len(outcomes) == 1 else 's'} {verb} {done}")
+    voice.say(f"{len(well)} of {len(outcomes)} {verb}{done}")

@@ -281,11 +281,13 @@ class VaultMirror(Mirror):
     def _older_versions(self, name: str, sought: Sought) -> list[SecretProperties]:
         """Return the versions of a secret that could be the credential's, the newest first; never another owner's."""
         versions = sorted(self._versions(name), key=_created, reverse=True)
-        if sought.rotations:
-            return [one for one in versions if _rotation(one) in sought.rotations and self._is_of(one, self._owner)]
-        limits = [_created(one) for one in versions if sought.before and _rotation(one) == sought.before]
+        marked = [one for one in versions if _rotation(one) in sought.rotations and self._is_of(one, self._owner)]
         unmarked = [one for one in versions if not _rotation(one) and self._is_of(one, "", self._owner)]
-        return [one for one in unmarked if not sought.before or (limits and _created(one) <= min(limits))]
+        if sought.key_id:
+            # Of those that say nothing of their rotation the key's own id tells.
+            return [one for one in versions if one in marked or one in unmarked]
+        limits = [_created(one) for one in versions if sought.before and _rotation(one) == sought.before]
+        return marked or [one for one in unmarked if limits and _created(one) <= min(limits)]
 
     def _older_value(self, versions: Sequence[SecretProperties], sought: Sought) -> Callable[[], Secret]:
         if not versions:
@@ -329,11 +331,9 @@ class VaultMirror(Mirror):
     def _value_of(self, version: SecretProperties) -> str:
         """Return what one version holds."""
         name = version.name or ""
-        text = self._ask(
+        return self._ask(
             f"read a version of secret {name}", lambda: self._client.get_secret(name, version.version).value or ""
         )
-        Secret(text)
-        return text
 
     def _part(self, name: str, secret: KeyVaultSecret) -> str:
         """Return what of a secret's value is ours: of a JSON object with both, these two words."""
