@@ -179,6 +179,7 @@ class Shelf(System):
         self.retired: list[Sequence[str]] = []
         self.target_of: dict[str, str] = {"old": "A-1"}
         self.seals = False
+        self.older_ids: set[str] = set()
 
     @property
     def places(self) -> Sequence[str]:
@@ -229,9 +230,12 @@ class Shelf(System):
         self.called("retire", f"retire {self.name}")
         self.retired.append(kept)
 
-    def older(self, _sought: Sought) -> Callable[[], Secret]:
-        """Have none."""
-        raise Refused(f"{self.name} has no older versions")
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value of a key that a test says is there."""
+        self.called("older", f"look for an older one in {self.name}")
+        if sought.key_id not in self.older_ids:
+            raise Refused(f"{self.name} has no version of it")
+        return lambda: Secret(f"value of {sought.key_id}")
 
     @property
     def entries(self) -> Sequence[Mapping[str, Any]]:
@@ -310,10 +314,14 @@ class House:
 
     def rotate(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> None:  # noqa: ANN401 - fields of Plan
         """Rotate once."""
+        rotate(self.rotation(seconds, dry_run=dry_run, **plan))
+
+    def rotation(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> Rotation:  # noqa: ANN401 - as above
+        """Return one rotation."""
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
         consumers = [*([self.service] if self.served else []), *self.others]
-        rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit))
+        return Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit)
 
     @property
     def alive(self) -> list[str]:
