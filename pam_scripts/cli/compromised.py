@@ -92,32 +92,34 @@ def _uses(subject: Subject) -> Iterator[str]:
     if not subject.seen:
         yield "not known: its issuer could not be asked"
         return
-    since = f" since it was rotated, {iso(subject.rotated_at)}" if subject.rotated_at else ""
-    if not subject.seen.tells_use:
-        yield f"the issuer does not tell by whom or when{since}; look into its sign-in log"
+    if subject.rotated_at:
+        yield f"the last rotation was at {iso(subject.rotated_at)}"
+    tells = subject.seen.tells_use
     for key in subject.alive:
         whose = "in Keeper" if key.id == subject.key_id else "alive beside it"
-        if subject.seen.tells_use:
-            yield f"{key.id} ({whose}): {_use(subject, subject.seen.last_used.get(key.id), since)}"
-        else:
-            yield f"{key.id} ({whose})"
-    if subject.seen.tells_use:
-        yield "by whom and from where, the issuer does not tell"
+        yield f"{key.id} ({whose})" + (f": {_use(subject, subject.seen.last_used.get(key.id))}" if tells else "")
+    yield (
+        "by whom, the issuer does not tell"
+        if tells
+        else "its issuer does not tell by whom, or when; its sign-in log may"
+    )
 
 
-def _use(subject: Subject, last: datetime | None, since: str) -> str:
-    if last is None or (subject.rotated_at and last < subject.rotated_at):
-        return f"not used{since}"
+def _use(subject: Subject, last: datetime | None) -> str:
+    if last is None:
+        return "never used"
+    if subject.rotated_at and last < subject.rotated_at:
+        return f"last used {iso(last)}, not since then"
     soon = subject.rotated_at and last - subject.rotated_at < _OWN_LOGIN
-    return f"last used {iso(last)}" + (", which may be its rotation's own login" if soon else "")
+    return f"last used {iso(last)}" + (", perhaps by the rotation itself" if soon else "")
 
 
 def _places(subject: Subject) -> Iterator[str]:
-    yield f"{subject.record.shown}, and who may read that"
+    yield "this record, for all who may read it"
     asked = subject.asked
     for spec in asked.mirrors if asked else ():
-        names = ", ".join(spec.look.secrets) if spec.look else ""
-        yield f"{spec.name}: {names}" if names else spec.name
+        yield f"{spec.name}:"
+        yield from (f"  {name}" for name in (spec.look.secrets if spec.look else ()))
     for consumer in asked.consumers if asked else ():
         if consumer.look:
             yield f"container app {consumer.look.name}"
@@ -154,4 +156,5 @@ def _limits(subject: Subject) -> Iterator[str]:
     for label, record, names in sorted(set_ones):
         yield f"{label} of {record}: {', '.join(names)}"
     if asked.unlimited:
-        yield f"none in {', '.join(asked.unlimited)}: it reaches whatever its rights reach"
+        yield f"none in {', '.join(asked.unlimited)}:"
+        yield "  there it reaches whatever its rights reach"

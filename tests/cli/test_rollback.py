@@ -284,3 +284,5 @@ def test_the_command_lists_what_it_chose_and_asks_before_it_begins(command: Comm
         assert ("roll back", "rotated") == (newest(plant)["reason"], newest(plant)["result"])
         assert plant.old_key_id == assert_true_state(plant, older_disabled=False)
         assert [] == [len(value) for value in plant.secrets() if value in done.stdout + looked.stdout]
+        audited = command("audit", sandbox=plant)
+        assert (0, True) == (audited.returncode, " same " in audited.stdout), "the audit finds nothing wrong"

@@ -53,7 +53,7 @@ def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
         def job(_run: Run) -> Job:
             return with_fields(shared.job(one.uid), fields)
 
-        return Task(one.uid, one.record.shown, script(one), job, lambda: voice)
+        return Task(one.uid, one.record.title, script(one), job, lambda: voice)
 
     outcomes = Crowd(at_once=1, at_each=1, check=check).carry_out([task(one) for one in choice.chosen])
     _tell(outcomes, "would be " if check else "", done, voice)
