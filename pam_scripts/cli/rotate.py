@@ -122,7 +122,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
     tasks = tasks_for(chosen, together, voice_of)
     if len(tasks) > pace.at_once:
         pace.be_silent_first()
-    progress = Progress(screen, numbers, tells_ends=bool(options.logs) and not options.json)
+    progress = Progress(screen, say, numbers, tells_ends=bool(options.logs))
     crowd = Crowd(
         options.at_once,
         options.at_each,
@@ -228,6 +228,7 @@ def _tell_choice(  # noqa: PLR0913, PLR0917 - each is one thing to be told
     say(f"Run {mark}: {_count(chosen)} {what}, at most {options.at_once} at a time")
     for line in listed(chosen):
         say(line)
+    say("")
     if done:
         say(f"Done by this run before, and left out: {_count(done)}")
     if passed:

@@ -95,8 +95,11 @@ class Session(requests.Session):
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
 
-        Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked.
+        Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked. One that
+        has answered others of this process before has connections that they have left.
         """
+        if urlsplit(url).netloc in self._answered:
+            return
         adapter = self.get_adapter(url)
         with contextlib.suppress(Exception):
             if isinstance(adapter, _Adapter):

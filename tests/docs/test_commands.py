@@ -77,6 +77,8 @@ def typed(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     def run(text: str) -> tuple[int, str]:
         for name, value in known.items():
             text = text.replace(name, value)
+        # Whoever types it is asked, and says yes.
+        text += " --yes" if " rotate " in text and " --check" not in text else ""
         told = io.StringIO()
         monkeypatch.setattr("sys.stdout", told)
         return pam_scripts.main(shlex.split(text)[1:]), told.getvalue()

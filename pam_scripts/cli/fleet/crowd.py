@@ -97,6 +97,9 @@ class Gate(Protocol):
     def waits_for(self) -> str:
         """What is waited for, in words; empty for nothing."""
 
+    def pauses(self, runs: int) -> float:
+        """Return the seconds for which nobody will be let in while so many more are."""
+
 
 class Open(Gate):
     """Lets everybody in."""
@@ -112,6 +115,10 @@ class Open(Gate):
     def waits_for(self) -> str:
         """Nothing."""
         return ""
+
+    def pauses(self, _runs: int) -> float:
+        """Return none."""
+        return 0.0
 
 
 @dataclass

@@ -9,6 +9,7 @@ pause where they do not.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import Counter
@@ -39,8 +40,8 @@ class Pace(Gate):
     """
 
     calls: int
-    allowed: int = CALLS_ALLOWED
-    silence: float = SILENCE
+    allowed: int = field(default_factory=lambda: CALLS_ALLOWED)
+    silence: float = field(default_factory=lambda: SILENCE)
     wave: int = field(default=1, init=False)
     _counts: Counter[str] = field(default_factory=Counter, init=False)
     _under_way: int = field(default=0, init=False)
@@ -86,6 +87,12 @@ class Pace(Gate):
             if self._let_in < self.at_once:
                 return ""
             return "" if self._inside else f"Keeper's pause, {max(0.0, self._until_cleared()):.0f} s"
+
+    def pauses(self, runs: int) -> float:
+        """Return the seconds of silence that so many more runs will come to."""
+        with self._changed:
+            beyond = max(0, runs - max(0, self.at_once - self._let_in))
+        return math.ceil(beyond / self.at_once) * self.silence * _LONGER
 
     # -- calls ------------------------------------------------------------------------------------
 

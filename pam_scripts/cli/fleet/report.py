@@ -12,7 +12,7 @@ from typing import Any
 
 from pam_scripts.cli.fleet.choose import shortened
 from pam_scripts.cli.fleet.crowd import Outcome
-from pam_scripts.cli.fleet.screen import shown_seconds
+from pam_scripts.cli.fleet.screen import line_of, shown_seconds
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import iso
@@ -64,16 +64,14 @@ def table(result: Result) -> Iterator[str]:
         yield ""
         yield f"{'#':>5}  {'RECORD':<38}  {'RESULT':<22}  {'TIME':>7}"
     for number, one in enumerate(result.outcomes, 1):
-        time = "" if one.status is None else shown_seconds(one.seconds)
-        words = shortened(one.words, 22)
-        yield f"{number:>5}  {shortened(_name(one), 38):<38}  {words:<22}  {time:>7}".rstrip()
+        yield line_of(number, one)
     bad = [(number, one) for number, one in enumerate(result.outcomes, 1) if one.status]
     if bad:
         yield ""
         yield "What to look at, the gravest first:"
     for number, one in sorted(bad, key=lambda pair: -(pair[1].status or 0)):
-        yield f"{number:>5}  {presentable(one.shown)}"
-        yield from _wrapped(presentable(one.error), "       ")
+        yield f"{number:>5}  {shortened(presentable(one.title), 48):<48}  {presentable(one.uid)}"
+        yield from _wrapped(presentable(one.error).removeprefix(f"{presentable(one.shown)}: "), "       ")
         yield f"       exit status {one.status}: {ENDS[one.status or 0]}"
 
 
@@ -120,10 +118,6 @@ def _facts(one: Outcome) -> dict[str, Any]:
 def _gravity(one: Outcome) -> tuple[int, bool]:
     """Return what sorts outcomes by how grave they are."""
     return (NOT_BEGUN if one.status is None else one.status), one.status is not None
-
-
-def _name(one: Outcome) -> str:
-    return presentable(one.title) or one.uid
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from pam_scripts.cli.fleet.choose import shortened
 from pam_scripts.cli.fleet.crowd import Crowd, Outcome
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import presentable
@@ -111,16 +114,18 @@ def make_logs(directory: Path) -> None:
 class Progress:
     """How far the runs have come, as a line; and a line for each that has ended, where that is to be told.
 
-    numbers: the number of each record in the list of what was chosen.
+    say: says a line that stays. numbers: the number of each record in the list of what was chosen.
     """
 
-    def __init__(self, screen: Screen, numbers: dict[str, int], *, tells_ends: bool) -> None:
+    def __init__(
+        self, screen: Screen, say: Callable[[str], None], numbers: dict[str, int], *, tells_ends: bool
+    ) -> None:
         self._screen = screen
+        self._say = say
         self._numbers = numbers
         self._tells_ends = tells_ends
         self._told: set[str] = set()
         self._lock = threading.Lock()
-        self._started = time.monotonic()
         self._stopped_by = ""
 
     def __call__(self, crowd: Crowd) -> None:
@@ -133,11 +138,11 @@ class Progress:
             stopped_by = crowd.stopped_by if crowd.stopped_by != self._stopped_by else ""
             self._stopped_by = crowd.stopped_by
         for one in fresh if self._tells_ends else ():
-            self._screen.say(end_line(self._numbers.get(one.uid, 0), one))
+            self._say(line_of(self._numbers.get(one.uid, 0), one))
         if stopped_by:
-            self._screen.say(f"{stopped_by}: {len(crowd.under_way)} under way are finished, nothing more is begun")
+            self._say(f"{stopped_by}: {len(crowd.under_way)} under way are finished, nothing more is begun")
             if crowd.under_way and stopped_by.startswith("stopped by SIG"):
-                self._screen.say("once more: they are stopped, and what can be is put back")
+                self._say("once more: they are stopped, and what can be is put back")
         self._screen.progress(self.line(crowd), at_once=bool(fresh))
 
     def line(self, crowd: Crowd) -> str:
@@ -147,14 +152,28 @@ class Progress:
         parts += [f"{crowd.failed} failed"] if crowd.failed else []
         parts += [f"{len(crowd.under_way)} under way"] if crowd.under_way else []
         parts += [f"waiting for {crowd.gate.waits_for}"] if crowd.waiting and crowd.gate.waits_for else []
-        if ended and ended < total and not crowd.stopped_by:
-            parts.append(f"{shown_seconds((time.monotonic() - self._started) / ended * (total - ended))} left")
+        if (left := seconds_left(crowd)) and not crowd.stopped_by:
+            parts.append(f"about {shown_seconds(left)} left")
         return ", ".join(parts)
 
 
-def end_line(number: int, one: Outcome) -> str:
-    """Return the line for a run that has ended, fit for 80 columns."""
-    return f"{number:>5}  {shown_seconds(one.seconds):>7}  {one.words:<24}  {presentable(one.shown)}"
+def seconds_left(crowd: Crowd) -> float:
+    """Return about how long it will take until all is done, by what the runs took that have ended; 0 for not known."""
+    took = [one.seconds for one in list(crowd.outcomes.values()) if one.status not in (None, BadInput.status)]
+    if not took:
+        return 0.0
+    waiting, typical = len(crowd.waiting), sum(took) / len(took)
+    # Of those under way each has half of its time before it.
+    return typical * (math.ceil(waiting / crowd.at_once) + (0.5 if crowd.under_way else 0.0)) + crowd.gate.pauses(
+        waiting
+    )
+
+
+def line_of(number: int, one: Outcome) -> str:
+    """Return the line of a table for a run, fit for 80 columns."""
+    time_taken = "" if one.status is None else shown_seconds(one.seconds)
+    title = shortened(presentable(one.title) or one.uid, 38)
+    return f"{number:>5}  {title:<38}  {shortened(one.words, 22):<22}  {time_taken:>7}".rstrip()
 
 
 def shown_seconds(seconds: float) -> str:
