@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import pam_scripts
-from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, labels_left_out, present
+from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, included, labels_left_out
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, near_misses
@@ -21,7 +21,7 @@ from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.look import LEASE_MARGIN
 from pam_scripts.rotation.order import rotate
-from pam_scripts.rotation.roles import Rotation, Run, Truth
+from pam_scripts.rotation.roles import Rotation, Run, SourceOfTruth
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.labels import STANDARD_LABELS
@@ -51,7 +51,7 @@ Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
 
 @dataclass(frozen=True)
-class Asked:
+class RotationSpec:
     """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable.
 
     ca_bundle: of the CA that the PAM Configuration names for all but Keeper, empty for none.
@@ -88,7 +88,7 @@ class Means(Protocol):
     def common(self) -> Common | None:
         """The connections that it shares with other runs of its process; None where there are none."""
 
-    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], Truth]:
+    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Begin to make the store of the PAM User record, and return what gives it once it is needed."""
 
 
@@ -99,7 +99,7 @@ class Alone(Means):
     def common(self) -> None:
         """Nothing is shared."""
 
-    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], Truth]:
+    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Begin to connect to Keeper."""
         access = Access(Session(run.deadline))
         return lambda: RecordStore(access.client(), uid, shape, run.rotation_id, longest_lease)
@@ -150,12 +150,12 @@ class Script:
     @property
     def inputs(self) -> Fields:
         """The fields of the PAM User record that a person fills in."""
-        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in present(MIRRORS)))
+        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in included(MIRRORS)))
         return (
             *self.issuer.FIELDS,
             # Some are of all mirrors.
             *{field.label: field for field in mirrors}.values(),
-            *(field for kind in present(CONSUMERS) for field in kind.FIELDS),
+            *(field for kind in included(CONSUMERS) for field in kind.FIELDS),
             *(request.PLAN_FIELDS if self.has_keys else ()),
             *request.run_fields(self.deadline_seconds),
         )
@@ -182,13 +182,13 @@ class Script:
         """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
         if self.issuer.ADMIN_FIELDS:
             return self.issuer.ADMIN_FIELDS
-        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
         return list({field.label: field for kind in kinds for field in kind.ADMIN_FIELDS}.values())
 
     @property
     def logins(self) -> Fields:
         """The fields of every record that a login stands in: the issuer's, the mirrors' and the consumers'."""
-        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
         return (*self.issuer.ADMIN_FIELDS, *chain(*(kind.ADMIN_FIELDS for kind in kinds)))
 
     def remarks(self, job: Job) -> Sequence[str]:
@@ -201,7 +201,7 @@ class Script:
             *(line for record in owners for line in near_misses(record, self.logins, known)),
         ]
 
-    def _for_another(self, record: Record) -> list[BadInput]:
+    def _check_other_script(self, record: Record) -> list[BadInput]:
         """Return what is wrong where a record is another script's by its fields, and not this one's."""
         if record.get(*self.identified_by):
             return []
@@ -213,9 +213,9 @@ class Script:
                 return [BadInput(problem, next_step=f"attach {stem} to it, or empty that field")]
         return []
 
-    def read(self, job: Job) -> Asked:
+    def read(self, job: Job) -> RotationSpec:
         """Read all that a job's records say; what a run would refuse is among the problems. Nobody is asked."""
-        problems = self._for_another(job.user)
+        problems = self._check_other_script(job.user)
         problems += [_left_out(job, label) for label in labels_left_out() if job.user.get(label)]
 
         def attempt(read: Callable[[], T]) -> T | None:
@@ -233,11 +233,11 @@ class Script:
         ca_bundle = (attempt(partial(request.CA_BUNDLE.read, job.configuration)) if job.configuration else "") or ""
         issuer = attempt(partial(self.issuer.read, job))
         shape = issuer.shape if issuer else self.issuer.SHAPE
-        consumers = [attempt(partial(kind.read, job, shape)) or () for kind in present(CONSUMERS)]
+        consumers = [attempt(partial(kind.read, job, shape)) or () for kind in included(CONSUMERS)]
         # Where it is not known whose credential it is, a mirror's own problems show all the same.
         target = issuer.target if issuer else Target("unknown")
-        mirrors = [attempt(partial(kind.read, job, shape, target)) or () for kind in present(MIRRORS)]
-        return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
+        mirrors = [attempt(partial(kind.read, job, shape, target)) or () for kind in included(MIRRORS)]
+        return RotationSpec(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
 
     # -- its runs ---------------------------------------------------------------------------------
 
@@ -263,27 +263,27 @@ class Script:
 
     def prepare(self, job: Job, means: Means | None = None) -> Callable[[Run], None]:
         """Return what rotates as a job's records say; raise the first of their problems."""
-        asked = self.read(job)
-        for problem in asked.problems:
+        spec = self.read(job)
+        for problem in spec.problems:
             raise problem
-        return lambda run: rotate(self.assemble(job, asked, run, means or Alone()))
+        return lambda run: rotate(self.assemble(job, spec, run, means or Alone()))
 
-    def assemble(self, job: Job, asked: Asked, run: Run, means: Means) -> Rotation:
-        """Put the parts of a rotation together. asked: without a problem."""
-        issuer = asked.issuer
+    def assemble(self, job: Job, spec: RotationSpec, run: Run, means: Means) -> Rotation:
+        """Put the parts of a rotation together. spec: without a problem."""
+        issuer = spec.issuer
         assert issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
         for note in issuer.notes:
             run.say(note)
         truth = means.truth(run, job.user.uid, issuer.shape, self.longest_lease)
-        session = open_session(run.deadline, asked.ca_bundle, asked.specs, means.common)
+        session = open_session(run.deadline, spec.ca_bundle, spec.specs, means.common)
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
-        for host, connections in asked.hosts.items():
+        for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)
         return Rotation(
             issuer=issuer.build(run, session),
-            mirrors=[spec.build(session) for spec in asked.mirrors],
+            mirrors=[mirror.build(session) for mirror in spec.mirrors],
             truth=truth(),
-            consumers=[spec.build(session) for spec in asked.consumers],
+            consumers=[consumer.build(session) for consumer in spec.consumers],
             limit=issuer.limit,
             plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
             run=run,

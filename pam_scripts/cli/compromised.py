@@ -13,9 +13,9 @@ from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, ROTATION_REASON
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.roles import Run
 
 # A use so soon after a rotation may be the login that the rotation itself proves the key with.
@@ -36,20 +36,20 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Say what there is to know of each record that is chosen, and rotate it; return the worst exit status."""
-    shared = fetch(options, Deadline(60), voice)
+    shared = fetch(options, Deadline(60), console)
     choice = choose(options, shared)
-    show(choice, voice)
+    show(choice, console)
     with progress() as say:
         wanted = {one.uid for one in choice.chosen}
         subjects = survey(shared, Deadline(60), Cadence(), utc_now(), say, only=wanted)
     for subject in subjects:
         for line in _about(subject, subjects) if subject.uid in wanted else ():
-            voice.say(line)
+            console.say(line)
     ask(options, choice, "Rotate at once, with no previous key kept,")
     fields = {KEEP_PREVIOUS_KEYS.label: "0", ROTATION_REASON.label: "suspected compromise"}
-    return go_through(choice, shared, _AtOnce, fields, voice, check=options.check, done="rotated, no key kept")
+    return go_through(choice, shared, _AtOnce, fields, console, check=options.check, done="rotated, no key kept")
 
 
 class _AtOnce:
@@ -116,13 +116,13 @@ def _use(subject: Subject, last: datetime | None) -> str:
 
 def _places(subject: Subject) -> Iterator[str]:
     yield "this record, for all who may read it"
-    asked = subject.asked
+    asked = subject.spec
     for spec in asked.mirrors if asked else ():
         yield f"{spec.name}:"
-        yield from (f"  {name}" for name in (spec.look.secrets if spec.look else ()))
+        yield from (f"  {name}" for name in (spec.query.secrets if spec.query else ()))
     for consumer in asked.consumers if asked else ():
-        if consumer.look:
-            yield f"container app {consumer.look.name}"
+        if consumer.query:
+            yield f"container app {consumer.query.name}"
     if not (asked and asked.mirrors):
         yield "no mirror; copies that people have made, nobody tells of"
 
@@ -137,16 +137,16 @@ def _reach(subject: Subject, subjects: Sequence[Subject]) -> Iterator[str]:
 
 def _logins(subject: Subject) -> set[Hashable]:
     """Return who logs in for a record: at its issuer, its mirrors, its consumers."""
-    asked = subject.asked
+    asked = subject.spec
     if not asked:
         return set()
-    looks = [*(spec.look for spec in asked.mirrors), *(spec.look for spec in asked.consumers)]
-    groups = [asked.issuer.group if asked.issuer else None, *(look.group for look in looks if look)]
+    queries = [*(spec.query for spec in asked.mirrors), *(spec.query for spec in asked.consumers)]
+    groups = [asked.issuer.group if asked.issuer else None, *(query.group for query in queries if query)]
     return {getattr(group, "identity", getattr(group, "login", group)) for group in groups} - {None}
 
 
 def _limits(subject: Subject) -> Iterator[str]:
-    asked = subject.asked
+    asked = subject.spec
     if not asked:
         yield "not known"
         return

@@ -10,9 +10,9 @@ from pam_scripts.cli.common import Commands, fetch
 from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
 from pam_scripts.core.deadline import Deadline
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ROTATION_REASON
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Run
 from pam_scripts.rotation.roll_back import rolled_back
@@ -39,18 +39,18 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Roll back each record that is chosen; return the worst exit status."""
-    shared = fetch(options, Deadline(60), voice)
+    shared = fetch(options, Deadline(60), console)
     choice = choose(options, shared)
-    show(choice, voice)
+    show(choice, console)
     ask(options, choice, "Roll back")
 
     def script(chosen: Chosen) -> RollBack:
         return RollBack(chosen.script, keep=options.keep, further=options.further)
 
     reason = {ROTATION_REASON.label: "roll back"}
-    return go_through(choice, shared, script, reason, voice, check=options.check, done="rolled back")
+    return go_through(choice, shared, script, reason, console, check=options.check, done="rolled back")
 
 
 class RollBack:

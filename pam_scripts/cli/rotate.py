@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pam_scripts.assembly.script import Asked
+from pam_scripts.assembly.script import RotationSpec
 from pam_scripts.cli.common import Commands, write
 from pam_scripts.cli.fleet import page, report
 from pam_scripts.cli.fleet.choose import Choice, Chosen, add_choice, choose, confirm, listed
@@ -22,9 +22,9 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import utc_now
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import DIAGNOSE
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.stores.keeper.configuration import find_config, is_gateways
 from pam_scripts.stores.keeper.record import OPS_LOG
@@ -77,7 +77,7 @@ def add_run(one: argparse.ArgumentParser) -> None:
     told.add_argument("--html", metavar="FILE", type=Path, help="also write one self-contained page")
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Rotate, or look; return the gravest exit status."""
     screen = Screen()
     try:
@@ -85,7 +85,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     finally:
         screen.progress("", at_once=True)
         screen.finish()
-        voice.finish()
+        console.finish()
 
 
 def _work(options: argparse.Namespace, screen: Screen) -> int:
@@ -114,12 +114,12 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
         confirm(options, f"Rotate {_count(chosen)}?")
     numbers = {one.uid: number for number, one in enumerate(chosen, 1)}
 
-    def voice_of(uid: str) -> Callable[[], Voice]:
+    def console_of(uid: str) -> Callable[[], Console]:
         if options.logs:
             return lambda: Logged(log_of(options.logs, uid))
         return Unheard if options.json else lambda: screen.prefixed(f"{numbers[uid]:>5} | ")
 
-    tasks = tasks_for(chosen, together, voice_of)
+    tasks = tasks_for(chosen, together, console_of)
     if len(tasks) > pace.at_once:
         pace.be_silent_first()
     progress = Progress(screen, say, numbers, tells_ends=bool(options.logs))
@@ -168,7 +168,7 @@ def tell(options: argparse.Namespace, result: Result, say: Callable[[str], None]
 
 
 def tasks_for(
-    chosen: Sequence[Chosen], together: Together, voice_of: Callable[[str], Callable[[], Voice]]
+    chosen: Sequence[Chosen], together: Together, console_of: Callable[[str], Callable[[], Console]]
 ) -> list[Task]:
     """Return what is to be done for each record: a record that others log in with comes after them."""
     asked, users = {}, {one.uid: set[str]() for one in chosen}
@@ -193,7 +193,7 @@ def tasks_for(
             one.record.title,
             Within(one.script, together),
             _job(together, one.uid),
-            voice_of(one.uid),
+            console_of(one.uid),
             _bounded(asked.get(one.uid)),
             sorted(users[one.uid]),
         )
@@ -265,7 +265,7 @@ def _job(together: Together, uid: str) -> Callable[[object], Job]:
     return job
 
 
-def _bounded(asked: Asked | None) -> list[str]:
+def _bounded(asked: RotationSpec | None) -> list[str]:
     """Return the hosts that no more than so many runs ask at a time: those of the keys, and of their copies."""
     if not asked:
         return []

@@ -28,21 +28,21 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
             run.warn(f"the ops log was not written: {reason.cause}; {left}")
     else:
         return
-    if progress and progress.sealing:
-        _see_truth(rotation, progress)
+    if progress and progress.confirmed_at_finish:
+        _confirm_in_truth(rotation, progress)
 
 
-def _see_truth(rotation: Rotation, progress: Progress) -> None:
+def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
     """Read the truth back once more, since the save that would have shown what it holds did not go through."""
     key, publication = progress.new
-    truth, facts = rotation.truth, rotation.facts
+    truth, traits = rotation.truth, rotation.traits
     try:
         holds = rotation.retrying(truth.read, any_error).holds(truth.parts(publication.credential))
     except PamScriptError:
         holds = False
     if not holds:
         raise NotCertain(
-            f"{truth.name} could not be seen to hold the {facts.new_noun} {key.id} at the end",
-            state=f"it did when the other {facts.noun}s were deleted",
+            f"{truth.name} could not be seen to hold the {traits.new_noun} {key.id} at the end",
+            state=f"it did when the other {traits.noun}s were deleted",
             next_step="look at the record, or run the rotation again",
         )

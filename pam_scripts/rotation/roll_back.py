@@ -15,7 +15,7 @@ from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, read_moment, utc_now
 from pam_scripts.rotation.ops_log import KEPT
-from pam_scripts.rotation.roles import Copy, Credential, Facts, Fate, Issuer, Key, Rotation, Sought
+from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Rotation, Snapshot, Sought, Traits
 
 # Seconds for which a login with the earlier key is tried: it is no new one that a system has yet to learn of.
 _PATIENCE = 10.0
@@ -45,25 +45,25 @@ class RollBack(Issuer):
         self._read: Callable[[], Secret] = lambda: Secret("")
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """The issuer's own, but for what is true of a key that has been there for long."""
-        facts = self._issuer.facts
+        traits = self._issuer.traits
         return replace(
-            facts,
+            traits,
             earlier=True,
-            login_proof=facts.login_proof.replace("new", "earlier"),
-            activation_delay=min(facts.activation_delay, _PATIENCE),
+            login_proof=traits.login_proof.replace("new", "earlier"),
+            activation_delay=min(traits.activation_delay, _PATIENCE),
         )
 
     # -- what is brought back ---------------------------------------------------------------------
 
-    def decide(self, keys: Sequence[Key], held: Copy) -> Fate:
+    def decide(self, keys: Sequence[Key], held: Snapshot) -> Decision:
         """Choose the earlier key, and find who has its value; raise what keeps it from being brought back."""
         run = self._rotation.run
         entries = [
             entry for entry in self._rotation.truth.entries if entry["result"] in _SUCCEEDED and entry["new_key"]
         ]
-        if self.facts.login_proof:
+        if self.traits.login_proof:
             earlier, present = self._choose_key(entries, keys, held.key_id)
             published = {str(entry["rotation_id"]) for entry in entries if entry["new_key"] == earlier.id}
             sought = Sought(earlier.id, {*published, earlier.rotation_id} - {""})
@@ -75,7 +75,7 @@ class RollBack(Issuer):
         run.entry.rolled_back_to = earlier.id
         self._read, self._earlier = self._find(sought, earlier), earlier
         others = [key for key in keys if key != earlier and (self._keep or key != present)]
-        return Fate(others, [key for key in keys if key == present and key not in others], earlier)
+        return Decision(others, [key for key in keys if key == present and key not in others], earlier)
 
     def _choose_key(
         self, entries: Sequence[Mapping[str, Any]], keys: Sequence[Key], held: str
@@ -85,7 +85,7 @@ class RollBack(Issuer):
         Where the record holds one that is older than what its log tells last, a roll back was interrupted, or a person
         has begun one: then that is the earlier key.
         """
-        noun, target, system = self.facts.noun, self.target, self.facts.system
+        noun, target, system = self.traits.noun, self.target, self.traits.system
         alive = {key.id: key for key in keys if not key.expired(utc_now())}
         last = str(entries[0]["new_key"]) if entries else held
         if held not in alive:
@@ -161,7 +161,7 @@ class RollBack(Issuer):
             else:
                 self._rotation.run.say(f"Its value is in {mirror.name}")
                 return read
-        what = f"the value of {self.facts.noun} {earlier.id}" if self.facts.login_proof else earlier.label
+        what = f"the value of {self.traits.noun} {earlier.id}" if self.traits.login_proof else earlier.label
         raise BadInput(
             f"{truth.name}: nothing has {what} any more"
             + (f": {'; '.join(reasons)}" if mirrors else ": the record names no mirror, and keeps no older value"),
@@ -172,7 +172,7 @@ class RollBack(Issuer):
         """Read the value; return it with the key as it is there, or, for a value, under this rotation's own id."""
         assert self._earlier  # noqa: S101 - the order: `decide` comes before
         secret = self._read()
-        if self.facts.login_proof:
+        if self.traits.login_proof:
             return self._earlier, Credential(self._earlier.id, secret)
         key, _ = self._issuer.create_key(label, self._earlier.expires_at or expires_at)
         return key, Credential(key.id, secret)

@@ -67,7 +67,7 @@ def test_a_consumer_that_does_not_come_back_has_all_put_back_and_both_keys_alive
 
 SYSTEMS: dict[str, tuple[Callable[[House], dict[str, list[PamScriptError | None]]], tuple[str, ...]]] = {
     "office": (lambda where: where.office.failing, ("connect", "list", "log in", "act as", "delete")),
-    "truth": (lambda where: where.truth.failing, ("examine truth", "claim", "write", "read", "check claim")),
+    "truth": (lambda where: where.truth.failing, ("examine truth", "take lease", "write", "read", "check claim")),
     "mirror": (lambda where: where.mirror.failing, ("connect", "examine mirror", "older", "write", "read", "outdated")),
     "service": (lambda where: where.service.failing, ("examine", "reload", "look")),
 }
@@ -142,7 +142,7 @@ def test_where_no_mirror_has_the_value_nothing_is_changed() -> None:
         roll_back(where)
 
     assert "nothing changed" == caught.value.state
-    assert "claim" not in where.done
+    assert "take lease" not in where.done
 
 
 def test_what_cannot_be_put_back_leaves_all_keys_alive_and_says_so() -> None:

@@ -52,7 +52,9 @@ def page(report: Report) -> str:
         "</main>",
         f"<footer>pam-scripts {escape(__version__)}. Of secret values none is printed or compared.</footer>",
     ]
-    return document(f"Key audit: {len(report.ill)} of {len(report.rows)} need attention", body, _part("page.js"))
+    return document(
+        f"Key audit: {len(report.with_problems)} of {len(report.rows)} need attention", body, _part("page.js")
+    )
 
 
 def document(title: str, body: Iterable[str], script: str = "") -> str:
@@ -263,7 +265,7 @@ def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
     yield '<h2 id="records" tabindex="-1">All records, by the week in which their keys end</h2>'
     yield "<fieldset><legend>Show</legend>"
     # Healthy rows are folded away where there are others.
-    first = "ill" if report.ill else "every"
+    first = "ill" if report.with_problems else "every"
     for name, words in (("every", "all"), ("ill", "with problems"), ("well", "healthy")):
         checked = " checked" if name == first else ""
         yield f'<label><input type="radio" name="show" id="{name}"{checked}> {words}</label>'

@@ -1,4 +1,4 @@
-"""Many runs in one process: so many at a time, each with its own deadline and voice; none of them ends another.
+"""Many runs in one process: so many at a time, each with its own deadline and console; none of them ends another.
 
 Nothing here ends the process. A signal is dealt with once for all: at the first nothing more is begun, at the second
 every run is told to stop, which puts back what it has changed.
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pam_scripts.core.errors import ENDS, NotCertain
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import Script, carry_out
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
@@ -33,7 +33,7 @@ class Task:
     """One run that is to be done.
 
     uid, title: the record's. script: what does it; what its `prepare` returns is the
-    work. job: gets the job once the run begins. hosts: those that no more than so many runs ask at a time. voice:
+    work. job: gets the job once the run begins. hosts: those that no more than so many runs ask at a time. console:
     makes what the run's lines go to, when it begins. after: the UIDs of those that must have ended before.
     """
 
@@ -41,7 +41,7 @@ class Task:
     title: str
     script: Script
     job: Callable[[Run], Job]
-    voice: Callable[[], Voice]
+    console: Callable[[], Console]
     hosts: Sequence[str] = ()
     after: Sequence[str] = ()
 
@@ -217,7 +217,7 @@ class Crowd:
 
     def _do(self, task: Task) -> None:
         outcome, started = self.outcomes[task.uid], time.monotonic()
-        voice = _Noting(task.voice(), outcome)
+        console = _Noting(task.console(), outcome)
 
         def get_job(run: Run) -> Job:
             self.under_way[task.uid], outcome.entry = run, run.entry
@@ -226,9 +226,9 @@ class Crowd:
         script = _Stoppable(task.script, lambda: self._asked_twice)
         status = NotCertain.status
         try:
-            status = carry_out(script, get_job, voice, record=outcome.shown, check=self.check, mark=self.mark)
+            status = carry_out(script, get_job, console, record=outcome.shown, check=self.check, mark=self.mark)
         finally:
-            voice.close()
+            console.close()
             outcome.error = outcome.entry.error if outcome.entry else ""
             outcome.seconds, outcome.status = time.monotonic() - started, status
 
@@ -269,19 +269,19 @@ class _Stoppable:
         return unless_stopped
 
 
-class _Noting(Voice):
+class _Noting(Console):
     """Passes everything on, and keeps what was warned of."""
 
-    def __init__(self, voice: Voice, outcome: Outcome) -> None:
+    def __init__(self, console: Console, outcome: Outcome) -> None:
         super().__init__()
-        self._voice, self._outcome = voice, outcome
-        self.say, self.sum_up, self.end = voice.say, voice.sum_up, voice.end  # type: ignore[method-assign]
+        self._console, self._outcome = console, outcome
+        self.say, self.say_json, self.end = console.say, console.say_json, console.end  # type: ignore[method-assign]
 
     def warn(self, line: str) -> None:
         """Keep it, too."""
         self._outcome.warnings = [*self._outcome.warnings, line]
-        self._voice.warn(line)
+        self._console.warn(line)
 
     def close(self) -> None:
         """Wait until all is written."""
-        self._voice.finish(3.0)
+        self._console.finish(3.0)

@@ -18,14 +18,14 @@ from pam_scripts.cli.fleet.choose import shortened
 from pam_scripts.cli.fleet.crowd import Crowd, Outcome
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import presentable
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 
 # Seconds between two lines of progress: a terminal at the other end of a slow line is not flooded.
 _BETWEEN = 0.1
 
 
-class Screen(Voice):
-    """The process's voice, which keeps a line of progress below its other lines where there is a terminal."""
+class Screen(Console):
+    """The process's console, which keeps a line of progress below its other lines where there is a terminal."""
 
     def __init__(self, prefix: str = "", whole: Screen | None = None) -> None:
         super().__init__(prefix)
@@ -36,7 +36,7 @@ class Screen(Voice):
         self._drawn = 0.0
 
     def prefixed(self, prefix: str) -> Screen:
-        """Return a voice whose lines stand above the same line of progress, each after a prefix."""
+        """Return a console whose lines stand above the same line of progress, each after a prefix."""
         return Screen(prefix, self._whole)
 
     def progress(self, line: str, *, at_once: bool = False) -> None:
@@ -70,8 +70,8 @@ class Screen(Voice):
             sys.stderr.flush()
 
 
-class Logged(Voice):
-    """A voice that writes to a file of its own."""
+class Logged(Console):
+    """A console that writes to a file of its own."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -88,8 +88,8 @@ class Logged(Voice):
             self._file.flush()
 
 
-class Unheard(Voice):
-    """A voice that nobody hears: what a run comes to is told at the end."""
+class Unheard(Console):
+    """A console that nobody hears: what a run comes to is told at the end."""
 
     def _print(self, line: str, stream: TextIO | None) -> None:
         """Leave it out."""

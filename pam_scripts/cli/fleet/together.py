@@ -17,7 +17,7 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.http import Common, Session
 from pam_scripts.gateway.payload import Job
-from pam_scripts.rotation.roles import Run, Truth
+from pam_scripts.rotation.roles import Run, SourceOfTruth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper.client import Client
 from pam_scripts.stores.keeper.configuration import Access
@@ -64,13 +64,13 @@ class Together(Means):
             shared = self.shared
         return shared.job(uid)
 
-    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], Truth]:
+    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Return the store of a record that was read already."""
         return partial(self._truth, run, uid, shape, longest_lease)
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta) -> Truth:
+    def _truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta) -> SourceOfTruth:
         with self._lock:
             known = (copy.deepcopy(self.shared.records[uid]), self._read_at)
         # Another process may go on with the same run in the same second, and then have the same id for it.

@@ -10,18 +10,18 @@ from pam_scripts.cli.fleet.choose import Choice, Chosen, confirm, listed
 from pam_scripts.cli.fleet.crowd import Crowd, Outcome, Task
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import Script as Runnable
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.roles import Run
 
 
-def show(choice: Choice, voice: Voice) -> None:
+def show(choice: Choice, console: Console) -> None:
     """Say what was chosen, and what is wrong with records that cannot be worked on."""
     for error in choice.failed.values():
-        voice.fail(error)
+        console.fail(error)
     for line in listed(choice.chosen):
-        voice.say(line)
+        console.say(line)
 
 
 def ask(options: argparse.Namespace, choice: Choice, what: str) -> None:
@@ -38,7 +38,7 @@ def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
     shared: Shared,
     script: Callable[[Chosen], Runnable],
     fields: Mapping[str, str],
-    voice: Voice,
+    console: Console,
     *,
     check: bool,
     done: str,
@@ -53,10 +53,10 @@ def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
         def job(_run: Run) -> Job:
             return with_fields(shared.job(one.uid), fields)
 
-        return Task(one.uid, one.record.title, script(one), job, lambda: voice)
+        return Task(one.uid, one.record.title, script(one), job, lambda: console)
 
     outcomes = Crowd(at_once=1, at_each=1, check=check).carry_out([task(one) for one in choice.chosen])
-    _tell(outcomes, "would be " if check else "", done, voice)
+    _tell(outcomes, "would be " if check else "", done, console)
     failed = [error.status for error in choice.failed.values()]
     return max([*failed, *(1 if one.status is None else one.status for one in outcomes)], default=0)
 
@@ -79,9 +79,9 @@ def refuse_keepers_own(script: Script, job: Job, what: str) -> None:
         )
 
 
-def _tell(outcomes: Sequence[Outcome], verb: str, done: str, voice: Voice) -> None:
+def _tell(outcomes: Sequence[Outcome], verb: str, done: str, console: Console) -> None:
     well = [one for one in outcomes if one.status == 0]
     for one in outcomes:
         if one not in well:
-            voice.say(f"{one.words}: {one.shown}")
-    voice.say(f"{len(well)} of {len(outcomes)} {verb}{done}")
+            console.say(f"{one.words}: {one.shown}")
+    console.say(f"{len(well)} of {len(outcomes)} {verb}{done}")
