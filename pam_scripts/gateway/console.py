@@ -36,12 +36,12 @@ class Console:
     """
 
     def __init__(self, prefix: str = "", writers: _Writers | None = None) -> None:
-        """Make one. prefix: of every line. writers: those of a voice whose lines these are to stand among."""
+        """Make one. prefix: of every line. writers: those of a console whose lines these are to stand among."""
         self._prefix = prefix
         self._writers = writers if writers is not None else _Writers()
 
     def prefixed(self, prefix: str) -> Console:
-        """Return a voice whose lines stand among these, each after a prefix."""
+        """Return a console whose lines stand among these, each after a prefix."""
         return Console(prefix, self._writers)
 
     def say(self, line: str) -> None:
