@@ -47,7 +47,7 @@ def work(options: argparse.Namespace, console: Console) -> int:
     for subject in subjects:
         for line in _about(subject, subjects) if subject.uid in wanted else ():
             console.say(line)
-    ask(options, choice, "Rotate at once, with no previous key kept,")
+    ask(options, choice, "Rotate {} at once, with no previous key kept?")
     fields = {KEEP_PREVIOUS_KEYS.label: "0", ROTATION_REASON.label: "suspected compromise"}
     return go_through(choice, shared, _AtOnce, fields, console, check=options.check, done="rotated, no key kept")
 

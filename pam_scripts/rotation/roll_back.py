@@ -163,7 +163,7 @@ class RollBack(Issuer):
                 return read
         what = f"the value of {self.traits.noun} {earlier.id}" if self.traits.login_proof else earlier.label
         raise BadInput(
-            f"{truth.name}: nothing has {what} any more"
+            f"{truth.name}: nothing has {what}"
             + (f": {'; '.join(reasons)}" if mirrors else ": the record names no mirror, and keeps no older value"),
             next_step="enable its version in the mirror, where that is disabled; or rotate: that makes a new one",
         )

@@ -25,12 +25,15 @@ def show(choice: Choice, console: Console) -> None:
 
 
 def ask(options: argparse.Namespace, choice: Choice, what: str) -> None:
-    """Ask whether this may be done to all that is chosen; raise BadInput where not, or where there is nothing."""
+    """Ask whether this may be done to all that is chosen; raise BadInput where not, or where there is nothing.
+
+    what: the question, with {} for the number of records.
+    """
     if not choice.chosen:
         raise BadInput("no record is left to work on", next_step="look at what was chosen, and at the lines above")
     if not options.check:
         number = len(choice.chosen)
-        confirm(options, f"{what} {number} record{'' if number == 1 else 's'}?")
+        confirm(options, what.format(f"{number} record{'' if number == 1 else 's'}"))
 
 
 def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
