@@ -26,9 +26,9 @@ def add_parser(commands: Commands) -> None:
         description="Bring back the credential before the present one, where it is still alive ('keep_previous_keys' "
         "of 1 or more): its value is read from a mirror's older version, proven by a login, and published by the steps "
         "of a rotation. The key that is rolled back from is deleted at the end.",
-        epilog="Exit status: the worst of the records'; 0 rolled back and confirmed, 1 the key before is not alive, or it "
-        "failed: nothing changed, or all put back, 2 no mirror has its value, or bad input, 3 rolled back, but the other "
-        "key is still alive, 4 a person must look.",
+        epilog="Exit status: the worst of the records'; 0 rolled back and confirmed, 1 the key before is not alive, or "
+        "it failed: nothing changed, or all put back, 2 no mirror has its value, or bad input, 3 rolled back, but the "
+        "other key is still alive, 4 a person must look.",
     )
     add_choice(one)
     one.add_argument("--keep", action="store_true", help="leave the key alive that is rolled back from")
