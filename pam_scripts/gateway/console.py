@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TextIO
 
+from pam_scripts.core import host
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.secret import Secret, presentable
 
@@ -93,7 +94,8 @@ class _Writers:
         with self._lock:
             if file not in self._by_file:
                 self._by_file[file] = _Writer(file)
-        self._by_file[file].put(f"{line}{os.linesep}".encode(stream.encoding or "utf-8", "backslashreplace"))
+        text = f"{line}{host.HERE.line_end}"
+        self._by_file[file].put(text.encode(host.HERE.encoding(stream.encoding), "backslashreplace"))
 
     def write(self, line: str, stream: TextIO) -> None:
         stream.write(f"{line}\n")

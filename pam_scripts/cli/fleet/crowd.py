@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pam_scripts.core.errors import ENDS, NotCertain
+from pam_scripts.core.host import HERE
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import Script, carry_out
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 # Seconds between two looks at whether somebody may begin: a signal's handler only sets a mark.
 _LOOKS = 0.2
@@ -237,10 +236,9 @@ class Crowd:
         """Have signals interrupt the runs for as long as the `with` statement lasts."""
         before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-                before[number] = signal.signal(
-                    number, lambda number, _frame: self.interrupt(signal.Signals(number).name)
-                )
+            numbers = [getattr(signal, name) for name in HERE.signals if hasattr(signal, name)]
+            before = {number: signal.getsignal(number) for number in numbers}
+            HERE.on_stop(self.interrupt)
         try:
             yield
         finally:
