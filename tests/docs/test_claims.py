@@ -45,6 +45,8 @@ OTHERS = {
     # Settings of AWS's that have no effect here.
     "AWS_ENDPOINT_URL",
     "endpoint_url",
+    # A file of OpenSSH's.
+    "allowed_signers",
     # What stands for something in the pages, or is an example.
     "ADMIN_UID",
     "APPLICATION_ID",
