@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from pam_scripts.core import retry
+from pam_scripts.core import retry, template
 from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, Refused, Yielded
 from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roll_back import rolled_back
+from pam_scripts.rotation.shape import Shape
 from tests.rotation.test_order import ENDLESS, House, key, trouble
 
 
@@ -154,3 +155,26 @@ def test_what_cannot_be_put_back_leaves_all_keys_alive_and_says_so() -> None:
 
     assert "mirror may hold the earlier access key older, which stays alive" in caught.value.state
     assert ["old", "older", "oldest"] == where.alive
+
+
+@pytest.mark.parametrize("value", ["plain0Word", "a+b/c==", "it's; so", "100%"])
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("Server=sql;Password={value}", ""),
+        ("amqp://erp:{value}@mq/", ""),
+        ("Driver=x;Pwd={value}", ""),
+        ("{value} and again {value}", "plain"),
+    ],
+)
+def test_a_value_is_found_in_the_text_around_it(text: str, form: str, value: str) -> None:
+    """Whatever quotes it has there; a text that was made otherwise, or of another template, has none."""
+
+    def fill(one: str) -> str:
+        return template.fill(text, form, {"value": one})
+
+    shape = Shape(value_label="value", value_part="value", owner_tag="keeper-record", form=fill)
+
+    assert value == shape.value_in(fill(value))
+    assert "" == shape.value_in(f"another {value} text")
+    assert "" == shape.value_in("")
