@@ -11,6 +11,8 @@ DEMO := .venv-demo/.ready
 RUNTIME := .venv-runtime/.ready
 SUPPLY := .venv-supply/.ready
 RUN := .venv/bin/python
+# What was compiled is kept, whatever the environment says: each worker would compile all tests anew, ten seconds each.
+TEST := PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest
 
 .PHONY: help demo demo-audit test pythons foreign supply faults faults-all bench lint docs bundle lock audit-packages release clean
 
@@ -26,7 +28,7 @@ demo-audit: $(DEV) $(RUNTIME) ## An audit of forty records, some of them ill, wi
 
 # More tests at a time than there are cores: they mostly wait for each other's processes.
 test: $(DEV) $(RUNTIME) ## Every test; ARGS="tests/docs" for some
-	$(RUN) -m pytest --numprocesses=6 --dist=worksteal $(ARGS)
+	$(TEST) --numprocesses=6 --dist=worksteal $(ARGS)
 
 # What runs under the Gateway's interpreter, under each other supported Python that is here, with what the lock installs.
 pythons: ## The files as attached, under each other Python that is here
@@ -35,7 +37,7 @@ pythons: ## The files as attached, under each other Python that is here
 	  $(MAKE) --no-print-directory behaviour-$$version; done
 
 behaviour-%: $(DEV) .venv-runtime-%/.ready
-	RUNTIME_PYTHON=.venv-runtime-$*/bin/python $(RUN) -m pytest --numprocesses=6 --dist=worksteal --runtime-only tests/behaviour $(ARGS)
+	RUNTIME_PYTHON=.venv-runtime-$*/bin/python $(TEST) --numprocesses=6 --dist=worksteal --runtime-only tests/behaviour $(ARGS)
 
 # The vendors' own commands and Keeper's JavaScript SDK, some 600 MB; with them `make test` also holds the sandbox to these.
 # uv has them in seconds, pip takes minutes for azure-cli's 150 packages.
@@ -56,10 +58,10 @@ supply: $(SUPPLY) ## The tools for locks and forms; with them the tests hold bot
 
 # Every request of a rotation met by every fault; prints what held. `faults-all` leaves nothing out, and takes long.
 faults: $(DEV) $(RUNTIME) ## Every request of a rotation met by every fault
-	$(RUN) -m pytest --numprocesses=auto tests/faults $(ARGS)
+	FAULTS=more $(TEST) --numprocesses=auto tests/faults $(ARGS)
 
 faults-all: $(DEV) $(RUNTIME) ## The same, with nothing left out; takes long
-	FAULTS=all $(RUN) -m pytest --numprocesses=auto --timeout=7200 tests/faults $(ARGS)
+	FAULTS=all $(TEST) --numprocesses=auto --timeout=7200 tests/faults $(ARGS)
 
 # What a rotation costs; see docs/performance.md. `make bench ARGS="--runs 1"` is the quick look.
 bench: $(DEV) $(RUNTIME) ## What a rotation costs

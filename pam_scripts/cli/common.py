@@ -33,7 +33,7 @@ def add_sources(
         metavar="UID",
         type=str.strip,
         default="",
-        help="the PAM configuration (default: the only one shared to the application)",
+        help="the PAM Configuration (default: the only one shared to the application)",
     )
 
 

@@ -26,8 +26,9 @@ from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import DIAGNOSE
 from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.stores.keeper.client import quiet_for
 from pam_scripts.stores.keeper.configuration import find_config, is_gateways
-from pam_scripts.stores.keeper.record import OPS_LOG
+from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, is_held, read_lease
 
 # Calls of one endpoint that a run makes where nothing goes wrong: of a rotation its three saves, and as many readings.
 _CALLS = 3
@@ -93,7 +94,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
     if options.logs:
         make_logs(options.logs)
     place, config = find_config()
-    pace = Pace(_CALLS_OF_A_LOOK if options.check else _CALLS)
+    pace = Pace(_CALLS_OF_A_LOOK if options.check else _CALLS, lambda: quiet_for(config["clientId"]))
     screen.progress("keeper: asking for all records", at_once=True)
     together = Together(
         config, pace, at_once=options.at_once, attached=options.credential, configuration=options.configuration
@@ -119,7 +120,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
             return lambda: Logged(log_of(options.logs, uid))
         return Unheard if options.json else lambda: screen.prefixed(f"{numbers[uid]:>5} | ")
 
-    tasks = tasks_for(chosen, together, console_of)
+    tasks = tasks_for(chosen, together, console_of, options.resume or "")
     if len(tasks) > pace.at_once:
         pace.be_silent_first()
     progress = Progress(screen, say, numbers, tells_ends=bool(options.logs))
@@ -168,9 +169,12 @@ def tell(options: argparse.Namespace, result: Result, say: Callable[[str], None]
 
 
 def tasks_for(
-    chosen: Sequence[Chosen], together: Together, console_of: Callable[[str], Callable[[], Console]]
+    chosen: Sequence[Chosen], together: Together, console_of: Callable[[str], Callable[[], Console]], mark: str = ""
 ) -> list[Task]:
-    """Return what is to be done for each record: a record that others log in with comes after them."""
+    """Return what is to be done for each record: a record that others log in with comes after them.
+
+    mark: of a run that is gone on with; what a process of it has left with a lease is done once that has ended.
+    """
     asked, users = {}, {one.uid: set[str]() for one in chosen}
     for one in chosen:
         try:
@@ -196,9 +200,21 @@ def tasks_for(
             console_of(one.uid),
             _bounded(asked.get(one.uid)),
             sorted(users[one.uid]),
+            left_over(one, mark),
         )
         for one in chosen
     ]
+
+
+def left_over(one: Chosen, mark: str) -> float:
+    """Return until when a record is held by a process of this run that may have been killed, in seconds since 1970.
+
+    0 where it is not, or by somebody else: that is for the rotation to say.
+    """
+    holder, until = read_lease(one.record.get(LEASE))
+    # The rotation's id comes first in it: a time, and the run.
+    ours = bool(mark) and holder.split("-")[1:2] == [mark]
+    return until.timestamp() if ours and until and is_held(until, utc_now(), one.script.longest_lease) else 0.0
 
 
 def is_done(record: Record, mark: str) -> bool:

@@ -24,7 +24,7 @@ class Shared:
     """What the application may read.
 
     records: the SDK's records by UID. attached, configuration: UIDs that somebody named for the attached
-    records and the PAM configuration; empty for none. damaged: UIDs of records that cannot be decrypted. remarks:
+    records and the PAM Configuration; empty for none. damaged: UIDs of records that cannot be decrypted. remarks:
     what is to be said of those, and of files and folders like them.
     """
 

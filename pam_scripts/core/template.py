@@ -68,7 +68,7 @@ def _fill(template: str, form: str, otherwise: str, values: Mapping[str, str]) -
     form, named = form or _form_of(template) or otherwise, form
     if not form:
         choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
-        raise _bad("does not tell who reads it, and so how to quote", f"say it in 'value_quoting': {choices}")
+        raise _bad("does not show how the value is to be quoted", f"say it in 'value_quoting': {choices}")
     if form == "json":
         return _fill_json(template, "plain" if named or otherwise else "", values)
 
@@ -193,12 +193,12 @@ def _url(value: str, _name: str) -> str:
 
 
 def _list(value: str, name: str) -> str:
-    return _unquoted(value, name, "makes a list with commas", r",|^\s|\s$", "commas, and blanks at the ends,")
+    return _unquoted(value, name, "makes a list with commas", r",|^\s|\s$", "commas, and spaces at the ends,")
 
 
 def _azure(value: str, name: str) -> str:
     what = "makes a text of keys between semicolons"
-    return _unquoted(value, name, what, r";|^[\s\"']|\s$", "semicolons, a quote in front, and blanks at the ends,")
+    return _unquoted(value, name, what, r";|^[\s\"']|\s$", "semicolons, a quote in front, and spaces at the ends,")
 
 
 def _plain(value: str, _name: str) -> str:

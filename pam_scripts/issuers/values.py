@@ -111,7 +111,7 @@ SHAPE = Shape(value_label=VALUE.label, value_part="value", owner_tag="keeper-rec
 
 
 STAND_IN = "Pw0"
-"""What stands in for a value that is not there: it has nothing in it that any form would refuse."""
+"""A value for checks where the real one is not known yet; every form of a template can hold it."""
 
 
 def from_keeper(record: Record) -> bool:

@@ -362,4 +362,4 @@ def test_an_output_field_that_is_there_twice_is_refused(place: int, script: Scri
 
     plant.keeper.edit(plant.user_uid, change)
 
-    assert_refuses(script, plant, 2, f"field '{label}' stands in the record more than once", "delete the surplus")
+    assert_refuses(script, plant, 2, f"field '{label}' is in the record more than once", "delete the extra ones")

@@ -87,7 +87,7 @@ def test_a_vault_that_fails_keeps_the_password_from_no_other(script: Script, mak
     plant.set_field("deadline_seconds", "10")
     plant.key_vault.grant(VAULT, plant.azure_app.client_id, rights=("get", "list"))
 
-    publish(script, plant, 4, "cannot be taken back", f"the old one may still stand in Azure Key Vault {VAULT}")
+    publish(script, plant, 4, "cannot be taken back", f"the old one may still be in Azure Key Vault {VAULT}")
     assert {f"vault {VAULT}": plant.old_password, f"vault {STAGE_VAULT}": plant.new_password} == plant.holdings()
     assert "Result: uncertain" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
 
@@ -102,7 +102,7 @@ def test_an_app_that_stays_ill_with_keepers_password_is_told(script: Script, mak
     plant = make()
     plant.add_app("portal", SECRET, heals=lambda held: held["credential"] == plant.written(plant.old_password))
 
-    publish(script, plant, 4, "container app portal does not come back", "every store holds it")
+    publish(script, plant, 4, "container app portal did not become healthy", "every store holds it")
     assert {plant.new_password} == set(plant.holdings().values())
 
 
@@ -183,7 +183,7 @@ def test_an_app_that_stays_ill_has_its_old_value_back(script: Script, make: Make
     well = plant.add_app("portal", SECRET)
     ill = plant.add_app("inventory", SECRET, heals=lambda held: held["credential"] == plant.written(plant.old_password))
 
-    publish(script, plant, 1, "container app inventory does not come back", "all put back as it was")
+    publish(script, plant, 1, "container app inventory did not become healthy", "all put back as it was")
     assert {plant.old_password} == set(plant.holdings().values())
     for app in (well, ill):
         assert (2, {"credential": plant.written(plant.old_password)}) == (app.restarts, app.holds)
@@ -197,7 +197,7 @@ def test_an_app_that_was_ill_before_is_told_of_after_the_put_back(script: Script
     plant = make("alnum:32")
     plant.add_app("portal", SECRET, heals=False)
 
-    publish(script, plant, 1, "all put back as it was, and reloaded again, but not well: container app portal")
+    publish(script, plant, 1, "all put back as it was, and reloaded again, but not healthy: container app portal")
 
 
 # -- what is stored -------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     VALUE: PublishPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
-RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM configuration"
+RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,9 @@ CASES = {
     "a secret in no region": Case(
         VALUE, [user("aws_secret_id", "plant/x"), user("aws_region", "")], "field 'aws_region' is empty"
     ),
-    "nowhere to publish to": Case(VALUE, [user("key_vault_name", "")], "enter 'key_vault_name' or 'aws_secret_id'"),
+    "nowhere to publish to": Case(
+        VALUE, [user("key_vault_name", "")], "no mirror is named in 'key_vault_name' or 'aws_secret_id'"
+    ),
     "a vault, and no name for the secret": Case(VALUE, [user("secret_name", "")], "field 'secret_name' is empty"),
     "a template without its value": Case(
         VALUE, [user("value_template", "User Id={login}")], "'value_template' has neither {password} nor {value}"

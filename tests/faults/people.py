@@ -295,7 +295,7 @@ class _Verdict:
             changed = [name for name in self.before.copies if self.before.copies[name] != self.after.copies[name]]
             self.hold("Not ours", not changed, f"{changed} changed, though a secret is another's")
         left = scene.field(invariants.LEASE)
-        told = "still carries this rotation's lease" in self.result.stderr
+        told = "still has this rotation's lease" in self.result.stderr
         self.hold(
             "Converges", told or not left or lease != "free" or code in (1, 2), "a lease is left, and nobody says so"
         )

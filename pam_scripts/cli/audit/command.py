@@ -53,7 +53,7 @@ def add_parser(commands: Commands) -> None:
         metavar="DAYS",
         type=days,
         default=Cadence().warn_days,
-        help="call a key soon to expire so many days ahead (default: %(default)s)",
+        help="report a key as expiring soon this many days ahead (default: %(default)s)",
     )
     one.add_argument(
         "--seconds",

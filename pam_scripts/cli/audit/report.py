@@ -128,7 +128,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole: rows with the most urgent first, when it was made, and how many records were no script's."""
+    """The whole: rows with the most urgent first, when it was made, and how many records belong to no script."""
 
     rows: Sequence[Row]
     made_at: datetime
@@ -154,7 +154,7 @@ class Report:
 
 
 def table(report: Report, *, only_problems: bool = False, width: int | None = None) -> str:
-    """Return plain columns: one line for each record, the ill first, each with what is wrong and the way out.
+    """Return plain columns: one line for each record, those with problems first, with what is wrong and the way out.
 
     width: that of the terminal it is for, None for a pipe, which takes lines of any length. Within a width each record
     has lines of its own, with a blank one after it, and no word is broken.
@@ -182,7 +182,7 @@ def summary(report: Report) -> str:
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:
         named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
-        told += f"\nRecords with a credential that no list bounds: {named}"
+        told += f"\nRecords whose credential has no limit: {named}"
     return told
 
 
@@ -216,7 +216,7 @@ def as_csv(report: Report) -> str:
             "problems": "\n".join(f"{one.rule.title}: {one.what}" for one in row.problems),
             "ways_out": "\n".join(one.way_out for one in row.problems),
         }
-        writer.writerow([_harmless(values[name]) for name in _CSV_COLUMNS])
+        writer.writerow([_without_formula(values[name]) for name in _CSV_COLUMNS])
     return file.getvalue()
 
 
@@ -270,7 +270,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(shown, widths, strict=True)).rstrip()
 
 
-def _harmless(value: object) -> object:
+def _without_formula(value: object) -> object:
     """Return a cell that no spreadsheet takes for a formula: titles and labels are other people's words."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 

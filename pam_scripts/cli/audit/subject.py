@@ -99,7 +99,7 @@ class Subject:
 
     @property
     def keeper_made_it(self) -> bool:
-        """Whether it is Keeper that changes the value, in its system first: there is no way back then."""
+        """Whether Keeper itself makes the value and has changed its system first, so that nothing can be put back."""
         return not self.shape.value_in_record
 
     @property
@@ -149,7 +149,7 @@ class Subject:
 
     @property
     def every(self) -> int | None:
-        """The days that are to lie between two rotations at most, by its schedule or by what somebody said."""
+        """The most days between two rotations, by its schedule, else by `--every`; None where neither says."""
         return self.schedule.days if self.schedule and self.schedule.days else self.cadence.every
 
     @property

@@ -91,15 +91,15 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     consumers = [(one, spec) for one in subjects if one.spec for spec in one.spec.consumers if spec.query]
     groups: list[Callable[[Progress], None]] = [
         *(
-            partial(_carefully, partial(_look_at_mirrors, places), places, deadline)
+            partial(_catching_errors, partial(_look_at_mirrors, places), places, deadline)
             for places in _grouped(mirrors, lambda spec: spec.query and spec.query.batch_key)
         ),
         *(
-            partial(_carefully, partial(_look_at_issuers, targets), targets, deadline)
+            partial(_catching_errors, partial(_look_at_issuers, targets), targets, deadline)
             for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group))
         ),
         *(
-            partial(_carefully, partial(_look_at_consumers, reading), reading, deadline)
+            partial(_catching_errors, partial(_look_at_consumers, reading), reading, deadline)
             for reading in _grouped(consumers, lambda spec: spec.query and (spec.query.survey, spec.query.group))
         ),
     ]
@@ -188,10 +188,10 @@ def _ca_bundle(subject: Subject) -> str:
     return subject.spec.ca_bundle if subject.spec else ""
 
 
-def _carefully(
+def _catching_errors(
     look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadline: Deadline, shown: Progress
 ) -> None:
-    """Look; one system's strange answer must not take the other systems' findings away."""
+    """Ask one system; an error of any kind becomes a finding of its own records, and stops no other system's look."""
     try:
         spec = asked[0][1]
         # The host that is asked comes first; those that it takes to log in come after it.

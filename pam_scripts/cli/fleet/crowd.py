@@ -33,7 +33,8 @@ class Task:
 
     uid, title: the record's. script: what does it; what its `prepare` returns is the
     work. job: gets the job once the run begins. hosts: those that no more than so many runs ask at a time. console:
-    makes what the run's lines go to, when it begins. after: the UIDs of those that must have ended before.
+    makes what the run's lines go to, when it begins. after: the UIDs of those that must have ended before. not_before:
+    seconds since 1970.
     """
 
     uid: str
@@ -43,6 +44,7 @@ class Task:
     console: Callable[[], Console]
     hosts: Sequence[str] = ()
     after: Sequence[str] = ()
+    not_before: float = 0.0
 
 
 @dataclass
@@ -211,6 +213,8 @@ class Crowd:
             return None
 
     def _has_room(self, task: Task) -> bool:
+        if time.time() < task.not_before:
+            return False
         in_its_way = {*self.under_way, *(one.uid for one in self.waiting)}.intersection(task.after)
         return not in_its_way and all(self._at_hosts[host] < self.at_each for host in task.hosts)
 

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pam_scripts.cli.fleet.crowd import Gate
@@ -36,10 +36,12 @@ _MOST_SILENCES = 3
 class Pace(Gate):
     """The calls of one device, and the runs that make them.
 
-    calls: of one endpoint, at most, that a run makes where nothing goes wrong. allowed, silence: Keeper's own.
+    calls: of one endpoint, at most, that a run makes where nothing goes wrong. quiet: returns the seconds for which
+    Keeper turns every call away, as where others call with the same device. allowed, silence: Keeper's own.
     """
 
     calls: int
+    quiet: Callable[[], float] = lambda: 0.0
     allowed: int = field(default_factory=lambda: CALLS_ALLOWED)
     silence: float = field(default_factory=lambda: SILENCE)
     wave: int = field(default=1, init=False)
@@ -65,6 +67,8 @@ class Pace(Gate):
     def seconds(self) -> float:
         """Let one run in and return 0, or return the seconds until the next look."""
         with self._changed:
+            if quiet := self.quiet():
+                return quiet
             left = self._until_cleared()
             if left <= 0:
                 self._begin_anew()
@@ -84,6 +88,8 @@ class Pace(Gate):
     def waits_for(self) -> str:
         """What is waited for, in words."""
         with self._changed:
+            if quiet := self.quiet():
+                return f"Keeper, which turns calls away, {quiet:.0f} s"
             if self._let_in < self.at_once:
                 return ""
             return "" if self._inside else f"Keeper's pause, {max(0.0, self._until_cleared()):.0f} s"

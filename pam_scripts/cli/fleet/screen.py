@@ -152,6 +152,9 @@ class Progress:
         parts += [f"{crowd.failed} failed"] if crowd.failed else []
         parts += [f"{len(crowd.under_way)} under way"] if crowd.under_way else []
         parts += [f"waiting for {crowd.gate.waits_for}"] if crowd.waiting and crowd.gate.waits_for else []
+        held = [task.not_before - time.time() for task in list(crowd.waiting)]
+        if held and not crowd.under_way and min(held) > 0:
+            parts.append(f"waiting for a lease of the process before, {shown_seconds(min(held))}")
         if (left := seconds_left(crowd)) and not crowd.stopped_by:
             parts.append(f"about {shown_seconds(left)} left")
         return ", ".join(parts)

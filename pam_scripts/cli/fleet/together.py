@@ -72,7 +72,8 @@ class Together(Means):
 
     def _truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta) -> SourceOfTruth:
         with self._lock:
-            known = (copy.deepcopy(self.shared.records[uid]), self._read_at)
+            record = self.shared.records.get(uid)
+            known = (copy.deepcopy(record), self._read_at) if record else None
         # Another process may go on with the same run in the same second, and then have the same id for it.
         holder = f"{run.rotation_id}-{secrets.token_hex(4)}"
         client = self._client(run.deadline)

@@ -135,7 +135,7 @@ class _Look:
                 yield SurveyResult(
                     _not_there(
                         spec.target.tag_value,
-                        f"there is one of this name in each of {where}" if own else "there is no user of this name",
+                        f"the directories {where} each have one" if own else "no user has this name",
                         "enter the user's Seeq ID as 'user_id'" if own else "check 'username'; the user may have left",
                     )
                 )

@@ -47,9 +47,9 @@ SECRET_ID = Field(
 )
 REGION = Field(
     "aws_region",
-    "the region of that secret; empty: as its ARN or the PAM AWS configuration says",
+    "the region of that secret; empty: as its ARN or the PAM AWS Configuration says",
     Text(_REGION, "a region such as eu-central-1"),
-    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
+    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS Configuration",
 )
 ACCESS_KEY_ID = Field(
     "aws_access_key_id",
@@ -242,7 +242,7 @@ class Client:
             ) from None
         except BotoCoreError as error:
             raise BadInput(
-                f"what the host says of AWS cannot be used ({type(error).__name__})",
+                f"the AWS settings of this host cannot be used ({type(error).__name__})",
                 next_step="look at the AWS_ variables of the Gateway's service, and at the files in its .aws folder",
             ) from None
         self._client.meta.events.register("before-send.secretsmanager", self._send)
@@ -260,7 +260,7 @@ class Client:
             ) from None
         except self._lost_credential as error:
             raise Refused(
-                f"{SYSTEM}: {action}: the host's AWS credential could not be had ({type(error).__name__})",
+                f"{SYSTEM}: {action}: the host's AWS credential could not be obtained ({type(error).__name__})",
                 next_step="log in anew on the host as the Gateway's user, or give the host a role, or attach a record "
                 "with the two 'aws_' key fields",
             ) from None
@@ -280,7 +280,7 @@ class Client:
         address = urlsplit(request.url)
         if address.scheme != "https" or not re.fullmatch(_AWS_HOST, address.hostname or ""):
             raise BadInput(
-                f"{SYSTEM}: boto3 would send the secret to {address.hostname}, which is no host of AWS",
+                f"{SYSTEM}: boto3 would send the secret to {address.hostname}, which is not a host of AWS",
                 next_step="look for what leads it there: AWS_ variables and files of the host",
             )
         headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
@@ -350,7 +350,7 @@ class SecretMirror(Mirror):
         owned = [self._mark.is_on(version) for version in self._versions]
         if owned[0] is False or (False in owned and True not in owned):
             raise Refused(
-                f"{what} was set by a rotation of another target than {self._mark.owner}",
+                f"{what} was set by a rotation of another target, not of {self._mark.owner}",
                 next_step="give one of the two records another secret",
             )
         if True in owned:

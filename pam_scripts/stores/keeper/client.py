@@ -1,4 +1,4 @@
-"""Keeper's Secrets Manager on the wire: the official SDK, over the run's own session.
+"""A client of Keeper's Secrets Manager: the official SDK, over the run's own session.
 
 https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
 """
@@ -41,6 +41,11 @@ Paced: TypeAlias = Callable[[str], AbstractContextManager[object]]
 _QUIET_UNTIL: dict[str, float] = {}
 
 
+def quiet_for(device: str) -> float:
+    """Return the seconds for which no call may be made with a device's configuration. device: its client id."""
+    return max(0.0, _QUIET_UNTIL.get(device, 0.0) - time.monotonic())
+
+
 class Fetched(NamedTuple):
     """What came of fetching.
 
@@ -66,7 +71,10 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
         try:
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
-            raise BadInput("the Secrets Manager configuration is damaged: its 'privateKey' is not a key") from None
+            raise BadInput(
+                "the Secrets Manager configuration is damaged: its 'privateKey' is not a key",
+                next_step="take the Gateway's own configuration anew, as it was written",
+            ) from None
         try:
             # The SDK reads it, though here certificates are checked whatever it says.
             super().__init__(config=InMemoryKeyValueStorage(dict(config)))
@@ -90,7 +98,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
     ) -> Any:  # noqa: ANN401
         """Post one encrypted request; raise ApiError for every answer the SDK would wait or stumble over."""
         action = url.rpartition("/")[2].replace("_", " ")
-        if (left := _QUIET_UNTIL.get(self._device, 0.0) - time.monotonic()) > 0:
+        if left := quiet_for(self._device):
             raise _throttled(action, left)
         headers = {
             "Content-Type": "application/octet-stream",

@@ -40,7 +40,7 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     """Put together what the Gateway would hand over for a record, from Secrets Manager alone.
 
     attached: UIDs of attached records; where none is given, those that the record's script settings
-    name. configuration: UID of the PAM configuration; where none is given, the only one that is
+    name. configuration: UID of the PAM Configuration; where none is given, the only one that is
     shared to the application. Raises BadInput where a named record is not shared.
     """
     client = Access(Session(run.deadline)).client()
@@ -111,7 +111,7 @@ def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
 
 
 def configurations(records: Mapping[str, Any]) -> list[str]:
-    """Return the UIDs of the PAM configurations among records."""
+    """Return the UIDs of the PAM Configurations among records."""
     return [uid for uid, record in records.items() if _is_configuration(record)]
 
 

@@ -13,6 +13,7 @@ import pytest
 from pam_scripts.cli import main as command
 from pam_scripts.cli.fleet import pace
 from pam_scripts.cli.fleet.pace import Pace
+from pam_scripts.core import retry
 from sandbox.log import Request
 from tests.cli.fleet.conftest import MakeSite
 
@@ -59,6 +60,17 @@ def test_calls_that_go_on_are_no_silence() -> None:
     assert 0.0 == one.seconds()
 
 
+def test_nobody_begins_while_keeper_turns_calls_away() -> None:
+    """Where others call with the same device: whoever is under way waits for silence, and nobody joins them."""
+    quiet = [3.0]
+    one = Pace(1, lambda: quiet[0])
+    assert 3.0 == one.seconds()
+    assert "Keeper, which turns calls away, 3 s" == one.waits_for
+    quiet[0] = 0.0
+    assert 0.0 == one.seconds()
+    assert not one.waits_for
+
+
 def test_a_call_beyond_what_is_served_waits_for_silence() -> None:
     """For what goes wrong too often there is a last net: that endpoint's calls wait, and are all served."""
     one = Pace(calls=1, allowed=3, silence=0.1)
@@ -81,6 +93,32 @@ def test_a_call_beyond_what_is_served_waits_for_silence() -> None:
         thread.join()
     assert 2 == len(ended)
     assert min(ended) >= 0.1
+
+
+def test_a_device_that_is_turned_away_is_left_alone_and_all_ends_well(
+    make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the Gateway's device may be: those under way wait in silence, the others begin after it, and all are done."""
+    site = make_site(3)
+    monkeypatch.setattr(retry, "SILENCE", (0.5, 0.6))
+    for target in site.targets:
+        site.set_field("key_vault_name", "", target.user_uid)
+    for name, value in site.environment().items():
+        monkeypatch.setenv(name, value)
+    refused: list[float] = []
+
+    async def throttle_once(request: Request) -> None:
+        if request.path.endswith("/generate-access-key") and not refused:
+            refused.append(time.monotonic())
+            site.keeper.throttle(1, 0)
+
+    site.wire.gate = throttle_once
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = command.main(["rotate", "--all", "--yes", "--at-once", "1"])
+
+    assert (0, "") == (status, err.getvalue()), out.getvalue()
+    assert 1 == sum(request.status == 403 for request in site.wire.log)
+    assert refused
 
 
 def test_no_rotation_of_many_waits_in_the_middle_and_none_is_turned_away(

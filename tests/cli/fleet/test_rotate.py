@@ -6,12 +6,18 @@ import json
 import re
 import signal
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.measure import Site, Target
+from pam_scripts.cli.fleet.choose import Chosen
+from pam_scripts.cli.rotate import left_over
+from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.core.fields import Record
+from pam_scripts.core.times import iso, utc_now
 from pam_scripts.rotation.ops_log import read_entries
 from sandbox import faults
 from sandbox.faults import Fault, Rule
@@ -254,3 +260,44 @@ def test_a_configuration_of_a_gateway_is_told(command: Command, make_site: MakeS
 
     assert 0 == done.returncode, done.stderr
     assert "The configuration is a Gateway's" in done.stdout
+
+
+def test_what_the_record_asks_for_beside_a_rotation_is_told(command: Command, make_site: MakeSite) -> None:
+    """A dry run is looked at and called so; a diagnosis is none of this command's; neither is called rotated."""
+    site = make_site(2)
+    dry, asking = site.targets
+    site.set_field("dry_run", "True", dry.user_uid)
+    site.set_field("diagnose", "True", asking.user_uid)
+    done = command("rotate", "--all", "--yes", "--json", sandbox=site)
+
+    by_uid = {one["record"]: one for one in json.loads(done.stdout)["records"]}
+    assert 2 == done.returncode
+    assert (0, "looked") == (by_uid[dry.user_uid]["exit_status"], by_uid[dry.user_uid]["result"])
+    assert (2, "failed") == (by_uid[asking.user_uid]["exit_status"], by_uid[asking.user_uid]["result"])
+    assert "'diagnose' is set" in by_uid[asking.user_uid]["error"]
+    assert [] == writes(site.wire.log)
+
+
+@pytest.mark.parametrize(
+    ("lease", "held"),
+    [
+        ("20261127T010101Z-0badcafe-1a2b3c4d until {soon}", True),
+        ("20261127T010101Z-0badcafe until {soon}", True),
+        ("20261127T010101Z-1a2b3c4d until {soon}", False),
+        ("20261127T010101Z-1a2b3c4d-0badcafe until {soon}", False),
+        ("20261127T010101Z-0badcafe-1a2b3c4d until {past}", False),
+        ("20261127T010101Z-0badcafe-1a2b3c4d until {never}", False),
+        ("20261127T010101Z-0badcafe until whenever", False),
+        ("", False),
+    ],
+)
+def test_only_what_a_process_of_the_same_run_has_left_is_waited_for(lease: str, held: bool) -> None:
+    """Its lease names the run; one that has ended, that no run could have, or that is somebody else's keeps nobody."""
+    now = utc_now().replace(microsecond=0)
+    soon, past, never = (now + timedelta(seconds=seconds) for seconds in (90, -1, 10**6))
+    text = lease.format(soon=iso(soon), past=iso(past), never=iso(never))
+    (script,) = [script for script in SCRIPTS if script.stem == "rotate_seeq_application_key"]
+    one = Chosen(Record.from_flat({"uid": "U", "title": "T", LEASE: text}), script)
+
+    assert (soon.timestamp() if held else 0.0) == left_over(one, "0badcafe")
+    assert 0.0 == left_over(one, "")

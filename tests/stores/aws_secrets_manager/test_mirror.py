@@ -97,7 +97,7 @@ def test_a_secret_of_another_target_is_refused(repaired: bool, plant: Plant, wir
         plant.aws.put(SECRET, "repaired by hand")
 
     with pytest.raises(
-        Refused, match=r"secret plant/reports was set by a rotation of another target than the target; give one"
+        Refused, match=r"secret plant/reports was set by a rotation of another target, not of the target; give one"
     ):
         look(store(plant, wired, adopt=True), "theirs")
 
@@ -108,7 +108,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(text: str, plan
     plant.add_aws_mirror(SECRET, text)
 
     with pytest.raises(
-        Refused, match=r"holds what no rotation of this record has set; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*set 'adopt_secrets' to 'True'"
     ):
         look(store(plant, wired), "old")
     assert ["'adopt_secrets' is 'True'"] == [
@@ -191,9 +191,9 @@ ANSWERS = [
     (
         "InvalidSignatureException",
         "The request signature we calculated does not match",
-        "not that of the access key",
+        "does not belong to the access key",
     ),
-    ("OptInRequired", "You are not subscribed", "not signed up for the service there; enable the region"),
+    ("OptInRequired", "You are not subscribed", "not signed up for the service in that region; enable the region"),
     (
         "InvalidParameterException",
         "Operation not permitted on a replica secret.",
@@ -336,5 +336,5 @@ def test_settings_of_the_host_that_cannot_be_used_are_refused(settings: str, pla
     file.write_text(settings)
 
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_EC2_METADATA_DISABLED": "true"}
-    told = "what the host says of AWS cannot be used"
+    told = "the AWS settings of this host cannot be used"
     assert_refuses(InProcess("rotate_seeq_application_key"), plant, 2, told, environment=environment)

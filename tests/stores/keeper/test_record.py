@@ -90,7 +90,7 @@ def test_a_label_that_stands_in_both_sections_is_refused_at_the_look(
     """Whichever a reader gets, it is not to be guessed."""
     change(plant, lambda data: [data[part].append(keeper.text(label, "")) for part in ("fields", "custom")])
 
-    with pytest.raises(BadInput, match=f"field '{label}' stands in the record more than once; delete the surplus"):
+    with pytest.raises(BadInput, match=f"field '{label}' is in the record more than once; delete the extra ones"):
         store.examine()
 
 
@@ -102,7 +102,7 @@ def test_a_second_field_that_appears_meanwhile_is_refused_at_every_save(plant: P
     change(plant, lambda data: data["fields"].append(twin))
     seen = plant.keeper.record(plant.user_uid)
     for call in (store.read, lambda: store.write(publication()), lambda: store.finish("entry")):
-        with pytest.raises(Refused, match="field 'access_key_id' stands in the record more than once"):
+        with pytest.raises(Refused, match="field 'access_key_id' is in the record more than once"):
             call()
     store.put_back(before, publication())
     assert seen == plant.keeper.record(plant.user_uid)
@@ -151,7 +151,7 @@ def test_a_field_that_cannot_hold_it_is_refused_by_name(
 
     change(plant, retype)
 
-    with pytest.raises(BadInput, match=f"field '{label}' is of the type '{kind}', which cannot hold it; make it"):
+    with pytest.raises(BadInput, match=f"field '{label}' is of type '{kind}', which cannot hold its value; make it"):
         store.examine()
 
 
@@ -240,7 +240,7 @@ def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
     before = store.examine()
 
     assert said == len(before.remarks)
-    assert all("longer than any run, and ignored" in remark for remark in before.remarks)
+    assert all("longer than any run can take, and is ignored" in remark for remark in before.remarks)
     store.take_lease("R-1", utc_now() + timedelta(seconds=180))
     store.check_lease()
     assert "R-1 until " in str(labelled(plant, "rotation_lease"))
@@ -256,7 +256,7 @@ def test_of_two_with_the_same_id_one_has_the_lease(plant: Plant, wired: Session,
     first.examine()
     second.examine()
     first.take_lease("R-1", until)
-    with pytest.raises(ApiError, match="somebody else saved the record"):
+    with pytest.raises(ApiError, match="someone else saved the record"):
         second.take_lease("R-1", until)
     with pytest.raises(Yielded, match="another rotation"):
         second.take_lease("R-1", until)
@@ -288,9 +288,9 @@ def test_a_record_that_was_read_already_is_not_read_again_to_look_and_to_take_th
     assert [] == plant.wire.log
     plant.set_field("environment", "edited meanwhile")
     until = utc_now() + timedelta(seconds=180)
-    with pytest.raises(ApiError, match="somebody else saved the record"):
+    with pytest.raises(ApiError, match="someone else saved the record"):
         fresh.take_lease("R-1", until)
-    with pytest.raises(Yielded, match="somebody changed it just now"):
+    with pytest.raises(Yielded, match="someone else changed it after it was read"):
         fresh.take_lease("R-1", until)
 
 
@@ -300,4 +300,4 @@ def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: 
     hold(plant, 86_400)
 
     result = assert_rotates(script, plant)
-    assert "longer than any run, and ignored" in result.stdout
+    assert "longer than any run can take, and is ignored" in result.stdout
