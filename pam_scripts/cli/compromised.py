@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.common import Commands, fetch, progress
@@ -43,7 +44,7 @@ def work(options: argparse.Namespace, console: Console) -> int:
     show(choice, console)
     with progress() as say:
         wanted = {one.uid for one in choice.chosen}
-        subjects = survey(shared, Deadline(60), Cadence(), utc_now(), say, only=wanted)
+        subjects = survey(shared, HostDeadlines(Deadline(60), 20), Cadence(), utc_now(), say, only=wanted)
     for subject in subjects:
         for line in _about(subject, subjects) if subject.uid in wanted else ():
             console.say(line)

@@ -245,7 +245,8 @@ Fields: TypeAlias = Sequence[Field[Any]]
 """Fields of different types, in the order in which a record has them."""
 
 
-@functools.lru_cache(4096)  # a rotation asks two thousand times, and of some dozens of labels
+# An audit of thousands of records asks for the same few hundred labels again and again.
+@functools.lru_cache(maxsize=4096)
 def normalised(label: str) -> str:
     """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
 

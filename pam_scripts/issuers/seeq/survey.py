@@ -59,6 +59,11 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     return [seen[number] for number in range(len(specs))]
 
 
+def link(spec: IssuerSpec) -> str:
+    """Return the server's own address."""
+    return spec.group.url if isinstance(spec.group, Endpoint) else ""
+
+
 def applications(server: Server, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """GET /applications: every application that is not archived, with its keys where the list carries them."""
     return _Look(server, say).pages("/applications", "applications")
