@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -37,8 +37,18 @@ SYSTEMS_AT_ONCE = 32
 S = TypeVar("S", IssuerSpec, MirrorSpec, ConsumerSpec)
 
 
-def survey(shared: Shared, deadlines: HostDeadlines, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
-    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere."""
+def survey(  # noqa: PLR0913, PLR0917 - each is one thing that a look depends on
+    shared: Shared,
+    deadlines: HostDeadlines,
+    cadence: Cadence,
+    now: datetime,
+    say: Say,
+    only: Collection[str] | None = None,
+) -> list[Subject]:
+    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere.
+
+    only: the UIDs of those about which systems are asked; None: all. Each one is read.
+    """
     subjects = []
     for uid, script in shared.ours():
         record = shared.records[uid]
@@ -56,7 +66,7 @@ def survey(shared: Shared, deadlines: HostDeadlines, cadence: Cadence, now: date
     say(f"keeper: {len(shared.records)} records, {len(subjects)} to audit")
     for subject in subjects:
         _read(shared, subject)
-    _ask_everybody(subjects, deadlines, say)
+    _ask_everybody([one for one in subjects if only is None or one.uid in only], deadlines, say)
     return subjects
 
 
