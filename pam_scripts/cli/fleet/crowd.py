@@ -32,13 +32,13 @@ _LOOKS = 0.2
 class Task:
     """One run that is to be done.
 
-    uid: the record's. shown: the record as messages name it. script: what does it; what its `prepare` returns is the
+    uid, title: the record's. script: what does it; what its `prepare` returns is the
     work. job: gets the job once the run begins. hosts: those that no more than so many runs ask at a time. voice:
     makes what the run's lines go to, when it begins. after: the UIDs of those that must have ended before.
     """
 
     uid: str
-    shown: str
+    title: str
     script: Script
     job: Callable[[Run], Job]
     voice: Callable[[], Voice]
@@ -50,17 +50,24 @@ class Task:
 class Outcome:
     """What came of one task.
 
-    status: its exit status; None where it was not begun. seconds: it took. entry: the facts of its run, where it began.
-    warnings: what it warned of.
+    uid, title: the record's. script: its name, empty where the record has none. status: its exit status; None where it
+    was not begun. seconds: it took. entry: the facts of its run, where it began. warnings: what it warned of. error:
+    what it failed with.
     """
 
     uid: str
-    shown: str
+    title: str
     script: str
     status: int | None = None
     seconds: float = 0.0
     entry: Entry | None = None
     warnings: Sequence[str] = ()
+    error: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The record as messages name it."""
+        return shown(self.uid, self.title)
 
     @property
     def words(self) -> str:
@@ -70,6 +77,11 @@ class Outcome:
         if self.status:
             return ENDS[self.status]
         return self.entry.result if self.entry else "looked"
+
+
+def shown(uid: str, title: str) -> str:
+    """Return a record as messages name it."""
+    return f"record '{title}' ({uid})" if title else f"record {uid}"
 
 
 class Gate(Protocol):
@@ -129,7 +141,7 @@ class Crowd:
 
     def carry_out(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Do them, in their order as far as there is room; return what came of each."""
-        self.outcomes = {task.uid: Outcome(task.uid, task.shown, task.script.stem) for task in tasks}
+        self.outcomes = {task.uid: Outcome(task.uid, task.title, task.script.stem) for task in tasks}
         self.waiting = list(tasks)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(self.at_once, len(tasks)))]
         with self._signals():
@@ -207,9 +219,10 @@ class Crowd:
         script = _Stoppable(task.script, lambda: self._asked_twice)
         status = NotCertain.status
         try:
-            status = carry_out(script, get_job, voice, record=task.shown, check=self.check, mark=self.mark)
+            status = carry_out(script, get_job, voice, record=outcome.shown, check=self.check, mark=self.mark)
         finally:
             voice.close()
+            outcome.error = outcome.entry.error if outcome.entry else ""
             outcome.seconds, outcome.status = time.monotonic() - started, status
 
     @contextlib.contextmanager

@@ -10,8 +10,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import requests
 from keeper_secrets_manager_core import SecretsManager
@@ -31,6 +32,9 @@ from pam_scripts.stores.keeper.refusals import CHANGING_KEY, THROTTLED, THROTTLE
 
 T = TypeVar("T")
 
+
+# What a call is made within, by its name: `get secret`. It may wait before it, and sees when it has ended.
+Paced: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 # Until when no call may be made with a device's configuration, by its client id: what each of this process's runs
 # goes by, since every call would begin Keeper's count of the device's calls anew.
@@ -57,7 +61,8 @@ class Fetched(NamedTuple):
 class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published without types
     """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
 
-    def __init__(self, config: Mapping[str, str], session: Session) -> None:
+    def __init__(self, config: Mapping[str, str], session: Session, paced: Paced = contextlib.nullcontext) -> None:
+        """Make it. paced: what every call is made within."""
         try:
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
@@ -71,6 +76,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
                 next_step="take it out of the environment of the Gateway's service: it has no effect here",
             ) from None
         self._session = session
+        self._paced = paced
         self._device = config["clientId"]
         self._key_was_changed = False
 
@@ -94,7 +100,8 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
         }
         body = encrypted_payload_and_signature.encrypted_payload
         try:
-            response = self._session.post(url, headers=headers, data=body)
+            with self._paced(action):
+                response = self._session.post(url, headers=headers, data=body)
         except requests.RequestException as error:
             raise http.no_answer(SYSTEM, action, error) from None
         if response.status_code != HTTPStatus.OK:

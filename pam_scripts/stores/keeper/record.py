@@ -52,13 +52,27 @@ _FRESH = 20.0
 
 
 class RecordStore(Truth):
-    """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
+    """One PAM User record as the truth of a rotation.
 
-    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
+    longest_lease: a lease beyond that is nobody's. known: the record as it was read already, and when, by the monotonic
+    clock; None where it was not. holder: whom the lease names, where another rotation's id could be the same.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one fact of the store
+        self,
+        client: Client,
+        uid: str,
+        shape: Shape,
+        rotation_id: str,
+        longest_lease: timedelta,
+        *,
+        known: tuple[Any, float] | None = None,
+        holder: str = "",
+    ) -> None:
         self._client = client
         self._uid = uid
         self._shape = shape
-        self._rotation_id = rotation_id
+        self._holder = holder or rotation_id
         self._longest_lease = longest_lease
         self._title = ""
         self._examined: int | None = None
@@ -67,7 +81,7 @@ class RecordStore(Truth):
         self._sealed: Publication | None = None
         self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
-        self._latest: tuple[Any, float] | None = None
+        self._latest = known
 
     @property
     def name(self) -> str:
@@ -91,7 +105,8 @@ class RecordStore(Truth):
 
     def examine(self) -> Copy:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
-        record = self._fetch(missing=BadInput)
+        record = self._fresh_one or self._fetch(missing=BadInput)
+        self._title = record.title or ""
         if not record.is_editable:
             raise BadInput(
                 f"{SYSTEM}: record {self._uid} {NOT_EDITABLE.said}",
@@ -139,19 +154,19 @@ class RecordStore(Truth):
         """Return the id of the target that a key was made for, as the ops log says; empty where it does not."""
         return made_for(self._log, key_id)
 
-    def claim(self, rotation_id: str, until: datetime) -> None:
+    def claim(self, _rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.
 
         Only into the record as it was examined: a rotation that came and went since has changed it.
         """
         record = self._fresh()
-        if _lease_holder(record) == rotation_id:
+        if _lease_holder(record) == self._holder:
             return
         self._refuse_foreign_lease(record)
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
             raise Yielded(f"{self.name}: somebody changed it just now", next_step="rotate again")
-        _put(record, LEASE, f"{rotation_id} until {iso(until)}")
+        _put(record, LEASE, f"{self._holder} until {iso(until)}")
         self._save(record)
 
     def check_claim(self) -> None:
@@ -175,7 +190,7 @@ class RecordStore(Truth):
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
         """
         record = self._fresh()
-        if self._finishing and _lease_holder(record) != self._rotation_id:
+        if self._finishing and _lease_holder(record) != self._holder:
             return
         self._require_lease(record)
         if self._sealed and not self._copy(record).holds(self.parts(self._sealed.credential)):
@@ -259,7 +274,7 @@ class RecordStore(Truth):
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
         holder, until = read_lease(_value(record, LEASE))
-        if until and holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease):
+        if until and holder != self._holder and is_held(until, utc_now(), self._longest_lease):
             raise Yielded(
                 f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
                 next_step="let it finish; if it was killed, rotate again after that time",
@@ -267,7 +282,7 @@ class RecordStore(Truth):
 
     def _require_lease(self, record: Any) -> None:  # noqa: ANN401
         holder = _lease_holder(record)
-        if holder != self._rotation_id:
+        if holder != self._holder:
             lost = f"rotation {holder} has the lease" if holder else "the lease was removed by someone else"
             raise Yielded(f"{self.name}: {lost}")
 
