@@ -37,14 +37,26 @@ def crowd(*statuses: int | None, waiting: int = 0, gate: Pace | None = None) -> 
 
 @pytest.fixture
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Callable[[], str]]:
-    """Return what makes standard output and error a terminal, and gives what reads what was written there."""
+    """Return what makes standard output and error a terminal, and gives what reads what was written there.
+
+    What is written comes in pieces: it is read up to a mark that is written last.
+    """
 
     def open_one() -> Callable[[], str]:
         person, end = pty.openpty()
         stream = os.fdopen(end, "w")
         monkeypatch.setattr("sys.stderr", stream)
         monkeypatch.setattr("sys.stdout", stream)
-        return lambda: os.read(person, 10_000).decode()
+
+        def read() -> str:
+            stream.write("THE END")
+            stream.flush()
+            text = ""
+            while not text.endswith("THE END"):
+                text += os.read(person, 10_000).decode()
+            return text.removesuffix("THE END")
+
+        return read
 
     return open_one
 
