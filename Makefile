@@ -1,18 +1,22 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both make the virtualenvs they need.
 PYTHON ?= python3
 SCRIPT ?= rotate_seeq_application_key
+# Another mirror than Key Vault, for the demo: openbao.
+MIRROR ?=
 
 # .venv runs tests and lint; .venv-demo has the sandbox alone, so that a first look takes less; .venv-runtime has what a
 # Gateway's host has, and runs the scripts.
 DEV := .venv/.ready
 DEMO := .venv-demo/.ready
+OPENBAO := .foreign/openbao/.ready
 RUNTIME := .venv-runtime/.ready
 RUN := .venv/bin/python
 
 .PHONY: demo demo-audit test foreign faults faults-all bench lint docs bundle clean
 
-demo: $(DEMO) $(RUNTIME) bundle
-	@.venv-demo/bin/python -m sandbox $(SCRIPT)
+# With MIRROR=openbao the mirror is in a real OpenBao server, of some 200 MB.
+demo: $(DEMO) $(RUNTIME) bundle $(if $(filter openbao,$(MIRROR)),$(OPENBAO))
+	@.venv-demo/bin/python -m sandbox $(SCRIPT) $(if $(MIRROR),--mirror $(MIRROR))
 
 # An audit of forty records, some of them ill: the table, and the page's path.
 demo-audit: $(DEV) $(RUNTIME)
@@ -22,9 +26,10 @@ demo-audit: $(DEV) $(RUNTIME)
 test: $(DEV) $(RUNTIME)
 	$(RUN) -m pytest --numprocesses=6 --dist=worksteal $(ARGS)
 
-# The vendors' own commands and Keeper's JavaScript SDK, some 600 MB; with them `make test` also holds the sandbox to these.
+# The vendors' own commands, Keeper's JavaScript SDK and a real OpenBao server, some 800 MB; with them `make test` also
+# holds the sandbox to these.
 # uv has them in seconds, pip takes minutes for azure-cli's 150 packages.
-foreign: .foreign/.ready
+foreign: .foreign/.ready $(OPENBAO)
 
 .foreign/.ready: tests/sandbox/foreign/requirements.txt tests/sandbox/foreign/package.json
 	$(PYTHON) -m venv --clear .foreign/uv
@@ -34,6 +39,12 @@ foreign: .foreign/.ready
 	mkdir -p .foreign/node
 	cp tests/sandbox/foreign/package.json .foreign/node/
 	npm install --prefix .foreign/node --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+$(OPENBAO): tests/sandbox/foreign/requirements-openbao.txt
+	@echo "Installing the OpenBao server, once; this takes a minute."
+	$(PYTHON) -m venv --clear .foreign/openbao
+	.foreign/openbao/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Every request of a rotation met by every fault; prints what held. `faults-all` leaves nothing out, and takes long.

@@ -1,4 +1,4 @@
-"""A real OpenBao server in a process of its own, for the sandbox to put on its wire; `make openbao` installs it."""
+"""A real OpenBao server in a process of its own, for the sandbox to put on its wire; `make foreign` installs it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def running() -> Iterator[Bao]:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = Bao(port, f"s.{secrets.token_urlsafe(18)}")
+    server = Bao(port, secrets.token_hex(16))
     command = [str(INSTALLED), "server", "-dev", "-dev-no-store-token", f"-dev-listen-address=127.0.0.1:{port}"]
     with tempfile.TemporaryDirectory(prefix="bao-") as home:
         environment = {"HOME": home, "BAO_DEV_ROOT_TOKEN_ID": server.root_token, "PATH": "/usr/bin:/bin"}

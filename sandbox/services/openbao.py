@@ -73,20 +73,20 @@ class Version:
 class OpenBao:
     """One server with an engine, and a login for the rotation.
 
-    The methods may be called from any thread.
+    The methods may be called from any thread. server: what answers.
     """
 
     hosts: tuple[str, ...] = (HOST,)
 
     def __init__(self, clock: Clock, server: Server | None = None) -> None:
         self.memory = Memory(clock)
-        self._server: Server = server or self.memory
+        self.server: Server = server or self.memory
         self._secrets: set[str] = set()
         self._lock = threading.Lock()
 
     def stand_behind(self, server: Server) -> None:
         """Have another server answer from now on."""
-        self._server = server
+        self.server = server
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request as ASGI has it."""
@@ -94,7 +94,7 @@ class OpenBao:
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         path = scope["path"].removeprefix("/v1/") + (f"?{query}" if query else "")
-        answer = await asyncio.to_thread(self._ask, scope["method"], path, headers, body)
+        answer = await asyncio.to_thread(self.ask, scope["method"], path, headers, body)
         start = {"type": "http.response.start", "status": answer.status}
         await send({**start, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": answer.body})
@@ -104,8 +104,9 @@ class OpenBao:
         with self._lock:
             return set(self._secrets)
 
-    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        answer = self._server.answer(method, path, headers, body)
+    def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Have the server answer one request."""
+        answer = self.server.answer(method, path, headers, body)
         content = answer.content if isinstance(answer.content, dict) else {}
         issued = [(content.get("auth") or {}).get("client_token"), (content.get("data") or {}).get("secret_id")]
         with self._lock:
@@ -116,9 +117,9 @@ class OpenBao:
 
     def root(self, method: str, path: str, body: Mapping[str, Any] | None = None, namespace: str = "") -> Any:  # noqa: ANN401 - JSON
         """Ask as root; return what the answer has as `data` or `auth`. Raises KeyError where it is refused."""
-        headers = {"x-vault-token": self._server.root_token, "x-vault-namespace": namespace}
+        headers = {"x-vault-token": self.server.root_token, "x-vault-namespace": namespace}
         headers["content-type"] = _MERGE if method == "PATCH" else "application/json"
-        answer = self._ask(method, path, headers, json.dumps(body).encode() if body is not None else b"")
+        answer = self.ask(method, path, headers, json.dumps(body).encode() if body is not None else b"")
         if answer.status >= 300:
             raise KeyError(f"{method} {path}: {answer.status} {answer.content}")
         content = answer.content or {}
@@ -288,15 +289,17 @@ class _Refusal(Exception):
 class Memory:
     """A server that keeps all in memory.
 
-    sealed, standby: what it is; quota: how many requests it still takes, None for any number. beaten: whether somebody
-    else always writes a secret right before a check-and-set.
+    sealed: whether it is. quota: how many requests it still takes, None for any number. beaten: whether somebody else
+    always writes a secret right before a check-and-set. says: a status and errors for all but root, in place of an
+    answer: for what does not come about here by itself.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.root_token = f"s.{secrets.token_urlsafe(18)}"
-        self.sealed = self.standby = self.inactive = self.read_only = self.beaten = False
+        self.sealed = self.beaten = False
         self.quota: int | None = None
+        self.says: tuple[int, Sequence[str]] | None = None
         self._lock = threading.Lock()
         self._spaces = {"": _Namespace(engines={ENGINE: _Engine(2)})}
         self._tokens = {self.root_token: _Token([_ROOT_POLICY], None, "")}
@@ -344,11 +347,8 @@ class Memory:
     def _refuse_by_state(self, path: str) -> None:
         if self.sealed:
             raise _Refusal(503, "Vault is sealed")
-        if self.inactive:
-            raise _Refusal(503, "no active Vault instance found")
-        if self.standby:
-            # As a load balancer answers that goes by `sys/health`.
-            raise _Refusal(473, content={})
+        if self.says and "/login" not in path:
+            raise _Refusal(self.says[0], *self.says[1])
         if self.quota is not None:
             self.quota -= 1
             if self.quota < 0:
@@ -489,14 +489,17 @@ class Memory:
         known = next((one for one in roles if one.role_id == call.body["role_id"]), None)
         if known is None or call.body["secret_id"] not in known.secret_ids:
             raise _Refusal(400, "invalid role or secret ID")
-        return self._issue(call, known.policies, known.lasts)
+        return self._issue(call, known.policies, known.lasts, {"role_name": "rotation"})
 
-    def _issue(self, call: _Call, policies: Sequence[str], lasts: timedelta) -> Answer:
+    def _issue(
+        self, call: _Call, policies: Sequence[str], lasts: timedelta, about: Mapping[str, str] | None = None
+    ) -> Answer:
         policies = sorted({*policies, "default"})
         token = f"s.{secrets.token_urlsafe(18)}"
         call.space.policies.setdefault("default", _DEFAULT_POLICY)
         self._tokens[token] = _Token(policies, self._clock.now() + lasts, call.namespace)
-        auth = {"client_token": token, "policies": policies, "lease_duration": int(lasts.total_seconds())}
+        seconds = int(lasts.total_seconds())
+        auth = {"client_token": token, "policies": policies, "lease_duration": seconds, "metadata": about}
         return call.told(None, auth=auth)
 
     # -- engines ----------------------------------------------------------------------------------
@@ -508,6 +511,7 @@ class Memory:
     def _serve_engine(self, call: _Call) -> Answer:
         name = self._find_engine(call, call.path if "/" in call.path else f"{call.path}/")
         if not name:
+            call.need("read")
             raise _Refusal(404, f'no handler for route "{call.path}". route entry not found.')
         engine, rest = call.space.engines[name], call.path.removeprefix(name).strip("/")
         kind, _, key = rest.partition("/")
@@ -552,8 +556,6 @@ class Memory:
         return Answer(404 if gone else 200, content)
 
     def _write(self, call: _Call, engine: _Engine, key: str) -> Answer:
-        if self.read_only:
-            raise _Refusal(500, "1 error occurred:\n\t* cannot write to readonly storage\n\n")
         if "data" not in call.body:
             raise _Refusal(400, "no data provided")
         now, kept = self._clock.now(), engine.secrets.get(key)
@@ -653,6 +655,7 @@ class Memory:
         r"auth/token/lookup-self": _look_up,
         r"auth/token/create": _create_token,
         r"auth/token/revoke": _revoke,
+        r"auth/jwt/role/([^/]+)": _jwt_role,
         r"auth/(.+)/role/([^/]+)(/role-id|/secret-id|/secret-id/destroy)?": _approle,
         r"auth/jwt/config": _jwt_config,
     }

@@ -120,17 +120,20 @@ class TestOpenBao(MirrorContract):
     """One secret whose words are both, in a server that keeps all in memory."""
 
     script, kind = rotate_seeq_application_key.SCRIPT, Plant
+    secret = SECRET
 
     def prepare(self, plant: AnyPlant) -> None:
         """Ask for it alone."""
         plant.set_field("key_vault_name", "")
-        plant.add_openbao_mirror(SECRET, held=None if plant.first_time else json.loads(_both(plant)))
+        plant.add_openbao_mirror(self.secret, held=None if plant.first_time else json.loads(_both(plant)))
 
     def held(self, plant: AnyPlant) -> Mapping[str, str]:
         """Return what readers get: both words as JSON, or the one that somebody else has set."""
         (name,) = plant.openbao_secrets
-        data = plant.openbao.value(name)
-        return {f"{ENGINE}/{name}": data.get("by hand") or json.dumps(data)} if data else {}
+        data = plant.openbao.value(name) or {}
+        both = {label: data[label] for label in list(plant.outputs)[:2] if label in data}
+        text = json.dumps(both) if both else data.get("by hand")
+        return {f"{ENGINE}/{name}": text} if text else {}
 
     def versions(self, plant: AnyPlant) -> int:
         """Take the newest one's number: each write has the next."""
