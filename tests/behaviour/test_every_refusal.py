@@ -206,7 +206,7 @@ OPENBAO_SECRET = "plant/reports"
 
 
 def in_openbao(change: Callable[[Plant], object], *, waits: bool = False) -> Provocation:
-    """Return a plant with a mirror in OpenBao alone, and what is then changed. waits: the run asks again for a while."""
+    """Return a plant with a mirror in OpenBao alone, and what is then changed. waits: whether the run asks again."""
 
     def set_up(plant: Plant) -> None:
         plant.set_field("key_vault_name", "")
@@ -259,6 +259,12 @@ def in_version_one(plant: Plant) -> None:
     plant.openbao.add_engine("first", 1)
     plant.openbao.allow("rotation", {"first/reports": ["create", "read", "update"]})
     plant.set_field("vault_path", "first/reports")
+
+
+def full_of_marks(plant: Plant) -> None:
+    """Have the secret's metadata hold as many words of others as it takes."""
+    put_as_ours(plant)
+    plant.openbao.mark(OPENBAO_SECRET, {f"word-{number}": "theirs" for number in range(64)})
 
 
 def put_as_ours(plant: Plant, **data: str) -> None:
@@ -385,12 +391,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     openbao.TOO_MANY: openbao_is("quota", value=0, waits=True),
     openbao.READ_ONLY: openbao_says(400, "cannot write to readonly storage"),
     openbao.TOO_LONG: in_openbao(lambda plant: put_as_ours(plant, others="x" * 1_000_000)),
-    openbao.TOO_MANY_MARKS: in_openbao(
-        lambda plant: (
-            put_as_ours(plant),
-            plant.openbao.mark(OPENBAO_SECRET, {f"word-{number}": "theirs" for number in range(64)}),
-        )
-    ),
+    openbao.TOO_MANY_MARKS: in_openbao(full_of_marks),
     **{
         refusal: AZURE[f"{system}: {refusal.codes[0]}"]
         for system in ("Entra", "Key Vault", "Container Apps")
