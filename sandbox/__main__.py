@@ -1,7 +1,8 @@
 """The demo: run a script as the Keeper Gateway does, against the sandbox, and show what it did.
 
 `python -m sandbox [SCRIPT]`, or `make demo`, which also builds the bundle it runs. With `--fault` one request is
-spoiled; with `--serve` the sandbox stays up, for a shell in another terminal.
+spoiled; with `--serve` the sandbox stays up, for a shell in another terminal; with `--mirror openbao` the mirror is in
+a real OpenBao server, behind the sandbox's front.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -23,13 +25,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sandbox import faults
+from sandbox import bao, faults
 from sandbox.gateway import RotationResult
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
+from sandbox.services.openbao import ENGINE, HOST
 
 ROOT = Path(__file__).parents[1]
 PUBLISH = "publish_secret"
+OPENBAO = "openbao"
+OPENBAO_SECRET = "plant/demo"
+READER = "reader"
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 FAULTS: Mapping[str, faults.Fault] = {
     "no effect, no answer": faults.no_effect_no_answer(),
@@ -48,11 +54,11 @@ FAULTS: Mapping[str, faults.Fault] = {
 class Demo:
     """What one script's demo differs in.
 
-    plant: makes the plant; prepare: puts something in its way. issued: the title over the issuer's
+    plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
     keys. ask: log in with a key, as a consumer would, and return the HTTP status; issuer: at whom.
     """
 
-    plant: Callable[[], AbstractContextManager[AnyPlant]]
+    plant: Callable[..., AbstractContextManager[AnyPlant]]
     prepare: Callable[[AnyPlant], object]
     issued: str
     issuer: str
@@ -65,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
     whole.add_argument("--fault", metavar="PATH", help="spoil the first request to this path, * for any characters")
     whole.add_argument("--as", dest="kind", choices=FAULTS, default="effect, no answer", help="what happens to it")
+    whole.add_argument("--mirror", choices=[OPENBAO], help="another mirror than Key Vault")
     whole.add_argument("--serve", action="store_true", help="rotate nothing; keep the sandbox up until Ctrl-C")
     return whole
 
@@ -74,22 +81,38 @@ def main() -> int:
     options = parser().parse_args()
     if options.script == PUBLISH and (options.fault or options.serve):
         parser().error(f"{PUBLISH} has neither --fault nor --serve")
+    if options.mirror and not bao.INSTALLED.exists():
+        parser().error(f"{bao.INSTALLED} is missing: `make demo MIRROR={OPENBAO}` installs it")
     if options.serve:
-        return serve(DEMOS[options.script])
+        return serve(DEMOS[options.script], options.mirror)
     script = ROOT / "dist" / f"{options.script}.py"
     if not script.exists():
         parser().error(f"{script} is missing: `make bundle` builds it")
     # A pipe gets whole lines; only a terminal has a width to keep to.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if script.stem == PUBLISH:
-        return show_publishing(script, console)
+        return show_publishing(script, console, options.mirror)
     rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
-    return show(DEMOS[script.stem], script, console, rule)
+    return show(DEMOS[script.stem], script, console, rule, options.mirror)
 
 
-def serve(demo: Demo) -> int:
+@contextmanager
+def plant_of(demo: Demo, mirror: str | None) -> Iterator[AnyPlant]:
+    """Have a demo's plant listen, with its mirror in Key Vault or in a real OpenBao server."""
+    if not mirror:
+        with demo.plant() as plant:
+            yield plant
+        return
+    with demo.plant(mirrored=False) as plant, bao.running() as server:
+        plant.openbao.stand_behind(server)
+        both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
+        plant.add_openbao_mirror(OPENBAO_SECRET, held=both)
+        yield plant
+
+
+def serve(demo: Demo, mirror: str | None = None) -> int:
     """Keep a plant up, with its script attached to its record, and say what leads a shell to it; return 0 on Ctrl-C."""
-    with demo.plant() as plant:
+    with plant_of(demo, mirror) as plant:
         demo.prepare(plant)
         value = {"fileRef": "A" * 22, "command": "python3", "recordRef": list(plant.attached)}
         field = {"type": "script", "label": "rotationScripts", "value": [value]}
@@ -105,12 +128,12 @@ def serve(demo: Demo) -> int:
             return 0
 
 
-def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = None) -> int:
-    """Rotate a key that is mirrored in Key Vault; log in with the new one, not with the old one.
+def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = None, mirror: str | None = None) -> int:
+    """Rotate a key that is mirrored; log in with the new one, not with the old one.
 
-    rule: which request is spoiled, and how; None for none.
+    rule: which request is spoiled, and how; None for none. mirror: another than Key Vault; None for that.
     """
-    with demo.plant() as plant:
+    with plant_of(demo, mirror) as plant:
         demo.prepare(plant)
         plant.wire.rules += [rule] if rule else []
         console.rule("[bold]Before")
@@ -131,18 +154,26 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         console.rule("[bold]A consumer")
         os.environ.update(plant.wire.environment())
         old = demo.ask(plant, plant.old_key_id, plant.old_password)
-        new = demo.ask(plant, *_read_key_vault(plant))
-        console.print(f"with the credential read from Key Vault, {demo.issuer} answers {_verdict(new, wanted=200)}")
+        new = demo.ask(plant, *(_read_openbao(plant) if mirror else _read_key_vault(plant)))
+        store = "OpenBao" if mirror else "Key Vault"
+        console.print(f"with the credential read from {store}, {demo.issuer} answers {_verdict(new, wanted=200)}")
         console.print(f"with the old one, {demo.issuer} answers {_verdict(old, wanted=401)}")
         return 0 if result.success and (new, old) == (200, 401) else 1
 
 
-def show_publishing(script: Path, console: Console) -> int:
-    """Publish a connection string to two vaults and AWS, for two apps; then with one that does not come back."""
+def show_publishing(script: Path, console: Console, mirror: str | None = None) -> int:
+    """Publish a connection string to two vaults and AWS, for two apps; then with one that does not come back.
+
+    mirror: one more.
+    """
     verdicts = []
     for heals in (True, False):
         console.rule("[bold]" + ("Two apps read the secret" if heals else "One of the apps does not come back"))
-        with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+        with ExitStack() as stack:
+            plant = stack.enter_context(on_loopback(PublishPlant, value_format="alnum:32"))
+            if mirror:
+                plant.openbao.stand_behind(stack.enter_context(bao.running()))
+                plant.add_openbao_mirror(OPENBAO_SECRET, held={"value": plant.written(plant.old_password)})
             plant.set_field("health_seconds", "10")
             plant.set_field("log_format", "json")
             plant.add_aws_mirror("erp/database", plant.written(plant.old_password))
@@ -183,6 +214,9 @@ def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
         record.add_row(label, "••••••••" if kind == "secret" and value else escape(value))
     console.print(record)
 
+    if plant.openbao_secrets:
+        _show_openbao(plant, console)
+        return
     secrets = Table("secret", "version", "enabled", "rotation", "value", title=f"Azure Key Vault: {VAULT}")
     for name in plant.key_vault.names(VAULT):
         for version in reversed(plant.key_vault.versions(VAULT, name)):
@@ -190,6 +224,18 @@ def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
             rotation = (version.tags or {}).get("rotation-id", "")
             secrets.add_row(name, version.version[:8], "yes" if version.enabled else "no", rotation, shown)
     console.print(secrets)
+
+
+def _show_openbao(plant: AnyPlant, console: Console) -> None:
+    marks = plant.openbao.marks(OPENBAO_SECRET)
+    table = Table("version", "holds", "value", title=f"OpenBao: {ENGINE}/{OPENBAO_SECRET}")
+    label_of_id = next(iter(plant.outputs))
+    for version in reversed(plant.openbao.versions(OPENBAO_SECRET)):
+        held = f"{(version.data or {}).get(label_of_id)}" if version.data else "destroyed" if version.destroyed else ""
+        table.add_row(f"{version.number}", held, "••••••••" if version.data else "")
+    console.print(table)
+    for word, text in marks.items():
+        console.print(f"  {word}: {escape(text)}", style="dim")
 
 
 def _show_places(plant: PublishPlant, title: str, console: Console) -> None:
@@ -234,6 +280,18 @@ def _read_key_vault(plant: AnyPlant) -> tuple[str, str]:
     credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
     client = SecretClient(plant.vault_url, credential)
     return client.get_secret(plant.id_name).value or "", client.get_secret(plant.password_name).value or ""
+
+
+def _read_openbao(plant: AnyPlant) -> tuple[str, str]:
+    """Read the pair as a consumer would: as an AppRole that may read this secret and nothing else."""
+    plant.openbao.allow(READER, {f"{ENGINE}/data/{OPENBAO_SECRET}": ["read"]})
+    role_id, secret_id = plant.openbao.add_approle(READER)
+    base, body = f"https://{HOST}/v1", {"role_id": role_id, "secret_id": secret_id}
+    login = requests.post(f"{base}/auth/approle/login", json=body, timeout=10).json()
+    headers = {"X-Vault-Token": login["auth"]["client_token"]}
+    data = requests.get(f"{base}/{ENGINE}/data/{OPENBAO_SECRET}", headers=headers, timeout=10).json()["data"]["data"]
+    label_of_id, label_of_value = list(plant.outputs)[:2]
+    return data[label_of_id], data[label_of_value]
 
 
 def _ask_seeq(_plant: AnyPlant, key_id: str, password: str) -> int:
@@ -282,21 +340,21 @@ def _be_slow(plant: AnyPlant) -> None:
 
 DEMOS = {
     "rotate_seeq_application_key": Demo(
-        lambda: on_loopback(Plant),
+        partial(on_loopback, Plant),
         _leave_a_key_over,
         "Seeq: the application's access keys",
         "Seeq",
         _ask_seeq,
     ),
     "rotate_seeq_user_key": Demo(
-        lambda: on_loopback(SeeqUserPlant),
+        partial(on_loopback, SeeqUserPlant),
         _use_keys_elsewhere_too,
         "Seeq: the user's access keys",
         "Seeq",
         _ask_seeq,
     ),
     "rotate_azure_app_secret": Demo(
-        lambda: on_loopback(AzureAppPlant),
+        partial(on_loopback, AzureAppPlant),
         _be_slow,
         "Entra: the application's client secrets",
         "Entra",
