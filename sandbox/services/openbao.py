@@ -130,14 +130,16 @@ class OpenBao:
         lines = {"path": {path: {"capabilities": list(allowed)} for path, allowed in paths.items()}}
         self.root("PUT", f"sys/policies/acl/{policy}", {"policy": json.dumps(lines)}, namespace)
 
-    def allow_to_mirror(self, *names: str, policy: str = ROLE, engine: str = ENGINE, namespace: str = "") -> None:
-        """Write the policy that a rotation needs for these secrets, as docs/mirrors.md has it."""
+    def allow_to_mirror(
+        self, *names: str, engine: str = ENGINE, namespace: str = "", but: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Write the policy that a rotation needs for these secrets, as docs/mirrors.md has it. but: other lines."""
         paths = {}
         for name in names:
             paths[f"{engine}/data/{name}"] = ["read", "update"]
             paths[f"{engine}/metadata/{name}"] = ["create", "read", "patch"]
             paths[f"{engine}/destroy/{name}"] = ["update"]
-        self.allow(policy, paths, namespace)
+        self.allow(ROLE, {**paths, **(but or {})}, namespace)
 
     def add_engine(self, path: str, version: int = 2, namespace: str = "") -> None:
         """Mount a KV engine."""

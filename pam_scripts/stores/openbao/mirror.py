@@ -26,7 +26,12 @@ from pam_scripts.stores.openbao.refusals import NOT_ALLOWED, SYSTEM, TOO_LONG, T
 from pam_scripts.stores.openbao.wire import NotThere, Wire, policy
 
 VERSIONS_MARK = "rotation-versions"
-"""The word of a secret's metadata that says which version which rotation has set: `7=ROTATION 6=ROTATION`."""
+"""The word of a secret's metadata that says which version which rotation has set: `3=ROTATION 2=ROTATION 1=-`.
+
+The hyphen is for what was taken over, and for what was put back of that.
+"""
+
+_TAKEN_OVER = "-"
 
 # What a secret takes, with the storage that both servers recommend; and what its custom metadata does.
 MOST_BYTES = 1_000_000
@@ -293,14 +298,24 @@ class SecretMirror(Mirror):
             EXPIRY_MARK: iso(publication.expires_at) if publication.expires_at else None,
             "rotated-at": iso(publication.rotated_at),
             ROTATION_MARK: publication.rotation_id,
-            VERSIONS_MARK: _write_marks({**_read_marks(now.marks), now.version + 1: publication.rotation_id}),
+            VERSIONS_MARK: _write_marks({**self._rotations(now), now.version + 1: publication.rotation_id}),
         }
+
+    def _rotations(self, now: Standing) -> dict[int, str]:
+        """Return the rotation that has set each version.
+
+        What the look has seen, and no rotation has set, is taken over: it is destroyed with the others, by whichever
+        rotation comes to that.
+        """
+        taken_over = {now.version: _TAKEN_OVER} if now.data and now.version == self._looked.version else {}
+        return {**taken_over, **_read_marks(now.marks)}
 
     def _marks_back(self, now: Standing, former: Standing, version: int) -> dict[str, str | None]:
         """Return the marks as they were, with the number that what stood there has now."""
-        known = _read_marks(former.marks)
-        if former.version in known and version != now.version:
-            known[version] = known[former.version]
+        taken_over = {number: one for number, one in _read_marks(now.marks).items() if one == _TAKEN_OVER}
+        known = {**taken_over, **_read_marks(former.marks)}
+        if version != now.version:
+            known[version] = known.get(former.version, _TAKEN_OVER)
         ours = (self._shape.owner_tag, EXPIRY_MARK, "rotated-at", ROTATION_MARK)
         return {**{word: former.marks.get(word) for word in ours}, VERSIONS_MARK: _write_marks(known)}
 

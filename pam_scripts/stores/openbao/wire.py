@@ -134,7 +134,11 @@ class Wire:
             fresh = self.log_in()
             if fresh == token:
                 raise _refusal(action, HTTPStatus.FORBIDDEN, TOKEN_ENDED)
-            return self._ask(action, method, path, body, fresh)
+            try:
+                return self._ask(action, method, path, body, fresh)
+            except ApiError as error:
+                if error.code != HTTPStatus.FORBIDDEN:
+                    raise
         detail = f": {policy(path, [capability])}" if capability else ""
         raise _refusal(action, HTTPStatus.FORBIDDEN, otherwise, detail)
 

@@ -1,0 +1,91 @@
+"""The audit's look at mirrors in OpenBao: metadata alone, never a value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from pam_scripts.core.http import Session
+from pam_scripts.gateway.payload import read_job
+from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.rotate_seeq_application_key import SCRIPT
+from pam_scripts.rotation.seen import SeenMirror
+from pam_scripts.stores.openbao.survey import survey
+from sandbox.plant import Plant
+from sandbox.services.openbao import ENGINE, HOST, ROLE
+from tests.support.in_process import InProcess
+
+SECRET = "Plant/Reports"
+
+
+@pytest.fixture
+def plant(make_plant: Callable[..., Plant]) -> Plant:
+    """Return a plant whose mirror is in OpenBao alone, and whose login may look at metadata."""
+    plant = make_plant(mirrored=False)
+    plant.add_openbao_mirror(SECRET)
+    return plant
+
+
+def looks(plant: Plant) -> list[MirrorLook]:
+    """Return how an audit looks at the record's mirrors."""
+    return [spec.look for spec in SCRIPT.read(read_job(plant.payload())).mirrors if spec.look]
+
+
+def look(plant: Plant, session: Session) -> SeenMirror:
+    """Look at the one mirror with the right to read metadata alone."""
+    plant.openbao.allow(ROLE, {f"{ENGINE}/metadata/{SECRET}": ["read"]})
+    return survey(looks(plant), session, lambda _line: None)[0]
+
+
+def test_what_a_rotation_has_set_is_told_without_its_value(plant: Plant, wired: Session) -> None:
+    """Whose it is, by which rotation, and when its key ends."""
+    assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
+    before = len(plant.wire.log)
+
+    seen = look(plant, wired).secrets[f"{ENGINE}/{SECRET}".lower()]
+    marks = plant.openbao.marks(SECRET)
+    assert (marks, marks["rotation-id"], True) == (seen.tags, seen.rotation_id, seen.enabled)
+    asked = [one.path for one in plant.wire.log[before:]]
+    assert [] == [path for path in asked if "/data/" in path]
+
+
+def test_what_is_not_there_is_missing_or_deleted(plant: Plant, wired: Session) -> None:
+    """A secret without a version, one whose version is destroyed; and one that can be undeleted."""
+    assert SeenMirror() == look(plant, wired)
+    plant.openbao.put(SECRET, {"a": "b"})
+    plant.openbao.root("POST", f"{ENGINE}/delete/{SECRET}", {"versions": [1]})
+    assert SeenMirror(deleted=frozenset({f"{ENGINE}/{SECRET}".lower()})) == look(plant, wired)
+    plant.openbao.root("POST", f"{ENGINE}/destroy/{SECRET}", {"versions": [1]})
+    assert SeenMirror() == look(plant, wired)
+
+
+def test_what_cannot_be_looked_at_is_told_with_the_policys_line(plant: Plant, wired: Session) -> None:
+    """In the words of a run."""
+    plant.openbao.put(SECRET, {"a": "b"})
+    plant.openbao.allow(ROLE, {f"{ENGINE}/data/{SECRET}": ["read"]})
+    (seen,) = survey(looks(plant), wired, lambda _line: None)
+
+    assert seen.trouble
+    assert "vault-unreadable" == seen.trouble.code
+    assert f'path "{ENGINE}/metadata/{SECRET}" {{ capabilities = ["read"] }}' in seen.trouble.what
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+def test_of_many_in_a_folder_only_those_that_are_there_are_asked_for(
+    may_list: bool, plant: Plant, wired: Session
+) -> None:
+    """Twenty names of which two are there: one list and two looks; without the right to list, twenty."""
+    names = [f"team/{number}" for number in range(20)]
+    plant.set_field("vault_path", ",".join(f"{ENGINE}/{name}" for name in names))
+    plant.openbao.allow(ROLE, {f"{ENGINE}/metadata/team/*": ["read", "list"] if may_list else ["read"]})
+    for name in names[3:5]:
+        plant.openbao.put(name, {"a": "b"})
+    before = len(plant.wire.log)
+    seen = survey(looks(plant), wired, lambda _line: None)
+
+    assert [3, 4] == [number for number, one in enumerate(seen) if one.secrets]
+    asked = Counter("list" if one.query else "look" for one in plant.wire.log[before:] if "/metadata/" in one.path)
+    assert asked == ({"list": 1, "look": 2} if may_list else {"list": 1, "look": 20})
+    assert {HOST} == {one.host for one in plant.wire.log[before:]}
