@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pam_scripts.assembly.registry import MIRRORS
-from pam_scripts.assembly.script import Asked, Script
+from pam_scripts.assembly.script import RotationSpec, Script
 from pam_scripts.core.errors import BadInput
 from pam_scripts.gateway.payload import Job
 from pam_scripts.issuers import values
@@ -14,14 +14,14 @@ from pam_scripts.issuers import values
 class PublishSecret(Script):
     """The script whose value may come from Keeper, which then has changed it in its system already."""
 
-    def read(self, job: Job) -> Asked:
+    def read(self, job: Job) -> RotationSpec:
         """Read all that a job's records say; a value without a mirror has nowhere to go to."""
-        asked = super().read(job)
+        spec = super().read(job)
         if any(job.user.get(kind.LABEL) for kind in MIRRORS):
-            return asked
+            return spec
         labels = " or ".join(f"'{kind.LABEL}'" for kind in MIRRORS)
         nowhere = BadInput(f"{job.user.shown}: enter {labels}, or there is nowhere to publish to")
-        return replace(asked, problems=[*asked.problems, nowhere])
+        return replace(spec, problems=[*spec.problems, nowhere])
 
     def untouched(self, job: Job) -> str:
         """Say what state a run leaves that has touched nothing: what Keeper made may be in use already."""

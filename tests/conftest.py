@@ -46,7 +46,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(autouse=True)
 def _one_process_for_each_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a process remembers for its life: secrets, which are blotted out of all text, and refused logins."""
-    monkeypatch.setattr(Secret, "_net", type(Secret._net)())  # noqa: SLF001 - nobody else may empty it
+    monkeypatch.setattr(Secret, "_redactor", type(Secret._redactor)())  # noqa: SLF001 - nobody else may empty it
     monkeypatch.setattr(server, "_REFUSED", {})
 
 

@@ -34,7 +34,7 @@ def rows(field: Field[Any]) -> list[str]:
     if field.output:
         said = [field.type, field.meaning]
     else:
-        said = [field.takes.shape, "*required*" if field.required else field.default or "*empty*", field.meaning]
+        said = [field.parser.expected, "*required*" if field.required else field.default or "*empty*", field.meaning]
     cells = [plain(part) for part in said]
     return [
         line

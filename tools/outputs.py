@@ -20,9 +20,9 @@ from unittest.mock import patch
 
 import pam_scripts
 from pam_scripts.cli import main as command
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import read_job
 from pam_scripts.gateway.run import carry_out
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotate_seeq_application_key import SCRIPT
 from sandbox.plant import SEEQ_HOST, VAULT, Plant, plant_on_loopback
 
@@ -88,15 +88,15 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 def _rotate(plant: Plant, *, status: int = 0) -> str:
     payload = plant.payload()
-    return _told(plant, lambda voice: carry_out(SCRIPT, lambda _run: read_job(payload), voice, check=False), status)
+    return _told(plant, lambda console: carry_out(SCRIPT, lambda _run: read_job(payload), console, check=False), status)
 
 
 def _check(plant: Plant) -> str:
     options = command.parser().parse_args(["check", plant.user_uid])
-    return _told(plant, lambda voice: int(options.work(options, voice)), 0)
+    return _told(plant, lambda console: int(options.work(options, console)), 0)
 
 
-def _told(plant: Plant, work: Callable[[Voice], int], status: int) -> str:
+def _told(plant: Plant, work: Callable[[Console], int], status: int) -> str:
     """Return the lines of work that is done in this process, or its one error where it is to fail.
 
     status: the exit status that it must end with; raises RuntimeError for another one.
@@ -108,9 +108,9 @@ def _told(plant: Plant, work: Callable[[Voice], int], status: int) -> str:
             contextlib.redirect_stdout(io.StringIO()) as out,
             contextlib.redirect_stderr(io.StringIO()) as err,
         ):
-            voice = Voice()
-            ended = work(voice)
-            voice.finish()
+            console = Console()
+            ended = work(console)
+            console.finish()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -36,7 +36,7 @@ from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
@@ -129,7 +129,7 @@ class Section:
 
 def row(field: Field[Any]) -> Row:
     """Return what the row of a field says."""
-    return (field.label, field.takes.shape, field.default, field.required, field.output, field.type, field.meaning)
+    return (field.label, field.parser.expected, field.default, field.required, field.output, field.type, field.meaning)
 
 
 # -- the files ------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def made() -> dict[str, bytes]:
     files[f"{PAGES}/{SCHEMA}"] = f"{json.dumps(ops_log.schema(), indent=2)}\n".encode()
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
         options = command.parser().parse_args(["templates", "--output", directory])
-        options.work(options, Voice())
+        options.work(options, Console())
         files |= {f"{TEMPLATES}/{path.name}": path.read_bytes() for path in Path(directory).iterdir()}
     return files
 
@@ -303,7 +303,7 @@ def _columns(section: Section, fields: Fields) -> tuple[list[str], list[list[str
     columns: dict[str, Callable[[Field[Any]], str]] = {
         "label": lambda field: f"`{field.label}`",
         "type": lambda field: field.type,
-        "what it takes": lambda field: _cell(field.takes.shape),
+        "what it takes": lambda field: _cell(field.parser.expected),
         "default": lambda field: (
             "*required*" if field.required else f"`{field.default}`" if field.default else "*empty*"
         ),

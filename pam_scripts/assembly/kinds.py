@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 from pam_scripts.core.fields import Fields
 from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerLook, ConsumerSpec, IssuerSpec, MirrorLook, MirrorSpec
-from pam_scripts.rotation.seen import IssuerLook, SeenConsumers, SeenMirror
+from pam_scripts.gateway.specs import ConsumerQuery, ConsumerSpec, IssuerSpec, MirrorQuery, MirrorSpec
+from pam_scripts.rotation.seen import SeenConsumers, SeenMirror, SurveyResult
 from pam_scripts.rotation.shape import Shape, Target
 
 
@@ -33,8 +33,8 @@ class MirrorKind(Kind, Protocol):
     def read(self, job: Job, shape: Shape, target: Target, /) -> Sequence[MirrorSpec]:
         """Return the mirrors that a record asks for; raise BadInput for one that could not be.
 
-        target.id is the word for the target in names, target.mark what a secret is tagged with: under the name
-        shape.owner_tag, beside ROTATION_MARK and EXPIRY_MARK. A secret with another's mark is refused in `examine`.
+        target.id is the word for the target in names, target.tag_value what a secret is tagged with: under the name
+        shape.owner_tag, beside ROTATION_TAG and EXPIRY_TAG. A secret with another's tag is refused in `examine`.
         """
 
 
@@ -76,19 +76,19 @@ class IssuerSurvey(Protocol):
     What a look finds wrong is a `Trouble` with the code of one of the audit's rules.
     """
 
-    def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[IssuerLook]:
+    def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[SurveyResult]:
         """Look at the targets of specs of one group; return what is seen of each, in their order."""
 
 
 class MirrorSurvey(Protocol):
-    """What the module offers that a MirrorLook names as its survey; as IssuerSurvey."""
+    """What the module offers that a MirrorQuery names as its survey; as IssuerSurvey."""
 
-    def survey(self, looks: Sequence[MirrorLook], session: Session, say: Say, /) -> list[SeenMirror]:
+    def survey(self, queries: Sequence[MirrorQuery], session: Session, say: Say, /) -> list[SeenMirror]:
         """Look at what mirrors are that are asked for together, no two of one group; return each, in their order."""
 
 
 class ConsumerSurvey(Protocol):
-    """What the module offers that a ConsumerLook names as its survey; as IssuerSurvey."""
+    """What the module offers that a ConsumerQuery names as its survey; as IssuerSurvey."""
 
-    def survey(self, looks: Sequence[ConsumerLook], session: Session, say: Say, /) -> SeenConsumers:
+    def survey(self, queries: Sequence[ConsumerQuery], session: Session, say: Say, /) -> SeenConsumers:
         """Look at the consumers of one group."""

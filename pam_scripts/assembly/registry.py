@@ -20,7 +20,7 @@ MIRRORS: Sequence[MirrorKind] = (key_vault, aws_secrets_manager, openbao)
 CONSUMERS: Sequence[ConsumerKind] = (container_apps, health_pages)
 
 
-def present(kinds: Sequence[K]) -> list[K]:
+def included(kinds: Sequence[K]) -> list[K]:
     """Return the kinds that this build was made with."""
     return [kind for kind in kinds if not hasattr(kind, "LEFT_OUT")]
 

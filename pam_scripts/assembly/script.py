@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import pam_scripts
-from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, labels_left_out, present
+from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, included, labels_left_out
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, near_misses
@@ -51,7 +51,7 @@ Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
 
 @dataclass(frozen=True)
-class Asked:
+class RotationSpec:
     """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable.
 
     ca_bundle: of the CA that the PAM Configuration names for all but Keeper, empty for none.
@@ -125,12 +125,12 @@ class Script:
     @property
     def inputs(self) -> Fields:
         """The fields of the PAM User record that a person fills in."""
-        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in present(MIRRORS)))
+        mirrors = chain(*(kind.fields(self.issuer.SHAPE) for kind in included(MIRRORS)))
         return (
             *self.issuer.FIELDS,
             # Some are of all mirrors.
             *{field.label: field for field in mirrors}.values(),
-            *(field for kind in present(CONSUMERS) for field in kind.FIELDS),
+            *(field for kind in included(CONSUMERS) for field in kind.FIELDS),
             *(request.PLAN_FIELDS if self.has_keys else ()),
             *request.run_fields(self.deadline_seconds),
         )
@@ -157,13 +157,13 @@ class Script:
         """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
         if self.issuer.ADMIN_FIELDS:
             return self.issuer.ADMIN_FIELDS
-        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
         return list({field.label: field for kind in kinds for field in kind.ADMIN_FIELDS}.values())
 
     @property
     def logins(self) -> Fields:
         """The fields of every record that a login stands in: the issuer's, the mirrors' and the consumers'."""
-        kinds: list[Kind] = [*present(MIRRORS), *present(CONSUMERS)]
+        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
         return (*self.issuer.ADMIN_FIELDS, *chain(*(kind.ADMIN_FIELDS for kind in kinds)))
 
     def remarks(self, job: Job) -> Sequence[str]:
@@ -176,7 +176,7 @@ class Script:
             *(line for record in owners for line in near_misses(record, self.logins, known)),
         ]
 
-    def _for_another(self, record: Record) -> list[BadInput]:
+    def _check_other_script(self, record: Record) -> list[BadInput]:
         """Return what is wrong where a record is another script's by its fields, and not this one's."""
         if record.get(*self.identified_by):
             return []
@@ -188,9 +188,9 @@ class Script:
                 return [BadInput(problem, next_step=f"attach {stem} to it, or empty that field")]
         return []
 
-    def read(self, job: Job) -> Asked:
+    def read(self, job: Job) -> RotationSpec:
         """Read all that a job's records say; what a run would refuse is among the problems. Nobody is asked."""
-        problems = self._for_another(job.user)
+        problems = self._check_other_script(job.user)
         problems += [_left_out(job, label) for label in labels_left_out() if job.user.get(label)]
 
         def attempt(read: Callable[[], T]) -> T | None:
@@ -208,11 +208,11 @@ class Script:
         ca_bundle = (attempt(partial(request.CA_BUNDLE.read, job.configuration)) if job.configuration else "") or ""
         issuer = attempt(partial(self.issuer.read, job))
         shape = issuer.shape if issuer else self.issuer.SHAPE
-        consumers = [attempt(partial(kind.read, job, shape)) or () for kind in present(CONSUMERS)]
+        consumers = [attempt(partial(kind.read, job, shape)) or () for kind in included(CONSUMERS)]
         # Where it is not known whose credential it is, a mirror's own problems show all the same.
         target = issuer.target if issuer else Target("unknown")
-        mirrors = [attempt(partial(kind.read, job, shape, target)) or () for kind in present(MIRRORS)]
-        return Asked(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
+        mirrors = [attempt(partial(kind.read, job, shape, target)) or () for kind in included(MIRRORS)]
+        return RotationSpec(issuer, list(chain(*mirrors)), list(chain(*consumers)), problems, ca_bundle)
 
     # -- its runs ---------------------------------------------------------------------------------
 
@@ -234,27 +234,27 @@ class Script:
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates as a job's records say; raise the first of their problems."""
-        asked = self.read(job)
-        for problem in asked.problems:
+        spec = self.read(job)
+        for problem in spec.problems:
             raise problem
-        assert asked.issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
-        return partial(self._rotate, job, asked, asked.issuer)
+        assert spec.issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
+        return partial(self._rotate, job, spec, spec.issuer)
 
-    def _rotate(self, job: Job, asked: Asked, issuer: IssuerSpec, run: Run) -> None:
+    def _rotate(self, job: Job, spec: RotationSpec, issuer: IssuerSpec, run: Run) -> None:
         """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
         for note in issuer.notes:
             run.say(note)
         access = Access(Session(run.deadline))
-        session = open_session(run.deadline, asked.ca_bundle, asked.specs)
+        session = open_session(run.deadline, spec.ca_bundle, spec.specs)
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
-        for host, connections in asked.hosts.items():
+        for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)
         rotate(
             Rotation(
                 issuer=issuer.build(run, session),
-                mirrors=[spec.build(session) for spec in asked.mirrors],
+                mirrors=[mirror.build(session) for mirror in spec.mirrors],
                 truth=RecordStore(access.client(), job.user.uid, issuer.shape, run.rotation_id, self.longest_lease),
-                consumers=[spec.build(session) for spec in asked.consumers],
+                consumers=[consumer.build(session) for consumer in spec.consumers],
                 limit=issuer.limit,
                 plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
                 run=run,

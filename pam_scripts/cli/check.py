@@ -13,9 +13,9 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ENDS, PamScriptError
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import carry_out
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
@@ -41,20 +41,20 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Look at everything that a rotation of each record would look at; return the worst exit status."""
-    shared = fetch(options, Deadline(60), voice)
+    shared = fetch(options, Deadline(60), console)
     uids = sorted(uid for uid, _ in shared.ours()) if options.all else list(dict.fromkeys(options.records))
-    heard = _Heard() if options.json else None
-    statuses = {uid: _check(shared, uid, heard or voice, f"{at}/{len(uids)}") for at, uid in enumerate(uids, 1)}
+    heard = _RecordingConsole() if options.json else None
+    statuses = {uid: _check(shared, uid, heard or console, f"{at}/{len(uids)}") for at, uid in enumerate(uids, 1)}
     if heard:
         write(_as_json(heard.looks, statuses))
     else:
-        _tell_tally(shared, statuses, voice)
+        _tell_tally(shared, statuses, console)
     return max(statuses.values(), default=0)
 
 
-class _Heard(Voice):
+class _RecordingConsole(Console):
     """Keeps what runs say, for JSON. looks: a record each, with the facts of its run."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Heard(Voice):
     def say(self, line: str) -> None:
         """Leave it out: the run's facts say it."""
 
-    def sum_up(self, line: str) -> None:
+    def say_json(self, line: str) -> None:
         """Keep the facts of the run that ends, with what it warned of."""
         self.looks.append({**json.loads(line), "warnings": self._warnings})
         self._warnings = []
@@ -76,37 +76,42 @@ class _Heard(Voice):
 
     def fail(self, error: PamScriptError) -> None:
         """Keep a failure that no run came to."""
-        self.sum_up(Entry(date=utc_now(), exit_status=error.status, error=str(error), dry_run=True).line())
+        self.say_json(Entry(date=utc_now(), exit_status=error.status, error=str(error), dry_run=True).line())
 
     def end(self, error: PamScriptError, record: str) -> None:
         """Leave it out: the run's facts have it."""
 
 
-def _check(shared: Shared, uid: str, voice: Voice, place: str) -> int:
+def _check(shared: Shared, uid: str, console: Console, place: str) -> int:
     """Look at one record, and return the exit status. place: which of how many it is."""
     try:
         script = shared.script(uid)
     except PamScriptError as error:
-        voice.fail(error)
+        console.fail(error)
         return error.status
-    voice.say(f"Checking {place}: {shared.flat(uid).shown} with {script.stem}")
+    console.say(f"Checking {place}: {shared.flat(uid).shown} with {script.stem}")
 
     def get_job(_run: Run) -> Job:
         return shared.job(uid)
 
     return carry_out(
-        script, get_job, voice, record=shared.flat(uid).shown, check=True, json_line=isinstance(voice, _Heard)
+        script,
+        get_job,
+        console,
+        record=shared.flat(uid).shown,
+        check=True,
+        json_line=isinstance(console, _RecordingConsole),
     )
 
 
-def _tell_tally(shared: Shared, statuses: Mapping[str, int], voice: Voice) -> None:
+def _tell_tally(shared: Shared, statuses: Mapping[str, int], console: Console) -> None:
     """Say how many records ended how, and which are to be looked at, the worst first."""
     for status in sorted({*statuses.values()} - {0}, reverse=True):
         named = _with_status(statuses, status)
-        voice.say(f"Exit status {status}, {ENDS[status]}: {len(named)} of {len(statuses)}")
+        console.say(f"Exit status {status}, {ENDS[status]}: {len(named)} of {len(statuses)}")
         for uid in named:
-            voice.say(f"  {shared.flat(uid).shown if uid in shared.records else f'record {uid}'}")
-    voice.say(f"{len(_with_status(statuses, 0))} of {len(statuses)} records: a rotation would go through")
+            console.say(f"  {shared.flat(uid).shown if uid in shared.records else f'record {uid}'}")
+    console.say(f"{len(_with_status(statuses, 0))} of {len(statuses)} records: a rotation would go through")
 
 
 def _as_json(looks: Sequence[Mapping[str, Any]], statuses: Mapping[str, int]) -> str:

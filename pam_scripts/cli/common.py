@@ -14,7 +14,7 @@ from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret, presentable
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name
 """Where a module adds the parser of its command."""
@@ -36,14 +36,14 @@ def add_sources(
     )
 
 
-def fetch(options: argparse.Namespace, deadline: Deadline, voice: Voice) -> Shared:
+def fetch(options: argparse.Namespace, deadline: Deadline, console: Console) -> Shared:
     """Return all shared records, and warn of those that cannot be decrypted.
 
     Raises BadInput where one that the options of `add_sources` name is not among them.
     """
     shared = Shared.fetch(deadline, options.credential, options.configuration)
     for remark in shared.remarks:
-        voice.warn(remark)
+        console.warn(remark)
     return shared
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pam_scripts.cli.observation import Observation
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.gateway import diagnosis
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from pam_scripts.stores.keeper import configuration
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Say of everything how it is; return 1 where something is wrong."""
     observations = list(_look_at_host())
     configured = all(observation.state != "wrong" for observation in observations if observation.name == _CONFIGURATION)
@@ -55,13 +55,13 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     else:
         observations += reach.look(options.hosts, configured=configured)
     for observation in observations:
-        voice.say(str(observation))
+        console.say(str(observation))
     return 1 if any(observation.state == "wrong" for observation in observations) else 0
 
 
 def _look_at_host() -> Iterator[Observation]:
     """Look at what stands on this host: interpreter, packages, configuration."""
-    seen = diagnosis.surroundings()
+    seen = diagnosis.describe_host()
     fit = sys.version_info >= _OLDEST_PYTHON
     yield Observation(
         "ok" if fit else "wrong", "Interpreter", seen["Interpreter"], "" if fit else "use Python 3.10 or newer"

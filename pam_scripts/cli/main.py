@@ -12,8 +12,8 @@ import pam_scripts
 from pam_scripts.cli import doctor
 from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
 from pam_scripts.gateway import diagnosis
+from pam_scripts.gateway.console import Console, prepare_output
 from pam_scripts.gateway.request import uids_as_values
-from pam_scripts.gateway.voice import Voice, prepare_output
 
 try:
     from pam_scripts.cli import check, payload
@@ -35,24 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     prepare_output()
     options = parser().parse_args(uids_as_values(sys.argv[1:] if arguments is None else arguments))
-    voice = Voice()
+    console = Console()
     try:
-        return _work(options, voice)
+        return _work(options, console)
     finally:
         with contextlib.suppress(KeyboardInterrupt):
-            voice.finish()
+            console.finish()
 
 
-def _work(options: argparse.Namespace, voice: Voice) -> int:
+def _work(options: argparse.Namespace, console: Console) -> int:
     try:
-        return int(options.work(options, voice))
+        return int(options.work(options, console))
     except PamScriptError as error:
-        voice.fail(error)
+        console.fail(error)
         return error.status
     except KeyboardInterrupt:
         return 1
     except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
-        voice.fail(NotCertain(defect(error)))
+        console.fail(NotCertain(defect(error)))
         return NotCertain.status
 
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _refuse(_options: argparse.Namespace, _voice: Voice) -> int:
+def _refuse(_options: argparse.Namespace, _console: Console) -> int:
     """Raise BadInput for a command that needs packages which are missing."""
     names = diagnosis.missing()
     raise BadInput(f"packages are missing: {', '.join(names)}", next_step=diagnosis.way_to_install(names))

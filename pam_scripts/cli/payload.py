@@ -11,7 +11,7 @@ from pam_scripts.cli.common import Commands, add_sources, fetch, write
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from pam_scripts.stores.keeper.records import flatten
 
 
@@ -32,7 +32,7 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Write the payload; raise BadInput where it would end up on a screen that nobody asked to have it on."""
     # Before anything is fetched: nobody must wait for a refusal.
     if sys.stdout.isatty() and not options.to_terminal:
@@ -40,7 +40,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
             "the payload carries secrets, and standard output is a terminal",
             next_step="pipe it into the script, or say --to-terminal",
         )
-    write(_payload(fetch(options, Deadline(60), voice), options.record), with_secrets=True)
+    write(_payload(fetch(options, Deadline(60), console), options.record), with_secrets=True)
     return 0
 
 

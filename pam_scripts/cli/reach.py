@@ -96,14 +96,14 @@ def _unused_proxy() -> Iterator[Observation]:
 def _host(host: str, deadline: Deadline) -> Observation:
     """Ask a host for its front page: any answer will do, its certificate and its clock are what counts."""
     url = f"https://{host}/"
-    way = http.way_to(url)
+    way = http.route_to(url)
     started = utc_now()
     try:
         with Session(deadline).get(url, stream=True) as response:
             date, status = response.headers.get("Date"), response.status_code
     except requests.RequestException as error:
         failed = http.no_answer(host, "reach it", error)
-        way_out = failed.next_step or http.CHECK_WAY
+        way_out = failed.next_step or http.CHECK_ROUTE
         found = failed.cause.removeprefix(f"{host}: reach it: ")
         return Observation("wrong", host, found if failed.unreachable else f"{found} ({way})", way_out)
     except PamScriptError as error:

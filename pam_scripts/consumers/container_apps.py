@@ -22,9 +22,9 @@ from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
-from pam_scripts.core.refusals import Refusal, meant
+from pam_scripts.core.refusals import Refusal, find_refusal
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerLook, ConsumerSpec
+from pam_scripts.gateway.specs import ConsumerQuery, ConsumerSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Consumer
 from pam_scripts.rotation.shape import Shape
@@ -135,13 +135,13 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
         group, _, app_name = name.partition("/")
         return ContainerApp(Manager(identity, session), subscription, group, app_name)
 
-    def look(name: str) -> ConsumerLook:
+    def query(name: str) -> ConsumerQuery:
         group, _, app_name = name.partition("/")
         place = Group(identity, subscription.lower(), group.lower())
-        return ConsumerLook("pam_scripts.consumers.container_apps_survey", place, app_name)
+        return ConsumerQuery("pam_scripts.consumers.container_apps_survey", place, app_name)
 
     hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
-    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), look(name)) for name in apps]
+    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), query(name)) for name in apps]
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Manager:
         def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
             name, said = _explain(answer)
             # The message names callers and scopes at length; the code says what it is.
-            refusal = meant(name, REFUSALS)
+            refusal = find_refusal(name, REFUSALS)
             scope = _locked(said, path) if refusal is LOCKED else ""
             return name, (refusal.words + (f", on {scope}" if scope else "")) if refusal else ""
 

@@ -14,23 +14,23 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
-from pam_scripts.gateway.specs import ConsumerLook
+from pam_scripts.gateway.specs import ConsumerQuery
 from pam_scripts.rotation.seen import SeenConsumer, SeenConsumers, Trouble
 
 _DOWN = ("stopped", "suspended")
 
 
-def survey(looks: Sequence[ConsumerLook], session: Session, say: Callable[[str], None]) -> SeenConsumers:
+def survey(queries: Sequence[ConsumerQuery], session: Session, say: Callable[[str], None]) -> SeenConsumers:
     """Return the apps of one resource group by name; why it could not be asked, where it could not.
 
     The group is listed, or each app asked for by itself where the login may not list.
     """
-    group = looks[0].group
+    group = queries[0].group
     assert isinstance(group, Group)  # noqa: S101 - for the type checker: this module is asked for container apps alone
     manager = Manager(group.identity, session)
     say(f"container apps: waiting for the list of {group.name}")
     try:
-        apps = _all(manager, group, {look.name for look in looks}, session)
+        apps = _all(manager, group, {query.name for query in queries}, session)
     except PamScriptError as error:
         return SeenConsumers(trouble=Trouble("consumer-unreadable", error.cause, error.next_step))
     say(f"container apps: {len(apps)} in {group.name}")

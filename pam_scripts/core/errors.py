@@ -49,7 +49,7 @@ class PamScriptError(Exception):
     def __str__(self) -> str:
         return "; ".join(part for part in (self.cause, self.state, self.next_step) if part)
 
-    def told(self, record: str = "") -> str:
+    def as_line(self, record: str = "") -> str:
         """Return the one line of a run that ends with this: record, cause, state, next step, exit status.
 
         record: as messages name it, empty where none was read; left out where the cause names it already.
@@ -99,7 +99,7 @@ class ApiError(PamScriptError):
     code: the HTTP status, None where no usable answer came.
     name: the system's own name for the error, empty where it gave none.
     retry_after: seconds the system asked to be left alone, None where it did not say.
-    hopeless: asking again is no use, whatever the answer was.
+    permanent: asking again is no use, whatever the answer was.
     unreachable: no connection could be made to a host that has never answered: asking again is seldom of use.
     unclear: an earlier try of the same call may have taken effect, whatever the answer to this one was.
     busy: the system declined for now and says so: nothing was done, the same again may go better.
@@ -121,14 +121,14 @@ class ApiError(PamScriptError):
         next_step: str = "",
         busy: bool = False,
         quiet: bool = False,
-        hopeless: bool = False,
+        permanent: bool = False,
         unreachable: bool = False,
     ) -> None:
         super().__init__(f"{system}: {action}: {cause}", next_step=next_step)
         self.code = code
         self.name = name
         self.retry_after = retry_after
-        self.hopeless = hopeless
+        self.permanent = permanent
         self.unreachable = unreachable
         self.unclear = False
         self.quiet = quiet
@@ -148,7 +148,7 @@ class ApiError(PamScriptError):
     @property
     def transient(self) -> bool:
         """Whether asking again may go better: no answer, busy, or a server's own trouble."""
-        if self.hopeless:
+        if self.permanent:
             return False
         trouble = self.code is None or self.code >= HTTPStatus.INTERNAL_SERVER_ERROR
         return trouble or self.busy or self.code == HTTPStatus.REQUEST_TIMEOUT

@@ -41,11 +41,11 @@ _SECRET_LABEL = re.compile(
 )
 
 
-class Takes(Protocol[T_co]):
+class Parser(Protocol[T_co]):
     """What a field takes."""
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """The values that are taken, in words: `a whole number from 1 to 90`."""
 
     def read(self, text: str) -> T_co:
@@ -57,10 +57,10 @@ class Takes(Protocol[T_co]):
 
 @dataclass(frozen=True)
 class Text:
-    """Text that matches a pattern as a whole; `shape` says in words what the pattern asks."""
+    """Text that matches a pattern as a whole; `expected` says in words what the pattern asks."""
 
     pattern: str = r"(?s:.*)"
-    shape: str = "text"
+    expected: str = "text"
 
     def read(self, text: str) -> str:
         """Return the text as it is."""
@@ -77,7 +77,7 @@ class Number:
     highest: int
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """The bounds."""
         return f"a whole number from {self.lowest} to {self.highest}"
 
@@ -92,7 +92,7 @@ class Number:
 class Flag:
     """`True` or `False`, in the words that people use for them."""
 
-    shape: str = "'True' or 'False'"
+    expected: str = "'True' or 'False'"
 
     def read(self, text: str) -> bool:
         """Return the truth value."""
@@ -109,7 +109,7 @@ class Choice:
     words: tuple[str, ...]
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """The words."""
         return " or ".join(f"'{word}'" for word in self.words)
 
@@ -132,7 +132,7 @@ class Names:
     separator: str = r"[,\n]"
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """What each name must be."""
         return f"{self.each}; several with commas"
 
@@ -149,7 +149,7 @@ class Names:
 class HttpsAddress:
     """Where a server is: https, a host, a port where it is another than 443. Read as https://HOST in small letters."""
 
-    shape: str = "https://HOST, without user name and path"
+    expected: str = "https://HOST, without user name and path"
     paths: tuple[str, ...] = ("",)
 
     def read(self, text: str) -> str:
@@ -173,9 +173,9 @@ class HttpsAddresses:
     each: HttpsAddress = HttpsAddress()
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """What each address must be."""
-        return f"{self.each.shape}; several with commas"
+        return f"{self.each.expected}; several with commas"
 
     def read(self, text: str) -> tuple[str, ...]:
         """Return the addresses in their order."""
@@ -190,14 +190,14 @@ FLAG = Flag()
 class Field(Generic[T]):
     """One labelled field of a record, as the contract has it.
 
-    meaning: what it says, for people. takes: what it may hold. default: what an empty input field
+    meaning: what it says, for people. parser: what it may hold. default: what an empty input field
     means. required: the script cannot run without it. output: the script writes it. prompt: what a
     template asks a person to enter; without one that is the meaning. type: the Keeper field type.
     """
 
     label: str
     meaning: str
-    takes: Takes[T]
+    parser: Parser[T]
     default: str = ""
     required: bool = False
     output: bool = False
@@ -215,12 +215,12 @@ class Field(Generic[T]):
                 + " and ".join(f"'{spelling}'" for spelling in spellings),
                 next_step="delete the surplus ones",
             )
-        takes_several = isinstance(self.takes, (Names, HttpsAddresses))
-        value = record.several(self.label) if takes_several else record.get(self.label)
+        holds_several = isinstance(self.parser, (Names, HttpsAddresses))
+        value = record.several(self.label) if holds_several else record.get(self.label)
         if not value and self.required:
             raise BadInput(f"{record.shown}: field '{self.label}' is empty; enter {self.meaning}")
         try:
-            return self.takes.read(value or self.default)
+            return self.parser.read(value or self.default)
         except ValueError as error:
             raise self.bad(record, str(error)) from None
 
@@ -235,9 +235,9 @@ class Field(Generic[T]):
         It is shown only where it is nearly a number, a flag or a choice: what else stands in a wrong place may be a
         password.
         """
-        is_word = isinstance(self.takes, (Number, Flag, Choice)) and re.fullmatch(r"[\w.+-]{1,20}", value)
+        is_word = isinstance(self.parser, (Number, Flag, Choice)) and re.fullmatch(r"[\w.+-]{1,20}", value)
         found = f"is {value!r}" if is_word else "has a value that is not shown" if value else "is empty"
-        return BadInput(f"{record.shown}: field '{self.label}' {found}; it must be {self.takes.shape}")
+        return BadInput(f"{record.shown}: field '{self.label}' {found}; it must be {self.parser.expected}")
 
 
 Fields: TypeAlias = Sequence[Field[Any]]

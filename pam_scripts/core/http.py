@@ -133,7 +133,7 @@ class Session(requests.Session):
             response = super().send(request, **kwargs)
         except requests.ConnectionError as error:
             if host not in self._answered and (why := _why_no_connection(error)):
-                raise Unreached(why, host, request=request) from None
+                raise Unreachable(why, host, request=request) from None
             raise
         self._answered.add(host)
         return response
@@ -143,7 +143,7 @@ class TooLong(requests.RequestException):
     """The answer has more than anybody asked for."""
 
 
-class Unreached(requests.ConnectionError):
+class Unreachable(requests.ConnectionError):
     """No connection was made: nothing was sent. why: in our words. host: which."""
 
     def __init__(self, why: str, host: str, **options: Any) -> None:  # noqa: ANN401 - passed on
@@ -175,10 +175,10 @@ class _Answer(HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(sock, *arguments, **options)
         raw = self.fp.detach()  # a BufferedReader, as http.client makes it
-        self.fp = io.BufferedReader(_InTime(raw, sock))
+        self.fp = io.BufferedReader(_DeadlineReader(raw, sock))
 
 
-class _InTime(io.RawIOBase):
+class _DeadlineReader(io.RawIOBase):
     """What comes from a socket, for as long as its timeout says and no longer."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
@@ -374,7 +374,7 @@ def phrase(code: int) -> str:
         return str(code)
 
 
-CHECK_WAY = "check firewall, HTTPS_PROXY and NO_PROXY"
+CHECK_ROUTE = "check firewall, HTTPS_PROXY and NO_PROXY"
 SET_PROXY = "set HTTPS_PROXY to the proxy's address in the environment of the Gateway's service"
 
 
@@ -384,7 +384,7 @@ def only_http_proxy() -> bool:
     return "http" in proxies and not {"https", "all"} & proxies.keys()
 
 
-def way_to(url: str) -> str:
+def route_to(url: str) -> str:
     """Say whether a request goes through a proxy, and which: its host and port, never what it is logged in to with."""
     address = requests.utils.get_environ_proxies(url)
     proxy = address.get("https") or address.get("all") or ""
@@ -394,31 +394,31 @@ def way_to(url: str) -> str:
 
 def no_answer(system: str, action: str, error: Exception) -> ApiError:
     """Return the error for a call that brought no answer: its outcome is unknown."""
-    if isinstance(error, Unreached):
+    if isinstance(error, Unreachable):
         return ApiError(
             system,
             action,
-            f"no connection to {error.host} ({way_to(f'https://{error.host}/')}): {error.why}",
+            f"no connection to {error.host} ({route_to(f'https://{error.host}/')}): {error.why}",
             unreachable=True,
-            next_step=f"HTTP_PROXY is not used for https: {SET_PROXY}" if only_http_proxy() else CHECK_WAY,
+            next_step=f"HTTP_PROXY is not used for https: {SET_PROXY}" if only_http_proxy() else CHECK_ROUTE,
         )
     if isinstance(error, requests.exceptions.SSLError):
         return ApiError(
             system,
             action,
             "the server's certificate is not trusted",
-            hopeless=True,
+            permanent=True,
             next_step="for a private CA set REQUESTS_CA_BUNDLE, or the record's field 'ca_bundle', to its PEM file",
         )
     if isinstance(error, TooLong):
         most = f"{_MOST_BYTES // 1_000_000} MB"
-        return ApiError(system, action, f"the answer has more than {most}; is a proxy in the way?", hopeless=True)
+        return ApiError(system, action, f"the answer has more than {most}; is a proxy in the way?", permanent=True)
     if isinstance(error, requests.exceptions.Timeout) or any(isinstance(one, ReadTimeoutError) for one in error.args):
         return ApiError(system, action, "no answer in time")
     return ApiError(system, action, f"no answer ({type(error).__name__})")
 
 
-def in_our_words(reason: object, known: Mapping[str, str]) -> str:
+def recognised_reason(reason: object, known: Mapping[str, str]) -> str:
     """Return our words for what a server says freely, which is never repeated: it may carry whatever it was sent.
 
     known: our words by a pattern for its own.

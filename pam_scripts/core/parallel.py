@@ -5,8 +5,8 @@ What threads may share, and why they may:
 - a `Session`: its settings are read only once it is made; its pools of connections lock themselves; its TLS context
   is changed before the first handshake, under a lock. What it keeps for others (`shared`) is filled by one thread.
 - logins (Seeq's `Server`, those to Azure): who needs a token or a session first gets it, the others wait for it.
-- a `Deadline`, the `Secret`s, the run's voice: each locks what it changes.
-- Azure's SDK: one thread at a time, but for its time on the wire (`IN_THE_SDK`).
+- a `Deadline`, the `Secret`s, the run's console: each locks what it changes.
+- Azure's SDK: one thread at a time, but for its time on the wire (`SDK_LOCK`).
 
 Not to be shared: a store, a mirror, a consumer, and the clients of Keeper and AWS behind them; each belongs to one
 call at a time. Lists that several calls add to are only appended to, and read when all calls have ended.

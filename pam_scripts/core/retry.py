@@ -18,11 +18,11 @@ T = TypeVar("T")
 WAITS: Sequence[float] = (0.2, 0.6, 1.8, 5.0)
 
 # Seconds after which a system that counts calls by ten seconds, and does not say when to come back, counts anew.
-COUNTED_ANEW = 11.0
+RATE_WINDOW = 11.0
 
 # The least and the most seconds of silence that a system is given which counts on as long as it is called.
 SILENCE = (11.0, 15.0)
-_MEETING = 0.5
+_JITTER = 0.5
 
 
 def silence() -> float:
@@ -33,7 +33,7 @@ def silence() -> float:
     meet after one to four waits, and are silent together.
     """
     least, most = SILENCE
-    return min(most, max(least, most - time.time() % most + random.uniform(0.0, _MEETING)))  # noqa: S311 - no secret
+    return min(most, max(least, most - time.time() % most + random.uniform(0.0, _JITTER)))  # noqa: S311 - no secret
 
 
 def transient(error: ApiError) -> bool:
@@ -64,7 +64,7 @@ def retrying(
     """
     unclear = False
     waits: Iterator[float] = iter(WAITS) if spare is None else itertools.chain(WAITS, itertools.repeat(WAITS[-1]))
-    last = iter((COUNTED_ANEW,))
+    last = iter((RATE_WINDOW,))
     while True:
         try:
             return call()

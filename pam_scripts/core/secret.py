@@ -26,7 +26,7 @@ def presentable(text: str) -> str:
     return _CONTROLS.sub("\ufffd", _BREAKS.sub(" ", Secret.redact(text)))
 
 
-class _Net:
+class _Redactor:
     """The values that must not be seen, each in all the forms that a text may give it."""
 
     def __init__(self) -> None:
@@ -89,11 +89,11 @@ class Secret:
     """A secret value. Its repr and str are stars; `reveal()` is the only way to the value."""
 
     __slots__ = ("_value",)
-    _net: ClassVar = _Net()
+    _redactor: ClassVar = _Redactor()
 
     def __init__(self, value: str) -> None:
         self._value = value
-        self._net.add(value)
+        self._redactor.add(value)
 
     def reveal(self) -> str:
         """Return the value itself, for the one call that must carry it."""
@@ -123,7 +123,7 @@ class Secret:
     @classmethod
     def redact(cls, text: str) -> str:
         """Return a text with every value that any Secret has held replaced by stars, short ones as whole words."""
-        return cls._net.redact(text, words=True)
+        return cls._redactor.redact(text, words=True)
 
     @classmethod
     def redact_whole(cls, text: str) -> str:
@@ -131,4 +131,4 @@ class Secret:
 
         A short value there may be a word of the format.
         """
-        return cls._net.redact(text, words=False)
+        return cls._redactor.redact(text, words=False)

@@ -23,11 +23,11 @@ PACKAGES = ("keeper-secrets-manager-core", "requests", "azure-identity", "azure-
 def tell(say: Callable[[str], None]) -> None:
     """Say in plain lines who runs this, with which interpreter, where, and which variables are set."""
     say(f"Diagnosis by pam-scripts {pam_scripts.__build__}: nothing else is done while 'diagnose' is 'True'")
-    for name, found in surroundings().items():
+    for name, found in describe_host().items():
         say(f"{name}: {found}")
 
 
-def surroundings() -> dict[str, str]:
+def describe_host() -> dict[str, str]:
     """Return what there is, by name."""
     return {
         "Interpreter": f"{sys.executable or 'unknown'}, Python {platform.python_version()} on {platform.platform()}",

@@ -22,7 +22,7 @@ from pam_scripts.rotation.roles import Plan
 class PemFile:
     """The path of a PEM file with certificates that this host's user may read."""
 
-    shape: str = "the path of a PEM file on the Gateway's host that its user may read"
+    expected: str = "the path of a PEM file on the Gateway's host that its user may read"
 
     def read(self, text: str) -> str:
         """Return the path, once its certificates were read."""

@@ -15,9 +15,9 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway import request
+from pam_scripts.gateway.console import Console, prepare_output
 from pam_scripts.gateway.payload import Job, read_job
 from pam_scripts.gateway.standard_input import read_input
-from pam_scripts.gateway.voice import Voice, prepare_output
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
@@ -79,24 +79,24 @@ def main(script: Script, fetch: Fetch) -> int:
             return fetch(run, arguments.record, arguments.credential, arguments.configuration)
         return read_job(read_input(run.deadline))
 
-    voice = Voice()
+    console = Console()
     status = carry_out(
         script,
         get_job,
-        voice,
+        console,
         record=f"record {arguments.record}" if arguments.record else "",
         check=arguments.check,
         json_line=arguments.json_lines,
         started=pam_scripts.STARTED,
     )
-    voice.finish(_SECONDS_FOR_LINES)
+    console.finish(_SECONDS_FOR_LINES)
     return status
 
 
 def carry_out(  # noqa: PLR0913 - each is one fact of a run
     script: Script,
     get_job: Callable[[Run], Job],
-    voice: Voice,
+    console: Console,
     *,
     check: bool,
     record: str = "",
@@ -111,7 +111,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     where there is more to do in it.
     """
     host = socket.gethostname()
-    run = _run(script.stem, host, voice, started)
+    run = _run(script.stem, host, console, started)
     untouched = NOTHING_CHANGED
 
     def end() -> None:
@@ -120,11 +120,11 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
             state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
             next_step="run the rotation again: it starts from whatever it finds",
         )
-        voice.end(error, record)
+        console.end(error, record)
         run.entry.error, run.entry.exit_status = str(error), error.status
         if json_line:
-            voice.sum_up(run.entry.line())
-        voice.finish(_SECONDS_FOR_LINES)
+            console.say_json(run.entry.line())
+        console.finish(_SECONDS_FOR_LINES)
         os._exit(error.status)
 
     timer = _end_in_time(run, end if started else None)
@@ -143,7 +143,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         if request.DIAGNOSE.read(job.user) and not check:
             from pam_scripts.gateway import diagnosis  # noqa: PLC0415 - no rotation needs it
 
-            diagnosis.tell(voice.say)
+            diagnosis.tell(console.say)
             _refuse_to_call_it_done(untouched, request.DIAGNOSE.label)
             return 0
         json_line = json_line or job.user.get(request.LOG_FORMAT.label).lower() == "json"
@@ -165,12 +165,12 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         if failure is error:
             error.state = error.state or untouched
         error.state = error.state or "what was changed so far is not known"
-        voice.end(error, record)
+        console.end(error, record)
         run.entry.error, run.entry.exit_status = str(error), error.status
     finally:
         timer.cancel()
     if json_line:
-        voice.sum_up(run.entry.line())
+        console.say_json(run.entry.line())
     return run.entry.exit_status
 
 
@@ -180,11 +180,11 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
 
 
-def _run(name: str, host: str, voice: Voice, started: tuple[float, float] | None) -> Run:
+def _run(name: str, host: str, console: Console, started: tuple[float, float] | None) -> Run:
     now = utc_now()
     rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {host}")
-    return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), voice.say, voice.warn, entry=entry)
+    return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), console.say, console.warn, entry=entry)
 
 
 def _end_in_time(run: Run, end: Callable[[], None] | None) -> threading.Timer:

@@ -49,7 +49,7 @@ class IssuerSpec:
 
 
 @dataclass(frozen=True)
-class MirrorLook:
+class MirrorQuery:
     """How an audit looks at a mirror without reading a value.
 
     survey, group: as IssuerSpec's, the latter address and login. secrets: the names of the mirror's secrets; naming:
@@ -64,7 +64,7 @@ class MirrorLook:
     account: Hashable = None
 
     @property
-    def together(self) -> Hashable:
+    def batch_key(self) -> Hashable:
         """What those looks have in common that one survey is for."""
         return self.survey, self.account or self.group
 
@@ -81,12 +81,12 @@ class MirrorSpec:
     build: Callable[[Session], Mirror]
     hosts: Mapping[str, int]
     ca_bundle: str = ""
-    look: MirrorLook | None = None
+    query: MirrorQuery | None = None
     limits: Sequence[Limit] = ()
 
 
 @dataclass(frozen=True)
-class ConsumerLook:
+class ConsumerQuery:
     """How an audit looks at a consumer without touching it.
 
     survey, group: as IssuerSpec's, the latter where it is, and the login. name: its own there.
@@ -105,4 +105,4 @@ class ConsumerSpec:
     hosts: Mapping[str, int] = field(default_factory=dict)
     ca_bundle: str = ""
     limits: Sequence[Limit] = ()
-    look: ConsumerLook | None = None
+    query: ConsumerQuery | None = None

@@ -18,7 +18,7 @@ from pam_scripts.issuers.azure_app import (
     PERSONAL_WAY_OUT,
     PERSONAL_WORDS,
     SELECTED,
-    Wanted,
+    AppSettings,
     principal_words,
 )
 from pam_scripts.issuers.azure_app.graph import (
@@ -37,14 +37,14 @@ from pam_scripts.issuers.azure_app.graph import (
 )
 from pam_scripts.issuers.azure_app.policy import of_tenant, read_default, read_policy
 from pam_scripts.logins import azure
-from pam_scripts.rotation.seen import IssuerLook, SeenTarget, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
 
 # The most that Graph puts on one page: https://learn.microsoft.com/graph/paging
 _FIRST_PAGE = f"/applications?$select={SELECTED}&$top=999"
 _FIRST_PRINCIPALS = f"/servicePrincipals?$select={PRINCIPAL}&$top=999"
 
 
-def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[IssuerLook]:
+def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the applications of specs that share a tenant and a login; return what is seen of each, in their order.
 
     Whether the admin application owns each target is not asked: that takes a request for every
@@ -67,7 +67,7 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
         what, _, inner = error.cause.partition("; ")
         way_out = error.next_step or inner or "look whether Graph answers from this host"
         trouble = Trouble("admin-refused" if refused else "not-readable", what, way_out)
-        return [IssuerLook(troubles=[*lacking, trouble]) for _ in specs]
+        return [SurveyResult(troubles=[*lacking, trouble]) for _ in specs]
 
 
 class _Look:
@@ -83,7 +83,7 @@ class _Look:
         self._principals = self._read_principals()
         self._policy = retrying(session.deadline, partial(read_default, graph))
 
-    def at(self, spec: IssuerSpec, lacking: Sequence[Trouble]) -> IssuerLook:
+    def at(self, spec: IssuerSpec, lacking: Sequence[Trouble]) -> SurveyResult:
         """Return what is seen of one application."""
         target_id = spec.target.id
         item = self._applications.get(target_id.lower())
@@ -92,7 +92,7 @@ class _Look:
             is_principal = self._principals and target_id.lower() in self._principals
             way_out = NOT_THAT_ID if is_principal else "check 'application_object_id'; or delete the record"
             trouble = Trouble("gone", what, way_out)
-            return IssuerLook(SeenTarget(target_id, target_id, trouble=(trouble,)), lacking)
+            return SurveyResult(SeenTarget(target_id, target_id, trouble=(trouble,)), lacking)
         keys = [read_key(key, "list applications") for key in item.get("passwordCredentials") or []]
         known_as = (str(item.get("id")), str(item.get("appId")))
         name = f"application {item.get('displayName')}"
@@ -102,21 +102,21 @@ class _Look:
         troubles = [*lacking]
         if principal and principal.secrets:
             troubles.append(Trouble("principal-secrets", principal_words(name, principal), _PRINCIPAL_WAY_OUT))
-        if isinstance(spec.details, Wanted):
+        if isinstance(spec.details, AppSettings):
             troubles += self._in_the_way(item, name, len(keys), spec.details)
-        return IssuerLook(SeenTarget(known_as[1], name, keys, known_as, trouble=dying), troubles)
+        return SurveyResult(SeenTarget(known_as[1], name, keys, known_as, trouble=dying), troubles)
 
-    def _in_the_way(self, item: Mapping[str, Any], name: str, number: int, wanted: Wanted) -> list[Trouble]:
+    def _in_the_way(self, item: Mapping[str, Any], name: str, number: int, settings: AppSettings) -> list[Trouble]:
         """Say what would keep a rotation from making a secret."""
         found = []
-        words, _ = of_tenant(self._policy, item).breach(wanted.life)
+        words, _ = of_tenant(self._policy, item).breach(settings.life)
         if words:
             # The application's own policy goes before the tenant's, and is asked for only where it matters.
             ask = partial(read_policy, self._graph, f"/applications/{item.get('id')}", item)
-            words, way_out = retrying(self._session.deadline, ask).breach(wanted.life)
+            words, way_out = retrying(self._session.deadline, ask).breach(settings.life)
             found += [Trouble("policy", f"{name}: {words}", way_out)] if words else []
         if item.get("signInAudience") in PERSONAL:
-            if wanted.keep:
+            if settings.keep:
                 found.append(Trouble("setting", f"{name} {PERSONAL_WORDS}", PERSONAL_WAY_OUT))
             elif number >= MOST_PERSONAL:
                 found.append(Trouble("no-room", f"{name}: {TOO_MANY.words}", TOO_MANY.way_out))

@@ -23,7 +23,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import IssuerSpec
-from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, Run
+from pam_scripts.rotation.roles import Credential, Issuer, Key, Run, Traits
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = ()
@@ -43,7 +43,7 @@ _KINDS: dict[str, tuple[Callable[[int], str], int, int]] = {
 class ValueFormat:
     """What a value is made of, `KIND` or `KIND:NUMBER`; read in small letters."""
 
-    shape: str = (
+    expected: str = (
         "`keeper` (as Keeper made it), `uuid`, `hex:NUMBER` or `base64:NUMBER` (16 to 256 random bytes), or "
         "`alnum:NUMBER` (22 to 512 letters and digits)"
     )
@@ -85,9 +85,9 @@ class OptionalDays:
     highest: int
 
     @property
-    def shape(self) -> str:
+    def expected(self) -> str:
         """The bounds."""
-        return Number(self.lowest, self.highest).shape
+        return Number(self.lowest, self.highest).expected
 
     def read(self, text: str) -> timedelta | None:
         """Return the time."""
@@ -182,12 +182,12 @@ class Value(Issuer):
         self._id = rotation_id
         self._made: list[Key] = []
         self._target = target
-        self._facts = Facts(system="", noun="value", reversible=reversible)
+        self._traits = Traits(system="", noun="value", reversible=reversible)
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of values beforehand."""
-        return self._facts
+        return self._traits
 
     @property
     def target(self) -> str:

@@ -19,7 +19,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
 from pam_scripts.core.http import Session
-from pam_scripts.core.refusals import Refusal, explain, meant
+from pam_scripts.core.refusals import Refusal, explain, find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
@@ -64,7 +64,7 @@ REFUSALS: Sequence[Refusal] = (
         "AADSTS7000215",
         "the client secret is wrong",
         "check 'client_secret': its value, not its id",
-        passes=True,
+        transient=True,
     ),
     Refusal(
         "AADSTS7000222",
@@ -231,14 +231,12 @@ def log_in(identity: Identity, session: Session) -> TokenSource:
     """
     app, authority = identity.app, identity.cloud.authority
     if (app, authority) not in session.shared:
-        session.shared[app, authority] = (
-            Application(app, authority, session) if app else HostIdentity(authority, session)
-        )
+        session.shared[app, authority] = AppLogin(app, authority, session) if app else HostIdentity(authority, session)
     login: TokenSource = session.shared[app, authority]
     return login
 
 
-class Application:
+class AppLogin:
     """An application that logs in with its client secret."""
 
     def __init__(self, app: AppSecret, authority: str, session: Session) -> None:
@@ -281,7 +279,7 @@ def ask_for_token(  # noqa: PLR0913 - each is one fact of the login
     """Ask for a token with a client secret, for real: the one request that proves a secret, too.
 
     azure-identity would ask for the address that tokens come from first, which is one more round trip, and is
-    a good part of a script's start-up. Raises ApiError, hopeless where no wait mends the refusal.
+    a good part of a script's start-up. Raises ApiError, `permanent` where no wait mends the refusal.
 
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     """
@@ -308,7 +306,7 @@ def _read_refusal(answer: Mapping[str, Any]) -> tuple[str, str]:
     match = re.search(r"AADSTS\d+", str(answer.get("error_description") or ""))
     match = match or re.fullmatch(r"\w{1,60}", str(answer.get("error") or ""))
     name = match[0] if match else ""
-    refusal = meant(name, REFUSALS)
+    refusal = find_refusal(name, REFUSALS)
     return name, refusal.words if refusal else ""
 
 
@@ -398,7 +396,7 @@ class HostIdentity:
         foreign = "acquire tokens for tenant" in words
         # MSAL's way to say that the authority knows no such tenant.
         unknown = "Unable to get authority configuration" in words
-        refusal = meant(name, REFUSALS)
+        refusal = find_refusal(name, REFUSALS)
         way_out = refusal.way_out if refusal else _CREDENTIAL
         return ApiError(
             system,
@@ -410,7 +408,7 @@ class HostIdentity:
         )
 
 
-class ForSdk:
+class SdkCredential:
     """A login as Azure's SDKs take one: they ask it for tokens themselves."""
 
     def __init__(self, login: TokenSource, system: str, action: str) -> None:

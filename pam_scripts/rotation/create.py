@@ -20,30 +20,30 @@ _FIRST_PAUSE = 0.3
 
 def create(rotation: Rotation, progress: Progress) -> None:
     """Create the key, labelled with this rotation; raise NotCertain where its id is that of a key before it."""
-    run, noun = rotation.run, rotation.facts.noun
+    run, noun = rotation.run, rotation.traits.noun
     expires_at = run.started + rotation.plan.life if rotation.plan.life else None
 
     def create_or_look() -> tuple[Key, Credential]:
         """Create; again only where the system declined for now, and a look shows that it did nothing."""
-        before, progress.unclear = progress.unclear, True
+        before, progress.creation_unclear = progress.creation_unclear, True
         try:
             made = rotation.issuer.create_key(rotation.label, expires_at)
         except ApiError as error:
-            progress.unclear = before or not error.declined
-            error.busy = error.busy and not (progress.unclear and _may_be_there(rotation, progress))
+            progress.creation_unclear = before or not error.declined
+            error.busy = error.busy and not (progress.creation_unclear and _may_be_there(rotation, progress))
             raise
         except OutOfTime:
             # Raised before anything is sent.
-            progress.unclear = before
+            progress.creation_unclear = before
             raise
-        progress.unclear = before
+        progress.creation_unclear = before
         return made
 
     key, credential = rotation.retrying(create_or_look, on=busy)
     progress.key = key
     if key.id in {before.id for before in progress.keys}:
         raise NotCertain(
-            f"{rotation.facts.system}: the new {noun} has the id {key.id} of one that was there before, so that "
+            f"{rotation.traits.system}: the new {noun} has the id {key.id} of one that was there before, so that "
             "nobody can tell the two apart",
         )
     end = _end_of(rotation, key)
@@ -62,7 +62,7 @@ def _end_of(rotation: Rotation, key: Key) -> datetime | None:
             end = next((item.expires_at for item in listed if item.id == key.id), None)
     if life and end and run.started + life - end > life / 10:
         run.warn(
-            f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} ends {iso(end)}, "
+            f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} ends {iso(end)}, "
             f"not {iso(run.started + life)} as was asked for; rotate before it does"
         )
     return end
@@ -73,7 +73,7 @@ def list_made(rotation: Rotation, progress: Progress) -> list[Key]:
     before = {key.id for key in progress.keys}
 
     def is_made_now(key: Key) -> bool:
-        cut = progress.unclear and key.id not in before and labels.is_cut(key.label, rotation.label)
+        cut = progress.creation_unclear and key.id not in before and labels.is_truncated(key.label, rotation.label)
         return cut or key.label == rotation.label
 
     return [key for key in rotation.issuer.list_keys() if is_made_now(key)]
@@ -81,7 +81,7 @@ def list_made(rotation: Rotation, progress: Progress) -> list[Key]:
 
 def _may_be_there(rotation: Rotation, progress: Progress) -> bool:
     """Say whether a creation may have taken effect, once lists have had time to show it."""
-    rotation.run.deadline.wait(rotation.facts.listing_delay)
+    rotation.run.deadline.wait(rotation.traits.listing_delay)
     try:
         return bool(list_made(rotation, progress))
     except ApiError:
@@ -93,30 +93,30 @@ def verify(rotation: Rotation, progress: Progress) -> None:
     with concurrently() as submit:
         submit(partial(_log_in, rotation, progress))
         # Where there is no way back, all is written, whatever the record says.
-        if rotation.facts.reversible:
-            submit(partial(rotation.retrying, rotation.truth.check_claim))
+        if rotation.traits.reversible:
+            submit(partial(rotation.retrying, rotation.truth.check_lease))
         outdated = [submit(partial(find_outdated, rotation, mirror)) for mirror in rotation.mirrors]
     progress.outdated = [versions.result() for versions in outdated]
 
 
 def _log_in(rotation: Rotation, progress: Progress) -> None:
     """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
-    facts, deadline = rotation.facts, rotation.run.deadline
-    settled = max(deadline.left() - facts.activation_delay, 0.0)
+    traits, deadline = rotation.traits, rotation.run.deadline
+    settled = max(deadline.left() - traits.activation_delay, 0.0)
     in_a_row, pause = 0, _FIRST_PAUSE
     while True:
         try:
             rotation.issuer.log_in(progress.new[1].credential)
             in_a_row, pause = in_a_row + 1, _FIRST_PAUSE
-            if in_a_row >= facts.logins_in_a_row:
+            if in_a_row >= traits.logins_in_a_row:
                 break
         except ApiError as error:
             spare = deadline.left() - settled
-            if error.hopeless or spare <= 0 or (error.retry_after or 0.0) > spare:
+            if error.permanent or spare <= 0 or (error.retry_after or 0.0) > spare:
                 raise
             in_a_row, pause = 0, min(pause * 2, 5.0)
             pause = min(max(pause, error.retry_after or 0.0), spare)
         deadline.wait(pause)
-    if facts.login_proof:
+    if traits.login_proof:
         rotation.run.entry.login_verified = True
-        rotation.run.say(f"Verified: {facts.login_proof}")
+        rotation.run.say(f"Verified: {traits.login_proof}")

@@ -18,57 +18,57 @@ from pam_scripts.rotation.roles import Key, Mirror, Progress, Rotation
 
 
 def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive | None:
-    """Delete the doomed keys, then see each store hold ours and the list have ours and nothing else.
+    """Delete the keys that are to go, then see each store hold ours and the list have ours and nothing else.
 
     Returns the error for keys that are alive all the same. Raises NotCertain where the new key is not listed.
     """
     key, publication = progress.new
     # A key made now is never among them under the id of one before it.
     before = {item.id for item in progress.keys}
-    doomed = [
+    to_delete = [
         item
         for item in progress.listed
-        if item.id in progress.fate.doomed_ids
+        if item.id in progress.decision.ids_to_delete
         and item.id != key.id
         and not (item.label == rotation.label and item.id in before)
     ]
-    kept = [item.rotation_id for item in progress.fate.kept if item.rotation_id]
+    kept = [item.rotation_id for item in progress.decision.kept if item.rotation_id]
     with concurrently() as submit:
-        tried = submit(partial(try_to_delete, rotation, doomed))
+        tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
             submit(partial(_retire, rotation, mirror, versions, kept))
-    progress.sealing = rotation.truth.sealed_by_finish(publication)
+    progress.confirmed_at_finish = rotation.truth.confirmed_by_finish(publication)
     with concurrently() as submit:
-        gone = submit(partial(see_gone, rotation, doomed, tried.result()))
-        for store in rotation.mirrors if progress.sealing else rotation.stores:
+        gone = submit(partial(delete_until_gone, rotation, to_delete, tried.result()))
+        for store in rotation.mirrors if progress.confirmed_at_finish else rotation.stores:
             submit(partial(put, store, publication, partial(rotation.retrying, on=any_error)))
     extra = _extra_keys(rotation, progress, gone.result())
-    _note(rotation, progress, extra)
+    _log_deletions(rotation, progress, extra)
     others = rotation.retrying(rotation.issuer.others_alive, any_error)
     shown = [*(item.shown for item in extra), *others]
     if not shown:
         return None
     return OldKeysAlive(
-        f"{rotation.facts.system}: {count(len(shown), f'other {rotation.facts.noun}')} of {rotation.issuer.target} "
+        f"{rotation.traits.system}: {count(len(shown), f'other {rotation.traits.noun}')} of {rotation.issuer.target} "
         f"still alive: {', '.join(shown)}",
-        state=f"the new {rotation.facts.noun} {key.id} is in place in every store",
-        next_step=f"delete them in {rotation.facts.system}"
+        state=f"the new {rotation.traits.noun} {key.id} is in place in every store",
+        next_step=f"delete them in {rotation.traits.system}"
         + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
 
 
-def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
+def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
     """Log a failure after the first deletion, give the lease back; return the error that says what to look at."""
-    rotation.run.entry.may_be_alive = [item.id for item in progress.fate.doomed]
+    rotation.run.entry.may_be_alive = [item.id for item in progress.decision.to_delete]
     cause = failure.cause if isinstance(failure, PamScriptError) else defect(failure)
-    doomed = ", ".join(item.id for item in progress.fate.doomed) or "none"
-    proven = "logged in and " if rotation.facts.login_proof else ""
+    to_delete = ", ".join(item.id for item in progress.decision.to_delete) or "none"
+    proven = "logged in and " if rotation.traits.login_proof else ""
     # It is raised here only where the new key is gone.
     doubt = "may log nobody in any more" if isinstance(failure, NotCertain) else "the end was not confirmed"
     error = NotCertain(
         cause,
-        state=f"the new {rotation.facts.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
-        f"keys that may still be alive in {rotation.facts.system}: {doomed}",
+        state=f"the new {rotation.traits.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
+        f"keys that may still be alive in {rotation.traits.system}: {to_delete}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
     finish(rotation, error)
@@ -76,7 +76,7 @@ def end_in_doubt(rotation: Rotation, progress: Progress, failure: Exception) -> 
 
 
 def try_to_delete(
-    rotation: Rotation, doomed: Iterable[Key], way: Callable[[Key], None] | None = None
+    rotation: Rotation, to_delete: Iterable[Key], way: Callable[[Key], None] | None = None
 ) -> dict[str, ApiError]:
     """Try one way, the best unless another is given, on each of these keys; return what went wrong, by the key's id.
 
@@ -95,19 +95,19 @@ def try_to_delete(
             return error
         return None
 
-    with concurrently(rotation.facts.deletions_at_once) as submit:
-        ends = {key.id: submit(partial(attempt, key)) for key in doomed}
+    with concurrently(rotation.traits.deletions_at_once) as submit:
+        ends = {key.id: submit(partial(attempt, key)) for key in to_delete}
     return {key_id: error for key_id, end in ends.items() if (error := end.result())}
 
 
-def see_gone(rotation: Rotation, doomed: Iterable[Key], errors: Mapping[str, ApiError]) -> list[Key]:
+def delete_until_gone(rotation: Rotation, to_delete: Iterable[Key], errors: Mapping[str, ApiError]) -> list[Key]:
     """Return the keys that are listed once these are gone, trying again and trying every way until they are.
 
     The list is the judge, not the answers. Where the system was only busy, or its list is late, the same way is
     tried again, after looking; otherwise the next way is. errors: what the best way met, by the key's id.
     """
-    issuer, run, delay = rotation.issuer, rotation.run, rotation.facts.listing_delay
-    pending, ways, tries = list(doomed), [issuer.delete_key, *issuer.other_ways_to_delete], 0
+    issuer, run, delay = rotation.issuer, rotation.run, rotation.traits.listing_delay
+    pending, ways, tries = list(to_delete), [issuer.delete_key, *issuer.other_ways_to_delete], 0
     while True:
         listed = rotation.retrying(issuer.list_keys, any_error)
         ids = {key.id for key in listed}
@@ -137,7 +137,7 @@ def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
     """Return the versions that are to be locked away; a failure is worth a warning, since they log nobody in."""
     try:
         # Where there is no way back, nobody waits for what a mirror may keep.
-        return rotation.retrying(mirror.outdated) if rotation.facts.reversible else mirror.outdated()
+        return rotation.retrying(mirror.outdated) if rotation.traits.reversible else mirror.outdated()
     except ApiError as error:
         rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
         return ()
@@ -157,24 +157,24 @@ def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> li
     Those that withstood deletion are known; any other is given a moment, for a list that is late, or a
     rotation that is just stepping back. listed: the keys as they were just listed.
     """
-    fate, deadline, key = progress.fate, rotation.run.deadline, progress.new[0]
+    decision, deadline, key = progress.decision, rotation.run.deadline, progress.new[0]
     for pause in (*retry.WAITS, math.inf):
         last, gone = pause >= deadline.left(), key.id not in {item.id for item in listed}
-        if gone and (last or not rotation.facts.listing_delay):
-            raise NotCertain(f"{rotation.facts.system}: the new {rotation.facts.noun} {key.id} is no longer listed")
-        extra = [item for item in listed if item.id not in {key.id, *fate.kept_ids}]
-        if last or (not gone and {item.id for item in extra} <= fate.doomed_ids):
+        if gone and (last or not rotation.traits.listing_delay):
+            raise NotCertain(f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} is no longer listed")
+        extra = [item for item in listed if item.id not in {key.id, *decision.kept_ids}]
+        if last or (not gone and {item.id for item in extra} <= decision.ids_to_delete):
             break
         deadline.wait(pause)
         listed = rotation.retrying(rotation.issuer.list_keys, any_error)
     return extra
 
 
-def _note(rotation: Rotation, progress: Progress, extra: Sequence[Key]) -> None:
+def _log_deletions(rotation: Rotation, progress: Progress, extra: Sequence[Key]) -> None:
     entry, alive = rotation.run.entry, {item.id for item in extra}
-    deleted = [item for item in progress.fate.doomed if item.id not in alive]
+    deleted = [item for item in progress.decision.to_delete if item.id not in alive]
     for item in deleted:
-        rotation.run.say(f"Deleted {rotation.facts.noun}: {item.shown}")
+        rotation.run.say(f"Deleted {rotation.traits.noun}: {item.shown}")
     entry.deleted = [item.id for item in deleted]
-    entry.kept = [item.id for item in progress.fate.kept]
+    entry.kept = [item.id for item in progress.decision.kept]
     entry.still_alive = sorted(alive)

@@ -28,14 +28,14 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
             run.warn(f"the ops log was not written: {reason.cause}; {left}")
     else:
         return
-    if progress and progress.sealing:
-        _see_truth(rotation, progress)
+    if progress and progress.confirmed_at_finish:
+        _confirm_in_truth(rotation, progress)
 
 
-def _see_truth(rotation: Rotation, progress: Progress) -> None:
+def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
     """Read the truth back once more, since the save that would have shown what it holds did not go through."""
     key, publication = progress.new
-    truth, noun = rotation.truth, rotation.facts.noun
+    truth, noun = rotation.truth, rotation.traits.noun
     try:
         holds = rotation.retrying(truth.read, any_error).holds(truth.parts(publication.credential))
     except PamScriptError:

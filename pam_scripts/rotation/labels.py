@@ -27,14 +27,14 @@ def rotation_in(text: str) -> str:
     return match["rotation"] if match else ""
 
 
-def is_cut(text: str, whole: str) -> bool:
+def is_truncated(text: str, whole: str) -> bool:
     """Say whether a text is what a server has left of this label."""
     return len(text) >= _ENOUGH and whole.startswith(text)
 
 
 def serves(text: str, owner: str) -> bool:
     """Say whether a label, even one that was cut short, is of a key for the Keeper record with the UID `owner`."""
-    return owner_in(text) == owner or is_cut(text, label(owner, ""))
+    return owner_in(text) == owner or is_truncated(text, label(owner, ""))
 
 
 def is_ours(text: str) -> bool:

@@ -13,7 +13,7 @@ from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.roles import Copy, Fate, Key, Known, Mirror, Progress, Rotation
+from pam_scripts.rotation.roles import Decision, Key, Known, Mirror, Progress, Rotation, Snapshot
 
 T = TypeVar("T")
 
@@ -22,12 +22,12 @@ LEASE_MARGIN = timedelta(seconds=60)
 
 
 @contextmanager
-def changing_nothing(rotation: Rotation) -> Iterator[None]:
+def reporting_nothing_changed(rotation: Rotation) -> Iterator[None]:
     """Let whatever goes wrong within say that nothing was changed, or, where there is no way back, who lacks what."""
     try:
         yield
     except PamScriptError as error:
-        if rotation.facts.reversible:
+        if rotation.traits.reversible:
             error.state = error.state or "nothing changed"
             raise
         if isinstance(error, BadInput):
@@ -46,7 +46,7 @@ def no_store_has_it(rotation: Rotation, error: PamScriptError) -> NotCertain:
 
 
 def _no_store_has_it(rotation: Rotation) -> str:
-    return f"no store has the {rotation.facts.noun} of {rotation.issuer.target} yet"
+    return f"no store has the {rotation.traits.noun} of {rotation.issuer.target} yet"
 
 
 def look(rotation: Rotation, progress: Progress) -> None:
@@ -56,26 +56,26 @@ def look(rotation: Rotation, progress: Progress) -> None:
     lease is had only if nobody changed it since, so that no other rotation can have changed that.
     """
     with concurrently() as submit:
-        truth = submit(partial(rotation.patiently, rotation.truth.examine))
+        truth = submit(partial(rotation.retrying_longer, rotation.truth.examine))
         submit(partial(rotation.retrying, rotation.issuer.connect))
         for mirror in rotation.mirrors:
-            submit(partial(_for_itself, rotation, mirror.connect))
+            submit(partial(_retry_or_warn, rotation, mirror.connect))
     with concurrently() as submit:
-        others = [submit(partial(_for_itself, rotation, mirror.examine)) for mirror in rotation.mirrors]
+        others = [submit(partial(_retry_or_warn, rotation, mirror.examine)) for mirror in rotation.mirrors]
         for consumer in rotation.consumers:
-            submit(partial(_for_itself, rotation, consumer.examine))
+            submit(partial(_retry_or_warn, rotation, consumer.examine))
         listed = submit(partial(rotation.retrying, rotation.issuer.list_keys))
-    copies = [other.result() for other in others]
-    progress.before = [truth.result(), *(copy or Copy({}) for copy in copies)]
-    progress.unseen = [mirror for mirror, copy in zip(rotation.mirrors, copies, strict=True) if copy is None]
+    snapshots = [other.result() for other in others]
+    progress.before = [truth.result(), *(snapshot or Snapshot({}) for snapshot in snapshots)]
+    progress.unseen = [mirror for mirror, snapshot in zip(rotation.mirrors, snapshots, strict=True) if snapshot is None]
     progress.keys = listed.result()
     _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
     progress.known = Known(truth.result().parts, {key.id for key in progress.keys})
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
-        if _for_itself(rotation, partial(adopt, rotation, progress, mirror)) is None:
+        if _retry_or_warn(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)
-    progress.fate = _decide(rotation, progress)
+    progress.decision = _decide(rotation, progress)
     _report(rotation, progress)
 
 
@@ -86,12 +86,12 @@ def adopt(rotation: Rotation, progress: Progress, mirror: Mirror) -> bool:
     return True
 
 
-def _for_itself(rotation: Rotation, call: Callable[[], T]) -> T | None:
+def _retry_or_warn(rotation: Rotation, call: Callable[[], T]) -> T | None:
     """Look at one mirror or consumer, once where there is no way back: its failure keeps no other waiting then.
 
     Returns None where it failed so; it is looked at again before it is written.
     """
-    if rotation.facts.reversible or rotation.run.dry_run:
+    if rotation.traits.reversible or rotation.run.dry_run:
         return rotation.retrying(call)
     try:
         return call()
@@ -102,7 +102,7 @@ def _for_itself(rotation: Rotation, call: Callable[[], T]) -> T | None:
 
 def look_for_missing_rights(rotation: Rotation) -> None:
     """Raise Refused naming every right that is missing, as far as the systems tell; the end of a dry run."""
-    missing = [f"{rotation.facts.system}: {right}" for right in rotation.retrying(rotation.issuer.missing_rights)]
+    missing = [f"{rotation.traits.system}: {right}" for right in rotation.retrying(rotation.issuer.missing_rights)]
     for consumer in rotation.consumers:
         missing += [f"{consumer.name}: {right}" for right in rotation.retrying(consumer.missing_rights)]
     if missing:
@@ -115,7 +115,7 @@ def take_lease(rotation: Rotation) -> None:
     run = rotation.run
     until = utc_now() + timedelta(seconds=run.deadline.seconds) + LEASE_MARGIN
     try:
-        rotation.patiently(lambda: rotation.truth.claim(run.rotation_id, until))
+        rotation.retrying_longer(lambda: rotation.truth.take_lease(run.rotation_id, until))
     except PamScriptError as error:
         # Unless it was declined it may have been taken, and would keep the next rotation waiting.
         if not isinstance(error, Yielded) and not (isinstance(error, ApiError) and error.declined):
@@ -129,45 +129,45 @@ def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
     known_as = rotation.issuer.known_as
     if not known_as:
         return
-    rotation.limit.check(f"{rotation.facts.system}: {rotation.issuer.target}", *known_as)
+    rotation.limit.check(f"{rotation.traits.system}: {rotation.issuer.target}", *known_as)
     held = progress.before[0].key_id
     made_for = rotation.truth.made_for(held) if held else ""
     if made_for and made_for.lower() not in {name.lower() for name in known_as}:
         raise BadInput(
-            f"{rotation.truth.name}: its {rotation.facts.noun} {held} was made for {made_for}, and the record now asks "
-            f"for {rotation.issuer.target}",
+            f"{rotation.truth.name}: its {rotation.traits.noun} {held} was made for {made_for}, and the record now "
+            f"asks for {rotation.issuer.target}",
             next_step="put the former id back, or empty the credential's fields: the former key then stays alive",
         )
     if held and not made_for:
-        rotation.run.say(f"No earlier rotation noted whose {rotation.facts.noun} {rotation.truth.name} holds")
+        rotation.run.say(f"No earlier rotation noted whose {rotation.traits.noun} {rotation.truth.name} holds")
     rotation.run.entry.target_id = known_as[0]
 
 
 def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:
-    issuer, plan, noun = rotation.issuer, rotation.plan, rotation.facts.noun
+    issuer, plan, noun = rotation.issuer, rotation.plan, rotation.traits.noun
     for key in progress.keys:
         if issuer.login_key_id and key.id == issuer.login_key_id:
             raise BadInput(
-                f"{rotation.facts.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
+                f"{rotation.traits.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
                 "which this rotation deletes",
                 next_step="attach the credential of a user administrator instead",
             )
         if key.owner not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:
             raise BadInput(
-                f"{rotation.facts.system}: {noun} {key.id} of {issuer.target} was made for the Keeper record "
+                f"{rotation.traits.system}: {noun} {key.id} of {issuer.target} was made for the Keeper record "
                 f"{key.owner}; record {plan.owner} would delete it",
                 next_step="let one record rotate this target; to move it here for good set 'take_over' to 'True'",
             )
 
 
-def _decide(rotation: Rotation, progress: Progress) -> Fate:
+def _decide(rotation: Rotation, progress: Progress) -> Decision:
     """Choose which previous keys live on: first what the stores hold, then the newest.
 
     Never one that an interrupted rotation of this record left behind: made by it, held by no store,
     and newer than what the stores hold, so that nobody was ever told of it.
     """
     keys, plan = progress.keys, rotation.plan
-    held = {copy.key_id for copy in progress.before} - {""}
+    held = {snapshot.key_id for snapshot in progress.before} - {""}
     published = max((key.created_at for key in keys if key.id in held), default=None)
 
     def left_behind(key: Key) -> bool:
@@ -177,32 +177,35 @@ def _decide(rotation: Rotation, progress: Progress) -> Fate:
     candidates = [key for key in keys if not key.expired(utc_now()) and not left_behind(key)]
     candidates.sort(key=lambda key: (key.id in held, key.created_at), reverse=True)
     kept = candidates[: plan.keep]
-    return Fate(kept, [key for key in keys if key not in kept])
+    return Decision(kept, [key for key in keys if key not in kept])
 
 
 def _report(rotation: Rotation, progress: Progress) -> None:
-    run, fate, has_keys = rotation.run, progress.fate, bool(rotation.facts.login_proof)
+    run, decision, has_keys = rotation.run, progress.decision, bool(rotation.traits.login_proof)
     if run.dry_run:
-        run.entry.would_delete, run.entry.would_keep = [key.id for key in fate.doomed], [key.id for key in fate.kept]
-    for store, copy in zip(rotation.stores, progress.before, strict=True):
-        run.say(f"{store.name} holds: {what_it_held(rotation, progress, copy)}")
-        for remark in copy.remarks:
+        run.entry.would_delete, run.entry.would_keep = (
+            [key.id for key in decision.to_delete],
+            [key.id for key in decision.kept],
+        )
+    for store, snapshot in zip(rotation.stores, progress.before, strict=True):
+        run.say(f"{store.name} holds: {describe_held(rotation, progress, snapshot)}")
+        for remark in snapshot.remarks:
             run.say(remark)
     if has_keys:
-        run.say(f"Found {count(len(progress.keys), rotation.facts.noun)} of {rotation.issuer.target}")
-    for key in fate.kept:
+        run.say(f"Found {count(len(progress.keys), rotation.traits.noun)} of {rotation.issuer.target}")
+    for key in decision.kept:
         run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
-    for key in fate.doomed:
+    for key in decision.to_delete:
         run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
 
 
-def what_it_held(rotation: Rotation, progress: Progress, copy: Copy) -> str:
+def describe_held(rotation: Rotation, progress: Progress, snapshot: Snapshot) -> str:
     """Say what a store held when it was examined."""
-    if copy.key_id:
+    if snapshot.key_id:
         # What no issuer lists as an id may be the value, entered in the wrong field.
-        return copy.key_id if copy.key_id in {key.id for key in progress.keys} else "a key that is not listed"
-    nothing = f"no {'key' if rotation.facts.login_proof else 'value'} yet"
-    return copy.shown or ("a mixed pair" if copy.parts else nothing)
+        return snapshot.key_id if snapshot.key_id in {key.id for key in progress.keys} else "a key that is not listed"
+    nothing = f"no {'key' if rotation.traits.login_proof else 'value'} yet"
+    return snapshot.shown or ("a mixed pair" if snapshot.parts else nothing)
 
 
 def count(number: int, noun: str) -> str:

@@ -8,11 +8,11 @@ live until all stores hold the new one, and the new one is never deleted while a
 from __future__ import annotations
 
 from pam_scripts.rotation.create import create, verify
-from pam_scripts.rotation.delete import delete_and_confirm, end_in_doubt
+from pam_scripts.rotation.delete import delete_and_confirm, report_unconfirmed_end
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.look import changing_nothing, look, look_for_missing_rights, take_lease
-from pam_scripts.rotation.publish import confirm, last_look, publish
-from pam_scripts.rotation.put_back import give_up
+from pam_scripts.rotation.look import look, look_for_missing_rights, reporting_nothing_changed, take_lease
+from pam_scripts.rotation.publish import check_before_deleting, confirm, publish
+from pam_scripts.rotation.put_back import put_everything_back
 from pam_scripts.rotation.reload import reload
 from pam_scripts.rotation.roles import Progress, Rotation
 
@@ -24,7 +24,7 @@ def rotate(rotation: Rotation) -> None:
 
     # 1. Look: each store's credential, the issuer's keys, every reason to stop while that is free.
     #    The lease keeps others out: it is had only if nobody has changed the record since it was looked at.
-    with changing_nothing(rotation):
+    with reporting_nothing_changed(rotation):
         look(rotation, progress)
         if run.dry_run:
             look_for_missing_rights(rotation)
@@ -49,11 +49,11 @@ def rotate(rotation: Rotation) -> None:
 
         # 6. Look again before the point of no return: each store, read back, holds the new key, nobody came
         #    before us, the record is still ours.
-        last_look(rotation, progress)
+        check_before_deleting(rotation, progress)
         issuer.act_as(progress.new[1].credential)
     except Exception as failure:
         # Every store as it was, consumers reloaded with that, the new key deleted.
-        raise give_up(rotation, progress, failure) from failure
+        raise put_everything_back(rotation, progress, failure) from failure
 
     # 7. Delete the other keys, and lock older versions away. From here on it only goes forward.
     # 8. Confirm: each store still holds ours, the list has ours and nothing else.
@@ -61,7 +61,7 @@ def rotate(rotation: Rotation) -> None:
     try:
         error = delete_and_confirm(rotation, progress)
     except Exception as failure:
-        raise end_in_doubt(rotation, progress, failure) from failure
+        raise report_unconfirmed_end(rotation, progress, failure) from failure
 
     # 9. Write the ops log, and give the lease back, in a save that is refused if anybody changed the truth since.
     finish(rotation, error, progress)

@@ -20,7 +20,7 @@ def publish(rotation: Rotation, progress: Progress) -> None:
     """
     _, publication = progress.new
     forgiven: type[PamScriptError] = PamScriptError
-    if rotation.facts.reversible:
+    if rotation.traits.reversible:
         forgiven = ApiError
         progress.touched.append(rotation.truth)
         put(rotation.truth, publication, rotation.retrying, looking=False)
@@ -70,21 +70,21 @@ def confirm(rotation: Rotation, progress: Progress) -> None:
     the last look, should it last until then.
     """
     deadline = rotation.run.deadline
-    failures = _see_in_stores(rotation, progress, min(rotation.plan.health_seconds, deadline.left() / 2))
-    if failures and rotation.facts.reversible:
+    failures = _confirm_in_stores(rotation, progress, min(rotation.plan.health_seconds, deadline.left() / 2))
+    if failures and rotation.traits.reversible:
         raise failures[0]
     for failure in failures[:1]:
         rotation.run.warn(str(failure))
 
 
-def _see_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -> list[PamScriptError]:
+def _confirm_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -> list[PamScriptError]:
     """See every store hold the credential, each for itself; return what failed, and warn of all but the first.
 
     spare: where there is no way back, they are tried until only so many seconds are left.
     """
     run, stores = rotation.run, rotation.stores
     failures: list[PamScriptError] = []
-    again = partial(rotation.patiently, on=rotation.worth_another_try, spare=spare)
+    again = partial(rotation.retrying_longer, on=rotation.worth_another_try, spare=spare)
 
     def failure_of(store: Store) -> PamScriptError | None:
         try:
@@ -113,7 +113,7 @@ def _see_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -
     return failures
 
 
-def last_look(rotation: Rotation, progress: Progress) -> None:
+def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
     """Read every store back, check the lease, list the keys; raise Yielded where another rotation goes first.
 
     Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
@@ -121,13 +121,13 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
     """
 
     def confirm_and_check() -> None:
-        for failure in (*_see_in_stores(rotation, progress), *progress.failures):
+        for failure in (*_confirm_in_stores(rotation, progress), *progress.failures):
             raise failure
-        rotation.patiently(rotation.truth.check_claim)
-        if progress.late:
+        rotation.retrying_longer(rotation.truth.check_lease)
+        if progress.stored_late:
             raise Refused(
-                f"{', '.join(store.name for store in progress.late)} took the new {rotation.facts.noun} only after "
-                "consumers had been reloaded",
+                f"{', '.join(store.name for store in progress.stored_late)} took the new {rotation.traits.noun} only "
+                "after consumers had been reloaded",
                 next_step="reload those that read it",
             )
 
@@ -141,26 +141,26 @@ def last_look(rotation: Rotation, progress: Progress) -> None:
     # What a lost answer of this rotation, or of one that is over, left behind is nobody's: it shows late, and goes.
     over = (rotation.run.rotation_id, *rotation.truth.ended)
     left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
-    if progress.unclear and not left:
-        rotation.run.warn(f"a second {rotation.facts.noun} labelled '{rotation.label}' may still appear")
-    progress.fate = replace(progress.fate, doomed=[*progress.fate.doomed, *left])
+    if progress.creation_unclear and not left:
+        rotation.run.warn(f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear")
+    progress.decision = replace(progress.decision, to_delete=[*progress.decision.to_delete, *left])
     for rival in since:
         if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
-                f"{rotation.facts.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
-                f"made {rotation.facts.noun} {rival.id} first"
+                f"{rotation.traits.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
+                f"made {rotation.traits.noun} {rival.id} first"
             )
 
 
 def _list_with(rotation: Rotation, key: Key) -> list[Key]:
     """Return the keys once the new one is among them; raise Yielded where it is not, time allowed."""
-    facts = rotation.facts
+    traits = rotation.traits
 
     def list_once() -> list[Key]:
         listed = rotation.issuer.list_keys()
         if key.id not in {item.id for item in listed}:
             raise ApiError(
-                facts.system, f"list {facts.noun}s", f"the new {facts.noun} {key.id} is not listed", name=key.id
+                traits.system, f"list {traits.noun}s", f"the new {traits.noun} {key.id} is not listed", name=key.id
             )
         return listed
 
@@ -169,4 +169,4 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
     except ApiError as error:
         if error.name != key.id:
             raise
-        raise Yielded(f"{facts.system}: the new {facts.noun} {key.id} was deleted by somebody else") from None
+        raise Yielded(f"{traits.system}: the new {traits.noun} {key.id} was deleted by somebody else") from None

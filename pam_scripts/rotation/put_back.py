@@ -10,36 +10,36 @@ from pam_scripts.core import retry
 from pam_scripts.core.errors import NotCertain, OutOfTime, PamScriptError, Yielded, defect
 from pam_scripts.core.retry import any_error
 from pam_scripts.rotation.create import list_made
-from pam_scripts.rotation.delete import see_gone, try_to_delete
+from pam_scripts.rotation.delete import delete_until_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.look import no_store_has_it, what_it_held
+from pam_scripts.rotation.look import describe_held, no_store_has_it
 from pam_scripts.rotation.publish import put
 from pam_scripts.rotation.reload import wait_for_health
 from pam_scripts.rotation.roles import Key, Progress, Rotation, Store
 
 
-def give_up(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
+def put_everything_back(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
     """Put everything back, log that, give the lease back; return the error that says how far that went."""
     run = rotation.run
     run.deadline.enter_reserve()
     error = failure if isinstance(failure, PamScriptError) else PamScriptError(defect(failure))
-    if rotation.facts.reversible:
+    if rotation.traits.reversible:
         error = _put_back(rotation, progress, error)
     else:
         error = _explain_forward_only_failure(rotation, progress, error)
-        _note_where_it_may_be(rotation, progress)
+        _log_possible_copies(rotation, progress)
     if not isinstance(error, NotCertain):
-        run.entry.new_key, run.entry.next_due = "", _due_as_before(progress)
+        run.entry.new_key, run.entry.next_due = "", _former_expiry(progress)
     finish(rotation, error)
     return error
 
 
-def _note_where_it_may_be(rotation: Rotation, progress: Progress) -> None:
+def _log_possible_copies(rotation: Rotation, progress: Progress) -> None:
     unseen = [store for store in progress.touched if store not in progress.published]
     rotation.run.entry.may_be_stored_in = [place for store in unseen for place in store.places]
 
 
-def _due_as_before(progress: Progress) -> datetime | None:
+def _former_expiry(progress: Progress) -> datetime | None:
     """Return when the key that the stores hold again ends, as far as its issuer has told."""
     held = {copy.key_id for copy in progress.before}
     return min((key.expires_at for key in progress.keys if key.id in held and key.expires_at), default=None)
@@ -58,7 +58,7 @@ def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error:
     ]
     return NotCertain(
         error.cause,
-        state=f"the new {rotation.facts.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
+        state=f"the new {rotation.traits.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
         + (f"it stands in {holding}; " if holding else "")
         + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it")
         + (f"; not known to be reloaded: {', '.join(readers)}" if readers else ""),
@@ -72,13 +72,13 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     The key goes only once nobody can hold it: where a store cannot be put back or asked, or a consumer
     not be reloaded, it stays alive.
     """
-    run, noun = rotation.run, rotation.facts.noun
+    run, noun = rotation.run, rotation.traits.noun
     new_id = progress.key.id if progress.key else ""
     if progress.touched or new_id:
         run.say(f"Putting everything back, since this failed: {error.cause}")
     listed = _alive(rotation, progress) if progress.touched else None
-    if bereft := _bereft(rotation, progress, listed):
-        return _stay(rotation, progress, error, bereft, new_id in (listed or ()))
+    if without_key := _without_live_key(rotation, progress, listed):
+        return _keep_new_key(rotation, progress, error, without_key, new_id in (listed or ()))
     stuck = _put_stores_back(rotation, progress, listed)
     ill: dict[str, str] = {}
     if not stuck:
@@ -97,11 +97,11 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             error.cause,
             state=f"all stores hold what they held before, but a new {noun} labelled '{rotation.label}' "
             f"may be alive ({', '.join(sorted(alive))})",
-            next_step=f"delete it in {rotation.facts.system}, or run the rotation again: it deletes what it finds",
+            next_step=f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "all put back as it was" if progress.touched else "nothing changed"
-    if progress.unclear:
-        error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.facts.system}"
+    if progress.creation_unclear:
+        error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.traits.system}"
         error.next_step = error.next_step or "the next rotation deletes it"
     if ill:
         restarted = [each for each in progress.reloaded if each.reloads and each.name in run.entry.services_restarted]
@@ -119,7 +119,7 @@ def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[
             continue
         try:
             rotation.retrying(partial(store.put_back, before, progress.publication, listed), any_error)
-            run.say(f"Put back: {store.name}, which held: {what_it_held(rotation, progress, before)}")
+            run.say(f"Put back: {store.name}, which held: {describe_held(rotation, progress, before)}")
         except PamScriptError as reason:
             stuck.append(store.name)
             run.entry.may_be_stored_in += store.places
@@ -138,10 +138,10 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         if progress.key and progress.key.id not in {key.id for key in made}:
             made.append(progress.key)
         ours = [key for key in made if key.id not in before]
-        listed = {key.id for key in see_gone(rotation, ours, try_to_delete(rotation, ours))}
+        listed = {key.id for key in delete_until_gone(rotation, ours, try_to_delete(rotation, ours))}
         for key in [key for key in ours if key.id not in listed]:
             rotation.run.entry.withdrawn_key = key.id
-            rotation.run.say(f"Deleted the new {rotation.facts.noun}: {key.id}")
+            rotation.run.say(f"Deleted the new {rotation.traits.noun}: {key.id}")
         return {key.id for key in made} & listed
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
@@ -151,13 +151,13 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
 def _look_for_new_keys(rotation: Rotation, progress: Progress) -> list[Key]:
     """List what this rotation made; again and again, time allowed, where a creation may show in the list later."""
     run, known = rotation.run, progress.key.id if progress.key else ""
-    for wait in (rotation.facts.listing_delay, *retry.WAITS, None):
+    for wait in (rotation.traits.listing_delay, *retry.WAITS, None):
         made = rotation.retrying(partial(list_made, rotation, progress), any_error)
         if any(key.id != known for key in made):
-            progress.unclear = False
-        if not progress.unclear or wait is None or wait >= run.deadline.left() / 2:
+            progress.creation_unclear = False
+        if not progress.creation_unclear or wait is None or wait >= run.deadline.left() / 2:
             break
-        run.say(f"Waiting {wait:g} s for {rotation.facts.system} to list what may have been made")
+        run.say(f"Waiting {wait:g} s for {rotation.traits.system} to list what may have been made")
         run.deadline.wait(wait)
     return made
 
@@ -200,7 +200,7 @@ def _not_ended(keys: Iterable[Key], progress: Progress) -> set[str]:
     return {key.id for key in keys if not key.expired(progress.new[0].created_at)}
 
 
-def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> list[Store]:
+def _without_live_key(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> list[Store]:
     """Return the stores to which nothing can be put back: what they held has died since the look, or before it.
 
     Where it was dead at the look, a store that the new key has not reached is left as it was.
@@ -213,7 +213,7 @@ def _bereft(rotation: Rotation, progress: Progress, alive: Collection[str] | Non
         if not before.key_id or before.key_id in alive:
             continue
         died_since = before.key_id in seen_alive
-        was_dead = rotation.facts.lists_all or before.key_id in seen
+        was_dead = rotation.traits.lists_all or before.key_id in seen
         reached = progress.new[0].id in alive and store in progress.touched
         if died_since or (was_dead and reached and _may_hold(store, progress)):
             found.append(store)
@@ -229,14 +229,14 @@ def _may_hold(store: Store, progress: Progress) -> bool:
         return True
 
 
-def _stay(
-    rotation: Rotation, progress: Progress, error: PamScriptError, bereft: Sequence[Store], alive: bool
+def _keep_new_key(
+    rotation: Rotation, progress: Progress, error: PamScriptError, without_key: Sequence[Store], alive: bool
 ) -> NotCertain:
     """Let the new key stay where it was stored, and store it where it was not; return the error that says who has it.
 
     Not where another rotation goes first, whose key they all get. alive: whether the new key is listed.
     """
-    run, noun = rotation.run, rotation.facts.noun
+    run, noun = rotation.run, rotation.traits.noun
     key, publication = progress.new
     # One that was told to stop tries each store once more, any other until there is just the end to be written.
     spare = None if isinstance(error, OutOfTime) else run.deadline.seconds / 10
@@ -254,8 +254,8 @@ def _stay(
     run.entry.may_be_stored_in = [place for store in missing for place in store.places]
     return NotCertain(
         error.cause,
-        state=f"what {', '.join(store.name for store in bereft)} held before logs nobody in any more, so that the new "
-        f"{noun} {key.id} was left alive, "
+        state=f"what {', '.join(store.name for store in without_key)} held before logs nobody in any more, so that the "
+        f"new {noun} {key.id} was left alive, "
         + (
             f"though {', '.join(store.name for store in missing)} may not hold it"
             if missing

@@ -20,21 +20,21 @@ def reload(rotation: Rotation, progress: Progress) -> None:
     Where there is no way back each is reloaded for itself, if any store has what it could read; the last look
     raises what failed.
     """
-    if rotation.facts.reversible:
+    if rotation.traits.reversible:
         for consumer in rotation.consumers:
             if error := _reload(rotation, progress, consumer):
                 raise error
-        _see_them_well(rotation, rotation.consumers)
+        _wait_until_healthy(rotation, rotation.consumers)
         return
     copies = [store for store in rotation.stores if store.places]
-    progress.late = [store for store in copies if store not in progress.published]
-    if len(progress.late) == len(copies):
+    progress.stored_late = [store for store in copies if store not in progress.published]
+    if len(progress.stored_late) == len(copies):
         return
     with concurrently(len(rotation.consumers)) as submit:
         ends = [submit(partial(_reload, rotation, progress, consumer)) for consumer in rotation.consumers]
     progress.failures += [error for end in ends if (error := end.result())]
     try:
-        _see_them_well(rotation, progress.reloaded)
+        _wait_until_healthy(rotation, progress.reloaded)
     except (ApiError, Refused) as ill:
         progress.failures.append(ill)
     if progress.failures:
@@ -60,7 +60,7 @@ def _reload(rotation: Rotation, progress: Progress, consumer: Consumer) -> ApiEr
     return None
 
 
-def _see_them_well(rotation: Rotation, consumers: Sequence[Consumer]) -> None:
+def _wait_until_healthy(rotation: Rotation, consumers: Sequence[Consumer]) -> None:
     ill = wait_for_health(rotation, consumers, rotation.plan.health_seconds)
     rotation.run.entry.health_verified = not ill
     if ill:

@@ -79,7 +79,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Copy:
+class Snapshot:
     """What one store holds at one moment.
 
     parts: the store's own places for the credential, and the value in each that has one.
@@ -112,7 +112,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Traits:
     """What is known of an issuer before it is asked.
 
     system: its name, as messages begin. noun: what it calls its keys: `access key`, `client secret`.
@@ -143,7 +143,7 @@ class Issuer(Protocol):
     """
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of it beforehand."""
 
     @property
@@ -209,10 +209,10 @@ class Store(Protocol):
     def places(self) -> Sequence[str]:
         """Where in the store the credential stands, one line each."""
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Return what the store holds, having looked for all that would make a write fail."""
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Return what the store holds."""
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
@@ -221,7 +221,7 @@ class Store(Protocol):
     def write(self, publication: Publication) -> None:
         """Write those parts that do not stand there yet. An ApiError leaves open which do: read."""
 
-    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None, /) -> None:
+    def put_back(self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None, /) -> None:
         """Bring back what stood here before this publication; leave alone what others wrote since.
 
         listed: the ids of the keys that the issuer lists by now, None where it cannot be asked.
@@ -248,7 +248,7 @@ class Mirror(Store, Protocol):
         return None
 
 
-class Truth(Store, Protocol):
+class SourceOfTruth(Store, Protocol):
     """The store that decides: whoever holds its lease may rotate, mirrors follow what it says."""
 
     def made_for(self, key_id: str) -> str:
@@ -260,13 +260,13 @@ class Truth(Store, Protocol):
         """The ids of earlier rotations that are over, as the ops log had them when it was examined."""
         return ()
 
-    def claim(self, rotation_id: str, until: datetime) -> None:
+    def take_lease(self, rotation_id: str, until: datetime) -> None:
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
 
-    def check_claim(self) -> None:
+    def check_lease(self) -> None:
         """Raise Yielded unless the lease is still this rotation's; may go by what was read a moment ago."""
 
-    def sealed_by_finish(self, _publication: Publication, /) -> bool:
+    def confirmed_by_finish(self, _publication: Publication, /) -> bool:
         """Say whether `finish` will itself see that the credential still stands here, or else put it there again.
 
         It can where the credential was seen here a moment ago, and a save is refused if anybody saved since.
@@ -322,7 +322,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run of a script: its id, its time, its voice, and its log."""
+    """One run of a script: its id, its deadline, where its lines go, and its log entry."""
 
     rotation_id: str
     started: datetime
@@ -344,7 +344,7 @@ class Rotation:
     """
 
     issuer: Issuer
-    truth: Truth
+    truth: SourceOfTruth
     mirrors: Sequence[Mirror]
     plan: Plan
     run: Run
@@ -352,9 +352,9 @@ class Rotation:
     limit: Limit = NO_LIMIT
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of the issuer beforehand."""
-        return self.issuer.facts
+        return self.issuer.traits
 
     @property
     def stores(self) -> list[Store]:
@@ -369,40 +369,40 @@ class Rotation:
     @property
     def shown_target(self) -> str:
         """Whose key it is, and where, as the ops log names it."""
-        return f"{self.issuer.target} in {self.facts.system}" if self.facts.system else self.issuer.target
+        return f"{self.issuer.target} in {self.traits.system}" if self.traits.system else self.issuer.target
 
     @property
     def worth_another_try(self) -> Callable[[ApiError], bool]:
         """Which errors of a store are worth another try: all of them, where there is no way back."""
-        return retry.transient if self.facts.reversible else retry.any_error
+        return retry.transient if self.traits.reversible else retry.any_error
 
     def retrying(self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient) -> T:
         """Make a call within the run's time, as `retry.retrying` does."""
         return retry.retrying(self.run.deadline, call, on)
 
-    def patiently(
+    def retrying_longer(
         self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient, spare: float = 0.0
     ) -> T:
         """Make a call as `retrying`; where there is no way back, until only so many seconds are left to spare."""
-        return retry.retrying(self.run.deadline, call, on, None if self.facts.reversible else spare)
+        return retry.retrying(self.run.deadline, call, on, None if self.traits.reversible else spare)
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What is to become of the keys that were there before: kept ones live on, doomed ones go."""
+class Decision:
+    """What is to become of the keys that were there before: some are kept, the others deleted."""
 
     kept: Sequence[Key] = ()
-    doomed: Sequence[Key] = ()
+    to_delete: Sequence[Key] = ()
 
     @property
     def kept_ids(self) -> set[str]:
-        """The ids of the kept ones."""
+        """The ids of the keys to keep."""
         return {key.id for key in self.kept}
 
     @property
-    def doomed_ids(self) -> set[str]:
-        """The ids of the doomed ones."""
-        return {key.id for key in self.doomed}
+    def ids_to_delete(self) -> set[str]:
+        """The ids of the keys to delete."""
+        return {key.id for key in self.to_delete}
 
 
 @dataclass
@@ -410,19 +410,22 @@ class Progress:
     """What has happened so far: the one place that undoing reads.
 
     before: what each store held, the truth first. known: what mirrors may be told of that. keys: those that the
-    issuer listed before creation. key, publication: the new key, and what is published of it. outdated: the versions
-    in each mirror that are to be locked away. touched: stores that were written to. published: stores seen to hold
-    the new key. reloaded: consumers that may have read it. listed: the keys at the last look. Where there is no way
-    back, and each is for itself: unseen: mirrors that could not be looked at yet. late: stores that did not hold the
-    new key when consumers were reloaded. failures: what consumers failed with. sealing: that the truth still
-    holds the new key is seen by the save that ends the rotation.
+    issuer listed before creation. decision: what becomes of them. creation_unclear: whether a creation whose answer
+    was lost may have made a key that is not listed yet. key, publication: the new key, and what is published of it.
+    outdated: the versions in each mirror that are to be disabled. touched: stores that were written to. published:
+    stores seen to hold the new key. reloaded: consumers that may have read it. listed: the keys as they were listed
+    just before the deletion. confirmed_at_finish: whether the save that ends the rotation also confirms that the
+    truth still holds the new key.
+
+    Only where there is no way back: unseen: mirrors that could not be looked at yet. stored_late: stores that did not
+    hold the new key when consumers were reloaded. failures: what consumers failed with.
     """
 
-    before: Sequence[Copy] = ()
+    before: Sequence[Snapshot] = ()
     known: Known = field(default_factory=lambda: Known({}))
     keys: Sequence[Key] = ()
-    fate: Fate = field(default_factory=Fate)
-    unclear: bool = False
+    decision: Decision = field(default_factory=Decision)
+    creation_unclear: bool = False
     key: Key | None = None
     publication: Publication | None = None
     outdated: Sequence[Sequence[Any]] = ()
@@ -431,9 +434,9 @@ class Progress:
     reloaded: list[Consumer] = field(default_factory=list)
     listed: Sequence[Key] = ()
     unseen: list[Mirror] = field(default_factory=list)
-    late: Sequence[Store] = ()
+    stored_late: Sequence[Store] = ()
     failures: list[PamScriptError] = field(default_factory=list)
-    sealing: bool = False
+    confirmed_at_finish: bool = False
 
     @property
     def new(self) -> tuple[Key, Publication]:

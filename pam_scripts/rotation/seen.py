@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pam_scripts.core.times import read_moment
 from pam_scripts.rotation.roles import Key
-from pam_scripts.rotation.shape import EXPIRY_MARK, ROTATION_MARK
+from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SeenTarget:
 
 
 @dataclass(frozen=True)
-class IssuerLook:
+class SurveyResult:
     """What a look at a record's target brought: None where nobody could be asked; and what is wrong with the look."""
 
     target: SeenTarget | None = None
@@ -56,12 +56,12 @@ class SeenSecret:
     @property
     def rotation_id(self) -> str:
         """The id of the rotation that set it, empty where another hand did."""
-        return self.tags.get(ROTATION_MARK, "")
+        return self.tags.get(ROTATION_TAG, "")
 
     @property
     def ends(self) -> list[datetime]:
         """When its credential is said to end, by its tag and by its own date, as far as each is there."""
-        return [moment for moment in (read_moment(self.tags.get(EXPIRY_MARK, "")), self.expires_at) if moment]
+        return [moment for moment in (read_moment(self.tags.get(EXPIRY_TAG, "")), self.expires_at) if moment]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-ROTATION_MARK = "rotation-id"
+ROTATION_TAG = "rotation-id"
 """The tag of a secret that says which rotation has set it."""
 
 OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id", "keeper-record")
 """The tags by which scripts mark a secret as their target's, each one of them."""
 
-EXPIRY_MARK = "expiry"
+EXPIRY_TAG = "expiry"
 """The tag of a secret that says when its key ends, ISO 8601 in UTC."""
 
 
@@ -28,7 +28,7 @@ class Target:
     tag: str = ""
 
     @property
-    def mark(self) -> str:
+    def tag_value(self) -> str:
         """What marks a secret as this target's."""
         return self.tag or self.id
 
@@ -80,12 +80,12 @@ class Shape:
         """The record's fields that hold the key's end: one, or none."""
         return (self.expires_label,) if self.expires_label else ()
 
-    def together(self, key_id: object, value: object, beside: Mapping[str, Any] | None = None) -> str:
+    def combine(self, key_id: object, value: object, beside: Mapping[str, Any] | None = None) -> str:
         """Return the JSON object that holds both. beside: what else stands in it, not ours."""
         return json.dumps({**(beside or {}), self.id_label: key_id, self.value_label: value})
 
-    def apart(self, text: str) -> tuple[str, str, Mapping[str, Any]]:
-        """Return a JSON object's own two words as `together` writes them, the key's id, and what else stands in it.
+    def split(self, text: str) -> tuple[str, str, Mapping[str, Any]]:
+        """Return a JSON object's own two words as `combine` writes them, the key's id, and what else stands in it.
 
         A text that has not both is returned as it is, without an id.
         """
@@ -99,4 +99,4 @@ class Shape:
         beside = {word: value for word, value in words.items() if word not in ours}
         if not {*ours} <= words.keys():
             return text, "", beside
-        return self.together(*(words[word] for word in ours)), str(words[self.id_label]), beside
+        return self.combine(*(words[word] for word in ours)), str(words[self.id_label]), beside

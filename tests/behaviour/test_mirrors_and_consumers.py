@@ -205,8 +205,8 @@ def test_apps_are_restarted_with_the_new_key_before_the_old_one_goes(script: Scr
         assert in_keeper(plant) == tuple(json.loads(app.holds["credential"] or "{}").values())
         assert f"Healthy: container app {app.name}" in result.stdout
     requests = [f"{request.method} {request.host}" for request in plant.wire.log]
-    last_look = max(i for i, request in enumerate(requests) if request == "GET management.azure.com")
-    assert last_look < requests.index("DELETE seeq.example.com")
+    check_before_deleting = max(i for i, request in enumerate(requests) if request == "GET management.azure.com")
+    assert check_before_deleting < requests.index("DELETE seeq.example.com")
 
 
 @pytest.mark.parametrize("cloud", ["usgovernment", "china"])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_scripts.cli.templates.schedule import DEFAULT, own_minute
+from pam_scripts.cli.templates.schedule import DEFAULT, with_spread_minute
 from pam_scripts.cli.templates.schedule import schedule as schedule_argument
 from sandbox.plant import Plant, running
 from sandbox.publishing import PublishPlant
@@ -200,7 +200,7 @@ def test_a_batch_attaches_where_none_is_and_sets_every_rotation(
     crons = [arguments.pop("schedule_cron_data")[0] for arguments in settled]
     profile = {"config": plant.configuration_uid, "rotation_profile": "scripts_only", "enable": True, "force": True}
     assert [{**profile, "record_name": uid} for uid in uids] == settled
-    assert [own_minute(DEFAULT, f"Key {name}") for name in FORTY] == crons
+    assert [with_spread_minute(DEFAULT, f"Key {name}") for name in FORTY] == crons
     assert [[{"type": "CRON", "cron": cron, "tz": "Etc/UTC"}] for cron in crons] == [schedule(cron) for cron in crons]
 
 
@@ -332,8 +332,8 @@ def test_a_schedule_that_is_taken_is_one_that_keeper_takes(cron: str, title: str
     except argparse.ArgumentTypeError:
         return
 
-    own = own_minute(taken, title)
+    own = with_spread_minute(taken, title)
 
     assert [{"type": "CRON", "cron": own, "tz": "Etc/UTC"}] == schedule(own)
-    assert own_minute(taken, title) == own
+    assert with_spread_minute(taken, title) == own
     assert int(taken.split()[1]) <= int(own.split()[1])

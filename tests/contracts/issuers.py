@@ -54,14 +54,14 @@ class IssuerContract(OnSite, abc.ABC):
     def test_it_is_known_beforehand(self, site: Site) -> None:
         """Messages have a word for its keys and for the target, before anybody was asked."""
         issuer = site.issuer()
-        facts = issuer.facts
+        traits = issuer.traits
 
-        assert facts.noun
+        assert traits.noun
         assert issuer.target
-        assert 1 <= facts.logins_in_a_row
-        assert 1 <= facts.deletions_at_once
-        assert 0 <= facts.activation_delay < 600
-        assert 0 <= facts.listing_delay < 60
+        assert 1 <= traits.logins_in_a_row
+        assert 1 <= traits.deletions_at_once
+        assert 0 <= traits.activation_delay < 600
+        assert 0 <= traits.listing_delay < 60
         assert [] == site.plant.wire.log
 
     def test_a_new_key_is_listed_with_its_label(self, site: Site) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from pam_scripts.assembly.script import Asked, Script
+from pam_scripts.assembly.script import RotationSpec, Script
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.http import Session
@@ -49,7 +49,7 @@ class Site:
     script: Script
     said: list[str] = field(default_factory=list)
 
-    def asked(self) -> Asked:
+    def asked(self) -> RotationSpec:
         """Read the record as the Gateway hands it over."""
         asked = self.script.read(read_job(self.plant.payload()))
         assert [] == asked.problems

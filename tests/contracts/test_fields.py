@@ -148,47 +148,47 @@ def matching(pattern: str) -> tuple[str, ...]:
     return tuple(sorted({*found}, key=len)[:4])
 
 
-def of_text(takes: Text) -> Samples:
+def of_text(parser: Text) -> Samples:
     """Take what the pattern describes, and what it does not."""
-    if takes == Text():
+    if parser == Text():
         return Samples(["routine", "pr\u00fcfung 7"])
-    return Samples([*matching(takes.pattern)], [one for one in STRANGE if not re.fullmatch(takes.pattern, one)])
+    return Samples([*matching(parser.pattern)], [one for one in STRANGE if not re.fullmatch(parser.pattern, one)])
 
 
-def of_number(takes: Number | OptionalDays) -> Samples:
+def of_number(parser: Number | OptionalDays) -> Samples:
     """Take the bounds, and the numbers beside them."""
-    low, high = takes.lowest, takes.highest
+    low, high = parser.lowest, parser.highest
     bad = [low - 1, high + 1, f"{low}.5", f"{low} s", "ninety", "1e2", "9" * 40, f"+{low}", "soon"]
     return Samples([str(low), f" {high} ", str((low + high) // 2)], [str(one) for one in bad])
 
 
-def of_flag(_takes: Flag) -> Samples:
+def of_flag(_parser: Flag) -> Samples:
     """Take the words for true and false, however they are written."""
     return Samples(["True", "false", "YES", "no", "On", "off", "1", "0"], ["maybe", "2", "Truth", "True, False"])
 
 
-def of_choice(takes: Choice) -> Samples:
+def of_choice(parser: Choice) -> Samples:
     """Take each word, however it is written."""
-    good = [written for word in takes.words for written in (word, word.upper())]
-    return Samples(good, ["neither", f"{takes.words[0]}, {takes.words[-1]}"])
+    good = [written for word in parser.words for written in (word, word.upper())]
+    return Samples(good, ["neither", f"{parser.words[0]}, {parser.words[-1]}"])
 
 
-def of_names(takes: Names) -> Samples:
+def of_names(parser: Names) -> Samples:
     """Take one name, several, one twice; and a bad one by itself or among good ones."""
-    good = matching(takes.pattern)
-    bad = [one for one in STRANGE if not re.fullmatch(takes.pattern, one)]
+    good = matching(parser.pattern)
+    bad = [one for one in STRANGE if not re.fullmatch(parser.pattern, one)]
     return Samples([*good, ", ".join(good), f"{good[0]},{good[0]}", ",,"], [*bad, f"{good[0]}, {bad[0]}"])
 
 
-def of_address(takes: HttpsAddress) -> Samples:
+def of_address(parser: HttpsAddress) -> Samples:
     """Take the server's own address in every spelling."""
-    good = [f"https://{host}{path}" for host in (SEEQ_HOST, SEEQ_HOST.upper()) for path in takes.paths]
+    good = [f"https://{host}{path}" for host in (SEEQ_HOST, SEEQ_HOST.upper()) for path in parser.paths]
     host = SEEQ_HOST
     bad = (f"http://{host}", f"ftp://{host}", host, "https://", f"https://{host}/elsewhere", f"https://{host}?x=1")
     return Samples(good, [*bad, f"https://{host}#x", f"https://someone@{host}", f"https://{host}:port", "https://[::1"])
 
 
-def of_value_format(_takes: ValueFormat) -> Samples:
+def of_value_format(_parser: ValueFormat) -> Samples:
     """Take each kind with its least and its greatest number."""
     numbers = {"hex": (16, 256), "base64": (16, 256), "alnum": (22, 512)}
     good = [f"{kind}:{number}" for kind, bounds in numbers.items() for number in bounds]
@@ -218,18 +218,18 @@ def test_what_a_field_does_not_take_stops_the_run_and_is_found_by_the_audit(
     stem: str, asked: Field[Any], sites: Mapping[str, Site]
 ) -> None:
     """Status 2 if and only if there is a finding, which names the field and nothing else."""
-    for value in SAMPLES[type(asked.takes)](asked.takes).bad:
+    for value in SAMPLES[type(asked.parser)](asked.parser).bad:
         found = sites[stem].having((RECORD, asked.label, value)).judged()
 
         assert [SETTING] == [finding.rule for finding in found], value
         assert f"field '{asked.label}' " in found[0].what
-        assert asked.takes.shape in f"{found[0].what}; {found[0].way_out}"
+        assert asked.parser.expected in f"{found[0].what}; {found[0].way_out}"
 
 
 @pytest.mark.parametrize(("stem", "asked"), INPUTS)
 def test_what_a_field_takes_is_refused_by_nobody(stem: str, asked: Field[Any], sites: Mapping[str, Site]) -> None:
     """Every kind of value that a field says it takes is one that a run goes on with, and the audit is content with."""
-    samples = SAMPLES[type(asked.takes)](asked.takes)
+    samples = SAMPLES[type(asked.parser)](asked.parser)
     assert samples.good
     if not asked.required:
         samples.good += ["", "<left as the template has it>"]
@@ -254,7 +254,7 @@ def test_a_required_field_that_is_empty_is_told(stem: str, asked: Field[Any], si
 
 def test_every_kind_of_field_has_its_samples() -> None:
     """A further kind of field is tried too: what it takes, and what it does not."""
-    assert {type(asked.takes) for script in SCRIPTS for asked in script.inputs} == set(SAMPLES)
+    assert {type(asked.parser) for script in SCRIPTS for asked in script.inputs} == set(SAMPLES)
 
 
 @pytest.mark.parametrize("stem", PLANTS)

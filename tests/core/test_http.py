@@ -98,7 +98,7 @@ def session(wire: Wire) -> Session:
 
 def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     """Read the error answers of the server here."""
-    return str(answer.get("code", "")), http.in_our_words(answer.get("words"), {"you may": "the right is missing"})
+    return str(answer.get("code", "")), http.recognised_reason(answer.get("words"), {"you may": "the right is missing"})
 
 
 def call(session: Session, path: str, **more: Any) -> tuple[dict[str, Any], Mapping[str, str]]:  # noqa: ANN401 - handed on

@@ -80,7 +80,7 @@ def test_a_system_that_counts_by_ten_seconds_is_given_them_once(
     retry_after: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the waits of 7.6 s together comes one more that outlasts the count; not where the system names a time."""
-    monkeypatch.setattr(retry, "COUNTED_ANEW", 0.05)
+    monkeypatch.setattr(retry, "RATE_WINDOW", 0.05)
     state = failing(99, code=429, **({"retry_after": retry_after} if retry_after else {}))
     started = time.monotonic()
 
@@ -92,7 +92,7 @@ def test_a_system_that_counts_by_ten_seconds_is_given_them_once(
 
 def test_the_last_wait_outlasts_what_is_counted() -> None:
     """Key Vault, as most systems, counts by ten seconds."""
-    assert retry.COUNTED_ANEW > 10
+    assert retry.RATE_WINDOW > 10
 
 
 def quiet(left: int) -> tuple[list[int], ApiError]:

@@ -22,7 +22,7 @@ _RECORD = "stores/keeper/record.py"
 _PUBLISHING = "        publish(rotation, progress)\n"
 _LOOK = "        if looking and store.read().holds(wanted):\n"
 _ENTER_RESERVE = "    run.deadline.enter_reserve()\n    error = failure"
-_GUARD = """        if item.id in progress.fate.doomed_ids
+_GUARD = """        if item.id in progress.decision.ids_to_delete
         and item.id != key.id
         and not (item.label == rotation.label and item.id in before)
 """
@@ -51,13 +51,16 @@ BREAKAGES = {
     "deletes before it publishes": Breakage(
         _ORDER,
         (
-            ("import delete_and_confirm, end_in_doubt", "import delete_and_confirm, end_in_doubt, try_to_delete"),
+            (
+                "import delete_and_confirm, report_unconfirmed_end",
+                "import delete_and_confirm, report_unconfirmed_end, try_to_delete",
+            ),
             (_PUBLISHING, f"        try_to_delete(rotation, progress.keys)\n{_PUBLISHING}"),
         ),
         "Alive",
     ),
     "deletes the new key": Breakage(
-        _DELETE, ((_GUARD, "        if item.id not in progress.fate.kept_ids\n"),), "Alive"
+        _DELETE, ((_GUARD, "        if item.id not in progress.decision.kept_ids\n"),), "Alive"
     ),
     "does not confirm what it publishes": Breakage(
         _PUBLISH, ((_LOOK, "        if looking:\n"),), "Alive", "no effect, no answer"
@@ -75,14 +78,17 @@ BREAKAGES = {
         "stopped by SIGTERM",
     ),
     "does not discard the new key": Breakage(
-        _PUT_BACK, (("see_gone(rotation, ours, try_to_delete(rotation, ours))", "()"),), "Nothing lost", "403"
+        _PUT_BACK, (("delete_until_gone(rotation, ours, try_to_delete(rotation, ours))", "()"),), "Nothing lost", "403"
     ),
     "says that all is well when old keys live": Breakage(
         _DELETE,
         (
             ("    if not shown:\n", "    if True:\n"),
-            ("submit(partial(try_to_delete, rotation, doomed))", "submit(dict)"),
-            ("submit(partial(see_gone, rotation, doomed, tried.result()))", "submit(rotation.issuer.list_keys)"),
+            ("submit(partial(try_to_delete, rotation, to_delete))", "submit(dict)"),
+            (
+                "submit(partial(delete_until_gone, rotation, to_delete, tried.result()))",
+                "submit(rotation.issuer.list_keys)",
+            ),
         ),
         "True",
     ),
@@ -90,7 +96,7 @@ BREAKAGES = {
         _CREATE,
         (
             (
-                '        rotation.run.say(f"Verified: {facts.login_proof}")\n',
+                '        rotation.run.say(f"Verified: {traits.login_proof}")\n',
                 "        print(progress.new[1].credential.secret.reveal())\n",
             ),
         ),

@@ -12,8 +12,8 @@ import pytest
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.fields import Record
 from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import job_from, read_job
-from pam_scripts.gateway.voice import Voice
 
 RECORDS = [
     {"uid": "CONFIG", "title": "Azure", "tenantId": "t"},
@@ -164,15 +164,15 @@ def test_records_are_told_apart_by_uid_alone() -> None:
     assert ("U", None, [""]) == (job.user.uid, job.configuration, [record.uid for record in job.attached])
 
 
-# -- the voice ------------------------------------------------------------------------------------
+# -- the console----------------------------------------------------------------------------------
 
 
 def test_each_message_is_one_line_on_its_stream(capsys: pytest.CaptureFixture[str]) -> None:
     """Steps go to stdout, warnings and the failure to stderr, line breaks within become blanks."""
-    voice = Voice()
-    voice.say("first\nsecond")
-    voice.warn("careful")
-    voice.fail(PamScriptError("broken", state="as before", next_step="mend it"))
+    console = Console()
+    console.say("first\nsecond")
+    console.warn("careful")
+    console.fail(PamScriptError("broken", state="as before", next_step="mend it"))
 
     out, err = capsys.readouterr()
     assert "first second\n" == out
@@ -184,6 +184,6 @@ def test_no_value_that_was_ever_a_secret_is_printed(capsys: pytest.CaptureFixtur
     Secret("gnu-gnu-gnu")
     Secret("gnu-gnu-gnu-and-more")
 
-    Voice().say("holds gnu-gnu-gnu-and-more and gnu-gnu-gnu")
+    Console().say("holds gnu-gnu-gnu-and-more and gnu-gnu-gnu")
 
     assert "holds *** and ***\n" == capsys.readouterr().out

@@ -17,7 +17,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
 from pam_scripts.issuers.seeq.keys import read_key
-from pam_scripts.issuers.seeq.server import NO_DIRECTORY, SEEQ_DIRECTORY, Login, Place, Server
+from pam_scripts.issuers.seeq.server import NO_DIRECTORY, SEEQ_DIRECTORY, Endpoint, Login, Server
 from pam_scripts.rotation.roles import Key
 from sandbox.faults import Fault, Rule
 from sandbox.log import Request
@@ -42,7 +42,7 @@ def make() -> Make:
 
     def make(username: str, password: str, directory: Any = SEEQ_DIRECTORY, said: list[str] | None = None) -> Server:  # noqa: ANN401 - a Directory or None
         login = Login(username, Secret(password), directory, shown="record 'Admin' (A)")
-        return Server(Place(URL, login), Session(Deadline(60)), (said if said is not None else []).append)
+        return Server(Endpoint(URL, login), Session(Deadline(60)), (said if said is not None else []).append)
 
     return make
 

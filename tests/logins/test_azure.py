@@ -21,9 +21,9 @@ from pam_scripts.logins.azure import (
     CLOUDS,
     AppSecret,
     Cloud,
-    ForSdk,
     HostIdentity,
     Identity,
+    SdkCredential,
     TokenSource,
     find_identity,
     log_in,
@@ -224,7 +224,9 @@ def test_azures_sdks_get_the_same_token(wired: Session, plant: Plant) -> None:
     """They name a resource by its scope, and count a token's life in whole seconds."""
     login = as_application(plant, wired)
 
-    made = ForSdk(login, "key vault", "log in").get_token(f"https://{VAULTS}/.default", tenant_id=plant.tenant_id)
+    made = SdkCredential(login, "key vault", "log in").get_token(
+        f"https://{VAULTS}/.default", tenant_id=plant.tenant_id
+    )
 
     own = login.token(VAULTS, "key vault", "log in")
     assert (own.value.reveal(), int(own.expires_at)) == (made.token, made.expires_on)

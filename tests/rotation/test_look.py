@@ -8,13 +8,13 @@ from typing import Any, cast
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.times import utc_now
 from pam_scripts.rotation.look import LEASE_MARGIN, take_lease
-from pam_scripts.rotation.roles import Facts, Plan, Rotation, Run
+from pam_scripts.rotation.roles import Plan, Rotation, Run, Traits
 
 
 class Office:
     """An issuer, as far as the lease goes by it."""
 
-    facts = Facts(system="office", noun="key")
+    traits = Traits(system="office", noun="key")
 
 
 class Shelf:
@@ -22,7 +22,7 @@ class Shelf:
 
     until: datetime
 
-    def claim(self, _rotation_id: str, until: datetime) -> None:
+    def take_lease(self, _rotation_id: str, until: datetime) -> None:
         """Take the lease."""
         self.until = until
 

@@ -33,14 +33,14 @@ from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import (
-    Copy,
     Credential,
-    Facts,
     Key,
     Plan,
     Publication,
     Rotation,
     Run,
+    Snapshot,
+    Traits,
 )
 
 OWNER = "OwnRecord"
@@ -80,7 +80,7 @@ class Office(System):
     login_key_id = ""
     target = "application A"
     known_as: Sequence[str] = ("A-1", "a.name")
-    facts = Facts(
+    traits = Traits(
         system="office",
         noun="access key",
         login_proof="the new key logs in",
@@ -187,12 +187,12 @@ class Shelf(System):
         """Log in."""
         self.called("connect", f"connect {self.name}")
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Read."""
         self.called(f"examine {self.name}")
         return self._copy()
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Read."""
         self.called("read", f"read {self.name}")
         return self._copy()
@@ -202,7 +202,7 @@ class Shelf(System):
         self.called("write", f"write {self.name}")
         self.held, self.expires_at = dict(self.parts(publication.credential)), publication.expires_at
 
-    def put_back(self, before: Copy, publication: Publication | None, _listed: object) -> None:
+    def put_back(self, before: Snapshot, publication: Publication | None, _listed: object) -> None:
         """Bring back what was there."""
         self.called("put back", f"put back {self.name}")
         if publication:
@@ -227,16 +227,16 @@ class Shelf(System):
         """Say which target a key was made for."""
         return self.target_of.get(key_id, "")
 
-    def claim(self, rotation_id: str, _until: datetime) -> None:
+    def take_lease(self, rotation_id: str, _until: datetime) -> None:
         """Take the lease."""
         self.called("claim")
         self.lease = rotation_id
 
-    def check_claim(self) -> None:
+    def check_lease(self) -> None:
         """Look at the lease."""
         self.called("check claim")
 
-    def sealed_by_finish(self, _publication: Publication) -> bool:
+    def confirmed_by_finish(self, _publication: Publication) -> bool:
         """Say what a test has it say."""
         return self.seals
 
@@ -245,8 +245,8 @@ class Shelf(System):
         self.called("finish")
         self.log, self.lease = entry, ""
 
-    def _copy(self) -> Copy:
-        return Copy(dict(self.held), self.held.get("id", ""))
+    def _copy(self) -> Snapshot:
+        return Snapshot(dict(self.held), self.held.get("id", ""))
 
 
 class Service(System):
@@ -739,7 +739,7 @@ def test_a_dry_run_tells_what_consumers_lack() -> None:
 def one_way() -> House:
     """Return a house whose issuer has put the new value to use before anybody was told."""
     house = House([])
-    house.office.facts = Facts(system="office", noun="access key", activation_delay=0.2, reversible=False)
+    house.office.traits = Traits(system="office", noun="access key", activation_delay=0.2, reversible=False)
     return house
 
 
@@ -884,13 +884,13 @@ def test_where_there_is_no_way_back_a_store_that_was_late_for_a_reload_is_told()
 def test_a_lease_that_may_have_been_taken_is_given_back() -> None:
     """Where the answers to taking it were lost, it would keep the next rotation waiting."""
     house = House()
-    claim = house.truth.claim
+    take_lease = house.truth.take_lease
 
     def lossy(rotation_id: str, until: datetime) -> None:
-        claim(rotation_id, until)
+        take_lease(rotation_id, until)
         raise trouble(None)
 
-    house.truth.claim = lossy  # type: ignore[method-assign, assignment]  # the same record, with a bad connection
+    house.truth.take_lease = lossy  # type: ignore[method-assign, assignment]  # the same record, with a bad connection
     with pytest.raises(ApiError, match="nothing changed"):
         house.rotate()
     assert "" == house.truth.lease
@@ -985,7 +985,7 @@ def test_the_key_that_the_script_uses_is_not_deleted() -> None:
 def test_a_key_that_needs_a_moment_is_waited_for() -> None:
     """A first login that is refused is tried again while the system settles."""
     house = House()
-    house.office.facts = replace(house.office.facts, activation_delay=5.0)
+    house.office.traits = replace(house.office.traits, activation_delay=5.0)
     house.office.failing["log in"] = [trouble(401)]
     house.rotate()
 
@@ -995,8 +995,8 @@ def test_a_key_that_needs_a_moment_is_waited_for() -> None:
 def test_a_key_that_flaps_must_succeed_in_a_row() -> None:
     """One refusal between successes starts the count again."""
     house = House()
-    house.office.facts = replace(house.office.facts, activation_delay=5.0)
-    house.office.facts = replace(house.office.facts, logins_in_a_row=2)
+    house.office.traits = replace(house.office.traits, activation_delay=5.0)
+    house.office.traits = replace(house.office.traits, logins_in_a_row=2)
     house.office.failing["log in"] = [None, trouble(401)]
     house.rotate()
 
@@ -1139,7 +1139,7 @@ def test_the_new_key_stays_where_a_store_loses_its_own_meanwhile() -> None:
 def test_a_key_that_may_be_alive_though_it_is_not_listed_is_put_back() -> None:
     """Where an issuer lists only some of a target's keys, one that is not listed is no dead one."""
     house = House([])
-    house.office.facts = replace(house.office.facts, lists_all=False)
+    house.office.traits = replace(house.office.traits, lists_all=False)
     house.mirror.failing["write"] = [trouble(403)] * 99
 
     with pytest.raises(ApiError, match="all put back as it was"):
@@ -1468,7 +1468,7 @@ def test_an_end_that_cannot_be_confirmed_is_told() -> None:
 def test_a_new_key_that_is_gone_at_the_end_is_not_said_to_log_in(delay: float) -> None:
     """Somebody deleted it after the last look: exit 4, also where lists may be late for a while."""
     house = House()
-    house.office.facts = replace(house.office.facts, listing_delay=delay)
+    house.office.traits = replace(house.office.traits, listing_delay=delay)
 
     def clean() -> None:
         if "delete old" in house.done:

@@ -273,7 +273,7 @@ def test_an_app_may_not_come_back(plant: Plant) -> None:
 
 
 def test_an_app_falls_ill_when_its_credential_dies(plant: Plant) -> None:
-    """Health is judged at each look: an app whose old key was deleted is unhealthy without a restart."""
+    """Health is judged at each query: an app whose old key was deleted is unhealthy without a restart."""
     alive = {"old value"}
     plant.api.heals = lambda holds: holds["DATABASE"] in alive
     assert ("Running", "Healthy") == plant.states()

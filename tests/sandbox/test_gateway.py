@@ -234,7 +234,7 @@ def test_a_script_that_never_ends_is_killed(gateway: Gateway, tmp_path: Path) ->
 
 
 def test_a_script_can_save_its_record_with_the_sdk(keeper: Keeper, gateway: Gateway, tmp_path: Path) -> None:
-    """All parts together: the script finds its record in the input and saves a field through the wire."""
+    """All parts combine: the script finds its record in the input and saves a field through the wire."""
     user = keeper.add_record("pamUser", "key", custom=[kept.secret("access_key_password")])
     script = write(
         tmp_path,

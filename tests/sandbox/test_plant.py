@@ -1,4 +1,4 @@
-"""How a sandbox is put together: what a service says of itself is taken from it, wherever it is needed."""
+"""How a sandbox is put combine: what a service says of itself is taken from it, wherever it is needed."""
 
 from __future__ import annotations
 

@@ -444,11 +444,11 @@ def test_a_key_of_others_is_not_deleted_without_the_right(seeq: Seeq) -> None:
 def test_the_session_that_a_key_made_ends_with_the_key(seeq: Seeq, way: str) -> None:
     """A session made by a key is 401 once that key is deleted or archived; others go on."""
     application_id = seeq.add_application("App")
-    doomed, other = (seeq.add_key(application_id, label) for label in ("doomed", "other"))
-    tokens = [login(*key).headers["x-sq-auth"] for key in (doomed, other)]
+    to_delete, other = (seeq.add_key(application_id, label) for label in ("doomed", "other"))
+    tokens = [login(*key).headers["x-sq-auth"] for key in (to_delete, other)]
     item_id = seeq.all_keys(application_id)[0].id
 
-    path = f"/accesskeys/{doomed[0]}" if way == "delete" else f"/items/{item_id}"
+    path = f"/accesskeys/{to_delete[0]}" if way == "delete" else f"/items/{item_id}"
     assert 200 == call("DELETE", path, session("admin")).status_code
 
     assert [401, 200] == [call("GET", "/users/me", token).status_code for token in tokens]

@@ -16,11 +16,11 @@ from functools import partial
 
 import pytest
 
-from pam_scripts.assembly.script import Asked, Script, open_session
+from pam_scripts.assembly.script import RotationSpec, Script, open_session
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway import run
+from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job, read_job
-from pam_scripts.gateway.voice import Voice
 from pam_scripts.rotation.roles import Run
 from sandbox.gateway import RotationResult
 from sandbox.plant import AnyPlant
@@ -56,7 +56,7 @@ def carry_out(script: run.Script, get_job: Callable[[Run], Job]) -> RotationResu
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
     ):
-        status = run.carry_out(script, get_job, Voice(), check=False)
+        status = run.carry_out(script, get_job, Console(), check=False)
     seconds = time.monotonic() - started
     return RotationResult(script.stem, status == 0, out.getvalue(), err.getvalue(), status, seconds)
 
@@ -86,19 +86,19 @@ class UpToItsParts:
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what makes the issuer, the mirrors and the consumers; raise what the script's own raises."""
-        asked = self._script.read(job)
-        for problem in asked.problems:
+        spec = self._script.read(job)
+        for problem in spec.problems:
             raise problem
-        return partial(self._make_parts, asked)
+        return partial(self._make_parts, spec)
 
-    def _make_parts(self, asked: Asked, run: Run) -> None:
+    def _make_parts(self, spec: RotationSpec, run: Run) -> None:
         self.reached = True
-        session = open_session(run.deadline, asked.ca_bundle, asked.specs)
-        if asked.issuer:
-            asked.issuer.build(run, session)
-        for mirror in asked.mirrors:
+        session = open_session(run.deadline, spec.ca_bundle, spec.specs)
+        if spec.issuer:
+            spec.issuer.build(run, session)
+        for mirror in spec.mirrors:
             mirror.build(session)
-        for consumer in asked.consumers:
+        for consumer in spec.consumers:
             consumer.build(session)
 
 

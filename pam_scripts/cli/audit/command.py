@@ -17,7 +17,7 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 
 
 def add_parser(commands: Commands) -> None:
@@ -73,7 +73,7 @@ def add_parser(commands: Commands) -> None:
     one.set_defaults(work=work)
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
     deadline = Deadline(options.seconds)
     try:
@@ -81,14 +81,14 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
         schedules = read_schedules(options.schedules) if options.schedules else None
         with progress() as say:
             say("keeper: asking for all records")
-            shared = fetch(options, deadline, voice)
+            shared = fetch(options, deadline, console)
             # A lease that ends while systems are asked was held when the record was read.
             now = utc_now()
             subjects = survey(shared, deadline, Cadence(options.every, options.warn_days, schedules), now, say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
-        voice.fail(error)
+        console.fail(error)
         return BadInput.status
     result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built)
     if options.html:
@@ -100,7 +100,7 @@ def work(options: argparse.Namespace, voice: Voice) -> int:
     else:
         width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
         write(report.table(result, only_problems=options.problems, width=width))
-    return 1 if result.ill else 0
+    return 1 if result.with_problems else 0
 
 
 def _write_page(path: Path, text: str) -> None:

@@ -54,7 +54,7 @@ def page(report: Report) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
-            f"<title>Key audit: {len(report.ill)} of {len(report.rows)} need attention</title>",
+            f"<title>Key audit: {len(report.with_problems)} of {len(report.rows)} need attention</title>",
             f"<style>{style}</style>",
             "</head>",
             "<body>",
@@ -255,7 +255,7 @@ def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
     yield '<h2 id="records" tabindex="-1">All records, by the week in which their keys end</h2>'
     yield "<fieldset><legend>Show</legend>"
     # Healthy rows are folded away where there are others.
-    first = "ill" if report.ill else "every"
+    first = "ill" if report.with_problems else "every"
     for name, words in (("every", "all"), ("ill", "with problems"), ("well", "healthy")):
         checked = " checked" if name == first else ""
         yield f'<label><input type="radio" name="show" id="{name}"{checked}> {words}</label>'

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import find_other_builds, find_twins, judge, mirror_state
+from pam_scripts.cli.audit.rules import find_other_builds, find_shared_targets, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
@@ -94,7 +94,7 @@ class Row:
             problems=[
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
             ],
-            unlimited=subject.asked.unlimited if subject.asked else (),
+            unlimited=subject.spec.unlimited if subject.spec else (),
         )
 
     @property
@@ -143,12 +143,12 @@ class Report:
         built: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> Report:
         """Judge all subjects, each by itself and all together. built: as `find_other_builds` has it."""
-        find_twins(subjects)
+        find_shared_targets(subjects)
         find_other_builds(subjects, built)
         return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
 
     @property
-    def ill(self) -> list[Row]:
+    def with_problems(self) -> list[Row]:
         """The rows with problems."""
         return [row for row in self.rows if row.problems]
 
@@ -159,7 +159,7 @@ def table(report: Report, *, only_problems: bool = False, width: int | None = No
     width: that of the terminal it is for, None for a pipe, which takes lines of any length. Within a width each record
     has lines of its own, with a blank one after it, and no word is broken.
     """
-    rows = report.ill if only_problems else report.rows
+    rows = report.with_problems if only_problems else report.rows
     if width is not None:
         blocks = ["\n".join(_block(row, width)) for row in rows]
         return "\n\n".join([*blocks, "\n".join(_wrapped(summary(report), width))])
@@ -177,7 +177,7 @@ def summary(report: Report) -> str:
     """Say in one sentence how things are."""
     counts = Counter(row.severity for row in report.rows)
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
-    state = f"{len(report.ill)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
+    state = f"{len(report.with_problems)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
     told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:

@@ -323,7 +323,7 @@ def _foreign(subject: Subject) -> list[Key]:
     return [key for key in subject.alive if key.owner not in ("", subject.uid)]
 
 
-def find_twins(subjects: Sequence[Subject]) -> None:
+def find_shared_targets(subjects: Sequence[Subject]) -> None:
     """Add SAME_TARGET to the findings of records that rotate the same target: only together do they show it."""
     twins: dict[Hashable, list[Subject]] = {}
     for subject in subjects:

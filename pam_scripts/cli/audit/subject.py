@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pam_scripts.assembly.registry import MIRRORS
-from pam_scripts.assembly.script import Asked, Script
+from pam_scripts.assembly.script import RotationSpec, Script
 from pam_scripts.cli.audit.build import Build
 from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.schedule import Schedule
@@ -65,11 +65,11 @@ class Cadence:
 class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 
-    now: when the record was read. asked: all that its fields ask for, None where its job could not be put together.
+    now: when the record was read. spec: all that its fields ask for, None where its job could not be put together.
     items: the record's fields as the vault keeps them, standard and custom ones.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
-    looks: what was seen of its mirrors, by what those have in common that are looked at together. consumers: what was
-    seen of those that could be asked for, None for one that is not there.
+    seen_mirrors: what was seen of its mirrors, by what those have in common that are looked at together.
+    consumers: what was seen of those that could be asked for, None for one that is not there.
     """
 
     uid: str
@@ -80,17 +80,17 @@ class Subject:
     is_editable: bool = True
     record_type: str = ""
     items: Sequence[Mapping[str, object]] = ()
-    asked: Asked | None = None
+    spec: RotationSpec | None = None
     findings: list[Finding] = field(default_factory=list)
     seen: SeenTarget | None = None
     trouble: Sequence[Finding] = ()
-    looks: dict[Hashable, SeenMirror] = field(default_factory=dict)
+    seen_mirrors: dict[Hashable, SeenMirror] = field(default_factory=dict)
     consumers: dict[str, SeenConsumer | None] = field(default_factory=dict)
 
     @property
     def issuer(self) -> IssuerSpec | None:
         """The keys that the record asks for, None where that could not be read."""
-        return self.asked.issuer if self.asked else None
+        return self.spec.issuer if self.spec else None
 
     @property
     def shape(self) -> Shape:
@@ -105,7 +105,7 @@ class Subject:
     @property
     def places(self) -> list[MirrorSpec]:
         """The mirrors that can be looked at without reading a value, where it is known whose they are."""
-        return [spec for spec in self.asked.mirrors if spec.look] if self.asked and self.issuer else []
+        return [spec for spec in self.spec.mirrors if spec.query] if self.spec and self.issuer else []
 
     @property
     def wants_mirrors(self) -> bool:
@@ -115,12 +115,12 @@ class Subject:
     @property
     def vault_addresses(self) -> set[str]:
         """The addresses of its secrets in Key Vault, without a version and in small letters."""
-        looks = [spec.look for spec in self.places if spec.look]
+        queries = [spec.query for spec in self.places if spec.query]
         return {
-            f"{look.group.url}/secrets/{name}".lower()
-            for look in looks
-            if isinstance(look.group, Place)
-            for name in look.secrets
+            f"{query.group.url}/secrets/{name}".lower()
+            for query in queries
+            if isinstance(query.group, Place)
+            for name in query.secrets
         }
 
     @property
@@ -163,7 +163,7 @@ class Subject:
     @property
     def target(self) -> str:
         """Whose key it is, as the record says; empty where that cannot be read."""
-        return self.issuer.target.mark if self.issuer else ""
+        return self.issuer.target.tag_value if self.issuer else ""
 
     @property
     def key_id(self) -> str:
@@ -185,8 +185,8 @@ class Subject:
         """Whose key it is, or what the value is called, as the record says: only what has passed its shape."""
         if self.script.has_keys:
             return self.target
-        mirrors = self.asked.mirrors if self.asked else ()
-        return next((name for spec in mirrors for name in (*(spec.look.secrets if spec.look else ()), spec.name)), "")
+        mirrors = self.spec.mirrors if self.spec else ()
+        return next((name for spec in mirrors for name in (*(spec.query.secrets if spec.query else ()), spec.name)), "")
 
     @property
     def present(self) -> Key | None:
@@ -233,14 +233,14 @@ class Subject:
         """What each mirror has, as far as it could be asked."""
         found = []
         for place in self.places:
-            look = place.look
-            seen = self.looks.get((look.survey, look.group)) if look else None
-            if look and seen and not seen.trouble:
-                there = {name: secret for name in look.secrets if (secret := seen.secrets.get(name.lower()))}
-                missing = [name for name in look.secrets if name not in there]
+            query = place.query
+            seen = self.seen_mirrors.get((query.survey, query.group)) if query else None
+            if query and seen and not seen.trouble:
+                there = {name: secret for name in query.secrets if (secret := seen.secrets.get(name.lower()))}
+                missing = [name for name in query.secrets if name not in there]
                 deleted = [name for name in missing if name.lower() in seen.deleted]
                 absent = [name for name in missing if name not in deleted]
-                found.append(Mirror(place.name, look.naming, there, absent, deleted))
+                found.append(Mirror(place.name, query.naming, there, absent, deleted))
         return found
 
     @property

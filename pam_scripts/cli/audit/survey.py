@@ -68,8 +68,8 @@ def _read(shared: Shared, subject: Subject) -> None:
         return
     for remark in subject.script.remarks(job):
         subject.findings.append(UNKNOWN_FIELD.found(remark.removeprefix(f"{subject.record.shown}: ")))
-    subject.asked = subject.script.read(job)
-    for problem in subject.asked.problems:
+    subject.spec = subject.script.read(job)
+    for problem in subject.spec.problems:
         rule = NO_ADMIN if isinstance(problem, NoLogin) else SETTING
         subject.findings.append(rule.found_by(problem, subject=subject.record.shown))
 
@@ -78,11 +78,11 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
     mirrors = [(one, spec) for one in subjects for spec in one.places]
-    consumers = [(one, spec) for one in subjects if one.asked for spec in one.asked.consumers if spec.look]
+    consumers = [(one, spec) for one in subjects if one.spec for spec in one.spec.consumers if spec.query]
     groups: list[Callable[[Progress], None]] = [
         *(
             partial(_carefully, partial(_look_at_mirrors, places), places, deadline)
-            for places in _grouped(mirrors, lambda spec: spec.look and spec.look.together)
+            for places in _grouped(mirrors, lambda spec: spec.query and spec.query.batch_key)
         ),
         *(
             partial(_carefully, partial(_look_at_issuers, targets), targets, deadline)
@@ -90,7 +90,7 @@ def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) ->
         ),
         *(
             partial(_carefully, partial(_look_at_consumers, reading), reading, deadline)
-            for reading in _grouped(consumers, lambda spec: spec.look and (spec.look.survey, spec.look.group))
+            for reading in _grouped(consumers, lambda spec: spec.query and (spec.query.survey, spec.query.group))
         ),
     ]
     shown = Progress(len(groups), say)
@@ -133,33 +133,33 @@ class Progress:
 
 
 def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Session, say: Say) -> None:
-    looks = list({spec.look.group: spec.look for _, spec in group if spec.look}.values())
-    seen = cast("MirrorSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
-    by_group = {look.group: one for look, one in zip(looks, seen, strict=True)}
+    queries = list({spec.query.group: spec.query for _, spec in group if spec.query}.values())
+    seen = cast("MirrorSurvey", importlib.import_module(queries[0].survey)).survey(queries, session, say)
+    by_group = {query.group: one for query, one in zip(queries, seen, strict=True)}
     for subject, spec in group:
-        if spec.look:
-            one = subject.looks[spec.look.survey, spec.look.group] = by_group[spec.look.group]
+        if spec.query:
+            one = subject.seen_mirrors[spec.query.survey, spec.query.group] = by_group[spec.query.group]
             if one.trouble:
                 subject.findings.append(_finding(one.trouble))
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:
     specs = [spec for _, spec in group]
-    looks = cast("IssuerSurvey", importlib.import_module(specs[0].survey)).survey(specs, session, say)
-    for (subject, _), look in zip(group, looks, strict=True):
-        subject.seen = look.target
-        subject.trouble = [_finding(trouble) for trouble in look.target.trouble] if look.target else ()
-        subject.findings += [_finding(trouble) for trouble in look.troubles]
+    results = cast("IssuerSurvey", importlib.import_module(specs[0].survey)).survey(specs, session, say)
+    for (subject, _), result in zip(group, results, strict=True):
+        subject.seen = result.target
+        subject.trouble = [_finding(trouble) for trouble in result.target.trouble] if result.target else ()
+        subject.findings += [_finding(trouble) for trouble in result.troubles]
 
 
 def _look_at_consumers(group: Sequence[tuple[Subject, ConsumerSpec]], session: Session, say: Say) -> None:
-    looks = [spec.look for _, spec in group if spec.look]
-    seen = cast("ConsumerSurvey", importlib.import_module(looks[0].survey)).survey(looks, session, say)
+    queries = [spec.query for _, spec in group if spec.query]
+    seen = cast("ConsumerSurvey", importlib.import_module(queries[0].survey)).survey(queries, session, say)
     for subject, spec in group:
         if seen.trouble:
             subject.findings.append(_finding(seen.trouble))
-        elif spec.look:
-            subject.consumers[spec.look.name] = seen.consumers.get(spec.look.name.lower())
+        elif spec.query:
+            subject.consumers[spec.query.name] = seen.consumers.get(spec.query.name.lower())
 
 
 def _finding(trouble: Trouble) -> Finding:
@@ -175,7 +175,7 @@ def _grouped(asked: Iterable[tuple[Subject, S]], by: Callable[[S], Hashable]) ->
 
 
 def _ca_bundle(subject: Subject) -> str:
-    return subject.asked.ca_bundle if subject.asked else ""
+    return subject.spec.ca_bundle if subject.spec else ""
 
 
 def _carefully(

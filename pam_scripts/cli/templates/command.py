@@ -16,12 +16,12 @@ from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.cli.shared import Shared
 from pam_scripts.cli.templates import commander, files
 from pam_scripts.cli.templates.commander import Attach, Existing
-from pam_scripts.cli.templates.fills import Fill, from_seeq, read_fills, spelt
+from pam_scripts.cli.templates.fills import Fill, canonical_label, from_seeq, read_fills
 from pam_scripts.cli.templates.schedule import DEFAULT, schedule
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import normalised
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from pam_scripts.stores.keeper.records import attached_scripts, configurations
 
 BATCHES = ("set-up", "upgrade", "take-out")
@@ -126,18 +126,18 @@ def _add_attaching(one: argparse.ArgumentParser) -> None:
     asked.add_argument("--folder", metavar="PATH", default="", help="the folder of the project file's records")
 
 
-def work(options: argparse.Namespace, voice: Voice) -> int:
+def work(options: argparse.Namespace, console: Console) -> int:
     """Write the files that are asked for; raise BadInput where what is to be filled in does not fit."""
-    contents = _batches(options, voice) if options.batch else _templates(options, voice)
+    contents = _batches(options, console) if options.batch else _templates(options, console)
     for path in _write(options.output, contents):
-        voice.say(f"Wrote {path}")
+        console.say(f"Wrote {path}")
     return 0
 
 
 # -- templates ------------------------------------------------------------------------------------
 
 
-def _templates(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
+def _templates(options: argparse.Namespace, console: Console) -> Mapping[str, str]:
     """Return the files of the scripts that are asked for, by name."""
     if options.record or options.configuration:
         raise BadInput("--record and --configuration are for --batch only")
@@ -152,16 +152,16 @@ def _templates(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
         deadline = Deadline(600)
         shared = Shared.fetch(deadline, [options.from_seeq])
         for remark in shared.remarks:
-            voice.warn(remark)
+            console.warn(remark)
         fills = from_seeq(shared, options.from_seeq, common, deadline)
         titles = titles or [shared.flat(options.from_seeq).title]
         if not fills:
-            voice.say("Every application has its record; nothing was written")
+            console.say("Every application has its record; nothing was written")
             return {}
     elif options.csv or common:
         if not options.script:
             raise BadInput("which script the records are for is not said", next_step="add --script NAME")
-        common = {spelt(label, scripts[0]): value for label, value in common.items()}
+        common = {canonical_label(label, scripts[0]): value for label, value in common.items()}
         fills = [{**common, **row} for row in read_fills(options.csv, scripts[0])] if options.csv else [common]
     if options.file and len(scripts) > 1:
         raise BadInput("--file is one script's", next_step="add --script NAME")
@@ -181,15 +181,15 @@ def _templates(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
 # -- batches --------------------------------------------------------------------------------------
 
 
-def _batches(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
+def _batches(options: argparse.Namespace, console: Console) -> Mapping[str, str]:
     """Return the batches of the records that are there, by file name."""
     if options.set or options.compact or options.folder:
         raise BadInput("--set, --compact and --folder are for templates, not for --batch")
     if options.batch == "take-out" and not options.record:
         raise BadInput("which records are to be taken out is not said", next_step="add --record UID for each")
-    shared = fetch(options, Deadline(600), voice)
+    shared = fetch(options, Deadline(600), console)
     attach = Attach(options.schedule, options.file, options.command, options.credential)
-    existing = [one for one in _existing(shared, options) if _can_be_done(one, options.batch, voice)]
+    existing = [one for one in _existing(shared, options) if _can_be_done(one, options.batch, console)]
     contents: dict[str, str] = {}
     scripts = [script for script in SCRIPTS if any(one.script is script for one in existing)]
     if options.file and len(scripts) > 1:
@@ -204,7 +204,7 @@ def _batches(options: argparse.Namespace, voice: Voice) -> Mapping[str, str]:
         else:
             contents[f"{script.stem}.take-out.txt"] = commander.take_out(records)
     if not contents:
-        voice.say("There is no record to do this for; nothing was written")
+        console.say("There is no record to do this for; nothing was written")
     return contents
 
 
@@ -224,16 +224,16 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
     yield from sorted(found, key=lambda one: (one.record.title, one.record.uid))
 
 
-def _can_be_done(one: Existing, batch: str, voice: Voice) -> bool:
+def _can_be_done(one: Existing, batch: str, console: Console) -> bool:
     """Whether a batch can be written for a record; say why not."""
     if normalised(one.record_type) != "pamuser":
-        voice.warn(f"{one.record.shown} is no PAM User record, and is left out; convert it in the vault")
+        console.warn(f"{one.record.shown} is no PAM User record, and is left out; convert it in the vault")
         return False
     if batch == "upgrade" and one.is_without:
-        voice.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
+        console.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
         return False
     if batch != "take-out" and len(one.scripts) >= _SEVERAL:
-        voice.warn(f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the surplus")
+        console.warn(f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the surplus")
         return False
     return True
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pam_scripts.assembly.script import Script
 from pam_scripts.cli.templates.files import Template
-from pam_scripts.cli.templates.schedule import own_minute
+from pam_scripts.cli.templates.schedule import with_spread_minute
 from pam_scripts.core.fields import Record, is_placeholder
 from pam_scripts.core.secret import presentable
 from pam_scripts.issuers import values
@@ -68,7 +68,7 @@ def _user(script: Script, one: Template, attach: Attach, folder: str) -> dict[st
     ]
     user["scripts"] = [attached]
     if not _keeper_rotates(script, {each.label: value for each, value in one.values}):
-        cron = own_minute(attach.schedule, one.title)
+        cron = with_spread_minute(attach.schedule, one.title)
         user["rotation_settings"] = {
             "rotation": "scripts_only",
             "enabled": "on",
@@ -121,7 +121,7 @@ def set_up(records: Iterable[Existing], attach: Attach, configuration: str) -> s
         lines.append(_title(one))
         if one.is_without:
             lines.append(_add(one, attach))
-        cron = own_minute(attach.schedule, one.record.title)
+        cron = with_spread_minute(attach.schedule, one.record.title)
         uid = one.record.uid
         if _keeper_rotates(one.script, {values.VALUE_FORMAT.label: one.record.get(values.VALUE_FORMAT.label)}):
             # Which resource Keeper changes the password on is known to the vault alone: its profile stays.

@@ -41,8 +41,8 @@ def from_seeq(shared: Shared, admin: str, common: Fill, deadline: Deadline) -> l
     with progress() as say:
         session = Session(deadline)
         if found.ca_bundle:
-            session.trust(found.place.host, found.ca_bundle)
-        server = Server(found.place, session, say)
+            session.trust(found.endpoint.host, found.ca_bundle)
+        server = Server(found.endpoint, session, say)
         listed = applications(server, say)
     known = [
         shared.flat(uid).get("application_id")
@@ -75,7 +75,7 @@ def read_fills(path: Path, script: Script) -> list[dict[str, str]]:
     rows = [(number, row) for number, row in rows if any(row)]
     if len(rows) < _HEADER_AND_ONE:
         raise BadInput(f"{path} has no line below its header")
-    header = [spelt(label, script) for label in rows[0][1]]
+    header = [canonical_label(label, script) for label in rows[0][1]]
     if twice := sorted({label for label in header if label and header.count(label) > 1}):
         raise BadInput(f"{path}: its header names {', '.join(twice)} more than once")
     for number, row in rows[1:]:
@@ -84,7 +84,7 @@ def read_fills(path: Path, script: Script) -> list[dict[str, str]]:
     return [{label: cell for label, cell in zip(header, row, strict=True) if cell} for _, row in rows[1:]]
 
 
-def spelt(label: str, script: Script) -> str:
+def canonical_label(label: str, script: Script) -> str:
     """Return the label of the script's field, or the word of our own, that somebody means; as it is for none."""
     labels = (*OWN_COLUMNS, *(one.label for one in script.inputs))
     return next((one for one in labels if normalised(one) == normalised(label)), label)

@@ -43,7 +43,7 @@ def schedule(text: str) -> str:
     return " ".join(parts)
 
 
-def own_minute(cron: str, title: str) -> str:
+def with_spread_minute(cron: str, title: str) -> str:
     """Return a schedule for one of many records: in a minute from the schedule's own to the end of that hour.
 
     The same title has the same minute each time, so that records which are added move no other.

@@ -38,7 +38,7 @@ from pam_scripts.issuers.azure_app.graph import (
 )
 from pam_scripts.issuers.azure_app.policy import read_policy
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, Run
+from pam_scripts.rotation.roles import Credential, Issuer, Key, Run, Traits
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
@@ -90,7 +90,7 @@ SELECTED = "id,appId,displayName,passwordCredentials,signInAudience,createdDateT
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AppSettings:
     """What a record asks for: of which application, and how.
 
     owner: the UID of the Keeper record. keep: how many previous secrets are to live on. strict: whether secrets on
@@ -109,7 +109,7 @@ def read(job: Job) -> IssuerSpec:
     """Return what a record asks for; raise BadInput where that could not be."""
     identity = azure.find_identity(job, SHAPE)
     record = job.user
-    wanted = Wanted(
+    settings = AppSettings(
         APPLICATION_OBJECT_ID.read(record),
         record.uid,
         timedelta(days=EXPIRY_DAYS.read(record)),
@@ -118,15 +118,15 @@ def read(job: Job) -> IssuerSpec:
         SERVICE_PRINCIPAL_SECRETS.read(record) == "fail",
     )
     return IssuerSpec(
-        target=Target(wanted.application_id),
+        target=Target(settings.application_id),
         shape=SHAPE,
-        build=lambda run, session: AppSecrets(Graph(identity, session), wanted, run),
+        build=lambda run, session: AppSecrets(Graph(identity, session), settings, run),
         hosts={identity.cloud.graph: 1, identity.cloud.authority: 1},
-        life=wanted.life,
+        life=settings.life,
         server=identity.cloud.graph,
         group=identity,
         survey="pam_scripts.issuers.azure_app_survey",
-        details=wanted,
+        details=settings,
         limit=Limit.of(ALLOW_TARGETS, identity.owners),
         ca_bundle=identity.ca_bundle,
     )
@@ -135,24 +135,24 @@ def read(job: Job) -> IssuerSpec:
 class AppSecrets(Issuer):
     """The client secrets of one application registration."""
 
-    def __init__(self, graph: Graph, wanted: Wanted, run: Run) -> None:
+    def __init__(self, graph: Graph, settings: AppSettings, run: Run) -> None:
         self._graph = graph
-        self._wanted = wanted
+        self._settings = settings
         self._run = run
-        self._id = wanted.application_id
+        self._id = settings.application_id
         self._path = ""
         self._client_id = self._object_id = ""
         self._name = ""
         self._application: dict[str, Any] = {}
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of Entra beforehand."""
-        return Facts(
+        return Traits(
             system=SYSTEM,
             noun="client secret",
             login_proof="the new secret logs in",
-            activation_delay=self._wanted.settling_seconds,
+            activation_delay=self._settings.settling_seconds,
             # Replicas learn of a new secret one after the other: one login proves one of them.
             logins_in_a_row=3,
             listing_delay=5.0,
@@ -195,7 +195,7 @@ class AppSecrets(Issuer):
                 missing.append(f"the admin application may not make client secrets: {GRANT}")
             elif claims.get("oid") not in self._owners():
                 missing.append(f"the admin application has {OWNED}, but does not own {self.target}: make it an owner")
-        words, way_out = read_policy(self._graph, self._path, self._application).breach(self._wanted.life)
+        words, way_out = read_policy(self._graph, self._path, self._application).breach(self._settings.life)
         return [*missing, *([f"{words}: {way_out}"] if words else [])]
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
@@ -284,7 +284,7 @@ class AppSecrets(Issuer):
         claims = self._graph.claims()
         app = self._graph.app
         admin = app.client_id if app else str(claims.get("appid") or claims.get("azp") or "")
-        if self._client_id.lower() == admin.lower() and not (app and app.record_uid == self._wanted.owner):
+        if self._client_id.lower() == admin.lower() and not (app and app.record_uid == self._settings.owner):
             raise BadInput(
                 f"{SYSTEM}: {self.target} is the very application that the script is logged in as, "
                 "and nobody would enter its new secret where that login comes from",
@@ -296,11 +296,11 @@ class AppSecrets(Issuer):
         """Raise where an application for personal accounts has no room for a new secret, or for one that is kept."""
         if application.get("signInAudience") not in PERSONAL:
             return
-        if self._wanted.keep:
+        if self._settings.keep:
             raise BadInput(f"{SYSTEM}: {self.target} {PERSONAL_WORDS}", next_step=PERSONAL_WAY_OUT)
         present = [read_key(item, action) for item in application["passwordCredentials"]]
         if len(present) >= MOST_PERSONAL:
-            raise TOO_MANY.of(f"{SYSTEM}: {self.target}", f": {', '.join(key.shown for key in present)}")
+            raise TOO_MANY.as_error(f"{SYSTEM}: {self.target}", f": {', '.join(key.shown for key in present)}")
 
     def _look_at_principal(self) -> None:
         """Raise Refused where no secret could log in; warn of secrets that log in beside those of the application."""
@@ -308,7 +308,7 @@ class AppSecrets(Issuer):
         if principal is None:
             self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not looked for")
         elif principal.refusal:
-            raise principal.refusal.of(f"{SYSTEM}: {self.target}")
+            raise principal.refusal.as_error(f"{SYSTEM}: {self.target}")
         elif principal.secrets:
             self._run.warn(f"{SYSTEM}: {principal_words(self.target, principal)}")
 
@@ -327,13 +327,13 @@ class AppSecrets(Issuer):
 
     def others_alive(self) -> Sequence[str]:
         """Return the secrets on the service principal, where the record wants a rotation to end badly for them."""
-        principal = self._principal() if self._wanted.strict else None
+        principal = self._principal() if self._settings.strict else None
         return principal.shown if principal else []
 
     def _name_limit(self, error: ApiError) -> None:
         """Say which limit a policy sets, in the way out of its refusal, where the policy may be read."""
         try:
-            _, way_out = read_policy(self._graph, self._path, self._application).breach(self._wanted.life)
+            _, way_out = read_policy(self._graph, self._path, self._application).breach(self._settings.life)
         except ApiError:
             return
         error.next_step = way_out or error.next_step

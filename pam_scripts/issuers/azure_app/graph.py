@@ -16,7 +16,7 @@ from typing import Any
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
-from pam_scripts.core.refusals import Refusal, meant
+from pam_scripts.core.refusals import Refusal, find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.logins import azure
@@ -75,7 +75,7 @@ _CONCURRENT = Refusal(
     _CONCURRENT_CODE,
     "another change of it is under way",
     "run the rotation again",
-    passes=True,
+    transient=True,
 )
 _KNOWN = (*REFUSALS, _CONCURRENT)
 _MESSAGES = {"concurrent": _CONCURRENT_CODE, r"not allowed to add \d+ passwords": _TOO_MANY_CODE}
@@ -105,7 +105,7 @@ class Graph:
                 error.next_step = GRANT
             # Two changes at once: refused before anything is done, under whichever status.
             if error.name == _CONCURRENT_CODE:
-                error.busy, error.hopeless = True, False
+                error.busy, error.permanent = True, False
             raise
 
     def claims(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Principal:
         return [f"client secret {key.shown}, which {end}" for key, end in ends.items()]
 
 
-NO_PRINCIPAL = Principal(meant(azure.NO_PRINCIPAL, azure.REFUSALS))
+NO_PRINCIPAL = Principal(find_refusal(azure.NO_PRINCIPAL, azure.REFUSALS))
 
 
 def read_principal(item: Mapping[str, Any], action: str) -> Principal:
@@ -194,7 +194,8 @@ def read_principal(item: Mapping[str, Any], action: str) -> Principal:
     keys = [read_key(one, action) for one in passwords if one.get("customKeyIdentifier") not in certificates]
     disabled = item.get("accountEnabled") is False
     return Principal(
-        meant(azure.DISABLED, azure.REFUSALS) if disabled else None, [key for key in keys if not key.expired(utc_now())]
+        find_refusal(azure.DISABLED, azure.REFUSALS) if disabled else None,
+        [key for key in keys if not key.expired(utc_now())],
     )
 
 
@@ -206,8 +207,8 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     error = answer.get("error")
     if not isinstance(error, Mapping):
         return "", ""
-    words = http.in_our_words(error.get("message"), _MESSAGES)
+    words = http.recognised_reason(error.get("message"), _MESSAGES)
     code = words if words in _MESSAGES.values() else http.code_in(error.get("code"))
-    refusal = meant(code, _KNOWN)
+    refusal = find_refusal(code, _KNOWN)
     # A code says enough by itself.
     return code, refusal.words if refusal else "" if code else words

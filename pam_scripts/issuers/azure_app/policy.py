@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pam_scripts.core.errors import ApiError
-from pam_scripts.core.refusals import meant
+from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.times import parse_iso
 from pam_scripts.issuers.azure_app.graph import FORBIDDEN_BY_POLICY, REFUSALS, TOO_LONG_FOR_POLICY, Graph
 
@@ -35,11 +35,11 @@ class Policy:
     def breach(self, life: timedelta | None) -> tuple[str, str]:
         """Return how a secret of such a life breaks it, and the way out; empty where it does not."""
         if self.forbidden:
-            refusal = meant(FORBIDDEN_BY_POLICY, REFUSALS)
+            refusal = find_refusal(FORBIDDEN_BY_POLICY, REFUSALS)
             return (refusal.words, refusal.way_out) if refusal else ("", "")
         if self.longest is None or (life and life <= self.longest):
             return "", ""
-        refusal = meant(TOO_LONG_FOR_POLICY, REFUSALS)
+        refusal = find_refusal(TOO_LONG_FOR_POLICY, REFUSALS)
         return (refusal.words if refusal else "", f"'expiry_days' can be {self.longest.days} at most")
 
 

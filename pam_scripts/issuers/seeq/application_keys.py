@@ -42,12 +42,12 @@ def read(job: Job) -> IssuerSpec:
     return IssuerSpec(
         target=Target(application_id),
         shape=SHAPE,
-        build=lambda run, session: ApplicationKeys(Server(admin.place, session, run.say), application_id, run.say),
-        hosts={admin.place.host: 1},
+        build=lambda run, session: ApplicationKeys(Server(admin.endpoint, session, run.say), application_id, run.say),
+        hosts={admin.endpoint.host: 1},
         life=timedelta(days=EXPIRY_DAYS.read(job.user)),
-        server=admin.place.host,
-        login_id=admin.place.login.username,
-        group=admin.place,
+        server=admin.endpoint.host,
+        login_id=admin.endpoint.login.username,
+        group=admin.endpoint,
         survey="pam_scripts.issuers.seeq.survey",
         limit=admin.limit,
         ca_bundle=admin.ca_bundle,
@@ -101,9 +101,9 @@ class ApplicationKeys(Keys):
         if first:
             self._say(f"Retrieved application: {self._name} ({self._id})")
         if application.get("isArchived"):
-            raise ARCHIVED.of(f"{SYSTEM}: {action}")
+            raise ARCHIVED.as_error(f"{SYSTEM}: {action}")
         if application.get("oidcDirectoryId"):
-            raise IDENTITY_PROVIDER.of(f"{SYSTEM}: {action}")
+            raise IDENTITY_PROVIDER.as_error(f"{SYSTEM}: {action}")
         return [read_key(item, action) for item in listed if not item.get("isArchived")]
 
     def missing_rights(self) -> list[str]:

@@ -14,7 +14,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import parse_iso
 from pam_scripts.issuers.seeq.refusals import NO_RIGHT, SYSTEM
 from pam_scripts.issuers.seeq.server import Server
-from pam_scripts.rotation.roles import Credential, Facts, Issuer, Key, required_id
+from pam_scripts.rotation.roles import Credential, Issuer, Key, Traits, required_id
 from pam_scripts.rotation.shape import Shape
 
 # How people read the capability that GRANT names, and how the API spells it (official client, seeq.base.seeq_names).
@@ -25,7 +25,7 @@ KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's passwo
 
 OUTPUTS: Fields = (KEY_ID, KEY_PASSWORD)
 
-FACTS = Facts(
+TRAITS = Traits(
     system=SYSTEM,
     noun="access key",
     login_proof="the new key logs in",
@@ -43,9 +43,9 @@ class Keys(Issuer):
         self._say = say
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of Seeq beforehand."""
-        return FACTS
+        return TRAITS
 
     def connect(self) -> None:
         """POST /auth/login as the admin."""

@@ -40,7 +40,7 @@ class Login:
     """What the script itself logs in with.
 
     directory: None for an access key, which either form of a login may be right for. record_uid: that record.
-    remedy: what to do where it is refused. shown: where it comes from, as messages name it: what stands in its
+    way_out: what to do where it is refused. shown: where it comes from, as messages name it: what stands in its
     fields may be the password, entered in the wrong one.
     """
 
@@ -48,7 +48,7 @@ class Login:
     password: Secret
     directory: Directory | None = None
     record_uid: str = field(default="", compare=False)
-    remedy: str = WRONG_LOGIN.way_out
+    way_out: str = WRONG_LOGIN.way_out
     shown: str = field(default="the admin's record", compare=False)
 
 
@@ -93,7 +93,7 @@ ADMIN_FIELDS: Fields = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """A server, and who logs in to it; targets of one place are looked at together."""
 
     url: str
@@ -109,17 +109,17 @@ class Place:
 class Admin:
     """Who makes keys, and where; limit: for whom; ca_bundle: beside the login; notes: what somebody should know."""
 
-    place: Place
+    endpoint: Endpoint
     limit: Limit
     ca_bundle: str
     notes: Sequence[str]
 
 
-def find_admin(job: Job, *, its_own: bool = False) -> Admin:
+def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
     """Return who makes the keys that a job asks for.
 
     The login is the attached record's that has `login`, `password` and `seeq_server_url`, else the PAM
-    Configuration's custom fields; its_own: else the PAM User record's own present access key. It is used only at
+    Configuration's custom fields; allow_own_key: else the PAM User record's own present access key. It is used only at
     the servers named beside it; the PAM User record may choose one of those. An attached record with a login but
     without a server is another system's. Raises NoLogin where there is no login, several that cannot be told apart,
     or none that says where it may be used, and BadInput where another server is asked for.
@@ -141,12 +141,12 @@ def find_admin(job: Job, *, its_own: bool = False) -> Admin:
     elif configuration and configuration.has("seeq_admin_login", "seeq_admin_password"):
         source = configuration
         login = Login(source.get("seeq_admin_login"), source.secret("seeq_admin_password"), _directory(source))
-    elif its_own and job.user.has("access_key_id", "access_key_password"):
+    elif allow_own_key and job.user.has("access_key_id", "access_key_password"):
         source = job.user
-        remedy = "the record's own access key is not accepted: attach a record with a login that may make keys"
+        way_out = "the record's own access key is not accepted: attach a record with a login that may make keys"
         # A key's password has no blank in it: one at the end, or a line end, was copied along.
         password = Secret(source.get("access_key_password"))
-        login = Login(source.get("access_key_id"), password, None, source.uid, remedy)
+        login = Login(source.get("access_key_id"), password, None, source.uid, way_out)
     elif others:
         raise NoLogin(
             f"{others[0].shown} has a login, but does not say at which Seeq server it may be used",
@@ -161,7 +161,7 @@ def find_admin(job: Job, *, its_own: bool = False) -> Admin:
     owners = job.owners_of(source.uid)
     ca_bundle = CA_BUNDLE.read(source) if source in owners else ""
     return Admin(
-        Place(_server(job, source), replace(login, shown=source.shown)),
+        Endpoint(_server(job, source), replace(login, shown=source.shown)),
         Limit.of(ALLOW_TARGETS, owners),
         ca_bundle,
         notes,
@@ -202,14 +202,14 @@ def _directory(record: Record) -> Directory:
 
 
 # Logins that were refused: none is tried again, whichever record it is for, since servers lock users out for that.
-_REFUSED: dict[Place, ApiError] = {}
+_REFUSED: dict[Endpoint, ApiError] = {}
 
 
 class Server:
     """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
 
-    def __init__(self, place: Place, session: Session, say: Callable[[str], None]) -> None:
-        self.url, login = place.url, place.login
+    def __init__(self, endpoint: Endpoint, session: Session, say: Callable[[str], None]) -> None:
+        self.url, login = endpoint.url, endpoint.login
         self.username = login.username
         self._login = login
         self.deadline = session.deadline
@@ -323,8 +323,8 @@ class Server:
     def _log_in_as_admin(self) -> None:
         action = f"log in with the credential of {self.login_shown}"
         login = self._login
-        place = Place(self.url, login)
-        if refused := _REFUSED.get(place):
+        endpoint = Endpoint(self.url, login)
+        if refused := _REFUSED.get(endpoint):
             raise refused
         try:
             if login.directory:
@@ -333,8 +333,8 @@ class Server:
                 headers = self.log_in_with_key(login.username, login.password, action)
         except ApiError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
-                error.next_step = login.remedy
-                _REFUSED[place] = error
+                error.next_step = login.way_out
+                _REFUSED[endpoint] = error
             raise
         first = not self._session_headers
         self._begin(headers)
@@ -376,4 +376,4 @@ _REASONS = {
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
-    return "", http.in_our_words(answer.get("statusMessage"), _REASONS)
+    return "", http.recognised_reason(answer.get("statusMessage"), _REASONS)

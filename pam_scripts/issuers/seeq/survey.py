@@ -17,15 +17,15 @@ from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
 from pam_scripts.issuers.seeq.keys import read_key
 from pam_scripts.issuers.seeq.refusals import GRANT, SYSTEM, VALIDITY
-from pam_scripts.issuers.seeq.server import Place, Server
+from pam_scripts.issuers.seeq.server import Endpoint, Server
 from pam_scripts.issuers.seeq.user_keys import (
     NAME_ADMINISTRATOR,
-    Ownership,
+    UserSettings,
     read_user,
     why_dead,
     why_needs_naming,
 )
-from pam_scripts.rotation.seen import IssuerLook, SeenTarget, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
 
 T = TypeVar("T")
 
@@ -36,13 +36,13 @@ _PAGE = 100
 _MOST_SINGLE = 50
 
 
-def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[IssuerLook]:
+def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the targets of specs that share a server and a login; return what is seen of each, in their order."""
-    place = specs[0].group
-    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Seeq's alone
-    look = _Look(Server(place, session, _nobody), say)
-    seen: dict[int, IssuerLook] = {}
-    users = [number for number, spec in enumerate(specs) if isinstance(spec.details, Ownership)]
+    endpoint = specs[0].group
+    assert isinstance(endpoint, Endpoint)  # noqa: S101 - for the type checker: this module is asked for Seeq's alone
+    look = _Look(Server(endpoint, session, _nobody), say)
+    seen: dict[int, SurveyResult] = {}
+    users = [number for number, spec in enumerate(specs) if isinstance(spec.details, UserSettings)]
     applications = [number for number in range(len(specs)) if number not in users]
     try:
         # Whether keys can be made at all is the first thing: it also tells whether the login works.
@@ -53,9 +53,9 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     except PamScriptError as error:
         refused = isinstance(error, ApiError) and error.code == HTTPStatus.UNAUTHORIZED
         what, _, inner = error.cause.partition("; ")
-        way_out = error.next_step or inner or f"look whether {place.url} answers, and from this host"
+        way_out = error.next_step or inner or f"look whether {endpoint.url} answers, and from this host"
         trouble = Trouble("admin-refused" if refused else "not-readable", what, way_out)
-        seen = {number: IssuerLook(troubles=(trouble,)) for number in range(len(specs))} | seen
+        seen = {number: SurveyResult(troubles=(trouble,)) for number in range(len(specs))} | seen
     return [seen[number] for number in range(len(specs))]
 
 
@@ -78,7 +78,7 @@ class _Look:
 
     # -- applications -----------------------------------------------------------------------------
 
-    def at_applications(self, specs: Sequence[IssuerSpec], rights: Sequence[str]) -> Iterator[IssuerLook]:
+    def at_applications(self, specs: Sequence[IssuerSpec], rights: Sequence[str]) -> Iterator[SurveyResult]:
         """Yield what is seen of each application."""
         listed = {str(item.get("id")).upper(): item for item in self.pages("/applications", "applications")}
         # The model of the list has the keys; where a server leaves them out, each application must be asked.
@@ -91,12 +91,12 @@ class _Look:
                 asked += 1
                 if item is None and asked > _MOST_SINGLE:
                     target = _not_there(application_id, "it is not in the list of applications")
-                    yield IssuerLook(target, _lacking(rights))
+                    yield SurveyResult(target, _lacking(rights))
                     continue
                 self._say(f"{self._host}: application {asked}, one by one")
                 item = self._application(application_id)
             target = _not_there(application_id, "404 Not Found") if item is None else _application(item)
-            yield IssuerLook(target, _lacking(rights))
+            yield SurveyResult(target, _lacking(rights))
 
     def _application(self, application_id: str) -> dict[str, Any] | None:
         action = f"read application {application_id}"
@@ -110,7 +110,7 @@ class _Look:
 
     # -- users ------------------------------------------------------------------------------------
 
-    def at_users(self, specs: Sequence[IssuerSpec], rights: Sequence[str]) -> Iterator[IssuerLook]:
+    def at_users(self, specs: Sequence[IssuerSpec], rights: Sequence[str]) -> Iterator[SurveyResult]:
         """Yield what is seen of each user."""
         me = self._retrying(partial(self._server.get, "/users/me", "read the login's own user"))
         if rights:
@@ -123,24 +123,24 @@ class _Look:
             if not item.get("isArchived"):
                 keys.setdefault(str(item.get("userId")).upper(), []).append(item)
         for spec in specs:
-            ownership = spec.details
-            assert isinstance(ownership, Ownership)  # noqa: S101 - for the type checker: `survey` has seen to it
-            own = [user for user in users if _is_meant(user, ownership)]
+            settings = spec.details
+            assert isinstance(settings, UserSettings)  # noqa: S101 - for the type checker: `survey` has seen to it
+            own = [user for user in users if _is_meant(user, settings)]
             if not own and rights:
-                yield IssuerLook(
+                yield SurveyResult(
                     troubles=_lacking([f"the login of {self._server.login_shown} sees no user but itself: {GRANT}"])
                 )
             elif len(own) != 1:
                 where = ", ".join(str(user.get("datasourceName")) for user in own)
-                yield IssuerLook(
+                yield SurveyResult(
                     _not_there(
-                        spec.target.mark,
+                        spec.target.tag_value,
                         f"there is one of this name in each of {where}" if own else "there is no user of this name",
                         "enter the user's Seeq ID as 'user_id'" if own else "check 'username'; the user may have left",
                     )
                 )
             else:
-                yield IssuerLook(_user(own[0], keys.get(str(own[0].get("id")).upper(), []), ownership, me))
+                yield SurveyResult(_user(own[0], keys.get(str(own[0].get("id")).upper(), []), settings, me))
 
     # -- pages ------------------------------------------------------------------------------------
 
@@ -174,32 +174,30 @@ def _lacking(rights: Iterable[str]) -> list[Trouble]:
     return [Trouble("admin-rights", missing.partition(": ")[0], GRANT) for missing in rights]
 
 
-def _is_meant(user: Mapping[str, Any], ownership: Ownership) -> bool:
-    if ownership.user_id:
-        return ownership.user_id.upper() == str(user.get("id")).upper()
-    return ownership.username.lower() == str(user.get("username") or "").lower()
+def _is_meant(user: Mapping[str, Any], settings: UserSettings) -> bool:
+    if settings.user_id:
+        return settings.user_id.upper() == str(user.get("id")).upper()
+    return settings.username.lower() == str(user.get("username") or "").lower()
 
 
 def _user(
-    answer: Mapping[str, Any], keys: list[dict[str, Any]], ownership: Ownership, me: Mapping[str, Any]
+    answer: Mapping[str, Any], keys: list[dict[str, Any]], settings: UserSettings, me: Mapping[str, Any]
 ) -> SeenTarget:
     user = read_user(answer)
     trouble = []
-    if needed := why_needs_naming(user, me, ownership.limit):
+    if needed := why_needs_naming(user, me, settings.limit):
         trouble.append(Trouble("not-allowed", needed, NAME_ADMINISTRATOR))
     elif dead := why_dead(user, f"user {user.username}"):
         trouble.append(Trouble("user", dead.cause, dead.next_step))
-    elif user.validity is not None and user.validity < ownership.days_between * 24 * 60:
+    elif user.validity is not None and user.validity < settings.days_between * 24 * 60:
         trouble.append(
             Trouble(
                 "user-login",
-                f"keys work for {user.lasting}, rotations are {ownership.days_between} days apart",
+                f"keys work for {user.lasting}, rotations are {settings.days_between} days apart",
                 f"raise {VALIDITY}; or enter what is true as 'days_between_rotations'",
             )
         )
-    return _target(
-        user.id, f"user {user.username}", filter(ownership.includes, keys), trouble, (user.id, user.username)
-    )
+    return _target(user.id, f"user {user.username}", filter(settings.includes, keys), trouble, (user.id, user.username))
 
 
 def _not_there(

@@ -18,7 +18,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.seeq import keys, server
-from pam_scripts.issuers.seeq.keys import FACTS, Keys, read_key, shape
+from pam_scripts.issuers.seeq.keys import TRAITS, Keys, read_key, shape
 from pam_scripts.issuers.seeq.refusals import (
     CREATION_DISABLED,
     GRANT,
@@ -31,7 +31,7 @@ from pam_scripts.issuers.seeq.refusals import (
 )
 from pam_scripts.issuers.seeq.server import SERVER_URL, Login, Server, find_admin
 from pam_scripts.rotation import labels
-from pam_scripts.rotation.roles import Credential, Facts, Key, Run, required_id
+from pam_scripts.rotation.roles import Credential, Key, Run, Traits, required_id
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
@@ -68,7 +68,7 @@ _PAGE = 100
 
 
 @dataclass(frozen=True)
-class Ownership:
+class UserSettings:
     """The user whose keys a record asks for, and which of those are the record's to replace.
 
     owner: UID of the Keeper record. username, user_id: one may be empty. every_label: keys of any label are.
@@ -108,28 +108,28 @@ def read(job: Job) -> IssuerSpec:
             f"{record.shown}: the user name has no letter or digit that a Key Vault name could take",
             next_step="enter the user's Seeq ID as 'user_id' instead of 'username'",
         )
-    admin = find_admin(job, its_own=True)
-    ownership = Ownership(
+    admin = find_admin(job, allow_own_key=True)
+    settings = UserSettings(
         owner=record.uid,
         username=username,
         user_id=user_id,
         key_label=KEY_LABEL.read(record),
         every_label=DELETE_OTHER_LABELS.read(record),
         days_between=DAYS_BETWEEN_ROTATIONS.read(record),
-        is_own_key=admin.place.login.record_uid == record.uid,
+        is_own_key=admin.endpoint.login.record_uid == record.uid,
         limit=admin.limit,
     )
     return IssuerSpec(
         target=Target(target_id, user_id or username),
         shape=SHAPE,
-        build=lambda run, session: UserKeys(ownership, Server(admin.place, session, run.say), run),
-        hosts={admin.place.host: 1},
-        server=admin.place.host,
-        login_id="" if ownership.is_own_key else admin.place.login.username,
-        shares=ownership.key_label.lower(),
-        group=admin.place,
+        build=lambda run, session: UserKeys(settings, Server(admin.endpoint, session, run.say), run),
+        hosts={admin.endpoint.host: 1},
+        server=admin.endpoint.host,
+        login_id="" if settings.is_own_key else admin.endpoint.login.username,
+        shares=settings.key_label.lower(),
+        group=admin.endpoint,
         survey="pam_scripts.issuers.seeq.survey",
-        details=ownership,
+        details=settings,
         limit=admin.limit,
         ca_bundle=admin.ca_bundle,
         notes=admin.notes,
@@ -167,16 +167,16 @@ class UserKeys(Keys):
     https://support.seeq.com/kb/latest/cloud/working-with-access-keys
     """
 
-    def __init__(self, ownership: Ownership, server: Server, run: Run) -> None:
+    def __init__(self, settings: UserSettings, server: Server, run: Run) -> None:
         super().__init__(server, run.say)
-        self._ownership = ownership
+        self._settings = settings
         self._run = run
         self._user: User | None = None
 
     @property
-    def facts(self) -> Facts:
+    def traits(self) -> Traits:
         """What is known of Seeq beforehand; a key that is not listed may be alive, under another label."""
-        return replace(FACTS, lists_all=self._ownership.every_label)
+        return replace(TRAITS, lists_all=self._settings.every_label)
 
     @property
     def target(self) -> str:
@@ -184,7 +184,7 @@ class UserKeys(Keys):
         if self._user:
             return f"user {self._user.username}"
         # A login that no server knows yet may be a password, entered in the wrong field.
-        return f"user {self._ownership.user_id}" if self._ownership.user_id else "the user of the record"
+        return f"user {self._settings.user_id}" if self._settings.user_id else "the user of the record"
 
     @property
     def known_as(self) -> Sequence[str]:
@@ -194,14 +194,14 @@ class UserKeys(Keys):
     @property
     def login_key_id(self) -> str:
         """The key that the script is logged in with, unless it is the record's own and will be replaced there."""
-        return "" if self._ownership.is_own_key else self._server.username
+        return "" if self._settings.is_own_key else self._server.username
 
     def list_keys(self) -> list[Key]:
         """GET /accesskeys: the user's keys that carry our label and are not archived."""
         if self._user is None:
             me = self._server.get("/users/me", "read the login's own user")
             user = self._find_user(me)
-            if needed := why_needs_naming(user, me, self._ownership.limit):
+            if needed := why_needs_naming(user, me, self._settings.limit):
                 raise BadInput(f"{SYSTEM}: {needed}", next_step=NAME_ADMINISTRATOR)
             self._user = user
             self._say(f"Retrieved user: {self._user.username} ({self._user.id})")
@@ -209,7 +209,7 @@ class UserKeys(Keys):
         action = f"list access keys of {self.target}"
         items = self._pages(f"/accesskeys?userId={quote(self._user.id, safe='')}", "keys", action)
         return [
-            read_key(item, action) for item in items if self._ownership.includes(item) and not item.get("isArchived")
+            read_key(item, action) for item in items if self._settings.includes(item) and not item.get("isArchived")
         ]
 
     def missing_rights(self) -> list[str]:
@@ -222,23 +222,23 @@ class UserKeys(Keys):
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
         """POST /accesskeys; the answer carries the password, this once."""
-        body = {"name": label, "description": self._ownership.key_label, "userId": self._user.id if self._user else ""}
+        body = {"name": label, "description": self._settings.key_label, "userId": self._user.id if self._user else ""}
         return self._create("/accesskeys", f"create key for {self.target}", body, CREATION_DISABLED.way_out)
 
     def act_as(self, credential: Credential) -> None:
         """Log in with the new key where the one logged in with is about to be deleted."""
-        if self._ownership.is_own_key:
+        if self._settings.is_own_key:
             shown = f"the new access key {credential.key_id}"
             self._server.change_login(Login(credential.key_id, credential.secret, shown=shown))
 
     def _find_user(self, me: Mapping[str, Any]) -> User:
-        wanted = self._ownership.username.lower()
-        if self._ownership.user_id and self._ownership.user_id.upper() != str(me.get("id")).upper():
-            return self._read_user(self._ownership.user_id)
-        if self._ownership.user_id or not wanted or wanted == str(me.get("username") or "").lower():
+        wanted = self._settings.username.lower()
+        if self._settings.user_id and self._settings.user_id.upper() != str(me.get("id")).upper():
+            return self._read_user(self._settings.user_id)
+        if self._settings.user_id or not wanted or wanted == str(me.get("username") or "").lower():
             return read_user(me)
         action = "look for the user that 'username' or the record's login names"
-        found = self._pages(f"/users?usernameSearch={quote(self._ownership.username, safe='')}", "users", action)
+        found = self._pages(f"/users?usernameSearch={quote(self._settings.username, safe='')}", "users", action)
         exact = [user for user in found if str(user.get("username") or "").lower() == wanted]
         if len(exact) == 1:
             return self._read_user(read_user(exact[0]).id)
@@ -260,10 +260,10 @@ class UserKeys(Keys):
         """Say before anything is made when keys of this user cannot work, or not until the next rotation."""
         if dead := why_dead(user, self.target):
             raise dead
-        if user.validity is not None and user.validity < self._ownership.days_between * 24 * 60:
+        if user.validity is not None and user.validity < self._settings.days_between * 24 * 60:
             self._run.warn(
                 f"access keys of {self.target} work for {user.lasting} only: the new key dies before the next rotation "
-                f"in {self._ownership.days_between} days, unless the user logs in; raise {VALIDITY}"
+                f"in {self._settings.days_between} days, unless the user logs in; raise {VALIDITY}"
             )
 
     def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
@@ -301,13 +301,13 @@ NAME_ADMINISTRATOR = (
 def why_dead(user: User, target: str) -> Refused | None:
     """Say why no key of this user can work, None where one can."""
     if not user.is_enabled:
-        return USER_DISABLED.of(f"{SYSTEM}: {target}")
+        return USER_DISABLED.as_error(f"{SYSTEM}: {target}")
     if user.validity is None:
         return None
     if user.validity <= 0:
-        return KEYS_DISABLED.of(f"{SYSTEM}: {target}")
+        return KEYS_DISABLED.as_error(f"{SYSTEM}: {target}")
     if user.last_login and user.last_login + timedelta(minutes=user.validity) <= utc_now():
-        return USER_MUST_LOG_IN.of(f"{SYSTEM}: {target}", f": {user.lasting}, which was {iso(user.last_login)}")
+        return USER_MUST_LOG_IN.as_error(f"{SYSTEM}: {target}", f": {user.lasting}, which was {iso(user.last_login)}")
     return None
 
 

@@ -27,8 +27,8 @@ from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
-from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
-from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
+from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
 from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
@@ -111,7 +111,7 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     configured = job.configuration.get("region_names").split() if job.configuration else []
     region = REGION.read(job.user) or (named[1] if named else "") or "".join(configured[:1])
     try:
-        REGION.takes.read(region or "none")
+        REGION.parser.read(region or "none")
     except ValueError:
         raise REGION.bad(job.user, region) from None
     identity = _identity(job)
@@ -121,14 +121,14 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     # https://docs.aws.amazon.com/general/latest/gr/asm.html
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     adoption = Adoption.of(job, shape)
-    place = Place(secret_id, region, identity, shape.owner_tag, target.mark)
+    place = Place(secret_id, region, identity, shape.owner_tag, target.tag_value)
     return (
         MirrorSpec(
             f"AWS Secrets Manager in {region}",
-            lambda session: SecretMirror(Wire(region, identity, session), secret_id, adoption, target.mark),
+            lambda session: SecretMirror(Client(region, identity, session), secret_id, adoption, target.tag_value),
             {f"secretsmanager.{region}.{suffix}": 1},
             ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
-            look=MirrorLook(
+            query=MirrorQuery(
                 "pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL, (region, identity)
             ),
             limits=(limit,),
@@ -190,7 +190,7 @@ def _check_token(record: Record, label: str, *, is_temporary: bool, has_token: b
         )
 
 
-class Wire:
+class Client:
     """Calls to Secrets Manager with boto3, sent through our session: its deadline, proxy and CAs hold here too."""
 
     def __init__(self, region: str, identity: Identity, session: http.Session) -> None:
@@ -303,8 +303,8 @@ class SecretMirror(Mirror):
     the secret is for, so that they can be told from anybody else's. Tags would need another right.
     """
 
-    def __init__(self, wire: Wire, secret_id: str, adoption: Adoption, owner: str) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, secret_id: str, adoption: Adoption, owner: str) -> None:
+        self._client = client
         self._id = secret_id
         self._adoption = adoption
         self._shape = adoption.shape
@@ -312,7 +312,7 @@ class SecretMirror(Mirror):
         # What the look has seen: the versions' ids, that of what readers get first; and beside ours in a JSON object.
         self._versions: list[str] = []
         self._beside: Mapping[str, Any] = {}
-        self._held = Copy({})
+        self._held = Snapshot({})
 
     @property
     def name(self) -> str:
@@ -328,17 +328,17 @@ class SecretMirror(Mirror):
         """Return the secret's value once it holds this credential."""
         shape, value = self._shape, credential.secret.reveal()
         if shape.id_label:
-            return {self._id: shape.together(credential.key_id, value)}
+            return {self._id: shape.combine(credential.key_id, value)}
         return {self._id: shape.form(value)}
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
-            raise DELETED.of(f"{SYSTEM}: secret {self._id}")
-        refuse_what_is_not_written(described, self._id, self._wire.region)
+            raise DELETED.as_error(f"{SYSTEM}: secret {self._id}")
+        refuse_what_is_not_written(described, self._id, self._client.region)
         found = self._fetch(CURRENT)
-        *_, self._beside = self._shape.apart(_text(found))
+        *_, self._beside = self._shape.split(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
         self._versions = [found.get("VersionId") or "", *(described.get("VersionIdsToStages") or {})]
         self._held = self._copy(found)
@@ -361,7 +361,7 @@ class SecretMirror(Mirror):
             raise not_ours(what)
         return [f"{self.name} is taken over, since {reason}"]
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Read the version that readers get."""
         return self._copy(self._fetch(CURRENT))
 
@@ -371,7 +371,9 @@ class SecretMirror(Mirror):
             text = json.dumps({**self._beside, **json.loads(part)}) if self._beside else part
             self._put(text, self._mark.of(publication.rotation_id))
 
-    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+    def put_back(
+        self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None = None
+    ) -> None:
         """Make the version current again that was before, where this publication is current now.
 
         What another writer has put since is brought back rather than what was there before it, unless its key is
@@ -413,20 +415,20 @@ class SecretMirror(Mirror):
                 raise
             return {}
 
-    def _copy(self, found: Mapping[str, Any]) -> Copy:
+    def _copy(self, found: Mapping[str, Any]) -> Snapshot:
         text = _text(found)
         if text in ("", _EMPTY):
-            return Copy({}, restore_point=found.get("VersionId"))
+            return Snapshot({}, restore_point=found.get("VersionId"))
         Secret(text)
-        part, key_id, _ = self._shape.apart(text)
-        return Copy({self._id: part}, key_id, "" if key_id else "a value", found.get("VersionId"))
+        part, key_id, _ = self._shape.split(text)
+        return Snapshot({self._id: part}, key_id, "" if key_id else "a value", found.get("VersionId"))
 
     def _put(self, text: str, token: str) -> None:
         # The same token with the same value is the same version: a put may be repeated.
         self._ask("put the secret", "put_secret_value", SecretString=text, ClientRequestToken=token)
 
     def _ask(self, action: str, operation: str, **parameters: str) -> dict[str, Any]:
-        return self._wire.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
+        return self._client.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
 
 
 @dataclass(frozen=True)
@@ -462,11 +464,11 @@ def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, reg
     what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
-        raise REPLICA.of(f"{what} in {region}", f" {known}")
+        raise REPLICA.as_error(f"{what} in {region}", f" {known}")
     if described.get("OwningService"):
-        raise MANAGED.of(what)
+        raise MANAGED.as_error(what)
     if described.get("RotationEnabled"):
-        raise ROTATED.of(what)
+        raise ROTATED.as_error(what)
 
 
 def _text(found: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html
 
 from __future__ import annotations
 
-from pam_scripts.core.refusals import Refusal, meant
+from pam_scripts.core.refusals import Refusal, find_refusal
 
 SYSTEM = "aws secrets manager"
 
@@ -19,7 +19,7 @@ KEY_NOT_ALLOWED = Refusal(
     ("AccessDeniedException", "KMSAccessDeniedException"),
     "the secret's KMS key may not be used",
     _KEY_TO_USE,
-    saying=r"\bKMS",
+    message_pattern=r"\bKMS",
 )
 KEY_DISABLED = Refusal(
     (
@@ -32,7 +32,7 @@ KEY_DISABLED = Refusal(
     ),
     "the secret's KMS key is disabled, is to be deleted, or may not be used",
     f"{_KEY_TO_MEND}; or {_KEY_TO_USE}",
-    saying=r"\bKMS|^(De|En)cryptionFailure",
+    message_pattern=r"\bKMS|^(De|En)cryptionFailure",
 )
 KEY_MISSING = Refusal(
     "KMSNotFoundException",
@@ -44,7 +44,7 @@ DENIED = Refusal(
     "a policy denies it explicitly",
     "take the Deny of secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue or UpdateSecretVersionStage out of "
     "the policy: of the identity, its permissions boundary, the secret, the VPC endpoint, or the organisation",
-    saying="explicit deny",
+    message_pattern="explicit deny",
     answer="with an explicit deny",
 )
 NOT_ALLOWED = Refusal(
@@ -79,7 +79,7 @@ CLOCK = Refusal(
     _SIGNATURE,
     "the time of the request is wrong",
     "set the host's clock",
-    saying="expired|not yet current",
+    message_pattern="expired|not yet current",
     answer="the signature has expired, or is not yet current",
 )
 WRONG_SECRET = Refusal(
@@ -96,21 +96,21 @@ REPLICA = Refusal(
     _INVALID,
     "it is a replica, which cannot be written: its primary is in",
     "name the primary, by its region in 'aws_region' or its ARN in 'aws_secret_id'",
-    saying=r"\breplica\b",
+    message_pattern=r"\breplica\b",
     answer="`PrimaryRegion` is another region; a write: not permitted on a replica",
 )
 DELETED = Refusal(
     _INVALID,
     "it is scheduled for deletion",
     "restore it, or name another secret",
-    saying="(marked|scheduled) for deletion",
+    message_pattern="(marked|scheduled) for deletion",
     answer="`DeletedDate` is set; a write: it was marked for deletion",
 )
 MANAGED = Refusal(
     _INVALID,
     "another service of AWS manages it",
     "name a secret of your own in 'aws_secret_id'",
-    saying="managed by",
+    message_pattern="managed by",
     answer="`OwningService` is set; a write: it is managed by another service",
 )
 ROTATED = Refusal(
@@ -123,7 +123,7 @@ TOO_LONG = Refusal(
     ("ValidationException", "InvalidParameterException"),
     "the value is too long",
     "a secret holds 64 KiB: shorten 'value_template', or what others keep in the secret",
-    saying="secretString.*length|length.*secretString",
+    message_pattern="secretString.*length|length.*secretString",
     answer="its length",
 )
 
@@ -151,4 +151,4 @@ REFUSALS = (
 
 def refusal_of(code: str, message: str) -> Refusal | None:
     """Return what an answer of AWS is, by its code and message; None where it is none of these."""
-    return meant(code, REFUSALS, f"{code}: {message}")
+    return find_refusal(code, REFUSALS, f"{code}: {message}")

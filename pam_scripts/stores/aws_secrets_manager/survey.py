@@ -12,15 +12,15 @@ from typing import Any
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
-from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
-from pam_scripts.rotation.shape import ROTATION_MARK
+from pam_scripts.rotation.shape import ROTATION_TAG
 from pam_scripts.stores.aws_secrets_manager import (
     CURRENT,
     LABEL,
+    Client,
     Mark,
     Place,
-    Wire,
     refuse_what_is_not_written,
     rotation_in,
 )
@@ -30,43 +30,43 @@ from pam_scripts.stores.aws_secrets_manager import (
 _PAGE, _FEW = 100, 3
 
 
-def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
+def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
     """Return the secret that each mirror is, by its name in small letters; why it could not be asked, if it could not.
 
     A secret without a value counts as none. That of another rotation has its id, and the tag of whom it is for, where
     that is not `another target`. Many are looked for in AWS's list, by pages; those that are not in it, or all where
     the login may not list, are asked for one by one.
     """
-    places = [look.group for look in looks if isinstance(look.group, Place)]
+    places = [query.group for query in queries if isinstance(query.group, Place)]
     region, identity = places[0].region, places[0].identity
     try:
-        wire = Wire(region, identity, session)
+        client = Client(region, identity, session)
     except PamScriptError as error:
         return [_unreadable(error)] * len(places)
-    listed = _listed(wire, places, session, say) if len(places) > _FEW else {}
+    listed = _listed(client, places, session, say) if len(places) > _FEW else {}
     seen = []
     for number, place in enumerate(places, 1):
         if place.secret_id not in listed:
             say(f"aws {region}: DescribeSecret, {number} of {len(places)}")
-        seen.append(_seen(wire, place, session, listed.get(place.secret_id)))
+        seen.append(_seen(client, place, session, listed.get(place.secret_id)))
     return seen
 
 
 def _listed(
-    wire: Wire, places: Sequence[Place], session: Session, say: Callable[[str], None]
+    client: Client, places: Sequence[Place], session: Session, say: Callable[[str], None]
 ) -> dict[str, Mapping[str, Any]]:
     """Return what AWS's list says of the secrets that are named by these, by what names them; nothing where refused."""
     wanted, found, looked = {place.secret_id for place in places}, dict[str, Mapping[str, Any]](), 0
     options: dict[str, str | int | bool] = {"MaxResults": _PAGE, "IncludePlannedDeletion": True}
     while len(found) < len(wanted):
         try:
-            page = retrying(session.deadline, lambda: wire.ask("list the secrets", "list_secrets", **options))
+            page = retrying(session.deadline, lambda: client.ask("list the secrets", "list_secrets", **options))
         except PamScriptError:
             # Whatever it is, asking for each by itself says it of each.
             break
         entries = [one for one in page.get("SecretList") or [] if isinstance(one, Mapping)]
         looked += len(entries)
-        say(f"aws {wire.region}: ListSecrets, {looked} secrets")
+        say(f"aws {client.region}: ListSecrets, {looked} secrets")
         for one in entries:
             for name in {str(one.get("Name")), str(one.get("ARN"))} & wanted:
                 found[name] = {**one, "VersionIdsToStages": one.get("SecretVersionsToStages")}
@@ -76,10 +76,10 @@ def _listed(
     return found
 
 
-def _seen(wire: Wire, place: Place, session: Session, described: Mapping[str, Any] | None) -> SeenMirror:
+def _seen(client: Client, place: Place, session: Session, described: Mapping[str, Any] | None) -> SeenMirror:
     name = place.secret_id.lower()
     try:
-        described = described or retrying(session.deadline, lambda: _describe(wire, place.secret_id))
+        described = described or retrying(session.deadline, lambda: _describe(client, place.secret_id))
         if described.get("DeletedDate"):
             return SeenMirror(deleted=frozenset({name}))
         refuse_what_is_not_written(described, place.secret_id, place.region)
@@ -94,8 +94,8 @@ def _seen(wire: Wire, place: Place, session: Session, described: Mapping[str, An
     return SeenMirror({name: SeenSecret(enabled=True, tags=_tags(place, current), expires_at=None)} if current else {})
 
 
-def _describe(wire: Wire, secret_id: str) -> Mapping[str, Any]:
-    return wire.ask(f"describe the secret {secret_id}", "describe_secret", SecretId=secret_id)
+def _describe(client: Client, secret_id: str) -> Mapping[str, Any]:
+    return client.ask(f"describe the secret {secret_id}", "describe_secret", SecretId=secret_id)
 
 
 def _unreadable(error: PamScriptError) -> SeenMirror:
@@ -108,4 +108,4 @@ def _tags(place: Place, version: str) -> Mapping[str, str]:
     is_ours = Mark(place.owner_tag, place.owner).is_on(version)
     if is_ours is None:
         return {}
-    return {ROTATION_MARK: rotation_in(version), place.owner_tag: place.owner if is_ours else "another target"}
+    return {ROTATION_TAG: rotation_in(version), place.owner_tag: place.owner if is_ours else "another target"}

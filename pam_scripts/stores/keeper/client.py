@@ -179,7 +179,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
         known = self.config.get(ConfigKeys.KEY_SERVER_PUBLIC_KEY) or key_id in keeper_public_keys
         if not known or self._key_was_changed:
             refusal = CHANGING_KEY if known else UNKNOWN_KEY
-            raise ApiError(SYSTEM, action, refusal.said, hopeless=True, next_step=refusal.way_out)
+            raise ApiError(SYSTEM, action, refusal.said, permanent=True, next_step=refusal.way_out)
         self._key_was_changed = True
 
 

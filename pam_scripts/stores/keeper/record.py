@@ -24,7 +24,7 @@ from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, parse_iso, utc_now
 from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
-from pam_scripts.rotation.roles import Copy, Credential, Publication, Truth
+from pam_scripts.rotation.roles import Credential, Publication, Snapshot, SourceOfTruth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
 from pam_scripts.stores.keeper.refusals import NOT_EDITABLE, NOT_READABLE, NOT_SHARED
@@ -51,7 +51,7 @@ _DATE_TYPES = ("date", "birthDate", "expirationDate")
 _FRESH = 20.0
 
 
-class RecordStore(Truth):
+class RecordStore(SourceOfTruth):
     """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
 
     def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
@@ -89,7 +89,7 @@ class RecordStore(Truth):
         values = {self._shape.id_label: credential.key_id, self._shape.value_label: credential.secret.reveal()}
         return {label: values[label] for label in self._shape.record_labels}
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
         record = self._fetch(missing=BadInput)
         if not record.is_editable:
@@ -106,7 +106,7 @@ class RecordStore(Truth):
         too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
         return replace(self._copy(record), remarks=[*self._damaged, *([remark] if too_long else [])])
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Read the record; raise Refused where a field stands in it twice by now."""
         record = self._fetch()
         self._refuse_unfit(record)
@@ -121,7 +121,7 @@ class RecordStore(Truth):
         if record.dict != before:
             self._save(record)
 
-    def put_back(self, before: Copy, publication: Publication | None, _listed: object = None) -> None:
+    def put_back(self, before: Snapshot, publication: Publication | None, _listed: object = None) -> None:
         """Restore the fields where they hold this publication."""
         if publication is None:
             return
@@ -139,7 +139,7 @@ class RecordStore(Truth):
         """Return the id of the target that a key was made for, as the ops log says; empty where it does not."""
         return made_for(self._log, key_id)
 
-    def claim(self, rotation_id: str, until: datetime) -> None:
+    def take_lease(self, rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.
 
         Only into the record as it was examined: a rotation that came and went since has changed it.
@@ -154,11 +154,11 @@ class RecordStore(Truth):
         _put(record, LEASE, f"{rotation_id} until {iso(until)}")
         self._save(record)
 
-    def check_claim(self) -> None:
+    def check_lease(self) -> None:
         """Raise Yielded unless the lease in the record is ours, as it was read just now or is read anew."""
         self._require_lease(self._fresh())
 
-    def sealed_by_finish(self, publication: Publication) -> bool:
+    def confirmed_by_finish(self, publication: Publication) -> bool:
         """Say so where the record, as it was read a moment ago, holds it: its revision tells whether it still does."""
         record = self._fresh_one
         if record and self._copy(record).holds(self.parts(publication.credential)):
@@ -232,13 +232,13 @@ class RecordStore(Truth):
                 raise
             raise ApiError(SYSTEM, "update secret", "somebody else saved the record at the same moment") from None
 
-    def _copy(self, record: Any) -> Copy:  # noqa: ANN401
+    def _copy(self, record: Any) -> Snapshot:  # noqa: ANN401
         parts = {label: value for label in self._shape.record_labels if (value := _value(record, label))}
         Secret(parts.get(self._shape.value_label, ""))
         restore_point = {label: copy.deepcopy(next(iter(_find(record, label)), None)) for label in self._outputs}
         whole = len(parts) == len(self._shape.record_labels)
         key_id = _value(record, self._shape.id_label) if whole and self._shape.id_label else ""
-        return Copy(parts, key_id, "a value" if parts and not self._shape.id_label else "", restore_point)
+        return Snapshot(parts, key_id, "a value" if parts and not self._shape.id_label else "", restore_point)
 
     def _refuse_unfit(self, record: Any, error: type[PamScriptError] = Refused) -> None:  # noqa: ANN401
         """Raise where a field that is written stands in the record twice, or is of a type that cannot hold it."""

@@ -18,7 +18,7 @@ THROTTLED = Refusal(
     THROTTLED_CODE,
     "throttled: this Gateway's device has called Secrets Manager too often, and is to be silent for 10 s",
     "spread the times of rotations that share this Gateway, and rotate again",
-    passes=True,
+    transient=True,
     answer="403 `throttled` to a device that has called one endpoint 100 times without a pause of 10 s; each call "
     "begins the 10 s anew. It is waited out for as long as there is time",
 )

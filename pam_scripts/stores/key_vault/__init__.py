@@ -11,7 +11,7 @@ from pam_scripts.core.fields import FLAG, Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
+from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
@@ -94,7 +94,7 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
         limits[1].check(f"{job.user.shown}: secret {name}", name)
     adoption = Adoption.of(job, shape)
     urls = dict.fromkeys(_url(job, name, identity, limits[0]) for name in vaults)
-    return [_spec(Place(url, identity), names, adoption, target.mark, limits) for url in urls]
+    return [_spec(Place(url, identity), names, adoption, target.tag_value, limits) for url in urls]
 
 
 def _spec(
@@ -114,7 +114,7 @@ def _spec(
         # The vault's secrets are read side by side.
         {host: len(names), identity.cloud.authority: 1},
         identity.ca_bundle,
-        MirrorLook(
+        MirrorQuery(
             survey="pam_scripts.stores.key_vault.survey",
             group=place,
             secrets=list(names.values()),

@@ -29,12 +29,12 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretPropertie
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
-from pam_scripts.core.refusals import meant
+from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
-from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
 from pam_scripts.stores import Adoption, not_ours
 from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 # Held by whoever is within the SDK, but for the time on the wire: its models are not made for several threads
 # (https://github.com/Azure/azure-sdk-for-python/issues/47426), and it is the wire that goes side by side.
-IN_THE_SDK = threading.Lock()
+SDK_LOCK = threading.Lock()
 
 # What a secret takes: https://learn.microsoft.com/azure/key-vault/secrets/about-secrets
 MOST_BYTES = 25 * 1024
@@ -79,7 +79,7 @@ class VaultMirror(Mirror):
     ) -> None:
         self._vault = url.removeprefix("https://").partition(".")[0]
         self._action = f"log in to {self._vault}"
-        self._client = _client(url, azure.ForSdk(login, SYSTEM, self._action), session)
+        self._client = _client(url, azure.SdkCredential(login, SYSTEM, self._action), session)
         self._url = url
         self._login = login
         self._session = session
@@ -118,7 +118,7 @@ class VaultMirror(Mirror):
     def _values(self, key_id: str, secret: str) -> dict[str, str]:
         shape = self._shape
         values = {
-            shape.both_part: shape.together(key_id, secret),
+            shape.both_part: shape.combine(key_id, secret),
             shape.id_part: key_id,
             shape.value_part: shape.form(secret),
         }
@@ -130,7 +130,7 @@ class VaultMirror(Mirror):
             submit(partial(self._login.token, self._url.partition(".")[2], SYSTEM, self._action))
             submit(self._ask_for_challenge)
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Read the secrets; raise Refused where a name is taken, by a deleted secret or for another target.
 
         A secret is ours where any of its versions carries our mark: a person's repair makes a version without one.
@@ -160,7 +160,7 @@ class VaultMirror(Mirror):
         named = copy.parts.get(self._names.get(self._shape.id_part, ""), "")
         self._key_ids = dict.fromkeys(copy.restore_point, named)
         if both := copy.restore_point.get(combined := self._names.get(self._shape.both_part, "")):
-            _, self._key_ids[combined], self._beside[combined] = self._shape.apart(both.value or "")
+            _, self._key_ids[combined], self._beside[combined] = self._shape.split(both.value or "")
         self._refuse_what_does_not_fit()
         return copy
 
@@ -174,18 +174,18 @@ class VaultMirror(Mirror):
             lines.append(f"{self.name}: secret {name} is taken over, since {reason}")
         return lines
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Read the secrets."""
         with concurrently() as submit:
             reading = {name: submit(partial(self._get, name)) for name in self._names.values()}
         found = {name: secret.result() for name, secret in reading.items()}
         parts = {name: self._part(name, secret) for name, secret in found.items() if secret}
         Secret(parts.get(self._names[self._shape.value_part], ""))
-        rotations = {(secret.properties.tags or {}).get(ROTATION_MARK) for secret in found.values() if secret}
+        rotations = {(secret.properties.tags or {}).get(ROTATION_TAG) for secret in found.values() if secret}
         named = self._names.get(self._shape.id_part)
         whole = all(found.values()) and len(rotations) == 1
         key_id = parts.get(named, "") if named and whole else ""
-        return Copy(parts, key_id, "" if named or not parts else "a value", found)
+        return Snapshot(parts, key_id, "" if named or not parts else "a value", found)
 
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, side by side; looks before it repeats itself."""
@@ -197,7 +197,9 @@ class VaultMirror(Mirror):
                 if present.get(name) != wanted[name]:
                     submit(partial(self._set, part, wanted[name], publication))
 
-    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+    def put_back(
+        self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None = None
+    ) -> None:
         """Set what stood there before again, as a new version, where this publication stands now; disable ours.
 
         Where nothing stood there our version is disabled, too: deleting it would keep the name from being set
@@ -256,7 +258,7 @@ class VaultMirror(Mirror):
     def _part(self, name: str, secret: KeyVaultSecret) -> str:
         """Return what of a secret's value is ours: of a JSON object with both, these two words."""
         value = secret.value or ""
-        return self._shape.apart(value)[0] if name == self._names.get(self._shape.both_part) else value
+        return self._shape.split(value)[0] if name == self._names.get(self._shape.both_part) else value
 
     def _owner_in(self, version: SecretProperties | None) -> str | None:
         """Return whom a version is marked as being of, empty for nobody; None where there is no version."""
@@ -285,8 +287,8 @@ class VaultMirror(Mirror):
     def _refuse_what_does_not_fit(self) -> None:
         """Raise Refused where the next version would be longer, or have more tags, than a secret takes."""
         shape = self._shape
-        ours = {shape.owner_tag, KEY_TYPE, "rotated-at", ROTATION_MARK}
-        ours |= {EXPIRY_MARK} if shape.expires_label else set()
+        ours = {shape.owner_tag, KEY_TYPE, "rotated-at", ROTATION_TAG}
+        ours |= {EXPIRY_TAG} if shape.expires_label else set()
         for name, value in self._values(shape.sample, shape.sample).items():
             what = f"{SYSTEM}: set secret {name} in {self._vault}"
             if (size := len(self._beside_others(name, value).encode())) > MOST_BYTES:
@@ -297,7 +299,7 @@ class VaultMirror(Mirror):
                     else "take what stands beside the key out of it",
                 )
             newest = self._newest.get(name)
-            if (number := len({*((newest and newest.tags) or {})} - {EXPIRY_MARK} | ours)) > MOST_TAGS:
+            if (number := len({*((newest and newest.tags) or {})} - {EXPIRY_TAG} | ours)) > MOST_TAGS:
                 raise Refused(
                     f"{what}: with ours it would have {number} tags, and a secret takes {MOST_TAGS}",
                     next_step="take some of its own tags off",
@@ -310,7 +312,7 @@ class VaultMirror(Mirror):
 
     def _ask_for_challenge(self) -> None:
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
-        with contextlib.suppress(Exception), IN_THE_SDK:
+        with contextlib.suppress(Exception), SDK_LOCK:
             _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
 
     def _ours(self, name: str) -> SecretProperties | None:
@@ -324,13 +326,13 @@ class VaultMirror(Mirror):
         ours = {
             self._shape.owner_tag: self._owner,
             KEY_TYPE: self._shape.key_type(part),
-            **({EXPIRY_MARK: iso(publication.expires_at)} if publication.expires_at else {}),
+            **({EXPIRY_TAG: iso(publication.expires_at)} if publication.expires_at else {}),
             "rotated-at": iso(publication.rotated_at),
-            ROTATION_MARK: publication.rotation_id,
+            ROTATION_TAG: publication.rotation_id,
         }
         newest = self._newest.get(name)
         # The date of the key before is not this one's.
-        theirs = {tag: text for tag, text in ((newest and newest.tags) or {}).items() if tag != EXPIRY_MARK}
+        theirs = {tag: text for tag, text in ((newest and newest.tags) or {}).items() if tag != EXPIRY_TAG}
         value = self._beside_others(name, value)
         content_type = "application/json" if part == self._shape.both_part else "text/plain"
         self._made[name] = self._ask(
@@ -360,7 +362,7 @@ class VaultMirror(Mirror):
             ),
         )
 
-    def _set_since(self, name: str, before: Copy, publication: Publication) -> KeyVaultSecret | None:
+    def _set_since(self, name: str, before: Snapshot, publication: Publication) -> KeyVaultSecret | None:
         """Return the newest version that another writer has set since the look; None where nobody has.
 
         It is told by ids: not there at the look, nor when the versions were listed before ours was set. Of one that
@@ -434,12 +436,12 @@ class VaultMirror(Mirror):
             if error.code in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
                 return
             raise
-        raise DELETED.of(f"{SYSTEM}: set secret {name} in {self._vault}")
+        raise DELETED.as_error(f"{SYSTEM}: set secret {name} in {self._vault}")
 
     def _ask(self, action: str, ask: Callable[[], T]) -> T:
         action = f"{action} in {self._vault}"
         try:
-            with IN_THE_SDK:
+            with SDK_LOCK:
                 return ask()
         except DecodeError as error:
             raise ApiError(SYSTEM, action, f"the answer is not readable ({type(error).__name__})") from None
@@ -468,11 +470,11 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core leaves 
 
     def send(self, request: HttpRequest, **options: Any) -> Any:  # noqa: ANN401 - passed on
         """Send a request, and return the answer."""
-        IN_THE_SDK.release()
+        SDK_LOCK.release()
         try:
             return super().send(request, **options)
         finally:
-            IN_THE_SDK.acquire()
+            SDK_LOCK.acquire()
 
 
 class _NoToken:
@@ -485,7 +487,7 @@ class _NoToken:
 
 def _rotation(version: SecretProperties) -> str:
     """Return the id of the rotation that set a version, empty where another hand did."""
-    return (version.tags or {}).get(ROTATION_MARK, "")
+    return (version.tags or {}).get(ROTATION_TAG, "")
 
 
 def _created(version: SecretProperties) -> float:
@@ -503,9 +505,9 @@ def _refused(action: str, error: HttpResponseError) -> ApiError:
     if code is None or code < HTTPStatus.MULTIPLE_CHOICES:
         return ApiError(SYSTEM, action, "the answer is not readable")
     name = http.code_in(code_in(_outer(error)))
-    refusal = meant(name, KNOWN)
+    refusal = find_refusal(name, KNOWN)
     headers = getattr(error.response, "headers", None) or {}
-    pause = SETTLING_PAUSE if refusal and refusal.passes else None
+    pause = SETTLING_PAUSE if refusal and refusal.transient else None
     detail = "; ".join(filter(None, (name, refusal.words if refusal else "")))
     made = ApiError(
         SYSTEM,

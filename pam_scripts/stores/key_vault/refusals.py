@@ -56,13 +56,13 @@ PASSING: Sequence[Refusal] = (
         "ObjectIsBeingDeleted",
         "the secret is being deleted",
         "enter another name, or recover it",
-        passes=True,
+        transient=True,
     ),
     Refusal(
         "ObjectIsBeingRecovered",
         "the secret is being recovered",
         "run the rotation again",
-        passes=True,
+        transient=True,
     ),
 )
 """Those that a run waits for."""

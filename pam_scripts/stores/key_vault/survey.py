@@ -15,9 +15,9 @@ from typing import Any
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
-from pam_scripts.core.refusals import meant
+from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.retry import retrying
-from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.logins import azure
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
 from pam_scripts.stores.key_vault import Place
@@ -27,29 +27,29 @@ from pam_scripts.stores.key_vault.refusals import GRANT, KNOWN, SYSTEM, WRONG_TE
 _PAGE = "api-version=7.4&maxresults=25"
 
 
-def survey(looks: Sequence[MirrorLook], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
+def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
     """Return the secrets of the vault that each mirror is in; why it could not be asked, where it could not."""
-    return [_vault(look, session, say) for look in looks]
+    return [_vault(query, session, say) for query in queries]
 
 
-def _vault(look: MirrorLook, session: Session, say: Callable[[str], None]) -> SeenMirror:
-    place = look.group
+def _vault(query: MirrorQuery, session: Session, say: Callable[[str], None]) -> SeenMirror:
+    place = query.group
     assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for Key Vault's alone
-    wire = _Wire(place, session, say)
+    client = _Client(place, session, say)
     try:
-        secrets = {_name(item): _secret(item) for item in wire.pages("secrets")}
+        secrets = {_name(item): _secret(item) for item in client.pages("secrets")}
     except PamScriptError as error:
         way_out = error.next_step or f"check that {place.url} is there"
         return SeenMirror(trouble=Trouble("vault-unreadable", error.cause, way_out))
     try:
-        deleted = frozenset(_name(item) for item in wire.pages("deletedsecrets"))
+        deleted = frozenset(_name(item) for item in client.pages("deletedsecrets"))
     except PamScriptError:
         # A vault need not let the script see what was deleted; a missing secret is then just missing.
         deleted = frozenset()
     return SeenMirror(secrets, deleted)
 
 
-class _Wire:
+class _Client:
     """Calls to one vault. Plain HTTP, since the SDK asks once more for every vault, to be refused first."""
 
     def __init__(self, place: Place, session: Session, say: Callable[[str], None]) -> None:
@@ -104,7 +104,7 @@ class _Wire:
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     # Key Vault's words name the caller and the resource; its code is enough, and short.
     code = code_in(answer.get("error"))
-    refusal = meant(code, KNOWN)
+    refusal = find_refusal(code, KNOWN)
     return code, refusal.words if refusal else ""
 
 

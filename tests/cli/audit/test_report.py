@@ -85,7 +85,7 @@ def test_a_terminal_gets_lines_within_its_width_and_no_word_is_broken(width: int
     assert [] == [line for line in lines if len(line) > width and "x" * 150 not in line]
     assert len(rows) == lines.count("")
     assert [] == [one.record for one in rows if f"({one.record})" not in shown or one.record not in plain]
-    for one in report.ill:
+    for one in report.with_problems:
         for problem in one.problems:
             assert f"{problem.rule.title}: {problem.what}" in " ".join(shown.split())
             assert {*problem.way_out.split()} <= {*shown.split()}

@@ -15,7 +15,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_secrets_manager import Identity, SecretMirror, Wire
+from pam_scripts.stores.aws_secrets_manager import Client, Identity, SecretMirror
 from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of
 from sandbox.plant import Plant
 from sandbox.services import keeper
@@ -33,7 +33,7 @@ def pair(key_id: str) -> str:
 def store(plant: Plant, session: Session, owner: str = "the target", *, adopt: bool = False) -> SecretMirror:
     """Return the plant's mirror, as one run has it."""
     key_id, key = plant.aws.add_identity("test")
-    wire = Wire(plant.aws.regions[0], Identity(key_id, Secret(key)), session)
+    wire = Client(plant.aws.regions[0], Identity(key_id, Secret(key)), session)
     return SecretMirror(wire, SECRET, Adoption(SHAPE, asked=adopt), owner)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
-from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror
-from pam_scripts.rotation.shape import ROTATION_MARK
+from pam_scripts.rotation.shape import ROTATION_TAG
 from pam_scripts.stores.aws_secrets_manager import Identity, Mark, Place
 from pam_scripts.stores.aws_secrets_manager.survey import survey
 from sandbox.plant import Plant
@@ -28,7 +28,7 @@ def look(plant: Plant, session: Session, owner: str = "") -> SeenMirror:
     key_id, key = plant.aws.add_identity("auditor")
     plant.aws.allow_only(key_id, "secretsmanager:DescribeSecret")
     place = Place(SECRET, plant.aws.regions[0], Identity(key_id, Secret(key)), TAG, owner or plant.application_id)
-    return survey([MirrorLook(__name__, place, [SECRET], "aws_secret_id")], session, lambda _line: None)[0]
+    return survey([MirrorQuery(__name__, place, [SECRET], "aws_secret_id")], session, lambda _line: None)[0]
 
 
 def test_what_a_rotation_has_set_is_told_by_the_version(plant: Plant, wired: Session) -> None:
@@ -38,7 +38,7 @@ def test_what_a_rotation_has_set_is_told_by_the_version(plant: Plant, wired: Ses
     rotation_id = plant.aws.versions(SECRET)[-1].version_id.rpartition("-")[0]
 
     seen = look(plant, wired).secrets[SECRET.lower()]
-    assert ({TAG: plant.application_id, ROTATION_MARK: rotation_id}, True) == (seen.tags, seen.enabled)
+    assert ({TAG: plant.application_id, ROTATION_TAG: rotation_id}, True) == (seen.tags, seen.enabled)
     assert "another target" == look(plant, wired, "somebody").secrets[SECRET.lower()].tags[TAG]
     assert {"DescribeSecret"} == {request.headers["x-amz-target"].partition(".")[2] for request in plant.wire.log[-2:]}
 
@@ -103,7 +103,7 @@ def test_many_are_looked_for_in_pages_of_the_list(may_list: bool, plant: Plant, 
     places = [Place(name, plant.aws.regions[0], identity, TAG, name) for name in wanted]
     told: list[str] = []
     before = len(plant.wire.log)
-    looks = [MirrorLook(__name__, place, [place.secret_id], "aws_secret_id") for place in places]
+    looks = [MirrorQuery(__name__, place, [place.secret_id], "aws_secret_id") for place in places]
     seen = survey(looks, wired, told.append)
     asked = Counter(one.headers["x-amz-target"].partition(".")[2] for one in plant.wire.log[before:])
 

@@ -36,7 +36,7 @@ def _soon(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have silence be short, for the service and for its clients alike."""
     plant.keeper.silence = 0.3
     monkeypatch.setattr(retry, "SILENCE", (0.35, 0.5))
-    monkeypatch.setattr(retry, "_MEETING", 0.05)
+    monkeypatch.setattr(retry, "_JITTER", 0.05)
 
 
 def to_keeper(plant: Plant) -> list[int]:

@@ -45,7 +45,7 @@ def store(plant: Plant, wired: Session, monkeypatch: pytest.MonkeyPatch) -> Reco
 def begin(store: RecordStore) -> Any:  # noqa: ANN401 - what `put_back` takes
     """Look, and take the lease."""
     before = store.examine()
-    store.claim("R-1", datetime.now(timezone.utc) + timedelta(seconds=100))
+    store.take_lease("R-1", datetime.now(timezone.utc) + timedelta(seconds=100))
     return before
 
 
@@ -195,9 +195,9 @@ def test_the_last_save_puts_a_credential_back_that_somebody_took_out(plant: Plan
     """The record's revision tells of it, so that nobody need read the record once more before."""
     begin(store)
     store.write(publication())
-    assert not store.sealed_by_finish(publication()), "it was not read back yet"
+    assert not store.confirmed_by_finish(publication()), "it was not read back yet"
     store.read()
-    assert store.sealed_by_finish(publication())
+    assert store.confirmed_by_finish(publication())
     change(plant, lambda data: labelled_in(data, "access_key_id").update(value=["a person's"]))
 
     retrying(Deadline(60), lambda: store.finish("entry"))
@@ -211,11 +211,11 @@ def test_what_was_read_long_ago_seals_nothing(
     """Nor does a record that holds something else."""
     begin(store)
     store.read()
-    assert not store.sealed_by_finish(publication())
+    assert not store.confirmed_by_finish(publication())
     store.write(publication())
     store.read()
     monkeypatch.setattr(record, "_FRESH", 0.0)
-    assert not store.sealed_by_finish(publication())
+    assert not store.confirmed_by_finish(publication())
     assert PAIR == {label: labelled(plant, label)[0]["value"][0] for label in PAIR}
 
 
@@ -240,8 +240,8 @@ def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
 
     assert said == len(before.remarks)
     assert all("longer than any run, and ignored" in remark for remark in before.remarks)
-    store.claim("R-1", utc_now() + timedelta(seconds=180))
-    store.check_claim()
+    store.take_lease("R-1", utc_now() + timedelta(seconds=180))
+    store.check_lease()
     assert "R-1 until " in str(labelled(plant, "rotation_lease"))
 
 

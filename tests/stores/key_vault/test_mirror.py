@@ -27,7 +27,7 @@ class Watched:
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
         """Give a token."""
-        self.held.append(mirror.IN_THE_SDK.locked())
+        self.held.append(mirror.SDK_LOCK.locked())
         return self._login.token(resource, system, action, tenant_id)
 
 
@@ -68,6 +68,6 @@ def test_requests_go_side_by_side_but_the_sdk_is_for_one_thread(plant: Plant, wi
     assert plant.old_key_id == store.read().key_id
     assert login.held
     assert all(login.held)
-    assert not mirror.IN_THE_SDK.locked()
+    assert not mirror.SDK_LOCK.locked()
     reads = [one for one in plant.wire.log if one.host in plant.vault_url and one.status == 200]
     assert 2 == most_in_flight(reads, plant.wire.round_trip)

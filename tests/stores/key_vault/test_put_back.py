@@ -17,7 +17,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers import values
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, log_in
-from pam_scripts.rotation.roles import Copy, Credential, Known, Publication
+from pam_scripts.rotation.roles import Credential, Known, Publication, Snapshot
 from pam_scripts.rotation.shape import OWNER_TAGS, Shape
 from pam_scripts.stores import Adoption
 from pam_scripts.stores.key_vault.mirror import VaultMirror
@@ -46,7 +46,7 @@ def store(
     return VaultMirror(plant.vault_url, login, Adoption(shape, asked=adopt), names, plant.application_id, session)
 
 
-def begin(mirror: VaultMirror, key_id: str) -> tuple[Copy, Publication]:
+def begin(mirror: VaultMirror, key_id: str) -> tuple[Snapshot, Publication]:
     """Look, list what will be outdated, and make a key, on a host whose clock is slow."""
     before = mirror.examine()
     mirror.outdated()

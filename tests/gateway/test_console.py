@@ -17,7 +17,7 @@ import pytest
 
 from pam_scripts.core.errors import ENDS, ApiError, BadInput, NotCertain, OldKeysAlive, PamScriptError
 from pam_scripts.core.secret import Secret
-from pam_scripts.gateway.voice import Voice
+from pam_scripts.gateway.console import Console
 from sandbox.plant import Plant
 from tests.support.invariants import Script, assert_true_state
 
@@ -192,11 +192,11 @@ def test_a_secret_in_a_title_is_not_shown(cold_script: Script, plant: Plant) -> 
 def test_lines_are_presentable_before_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
     """Blanks are folded and controls replaced after the values are gone."""
     Secret("one\ntwo\tthree")
-    voice = Voice()
-    voice.say("it is one\ntwo\tthree\x1b]0;title\x07")
-    voice.warn("\u202eone\ntwo\tthree")
-    voice.fail(PamScriptError("it failed with one\ntwo\tthree"))
-    voice.fail(BadInput("x", state="one\ntwo\tthree"))
+    console = Console()
+    console.say("it is one\ntwo\tthree\x1b]0;title\x07")
+    console.warn("\u202eone\ntwo\tthree")
+    console.fail(PamScriptError("it failed with one\ntwo\tthree"))
+    console.fail(BadInput("x", state="one\ntwo\tthree"))
 
     out, err = capsys.readouterr()
     assert "it is ***\ufffd]0;title\ufffd\n" == out
@@ -242,12 +242,12 @@ def test_the_last_line_names_the_record_and_ends_with_the_way_out_and_the_exit_s
 ) -> None:
     """In one order, whoever found it; a record that the cause names is not named twice."""
     ending = f"exit status {error.status}: {ENDS[error.status]}\n"
-    Voice().end(error, "record 'A' (U)")
+    Console().end(error, "record 'A' (U)")
     assert f"error: record 'A' (U): {told}{ending}" == capsys.readouterr().err
 
     named = PamScriptError("record 'A' (U): broken", state="nothing changed", next_step="mend it")
-    Voice().end(named, "record 'A' (U)")
-    Voice().end(PamScriptError("broken"), "")
+    Console().end(named, "record 'A' (U)")
+    Console().end(PamScriptError("broken"), "")
     assert (
         "error: record 'A' (U): broken; nothing changed; mend it; exit status 1: failed\n"
         "error: broken; mend that, then rotate again; exit status 1: failed\n"

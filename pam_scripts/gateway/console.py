@@ -28,7 +28,7 @@ def prepare_output() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-class Voice:
+class Console:
     """Where a run's lines go: stdout for what happened, stderr for what is wrong; never a secret value.
 
     Lost lines never disturb a run, nor does a reader that is slow, or does not read: lines wait for it in a thread of
@@ -42,7 +42,7 @@ class Voice:
         """Report a step."""
         self._print(presentable(line), sys.stdout)
 
-    def sum_up(self, line: str) -> None:
+    def say_json(self, line: str) -> None:
         """Report a line of JSON that is made of presentable parts."""
         self._print(Secret.redact_whole(line), sys.stdout)
 
@@ -56,7 +56,7 @@ class Voice:
 
     def end(self, error: PamScriptError, record: str) -> None:
         """Report the one failure that a run ends with. record: as messages name it, empty where none was read."""
-        self._print(f"error: {presentable(error.told(record))}", sys.stderr)
+        self._print(f"error: {presentable(error.as_line(record))}", sys.stderr)
 
     def finish(self, seconds: float | None = None) -> None:
         """Wait for the lines to be written, so many seconds at most for each stream; None: for as long as it takes."""
