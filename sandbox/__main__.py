@@ -227,14 +227,14 @@ def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
 
 
 def _show_openbao(plant: AnyPlant, console: Console) -> None:
-    marks = plant.openbao.marks(OPENBAO_SECRET)
+    tags = plant.openbao.tags(OPENBAO_SECRET)
     table = Table("version", "holds", "value", title=f"OpenBao: {ENGINE}/{OPENBAO_SECRET}")
     label_of_id = next(iter(plant.outputs))
     for version in reversed(plant.openbao.versions(OPENBAO_SECRET)):
         held = f"{(version.data or {}).get(label_of_id)}" if version.data else "destroyed" if version.destroyed else ""
         table.add_row(f"{version.number}", held, "••••••••" if version.data else "")
     console.print(table)
-    for word, text in marks.items():
+    for word, text in tags.items():
         console.print(f"  {word}: {escape(text)}", style="dim")
 
 

@@ -186,9 +186,9 @@ class OpenBao:
         """Write a version, as somebody does who looks at nothing; return its number."""
         return int(self.root("POST", f"{engine}/data/{name}", {"data": dict(data)})["version"])
 
-    def mark(self, name: str, marks: Mapping[str, str], engine: str = ENGINE) -> None:
+    def tag(self, name: str, tags: Mapping[str, str], engine: str = ENGINE) -> None:
         """Set custom metadata, all of it."""
-        self.root("POST", f"{engine}/metadata/{name}", {"custom_metadata": dict(marks)})
+        self.root("POST", f"{engine}/metadata/{name}", {"custom_metadata": dict(tags)})
 
     # -- what tests look at -----------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class OpenBao:
             return {}
         return data
 
-    def marks(self, name: str, engine: str = ENGINE) -> Mapping[str, str]:
+    def tags(self, name: str, engine: str = ENGINE) -> Mapping[str, str]:
         """Give a secret's custom metadata."""
         return self.metadata(name, engine).get("custom_metadata") or {}
 
@@ -242,7 +242,7 @@ class _Secret:
     created: datetime
     versions: dict[int, _Version] = field(default_factory=dict)
     newest: int = 0
-    marks: dict[str, str] | None = None
+    tags: dict[str, str] | None = None
     most_versions: int = 0
     updated: datetime | None = None
 
@@ -552,7 +552,7 @@ class Memory:
         version = kept.versions.get(number) if kept else None
         if kept is None or version is None:
             raise _Refusal(404)
-        about = {**self._about(version), "version": number, "custom_metadata": kept.marks}
+        about = {**self._about(version), "version": number, "custom_metadata": kept.tags}
         gone = version.destroyed or version.deleted
         content = {**call.frame(), "data": {"data": None if gone else version.data, "metadata": about}}
         return Answer(404 if gone else 200, content)
@@ -569,7 +569,7 @@ class Memory:
         version = kept.versions[kept.newest] = _Version(call.body["data"], now)
         for number in sorted(kept.versions)[: -(kept.most_versions or 10)]:
             del kept.versions[number]
-        return call.told({**self._about(version), "version": kept.newest, "custom_metadata": kept.marks})
+        return call.told({**self._about(version), "version": kept.newest, "custom_metadata": kept.tags})
 
     def _describe(self, call: _Call, engine: _Engine, key: str) -> Answer:
         kept: _Secret | None = engine.secrets.get(key)
@@ -580,7 +580,7 @@ class Memory:
                 "cas_required": False,
                 "created_time": _time(kept.created),
                 "current_version": kept.newest,
-                "custom_metadata": kept.marks,
+                "custom_metadata": kept.tags,
                 "delete_version_after": "0s",
                 "max_versions": kept.most_versions,
                 "oldest_version": min(kept.versions) if len(kept.versions) < kept.newest else 0,
@@ -594,13 +594,13 @@ class Memory:
             raise _Refusal(415, f"PATCH requires Content-Type of {_MERGE}, provided {call.content_type}")
         if call.method == "PATCH" and key not in engine.secrets:
             raise _Refusal(404, content={})
-        marks = call.body.get("custom_metadata")
+        tags = call.body.get("custom_metadata")
         kept: _Secret = engine.secrets.get(key) or _Secret(self._clock.now())
-        if marks is not None:
-            changed = {**(kept.marks or {}), **marks} if call.method == "PATCH" else dict(marks)
+        if tags is not None:
+            changed = {**(kept.tags or {}), **tags} if call.method == "PATCH" else dict(tags)
             changed = {word: text for word, text in changed.items() if text is not None}
-            _check_marks(changed)
-            kept.marks = changed
+            _check_tags(changed)
+            kept.tags = changed
         kept.most_versions = int(call.body.get("max_versions") or kept.most_versions)
         engine.secrets[key] = kept
         return Answer(204)
@@ -715,12 +715,12 @@ def _fits(line: str, path: str) -> bool:
     return bool(re.fullmatch(pattern + (".*" if line.endswith("*") else ""), path))
 
 
-def _check_marks(marks: Mapping[str, Any]) -> None:
+def _check_tags(tags: Mapping[str, Any]) -> None:
     """Refuse what custom metadata does not take."""
     said = "1 error occurred:\n\t* custom_metadata validation failed: "
-    if len(marks) > 64:
-        raise _Refusal(400, f"{said}payload must contain at most 64 keys, provided {len(marks)}\n\n")
-    for word, text in marks.items():
+    if len(tags) > 64:
+        raise _Refusal(400, f"{said}payload must contain at most 64 keys, provided {len(tags)}\n\n")
+    for word, text in tags.items():
         if not 0 < len(text) <= 512:
             length = f'length of value for key "{word}" is {len(text)} but must be 0 < len(value) <= 512'
             raise _Refusal(400, f"{said}{length}\n\n")

@@ -261,10 +261,10 @@ def in_version_one(plant: Plant) -> None:
     plant.set_field("vault_path", "first/reports")
 
 
-def full_of_marks(plant: Plant) -> None:
+def full_of_tags(plant: Plant) -> None:
     """Have the secret's metadata hold as many words of others as it takes."""
     put_as_ours(plant)
-    plant.openbao.mark(OPENBAO_SECRET, {f"word-{number}": "theirs" for number in range(64)})
+    plant.openbao.tag(OPENBAO_SECRET, {f"word-{number}": "theirs" for number in range(64)})
 
 
 def put_as_ours(plant: Plant, **data: str) -> None:
@@ -391,7 +391,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     openbao.TOO_MANY: openbao_is("quota", value=0, waits=True),
     openbao.READ_ONLY: openbao_says(400, "cannot write to readonly storage"),
     openbao.TOO_LONG: in_openbao(lambda plant: put_as_ours(plant, others="x" * 1_000_000)),
-    openbao.TOO_MANY_MARKS: in_openbao(full_of_marks),
+    openbao.TOO_MANY_TAGS: in_openbao(full_of_tags),
     **{
         refusal: AZURE[f"{system}: {refusal.codes[0]}"]
         for system in ("Entra", "Key Vault", "Container Apps")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pam_scripts.stores.openbao.mirror import VERSIONS_MARK
+from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
 from tests.support import invariants
@@ -170,15 +170,15 @@ def _view(plant: AnyPlant) -> View:
         rest=(
             _at_rest(record),
             *(plant.key_vault.value(VAULT, name) for name in names),
-            *((plant.openbao.value(name), _told(plant.openbao.marks(name))) for name in plant.openbao_secrets),
+            *((plant.openbao.value(name), _told(plant.openbao.tags(name))) for name in plant.openbao_secrets),
         ),
         shape=shape,
     )
 
 
-def _told(marks: Mapping[str, str]) -> dict[str, str]:
-    """Return what a secret's marks say of its newest version: the numbers of versions go on."""
-    return {word: text for word, text in marks.items() if word != VERSIONS_MARK}
+def _told(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what a secret's tags say of its newest version: the numbers of versions go on."""
+    return {word: text for word, text in tags.items() if word != VERSIONS_TAG}
 
 
 def _in_openbao(directory: Path) -> AnyPlant:
@@ -194,9 +194,9 @@ def _rotated_in_openbao(plant: AnyPlant, spotless: bool) -> None:
     _rotated(combined=False)(plant, spotless)
     for name in plant.openbao_secrets:
         assert (plant.openbao.value(name) or {}).get("note") == "of the team", "others' words stay"
-        marks, newest = plant.openbao.marks(name), plant.openbao.versions(name)[-1]
-        assert marks.get("seeq-application-id") == plant.application_id, "it is marked as the target's"  # type: ignore[attr-defined]
-        assert marks[VERSIONS_MARK].startswith(f"{newest.number}={marks['rotation-id']}"), "by this rotation"
+        tags, newest = plant.openbao.tags(name), plant.openbao.versions(name)[-1]
+        assert tags.get("seeq-application-id") == plant.application_id, "it is tagged as the target's"  # type: ignore[attr-defined]
+        assert tags[VERSIONS_TAG].startswith(f"{newest.number}={tags['rotation-id']}"), "by this rotation"
         older = [one.number for one in plant.openbao.versions(name)[:-1] if one.data is not None]
         assert not (spotless and older), "older versions cannot be read"
 

@@ -3,7 +3,7 @@
 https://openbao.org/api-docs/secret/kv/kv-v2/
 https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
 
-mirror.py reads and writes them, wire.py logs in, by plain requests: no package of its own is needed.
+mirror.py reads and writes them, client.py logs in, by plain requests: no package of its own is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
-from pam_scripts.gateway.specs import MirrorLook, MirrorSpec
+from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption
@@ -155,16 +155,16 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     for path in paths:
         limit.check(f"{job.user.shown}: secret {path} in OpenBao or Vault", path)
     adoption = Adoption.of(job, shape)
-    return [_spec(Place(path, login), adoption, target.mark, limit) for path in paths]
+    return [_spec(Place(path, login), adoption, target.tag_value, limit) for path in paths]
 
 
 def _spec(place: Place, adoption: Adoption, owner: str, limit: Limit) -> MirrorSpec:
     def build(session: Session) -> Mirror:
         # Imported here, as it imports this module.
+        from pam_scripts.stores.openbao.client import client_of  # noqa: PLC0415
         from pam_scripts.stores.openbao.mirror import SecretMirror  # noqa: PLC0415
-        from pam_scripts.stores.openbao.wire import wire_of  # noqa: PLC0415
 
-        return SecretMirror(wire_of(place.login, session), place.path, adoption, owner)
+        return SecretMirror(client_of(place.login, session), place.path, adoption, owner)
 
     login = place.login
     return MirrorSpec(
@@ -173,7 +173,7 @@ def _spec(place: Place, adoption: Adoption, owner: str, limit: Limit) -> MirrorS
         # What a look asks for goes side by side.
         {login.host: 2},
         ca_bundle=CA_BUNDLE.read(login.record) if login.record else "",
-        look=MirrorLook("pam_scripts.stores.openbao.survey", place, [place.path], LABEL, login),
+        query=MirrorQuery("pam_scripts.stores.openbao.survey", place, [place.path], LABEL, login),
         limits=(limit,),
     )
 

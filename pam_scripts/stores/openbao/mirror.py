@@ -19,13 +19,13 @@ from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
-from pam_scripts.rotation.roles import Copy, Credential, Known, Mirror, Publication
-from pam_scripts.rotation.shape import EXPIRY_MARK, OWNER_TAGS, ROTATION_MARK
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
 from pam_scripts.stores import Adoption, not_ours
-from pam_scripts.stores.openbao.refusals import NOT_ALLOWED, SYSTEM, TOO_LONG, TOO_MANY_MARKS
-from pam_scripts.stores.openbao.wire import NotThere, Wire, policy
+from pam_scripts.stores.openbao.client import Client, NotThere, policy
+from pam_scripts.stores.openbao.refusals import NOT_ALLOWED, SYSTEM, TOO_LONG, TOO_MANY_TAGS
 
-VERSIONS_MARK = "rotation-versions"
+VERSIONS_TAG = "rotation-versions"
 """The word of a secret's metadata that says which version which rotation has set: `3=ROTATION 2=ROTATION 1=-`.
 
 The hyphen is for what was taken over, and for what was put back of that.
@@ -35,28 +35,28 @@ _TAKEN_OVER = "-"
 
 # What a secret takes, with the storage that both servers recommend; and what its custom metadata does.
 MOST_BYTES = 1_000_000
-MOST_MARKS = 64
-_MOST_IN_A_MARK = 512
+MOST_TAGS = 64
+_MOST_IN_A_TAG = 512
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What stands at a path: the newest version's number and words, None where it cannot be read; and the marks.
+    """What stands at a path: the newest version's number and words, None where it cannot be read; and the tags.
 
     is_there: whether there is anything at all, be it metadata alone.
     """
 
     version: int = 0
     data: Mapping[str, Any] | None = field(default=None, repr=False)
-    marks: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     is_there: bool = True
 
 
 class SecretMirror(Mirror):
     """One secret."""
 
-    def __init__(self, wire: Wire, path: str, adoption: Adoption, owner: str) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, path: str, adoption: Adoption, owner: str) -> None:
+        self._client = client
         self._path = path
         self._adoption = adoption
         self._shape = adoption.shape
@@ -81,20 +81,20 @@ class SecretMirror(Mirror):
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return what is ours of the secret once it holds this credential."""
         shape, value = self._shape, credential.secret.reveal()
-        return {self._path: shape.together(credential.key_id, value) if shape.id_label else shape.form(value)}
+        return {self._path: shape.combine(credential.key_id, value) if shape.id_label else shape.form(value)}
 
     def connect(self) -> None:
         """Log in."""
-        self._wire.log_in()
+        self._client.log_in()
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def examine(self) -> Copy:
+    def examine(self) -> Snapshot:
         """Read the secret; raise Refused where it is another target's, a right is missing, or it would not fit."""
         self._find_engine()
         paths = [self._at(kind) for kind in ("data", "metadata", "destroy")]
         with concurrently() as submit:
-            rights = submit(lambda: self._wire.rights(paths))
+            rights = submit(lambda: self._client.rights(paths))
             looking = submit(self._look_or_refusal)
         standing, refusal = looking.result()
         self._refuse_missing_rights(rights.result(), is_new=not standing.is_there)
@@ -106,8 +106,8 @@ class SecretMirror(Mirror):
         return self._copy(standing)
 
     def adopt(self, known: Known) -> Sequence[str]:
-        """Raise Refused for a secret that nobody has marked, unless something tells that it is ours to write."""
-        if not self._looked.is_there or self._looked.marks.get(self._shape.owner_tag) == self._owner:
+        """Raise Refused for a secret that nobody has tagged, unless something tells that it is ours to write."""
+        if not self._looked.is_there or self._looked.tags.get(self._shape.owner_tag) == self._owner:
             return ()
         held = self._copy(self._looked)
         reason = self._adoption.reason(held.parts.get(self._path, ""), held.key_id, self.parts, self._path, known)
@@ -115,26 +115,28 @@ class SecretMirror(Mirror):
             raise not_ours(f"{SYSTEM}: secret {self._path}")
         return [f"{self.name} is taken over, since {reason}"]
 
-    def read(self) -> Copy:
+    def read(self) -> Snapshot:
         """Read the newest version."""
         return self._copy(self._look())
 
     # -- writing ----------------------------------------------------------------------------------
 
     def write(self, publication: Publication) -> None:
-        """Set the words that are ours in a new version, after the marks; looks first, and others' words stay.
+        """Set the words that are ours in a new version, after the tags; looks first, and others' words stay.
 
-        The marks name the version that is set next, so that nobody takes the one before it for it.
+        The tags name the version that is set next, so that nobody takes the one before it for it.
         """
         now = self._look()
         if self._copy(now).holds(self.parts(publication.credential)):
             return
         self._refuse_foreign(now)
-        self._mark(now, self._marks_of(now, publication))
+        self._tag(now, self._tags_of(now, publication))
         self._replaced = now
         self._made = self._put("set", now, {**(now.data or {}), **self._words(publication.credential)})
 
-    def put_back(self, before: Copy, publication: Publication | None, listed: Collection[str] | None = None) -> None:
+    def put_back(
+        self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None = None
+    ) -> None:
         """Set what stood there before in a new version, where this publication stands now; destroy ours.
 
         Where nothing could be read before, ours is destroyed and no more. What another writer has set between the look
@@ -156,8 +158,8 @@ class SecretMirror(Mirror):
                 version = self._put("put back", now, {**beside, **words})
             else:
                 self._destroy([version])
-        if now.marks.get(ROTATION_MARK) == publication.rotation_id:
-            self._mark(now, self._marks_back(now, former, version))
+        if now.tags.get(ROTATION_TAG) == publication.rotation_id:
+            self._tag(now, self._tags_back(now, former, version))
         self._withdraw(written, [now.version] if stands and version != now.version else [])
         if stands and self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._path}", "it reads back unchanged")
@@ -178,14 +180,13 @@ class SecretMirror(Mirror):
         Whatever else stood in that one stands in ours. Versions of a kept rotation stay; where any key is kept, so does
         what says nothing of its rotation. What others have set before stays until it is the oldest of too many.
         """
-        marks = _read_marks(self._looked.marks)
+        tags = _read_tags(self._looked.tags)
         ours = self._made or self._look().version
 
         def goes(version: int) -> bool:
-            rotation = marks.get(version, "")
-            return version < ours and (
-                rotation not in kept if rotation else not kept and version == self._looked.version
-            )
+            rotation = tags.get(version, _TAKEN_OVER if version == self._looked.version else "")
+            spared = kept if rotation == _TAKEN_OVER else rotation in kept
+            return bool(version < ours and rotation and not spared)
 
         if gone := sorted({version for version in outdated if goes(version)}):
             self._destroy(gone)
@@ -198,7 +199,7 @@ class SecretMirror(Mirror):
         return f"{self._engine}{kind}/{self._path.removeprefix(self._engine)}"
 
     def _find_engine(self) -> None:
-        self._engine = self._engine or self._wire.engine_of(self._path)
+        self._engine = self._engine or self._client.engine_of(self._path)
 
     def _ask(  # noqa: PLR0913 - each is one fact of a request
         self,
@@ -210,7 +211,7 @@ class SecretMirror(Mirror):
         *,
         capability: str,
     ) -> Mapping[str, Any]:
-        return self._wire.ask(
+        return self._client.ask(
             f"{action} secret {self._path}", method, self._at(kind) + query, body, capability=capability
         )
 
@@ -231,31 +232,31 @@ class SecretMirror(Mirror):
             return self._look_at_metadata()
         try:
             about = found["metadata"]
-            return Standing(int(about["version"]), dict(found["data"] or {}), _marks(about))
+            return Standing(int(about["version"]), dict(found["data"] or {}), _tags(about))
         except (KeyError, TypeError, ValueError):
             raise ApiError(SYSTEM, f"read secret {self._path}", "the answer is not readable") from None
 
     def _look_at_metadata(self) -> Standing:
         try:
             about = self._ask("look at", "GET", "metadata", capability="read")
-            return Standing(int(about["current_version"]), None, _marks(about))
+            return Standing(int(about["current_version"]), None, _tags(about))
         except NotThere:
             return Standing(is_there=False)
         except (KeyError, TypeError, ValueError):
             raise ApiError(SYSTEM, f"look at secret {self._path}", "the answer is not readable") from None
 
-    def _copy(self, standing: Standing) -> Copy:
+    def _copy(self, standing: Standing) -> Snapshot:
         if not standing.data:
-            return Copy({}, restore_point=standing)
+            return Snapshot({}, restore_point=standing)
         shape, data = self._shape, standing.data
         Secret(str(data.get(shape.value_label, "")))
         text = json.dumps(dict(data))
         if shape.id_label:
-            part, key_id, _ = shape.apart(text)
+            part, key_id, _ = shape.split(text)
         else:
             value = data.get(shape.value_label)
             part, key_id = (value if isinstance(value, str) else text), ""
-        return Copy({self._path: part}, key_id, "" if key_id else "a value", standing)
+        return Snapshot({self._path: part}, key_id, "" if key_id else "a value", standing)
 
     def _words(self, credential: Credential) -> dict[str, str]:
         part = self.parts(credential)[self._path]
@@ -264,7 +265,7 @@ class SecretMirror(Mirror):
     def _put(self, action: str, now: Standing, data: Mapping[str, Any]) -> int:
         """Set a version, unless there is a newer one than was seen; return its number."""
         body = {"options": {"cas": now.version}, "data": data}
-        # There are marks by now: a policy counts the first version, too, as an update.
+        # There are tags by now: a policy counts the first version, too, as an update.
         made = self._ask(action, "POST", "data", body, capability="update").get("version")
         return made if isinstance(made, int) else now.version + 1
 
@@ -289,16 +290,16 @@ class SecretMirror(Mirror):
             if not error.refused:
                 raise
 
-    # -- marks ------------------------------------------------------------------------------------
+    # -- tags -------------------------------------------------------------------------------------
 
-    def _marks_of(self, now: Standing, publication: Publication) -> dict[str, str | None]:
-        """Return the marks of a secret whose next version is set by a rotation."""
+    def _tags_of(self, now: Standing, publication: Publication) -> dict[str, str | None]:
+        """Return the tags of a secret whose next version is set by a rotation."""
         return {
             self._shape.owner_tag: self._owner,
-            EXPIRY_MARK: iso(publication.expires_at) if publication.expires_at else None,
+            EXPIRY_TAG: iso(publication.expires_at) if publication.expires_at else None,
             "rotated-at": iso(publication.rotated_at),
-            ROTATION_MARK: publication.rotation_id,
-            VERSIONS_MARK: _write_marks({**self._rotations(now), now.version + 1: publication.rotation_id}),
+            ROTATION_TAG: publication.rotation_id,
+            VERSIONS_TAG: _write_tags({**self._rotations(now), now.version + 1: publication.rotation_id}),
         }
 
     def _rotations(self, now: Standing) -> dict[int, str]:
@@ -308,24 +309,24 @@ class SecretMirror(Mirror):
         rotation comes to that.
         """
         taken_over = {now.version: _TAKEN_OVER} if now.data and now.version == self._looked.version else {}
-        return {**taken_over, **_read_marks(now.marks)}
+        return {**taken_over, **_read_tags(now.tags)}
 
-    def _marks_back(self, now: Standing, former: Standing, version: int) -> dict[str, str | None]:
-        """Return the marks as they were, with the number that what stood there has now."""
-        taken_over = {number: one for number, one in _read_marks(now.marks).items() if one == _TAKEN_OVER}
-        known = {**taken_over, **_read_marks(former.marks)}
+    def _tags_back(self, now: Standing, former: Standing, version: int) -> dict[str, str | None]:
+        """Return the tags as they were, with the number that what stood there has now."""
+        taken_over = {number: one for number, one in _read_tags(now.tags).items() if one == _TAKEN_OVER}
+        known = {**taken_over, **_read_tags(former.tags)}
         if version != now.version:
             known[version] = known.get(former.version, _TAKEN_OVER)
-        ours = (self._shape.owner_tag, EXPIRY_MARK, "rotated-at", ROTATION_MARK)
-        return {**{word: former.marks.get(word) for word in ours}, VERSIONS_MARK: _write_marks(known)}
+        ours = (self._shape.owner_tag, EXPIRY_TAG, "rotated-at", ROTATION_TAG)
+        return {**{word: former.tags.get(word) for word in ours}, VERSIONS_TAG: _write_tags(known)}
 
-    def _mark(self, now: Standing, marks: Mapping[str, str | None]) -> None:
-        """Write the marks, others' own left alone; None takes one away."""
+    def _tag(self, now: Standing, tags: Mapping[str, str | None]) -> None:
+        """Write the tags, others' own left alone; None takes one away."""
         if now.is_there:
-            self._ask("mark", "PATCH", "metadata", {"custom_metadata": dict(marks)}, capability="patch")
+            self._ask("tag", "PATCH", "metadata", {"custom_metadata": dict(tags)}, capability="patch")
         else:
-            made = {word: text for word, text in marks.items() if text is not None}
-            self._ask("mark", "POST", "metadata", {"custom_metadata": made}, capability="create")
+            made = {word: text for word, text in tags.items() if text is not None}
+            self._ask("tag", "POST", "metadata", {"custom_metadata": made}, capability="create")
 
     # -- refusing ---------------------------------------------------------------------------------
 
@@ -342,43 +343,43 @@ class SecretMirror(Mirror):
             if allowed is not None and "root" not in allowed and not {*capabilities} <= {*allowed}:
                 lines.append(policy(path, capabilities))
         if lines:
-            raise NOT_ALLOWED.of(f"{SYSTEM}: secret {self._path}", f": {' '.join(lines)}")
+            raise NOT_ALLOWED.as_error(f"{SYSTEM}: secret {self._path}", f": {' '.join(lines)}")
 
     def _refuse_foreign(self, standing: Standing) -> None:
         tags = (*OWNER_TAGS, self._shape.owner_tag)
-        owners = {f"{tag} {standing.marks[tag]}": tag for tag in dict.fromkeys(tags) if standing.marks.get(tag)}
+        owners = {f"{tag} {standing.tags[tag]}": tag for tag in dict.fromkeys(tags) if standing.tags.get(tag)}
         for shown in owners.keys() - {f"{self._shape.owner_tag} {self._owner}"}:
             raise Refused(
-                f"{SYSTEM}: secret {self._path} is marked as that of {shown}, not of {self._owner}",
+                f"{SYSTEM}: secret {self._path} is tagged as that of {shown}, not of {self._owner}",
                 next_step="give one of the two records another secret",
             )
 
     def _refuse_what_does_not_fit(self, standing: Standing) -> None:
-        """Raise Refused where the next version would be longer, or have more marks, than a secret takes."""
+        """Raise Refused where the next version would be longer, or have more tags, than a secret takes."""
         what = f"{SYSTEM}: secret {self._path}"
         sample = self._words(Credential(self._shape.sample, Secret(self._shape.sample)))
         if len(json.dumps({**(standing.data or {}), **sample})) > MOST_BYTES:
-            raise TOO_LONG.of(what)
-        ours = {self._shape.owner_tag, EXPIRY_MARK, "rotated-at", ROTATION_MARK, VERSIONS_MARK}
-        if len({*standing.marks} | ours) > MOST_MARKS:
-            raise TOO_MANY_MARKS.of(what)
+            raise TOO_LONG.as_error(what)
+        ours = {self._shape.owner_tag, EXPIRY_TAG, "rotated-at", ROTATION_TAG, VERSIONS_TAG}
+        if len({*standing.tags} | ours) > MOST_TAGS:
+            raise TOO_MANY_TAGS.as_error(what)
 
 
-def _marks(about: Mapping[str, Any]) -> dict[str, str]:
+def _tags(about: Mapping[str, Any]) -> dict[str, str]:
     return {str(word): str(text) for word, text in (about.get("custom_metadata") or {}).items()}
 
 
-def _read_marks(marks: Mapping[str, str]) -> dict[int, str]:
-    """Return the rotation that has set each version, as far as a secret's marks say."""
-    pairs = [entry.partition("=") for entry in marks.get(VERSIONS_MARK, "").split()]
+def _read_tags(tags: Mapping[str, str]) -> dict[int, str]:
+    """Return the rotation that has set each version, as far as a secret's tags say."""
+    pairs = [entry.partition("=") for entry in tags.get(VERSIONS_TAG, "").split()]
     return {int(number): rotation for number, _, rotation in pairs if number.isdecimal() and rotation}
 
 
-def _write_marks(rotations: Mapping[int, str]) -> str | None:
-    """Write them, the newest first, as many as a mark takes; None for none."""
+def _write_tags(rotations: Mapping[int, str]) -> str | None:
+    """Write them, the newest first, as many as a tag takes; None for none."""
     text = ""
     for number, rotation in sorted(rotations.items(), reverse=True):
-        if len(longer := f"{text} {number}={rotation}".strip()) > _MOST_IN_A_MARK:
+        if len(longer := f"{text} {number}={rotation}".strip()) > _MOST_IN_A_TAG:
             break
         text = longer
     return text or None

@@ -8,7 +8,7 @@ the login that is refused. Known sentences are recognised, and said in our words
 
 from __future__ import annotations
 
-from pam_scripts.core.refusals import Refusal, meant
+from pam_scripts.core.refusals import Refusal, find_refusal
 
 SYSTEM = "openbao/vault"
 
@@ -41,37 +41,37 @@ NO_NAMESPACE = Refusal(
     ("404", "login 404"),
     "there is no such namespace",
     "correct 'vault_namespace', or empty it",
-    saying="namespace not found",
+    message_pattern="namespace not found",
     answer="404 namespace not found",
 )
 NO_ROUTE = Refusal(
     "404",
     "the engine is not there any more",
     "enable it again, or correct 'vault_path'",
-    saying="no handler for route",
+    message_pattern="no handler for route",
     answer="404 no handler for route",
 )
 CHANGED = Refusal(
     "400",
     "somebody else wrote the secret at the same moment",
     "run the rotation again; look for who writes the secret so often",
-    saying="check-and-set parameter did not match",
-    passes=True,
+    message_pattern="check-and-set parameter did not match",
+    transient=True,
     answer="400 check-and-set parameter did not match the current version",
 )
 UPGRADING = Refusal(
     "400",
     "the engine is being upgraded to version 2",
     "run the rotation again in a minute",
-    saying="upgrading from non-versioned",
-    passes=True,
+    message_pattern="upgrading from non-versioned",
+    transient=True,
     answer="400 Upgrading from non-versioned to versioned data",
 )
 WRONG_APPROLE = Refusal(
     "login 400",
     "the role id or the secret id is not right, or has ended",
     "make a new secret id for the AppRole, and enter it as 'vault_secret_id'",
-    saying="invalid role|invalid secret|secret.id",
+    message_pattern="invalid role|invalid secret|secret.id",
     answer="400 invalid role or secret ID",
 )
 WRONG_JWT = Refusal(
@@ -90,16 +90,16 @@ SEALED = Refusal(
     ("503", "login 503"),
     "the server is sealed",
     "unseal it, then run the rotation again",
-    saying="sealed",
-    passes=True,
+    message_pattern="sealed",
+    transient=True,
     answer="503 Vault is sealed",
 )
 NOT_ACTIVE = Refusal(
     ("503", "login 503", "500", "login 500"),
     "no node of the cluster is active",
     "look at the cluster with `bao status`, then run the rotation again",
-    saying=r"not active|no active",
-    passes=True,
+    message_pattern=r"not active|no active",
+    transient=True,
     answer="503 node is not active, no active instance found",
 )
 STANDBY = Refusal(
@@ -113,24 +113,24 @@ TOO_MANY = Refusal(
     "a rate limit quota is used up",
     "run the rotation again later, or raise the quota; where a load balancer answers so, the node behind it is a "
     "standby: enter the active node's address",
-    passes=True,
+    transient=True,
     answer="429 rate limit quota exceeded; by `sys/health` a standby",
 )
 READ_ONLY = Refusal(
     ("400", "500"),
     "the cluster is read-only",
     "enter the primary cluster's address as 'vault_address'",
-    saying="read-?only",
+    message_pattern="read-?only",
     answer="cannot write to readonly storage",
 )
 TOO_LONG = Refusal(
     ("413", "500"),
     "the secret would be too long",
     "a secret takes 1 MB: shorten the text around the value, or take what stands beside the key out of it",
-    saying="too large",
+    message_pattern="too large",
     answer="its length; 413 request body too large",
 )
-TOO_MANY_MARKS = Refusal(
+TOO_MANY_TAGS = Refusal(
     "custom_metadata",
     "it would have more than the 64 words of custom metadata that a secret takes",
     "take some of its own out",
@@ -156,10 +156,10 @@ REFUSALS = (
     TOO_MANY,
     READ_ONLY,
     TOO_LONG,
-    TOO_MANY_MARKS,
+    TOO_MANY_TAGS,
 )
 
 
 def refusal_of(code: str, message: str) -> Refusal | None:
     """Return what an answer is, by HTTP's status, with `login` before it for a login, and by what the server says."""
-    return meant(code, REFUSALS, message)
+    return find_refusal(code, REFUSALS, message)

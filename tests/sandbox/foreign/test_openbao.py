@@ -82,7 +82,7 @@ def put(name: str, cas: int | None, **data: str) -> Asked:
     return "POST", f"secret/data/{name}", {**options, "data": data}
 
 
-def marks(method: str, name: str, **words: str | None) -> Asked:
+def tags(method: str, name: str, **words: str | None) -> Asked:
     """Return the request that sets custom metadata."""
     return method, f"secret/metadata/{name}", {"custom_metadata": words}
 
@@ -94,7 +94,7 @@ CASES: dict[str, list[Asked]] = {
         ("GET", "secret/metadata/nothing", None),
         ("GET", "secret/data/nothing?version=3", None),
         ("POST", "secret/destroy/nothing", {"versions": [1]}),
-        marks("PATCH", "nothing", a="b"),
+        tags("PATCH", "nothing", a="b"),
     ],
     "versions": [
         put("versions", 0, a="1"),
@@ -123,18 +123,18 @@ CASES: dict[str, list[Asked]] = {
         ("POST", "secret/delete/deleted", {"versions": [2]}),
         ("GET", "secret/data/deleted", None),
     ],
-    "marks": [
-        marks("POST", "marks", a="1", b="2"),
-        ("GET", "secret/data/marks", None),
-        ("GET", "secret/metadata/marks", None),
-        put("marks", 0, a="1"),
-        marks("PATCH", "marks", a=None, c="3"),
-        ("GET", "secret/data/marks", None),
-        marks("PATCH", "marks", a="x" * 513),
-        marks("PATCH", "marks", a=""),
-        marks("PATCH", "marks", a="a\nb"),
-        marks("POST", "marks", **{f"k{number}": "v" for number in range(65)}),
-        ("GET", "secret/metadata/marks", None),
+    "tags": [
+        tags("POST", "tags", a="1", b="2"),
+        ("GET", "secret/data/tags", None),
+        ("GET", "secret/metadata/tags", None),
+        put("tags", 0, a="1"),
+        tags("PATCH", "tags", a=None, c="3"),
+        ("GET", "secret/data/tags", None),
+        tags("PATCH", "tags", a="x" * 513),
+        tags("PATCH", "tags", a=""),
+        tags("PATCH", "tags", a="a\nb"),
+        tags("POST", "tags", **{f"k{number}": "v" for number in range(65)}),
+        ("GET", "secret/metadata/tags", None),
     ],
     "many": [
         ("POST", "secret/metadata/many", {"max_versions": 2}),
@@ -188,9 +188,9 @@ LIMITED: list[Asked] = [
     ("GET", "secret/data/limited/a", None),
     ("GET", "secret/data/limited/b", None),
     put("limited/a", 0, a="1"),
-    marks("POST", "limited/a", a="1"),
-    marks("POST", "limited/a", a="2"),
-    marks("PATCH", "limited/a", a="2"),
+    tags("POST", "limited/a", a="1"),
+    tags("POST", "limited/a", a="2"),
+    tags("PATCH", "limited/a", a="2"),
     put("limited/a", 0, a="1"),
     ("GET", "secret/data/limited/a", None),
     ("DELETE", "secret/data/limited/a", None),
@@ -208,7 +208,7 @@ LIMITED: list[Asked] = [
 
 
 def test_both_let_the_same_through(both: list[OpenBao]) -> None:
-    """Each policy's line, what has none, and the first version, which is an update once there are marks."""
+    """Each policy's line, what has none, and the first version, which is an update once there are tags."""
     answers = []
     for server in both:
         server.add_engine("first", 1)
@@ -338,4 +338,4 @@ def test_a_rotation_goes_through(server: bao.Bao, first_time: bool) -> None:
         assert plant.logs_in(held["access_key_id"], held["access_key_password"])
         assert first_time or held["note"] == "of the team"
         assert [True] == [version.data is not None for version in plant.openbao.versions(name) if not version.destroyed]
-        assert plant.application_id == plant.openbao.marks(name)["seeq-application-id"]
+        assert plant.application_id == plant.openbao.tags(name)["seeq-application-id"]

@@ -1,4 +1,4 @@
-"""OpenBao's mirror against the sandbox: revisions, marks, versions, and what is not ours."""
+"""OpenBao's mirror against the sandbox: revisions, tags, versions, and what is not ours."""
 
 from __future__ import annotations
 
@@ -135,26 +135,26 @@ def test_words_that_others_add_to_our_version_stay_when_it_is_put_back(plant: Pl
     assert {**pair(plant), "note": "added since"} == plant.openbao.value(SECRET)
 
 
-# -- marks and versions ---------------------------------------------------------------------------
+# -- tags and versions ---------------------------------------------------------------------------
 
 
 def test_the_metadata_says_whose_it_is_and_which_version_which_rotation_has_set(plant: Plant) -> None:
     """For the audit, and for whoever looks; what others have noted there stays."""
-    plant.openbao.mark(SECRET, {"team": "reports"})
+    plant.openbao.tag(SECRET, {"team": "reports"})
     assert 0 == InProcess(STEM).run(plant).returncode
     assert 0 == InProcess(STEM).run(plant).returncode
 
-    marks = plant.openbao.marks(SECRET)
-    assert {"team", "seeq-application-id", "expiry", "rotated-at", "rotation-id", "rotation-versions"} == {*marks}
-    assert ("reports", plant.application_id) == (marks["team"], marks["seeq-application-id"])
-    assert re.fullmatch(rf"3={marks['rotation-id']} 2=\d{{8}}T\d{{6}}Z-\w{{8}} 1=-", marks["rotation-versions"])
+    tags = plant.openbao.tags(SECRET)
+    assert {"team", "seeq-application-id", "expiry", "rotated-at", "rotation-id", "rotation-versions"} == {*tags}
+    assert ("reports", plant.application_id) == (tags["team"], tags["seeq-application-id"])
+    assert re.fullmatch(rf"3={tags['rotation-id']} 2=\d{{8}}T\d{{6}}Z-\w{{8}} 1=-", tags["rotation-versions"])
 
 
-def test_a_failure_leaves_value_and_marks_as_they_were(plant: Plant) -> None:
-    """By a new version of what stood there; ours is destroyed, and the marks go by the new number."""
+def test_a_failure_leaves_value_and_tags_as_they_were(plant: Plant) -> None:
+    """By a new version of what stood there; ours is destroyed, and the tags go by the new number."""
     assert 0 == InProcess(STEM).run(plant).returncode
     plant.set_field("deadline_seconds", "10")
-    before, marks, held = State.of(plant), dict(plant.openbao.marks(SECRET)), plant.openbao.value(SECRET)
+    before, tags, held = State.of(plant), dict(plant.openbao.tags(SECRET)), plant.openbao.value(SECRET)
     old = in_keeper(plant)[0]
     plant.wire.gate = before_put(lambda: lose_the_new_key(plant, old))
     result = InProcess(STEM).run(plant)
@@ -162,10 +162,10 @@ def test_a_failure_leaves_value_and_marks_as_they_were(plant: Plant) -> None:
     assert 1 == result.returncode, result.stderr
     assert_as_before(plant, before)
     assert held == plant.openbao.value(SECRET)
-    rotation = marks.pop("rotation-id")
-    after = dict(plant.openbao.marks(SECRET))
+    rotation = tags.pop("rotation-id")
+    after = dict(plant.openbao.tags(SECRET))
     assert f"4={rotation} 2={rotation} 1=-" == after.pop("rotation-versions")
-    assert {**marks, "rotation-id": rotation} == {**after, "rotation-versions": marks["rotation-versions"]}
+    assert {**tags, "rotation-id": rotation} == {**after, "rotation-versions": tags["rotation-versions"]}
     assert [2, 4] == [one.number for one in plant.openbao.versions(SECRET) if one.data]
 
 
@@ -185,13 +185,13 @@ def test_older_versions_are_destroyed_unless_their_key_is_kept(keep: str, plant:
 
 
 def test_a_first_rotation_that_fails_leaves_a_secret_that_gives_nothing(make_plant: Callable[..., Plant]) -> None:
-    """Our version is destroyed, our marks are gone, and the next rotation fills it."""
+    """Our version is destroyed, our tags are gone, and the next rotation fills it."""
     plant = make_plant(mirrored=False, first_time=True)
     plant.add_openbao_mirror(SECRET)
     plant.set_field("deadline_seconds", "10")
     plant.wire.gate = before_put(lambda: lose_the_new_key(plant, plant.old_key_id))
     assert 1 == InProcess(STEM).run(plant).returncode
-    assert (None, {}) == (plant.openbao.value(SECRET), dict(plant.openbao.marks(SECRET)))
+    assert (None, {}) == (plant.openbao.value(SECRET), dict(plant.openbao.tags(SECRET)))
 
     assert 0 == InProcess(STEM).run(plant).returncode
     assert in_keeper(plant)[0] == (plant.openbao.value(SECRET) or {})["access_key_id"]
@@ -212,26 +212,26 @@ def test_several_secrets_are_written_or_put_back_together(plant: Plant) -> None:
     assert_as_before(plant, before)
     for name in (SECRET, "stage/reports"):
         assert plant.old_key_id == (plant.openbao.value(name) or {})["access_key_id"]
-        assert "rotation-id" not in plant.openbao.marks(name)
+        assert "rotation-id" not in plant.openbao.tags(name)
 
 
 # -- what is not ours -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "marks", [{"seeq-application-id": "another"}, {"seeq-user-id": "jane"}, {"keeper-record": "AnotherRecordsUid12345"}]
+    "tags", [{"seeq-application-id": "another"}, {"seeq-user-id": "jane"}, {"keeper-record": "AnotherRecordsUid12345"}]
 )
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_secret_of_another_target_is_refused(plant: Plant, marks: Mapping[str, str], deleted: bool) -> None:
+def test_a_secret_of_another_target_is_refused(plant: Plant, tags: Mapping[str, str], deleted: bool) -> None:
     """Its readers would get our key, also where its newest version was deleted; no switch allows that."""
-    plant.openbao.mark(SECRET, marks)
+    plant.openbao.tag(SECRET, tags)
     plant.set_field("adopt_secrets", "True")
     if deleted:
         plant.openbao.root("DELETE", f"{ENGINE}/data/{SECRET}")
     result = InProcess(STEM).run(plant)
 
     assert 1 == result.returncode
-    assert f"secret {ENGINE}/{SECRET} is marked as that of {' '.join(*marks.items())}, not of" in result.stderr
+    assert f"secret {ENGINE}/{SECRET} is tagged as that of {' '.join(*tags.items())}, not of" in result.stderr
     assert [] == [one for one in writes(plant.wire.log) if "vault.plant.example" in one]
 
 
@@ -259,7 +259,7 @@ def test_a_published_value_is_one_word_of_the_secret() -> None:
         assert 0 == result.returncode, result.stderr
         held = plant.openbao.value("erp/database") or {}
         assert {"value": plant.written(plant.keeper.value(plant.user_uid, "value") or ""), "host": "sql"} == held
-        assert plant.user_uid == plant.openbao.marks("erp/database")["keeper-record"]
+        assert plant.user_uid == plant.openbao.tags("erp/database")["keeper-record"]
         assert_silent(plant, result)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import read_job
-from pam_scripts.gateway.specs import MirrorLook
+from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotate_seeq_application_key import SCRIPT
 from pam_scripts.rotation.seen import SeenMirror
 from pam_scripts.stores.openbao.survey import survey
@@ -28,15 +28,15 @@ def plant(make_plant: Callable[..., Plant]) -> Plant:
     return plant
 
 
-def looks(plant: Plant) -> list[MirrorLook]:
+def queries(plant: Plant) -> list[MirrorQuery]:
     """Return how an audit looks at the record's mirrors."""
-    return [spec.look for spec in SCRIPT.read(read_job(plant.payload())).mirrors if spec.look]
+    return [spec.query for spec in SCRIPT.read(read_job(plant.payload())).mirrors if spec.query]
 
 
 def look(plant: Plant, session: Session) -> SeenMirror:
     """Look at the one mirror with the right to read metadata alone."""
     plant.openbao.allow(ROLE, {f"{ENGINE}/metadata/{SECRET}": ["read"]})
-    return survey(looks(plant), session, lambda _line: None)[0]
+    return survey(queries(plant), session, lambda _line: None)[0]
 
 
 def test_what_a_rotation_has_set_is_told_without_its_value(plant: Plant, wired: Session) -> None:
@@ -45,8 +45,8 @@ def test_what_a_rotation_has_set_is_told_without_its_value(plant: Plant, wired: 
     before = len(plant.wire.log)
 
     seen = look(plant, wired).secrets[f"{ENGINE}/{SECRET}".lower()]
-    marks = plant.openbao.marks(SECRET)
-    assert (marks, marks["rotation-id"], True) == (seen.tags, seen.rotation_id, seen.enabled)
+    tags = plant.openbao.tags(SECRET)
+    assert (tags, tags["rotation-id"], True) == (seen.tags, seen.rotation_id, seen.enabled)
     asked = [one.path for one in plant.wire.log[before:]]
     assert [] == [path for path in asked if "/data/" in path]
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_looked_at_is_told_with_the_policys_line(plant: Plant, wi
     """In the words of a run."""
     plant.openbao.put(SECRET, {"a": "b"})
     plant.openbao.allow(ROLE, {f"{ENGINE}/data/{SECRET}": ["read"]})
-    (seen,) = survey(looks(plant), wired, lambda _line: None)
+    (seen,) = survey(queries(plant), wired, lambda _line: None)
 
     assert seen.trouble
     assert "vault-unreadable" == seen.trouble.code
@@ -83,7 +83,7 @@ def test_of_many_in_a_folder_only_those_that_are_there_are_asked_for(
     for name in names[3:5]:
         plant.openbao.put(name, {"a": "b"})
     before = len(plant.wire.log)
-    seen = survey(looks(plant), wired, lambda _line: None)
+    seen = survey(queries(plant), wired, lambda _line: None)
 
     assert [3, 4] == [number for number, one in enumerate(seen) if one.secrets]
     asked = Counter("list" if one.query else "look" for one in plant.wire.log[before:] if "/metadata/" in one.path)

@@ -47,15 +47,15 @@ class NotThere(ApiError):
     """Nothing stands at a path, or nothing any more."""
 
 
-def wire_of(login: Login, session: http.Session) -> Wire:
+def client_of(login: Login, session: http.Session) -> Client:
     """Return what asks a server as somebody; whoever shares the session shares it."""
     if login not in session.shared:
-        session.shared[login] = Wire(login, session)
-    wire: Wire = session.shared[login]
-    return wire
+        session.shared[login] = Client(login, session)
+    client: Client = session.shared[login]
+    return client
 
 
-class Wire:
+class Client:
     """Who asks a server: one login, made when it is needed first, and again where its token has ended."""
 
     def __init__(self, login: Login, session: http.Session) -> None:
@@ -91,7 +91,7 @@ class Wire:
         if not isinstance(mount, str) or not f"{path}/".startswith(mount.rstrip("/") + "/"):
             raise ApiError(SYSTEM, action, "the answer is not readable")
         if found.get("type") != "kv" or options.get("version") != "2" or mount.rstrip("/") == path:
-            raise WRONG_ENGINE.of(f"{SYSTEM}: secret {path}")
+            raise WRONG_ENGINE.as_error(f"{SYSTEM}: secret {path}")
         return mount.rstrip("/") + "/"
 
     def rights(self, paths: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -257,6 +257,6 @@ def _refusal(action: str, code: int, refusal: Refusal, detail: str = "", retry_a
         code=code,
         retry_after=retry_after,
         next_step=refusal.way_out,
-        busy=refusal.passes,
-        hopeless=not refusal.passes,
+        busy=refusal.transient,
+        permanent=not refusal.transient,
     )
