@@ -25,6 +25,7 @@ from tests.support.in_process import InProcess
 NOT_RUN = {
     "az ": "needs an Azure tenant",
     "aws ": "needs an AWS account",
+    "bao ": "needs an OpenBao server; tests/sandbox/foreign asks a real one the same",
     "sudo systemctl ": "changes this machine's services",
     "journalctl ": "shows this machine's services",
     "sudo python3 -m venv ": "needs root; the Makefile makes the same virtualenv for every run of the tests",
@@ -37,7 +38,7 @@ COMMANDER = ("pam ", "import ", "run-batch ")
 OURS, MAKE, SANDBOX, SHELL = "pam-scripts ", "make ", ".venv/bin/python -m sandbox", ("cd dist ", "grep ")
 
 # Clients of the tests' own, by the names that they are imported by.
-CLIENTS = ("azure.mgmt", "keepercommander", "msgraph", "playwright", "seeq")
+CLIENTS = ("azure.mgmt", "hvac", "keepercommander", "msgraph", "playwright", "seeq")
 
 ALL = [command for page in PAGES for command in commands(page)]
 

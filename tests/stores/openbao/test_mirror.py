@@ -16,6 +16,7 @@ from sandbox.log import Request
 from sandbox.plant import Plant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services.openbao import ENGINE, ROLE
+from tests.conftest import ROOT
 from tests.contracts.on_site import Site
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent, in_keeper, writes
@@ -288,6 +289,24 @@ def test_a_missing_right_is_told_before_a_key_is_made(
     assert 1 == result.returncode
     assert f"no policy of the login allows it: {line}; nothing changed; add that line" in result.stderr
     assert [] == writes(plant.wire.log)
+
+
+def test_the_policy_that_the_page_shows_is_enough_and_no_line_too_much(make_plant: Callable[..., Plant]) -> None:
+    """For a secret that is not there yet, too; and without any one of its capabilities a run says what is missing."""
+    page = (ROOT / "docs" / "mirrors.md").read_text(encoding="utf-8")
+    lines = re.findall(r'^path "(\S+)" +\{ capabilities = \[(.+)\] \}$', page, re.MULTILINE)
+    policy = {path: re.findall(r'"(\w+)"', capabilities) for path, capabilities in lines}
+    plant = make_plant(mirrored=False)
+    plant.add_openbao_mirror("plant/seeq-reports")
+    for path, capabilities in policy.items():
+        for capability in capabilities:
+            plant.openbao.allow(ROLE, {**policy, path: [one for one in capabilities if one != capability]})
+            result = InProcess(STEM).run(plant)
+            assert f'path "{path}" {{ capabilities = [' in result.stderr, f"without {capability}"
+
+    plant.openbao.allow(ROLE, policy)
+    assert 6 == sum(map(len, policy.values()))
+    assert 0 == InProcess(STEM).run(plant).returncode
 
 
 def test_whoever_may_not_ask_for_rights_is_told_by_what_is_refused(plant: Plant) -> None:
