@@ -180,7 +180,7 @@ class SecretMirror(Mirror):
         Whatever else stood in that one stands in ours. Versions of a kept rotation stay; where any key is kept, so does
         what says nothing of its rotation. What others have set before stays until it is the oldest of too many.
         """
-        tags = _read_tags(self._looked.tags)
+        tags = rotations_in(self._looked.tags)
         ours = self._made or self._look().version
 
         def goes(version: int) -> bool:
@@ -309,12 +309,12 @@ class SecretMirror(Mirror):
         rotation comes to that.
         """
         taken_over = {now.version: _TAKEN_OVER} if now.data and now.version == self._looked.version else {}
-        return {**taken_over, **_read_tags(now.tags)}
+        return {**taken_over, **rotations_in(now.tags)}
 
     def _tags_back(self, now: Standing, former: Standing, version: int) -> dict[str, str | None]:
         """Return the tags as they were, with the number that what stood there has now."""
-        taken_over = {number: one for number, one in _read_tags(now.tags).items() if one == _TAKEN_OVER}
-        known = {**taken_over, **_read_tags(former.tags)}
+        taken_over = {number: one for number, one in rotations_in(now.tags).items() if one == _TAKEN_OVER}
+        known = {**taken_over, **rotations_in(former.tags)}
         if version != now.version:
             known[version] = known.get(former.version, _TAKEN_OVER)
         ours = (self._shape.owner_tag, EXPIRY_TAG, "rotated-at", ROTATION_TAG)
@@ -369,7 +369,7 @@ def _tags(about: Mapping[str, Any]) -> dict[str, str]:
     return {str(word): str(text) for word, text in (about.get("custom_metadata") or {}).items()}
 
 
-def _read_tags(tags: Mapping[str, str]) -> dict[int, str]:
+def rotations_in(tags: Mapping[str, str]) -> dict[int, str]:
     """Return the rotation that has set each version, as far as a secret's tags say."""
     pairs = [entry.partition("=") for entry in tags.get(VERSIONS_TAG, "").split()]
     return {int(number): rotation for number, _, rotation in pairs if number.isdecimal() and rotation}

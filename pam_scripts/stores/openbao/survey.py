@@ -16,8 +16,10 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.core.times import read_moment, utc_now
 from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
+from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
 from pam_scripts.stores.openbao import LABEL, Place
 from pam_scripts.stores.openbao.client import Client, NotThere, client_of
+from pam_scripts.stores.openbao.mirror import rotations_in
 
 # How many secrets of one folder are asked for one by one without looking which of them are there.
 _FEW = 3
@@ -82,4 +84,7 @@ def _seen(client: Client, engine: str, path: str, session: Session) -> SeenMirro
     if end and end <= utc_now():
         return SeenMirror(deleted=frozenset({name}))
     tags = {str(word): str(text) for word, text in (about.get("custom_metadata") or {}).items()}
+    if rotations_in(tags).get(int(str(about.get("current_version"))), "") != tags.get(ROTATION_TAG, ""):
+        # They are of a version before: somebody else has set the newest.
+        tags = {word: text for word, text in tags.items() if word not in (ROTATION_TAG, EXPIRY_TAG)}
     return SeenMirror({name: SeenSecret(enabled=True, tags=tags, expires_at=end)})

@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from pam_scripts.cli.audit.rules import judge
+from pam_scripts.cli.audit.subject import Cadence
+from pam_scripts.cli.audit.survey import survey as audit
+from pam_scripts.cli.shared import Shared
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.http import Session
+from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.payload import read_job
 from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotate_seeq_application_key import SCRIPT
@@ -15,6 +21,7 @@ from pam_scripts.rotation.seen import SeenMirror
 from pam_scripts.stores.openbao.survey import survey
 from sandbox.plant import Plant
 from sandbox.services.openbao import ENGINE, HOST, ROLE
+from tests.cli.conftest import attach
 from tests.support.in_process import InProcess
 
 SECRET = "Plant/Reports"
@@ -49,6 +56,39 @@ def test_what_a_rotation_has_set_is_told_without_its_value(plant: Plant, wired: 
     assert (tags, tags["rotation-id"], True) == (seen.tags, seen.rotation_id, seen.enabled)
     asked = [one.path for one in plant.wire.log[before:]]
     assert [] == [path for path in asked if "/data/" in path]
+
+
+def test_a_version_that_somebody_else_has_set_is_no_rotations(plant: Plant, wired: Session) -> None:
+    """The metadata belongs to all versions: of a repair by hand it says whose it is, and nothing else."""
+    assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
+    plant.openbao.put(SECRET, {"access_key_id": "repaired", "access_key_password": "by hand"})
+
+    seen = look(plant, wired).secrets[f"{ENGINE}/{SECRET}".lower()]
+    assert ("", []) == (seen.rotation_id, seen.ends)
+    assert plant.application_id == seen.tags["seeq-application-id"]
+
+
+def test_an_audit_finds_nothing_after_a_rotation_and_the_mirror_that_is_missing(plant: Plant) -> None:
+    """With the record and its mirror as they are; and where the secret was deleted, or is another rotation's."""
+    assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
+    attach(plant, plant.user_uid, plant.attached)
+    told = [audited(plant)]
+    plant.openbao.put(SECRET, {"access_key_id": "repaired", "access_key_password": "by hand"})
+    told.append(audited(plant))
+    plant.openbao.root("DELETE", f"{ENGINE}/data/{SECRET}")
+    told.append(audited(plant))
+
+    mirrors = [{code for code in codes if code.startswith("vault")} for codes in told]
+    assert [set(), {"vault-differs"}, {"vault-deleted"}] == mirrors
+
+
+def audited(plant: Plant) -> set[str]:
+    """Return the codes of what an audit finds in the plant's record."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in plant.environment().items():
+            patched.setenv(name, value)
+        (subject,) = audit(Shared.fetch(Deadline(60)), Deadline(60), Cadence(), utc_now(), lambda _line: None)
+        return {finding.rule.code for finding in judge(subject)}
 
 
 def test_what_is_not_there_is_missing_or_deleted(plant: Plant, wired: Session) -> None:
