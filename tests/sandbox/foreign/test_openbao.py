@@ -7,13 +7,16 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from rich.console import Console
 
 from pam_scripts import rotate_seeq_application_key
+from sandbox import __main__ as demo
 from sandbox import bao
 from sandbox.clock import Clock
 from sandbox.plant import AnyPlant, Plant, on_loopback
@@ -339,3 +342,24 @@ def test_a_rotation_goes_through(server: bao.Bao, first_time: bool) -> None:
         assert first_time or held["note"] == "of the team"
         assert [True] == [version.data is not None for version in plant.openbao.versions(name) if not version.destroyed]
         assert plant.application_id == plant.openbao.tags(name)["seeq-application-id"]
+
+
+def test_the_demo_shows_it(
+    server: bao.Bao,
+    dist: Path,
+    runtime_python: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`make demo MIRROR=openbao` ends well, with a server of its own; what stands there is shown as dots."""
+    assert server.port
+    monkeypatch.setattr(demo, "RUNTIME_PYTHON", Path(runtime_python))
+    for variable in ("HTTPS_PROXY", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, "")
+    script = dist / "rotate_seeq_application_key.py"
+    ended = demo.show(demo.DEMOS[script.stem], script, Console(width=200), mirror="openbao")
+
+    shown = capsys.readouterr().out
+    assert 0 == ended, shown
+    assert "with the credential read from OpenBao, Seeq answers 200, logged in" in shown
+    assert "destroyed" in shown
