@@ -1,4 +1,4 @@
-"""The demo: run a script as the Keeper Gateway does, against the sandbox, and show what it did.
+"""The demo: run a script as the Keeper Gateway does, against the sandbox, and show what it did; then kill one half-way.
 
 `python -m sandbox [SCRIPT]`, or `make demo`, which also builds the bundle it runs. With `--fault` one request is
 spoiled; with `--serve` the sandbox stays up, for a shell in another terminal; with `--mirror openbao` the mirror is in
@@ -8,34 +8,36 @@ a real OpenBao server, behind the sandbox's front.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import requests
-from azure.identity import ClientSecretCredential
-from azure.keyvault.secrets import SecretClient
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sandbox import bao, faults
-from sandbox.gateway import RotationResult
-from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
-from sandbox.services.openbao import ENGINE, HOST
+from sandbox.runs import Killed, named, run
+from sandbox.screens import WIDTH, Screens
+from sandbox.seen import OPENBAO_SECRET, Seen, table
+
+Wait = Callable[[], object]
 
 ROOT = Path(__file__).parents[1]
 PUBLISH = "publish_secret"
 OPENBAO = "openbao"
-OPENBAO_SECRET = "plant/demo"
-READER = "reader"
+NOT_SHOWN = "This is not what was to be shown."
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 FAULTS: Mapping[str, faults.Fault] = {
     "no effect, no answer": faults.no_effect_no_answer(),
@@ -55,14 +57,19 @@ class Demo:
     """What one script's demo differs in.
 
     plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
-    keys. ask: log in with a key, as a consumer would, and return the HTTP status; issuer: at whom.
+    keys. target: which attribute of the plant has the id of their owner. ask: log in with a key, as a consumer
+    would, and return the HTTP status.
     """
 
     plant: Callable[..., AbstractContextManager[AnyPlant]]
     prepare: Callable[[AnyPlant], object]
     issued: str
-    issuer: str
+    target: str
     ask: Callable[[AnyPlant, str, str], int]
+
+    def names(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return what stands for long ids in what is shown."""
+        return {getattr(plant, self.target): self.target.upper(), **_names(plant)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,15 +95,29 @@ def main() -> int:
     script = ROOT / "dist" / f"{options.script}.py"
     if not script.exists():
         parser().error(f"{script} is missing: `make bundle` builds it")
-    # A pipe gets whole lines; only a terminal has a width to keep to.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    if script.stem == PUBLISH:
-        return show_publishing(script, console, options.mirror)
-    rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
-    return show(DEMOS[script.stem], script, console, rule, options.mirror)
+    console = Console(highlight=False, width=WIDTH)
+    wait = until_read if sys.stdin.isatty() and sys.stdout.isatty() else ignore
+    try:
+        if script.stem == PUBLISH:
+            return show_publishing(script, console, wait, options.mirror)
+        rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
+        return show(DEMOS[script.stem], script, console, rule, wait, options.mirror)
+    except KeyboardInterrupt:
+        return 130
 
 
-@contextmanager
+def until_read() -> None:
+    """Wait for Enter, and take the line that asks for it away again."""
+    with contextlib.suppress(EOFError):
+        input("Enter: go on   Ctrl-C: leave ")
+        sys.stdout.write("\x1b[1A\x1b[2K")
+
+
+def ignore() -> None:
+    """Wait for nobody."""
+
+
+@contextlib.contextmanager
 def plant_of(demo: Demo, mirror: str | None) -> Iterator[AnyPlant]:
     """Have a demo's plant listen, with its mirror in Key Vault or in a real OpenBao server."""
     if not mirror:
@@ -128,170 +149,137 @@ def serve(demo: Demo, mirror: str | None = None) -> int:
             return 0
 
 
-def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = None, mirror: str | None = None) -> int:
-    """Rotate a key that is mirrored; log in with the new one, not with the old one.
+def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have otherwise
+    demo: Demo,
+    script: Path,
+    console: Console,
+    rule: faults.Rule | None = None,
+    wait: Wait = ignore,
+    mirror: str | None = None,
+) -> int:
+    """Rotate a key that is mirrored; kill a second rotation half-way, and have a third one mend that.
 
-    rule: which request is spoiled, and how; None for none. mirror: another than Key Vault; None for that.
+    rule: one request that is spoiled instead, and how: then there is one rotation, and no more. wait: called after
+    each screen. mirror: another than Key Vault; None for that.
     """
+    screens = Screens(console, 3 if rule else 7, wait)
     with plant_of(demo, mirror) as plant:
         demo.prepare(plant)
-        plant.wire.rules += [rule] if rule else []
-        console.rule("[bold]Before")
-        _show_state(demo, plant, console)
-
-        console.rule("[bold]The Gateway runs the script")
-        result = plant.gateway.run(
-            script, plant.payload(), environment=plant.environment(), python=str(RUNTIME_PYTHON), line_end=b"\r\n"
-        )
-        _show_run(result, plant, console)
-
-        for request in (one for one in plant.wire.log if one.fault):
-            console.print(f"request {request.number} was spoiled: {request}", style="yellow")
-        plant.wire.rules.clear()
-        console.rule("[bold]After")
-        _show_state(demo, plant, console)
-
-        console.rule("[bold]A consumer")
         os.environ.update(plant.wire.environment())
-        old = demo.ask(plant, plant.old_key_id, plant.old_password)
-        new = demo.ask(plant, *(_read_openbao(plant) if mirror else _read_key_vault(plant)))
-        store = "OpenBao" if mirror else "Key Vault"
-        console.print(f"with the credential read from {store}, {demo.issuer} answers {_verdict(new, wanted=200)}")
-        console.print(f"with the old one, {demo.issuer} answers {_verdict(old, wanted=401)}")
-        return 0 if result.success and (new, old) == (200, 401) else 1
+        seen = Seen(plant, demo.issued, demo.ask)
+        plant.wire.rules += [rule] if rule else []
+        before = seen.look()
+        screens.show("Before", *before.shown("More than one key is alive, and nobody knows any more which may go."))
+
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
+        lines += [
+            named(f"request {one.number} was spoiled: {one}", demo.names(plant), "yellow")
+            for one in plant.wire.log
+            if one.fault
+        ]
+        screens.show("The Gateway runs the script", *lines)
+        plant.wire.rules.clear()
+        after = seen.look()
+        rotated = result.success and after.is_rotated_from(before)
+        told = "Each place holds the new key, and it logs in. The keys that it replaces are refused."
+        told = told if rotated else "This is what the fault has left." if rule else NOT_SHOWN
+        screens.show("After", *after.shown(told))
+        if rule:
+            return 0 if rotated else 1
+
+        if isinstance(plant, AzureAppPlant):
+            # That Entra takes its time was to be seen once; the rest goes on quickly.
+            plant.graph.propagation_seconds, plant.graph.flapping = 0, ()
+        killed = Killed(plant)
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant, killed)
+        screens.show("The next rotation is killed half-way", *killed.shown(lines))
+        half = seen.look()
+        apart = result.returncode == -signal.SIGKILL and half.is_split_from(after)
+        told = (
+            f"Keeper holds a newer key than {seen.mirror}, and both log in: the old one would have been deleted "
+            "last. Whoever reads either place goes on working, however long this lasts."
+        )
+        screens.show("What the kill left", *half.shown(told if apart else NOT_SHOWN))
+
+        lease = killed.end_lease()
+        result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
+        screens.show("The rotation after it", lease, *lines)
+        end = seen.look()
+        mended = result.success and end.is_rotated_from(half)
+        told = "Each place holds one key, and it logs in. The two that the kill had left apart are refused."
+        screens.show("The end", *end.shown(told if mended else NOT_SHOWN))
+        return 0 if rotated and apart and mended else 1
 
 
-def show_publishing(script: Path, console: Console, mirror: str | None = None) -> int:
-    """Publish a connection string to two vaults and AWS, for two apps; then with one that does not come back.
+def show_publishing(script: Path, console: Console, wait: Wait = ignore, mirror: str | None = None) -> int:
+    """Publish a connection string to two vaults and AWS, for two apps: three times, of which two go wrong.
 
     mirror: one more.
     """
-    verdicts = []
+    screens, verdicts = Screens(console, 10, wait), []
     for heals in (True, False):
-        console.rule("[bold]" + ("Two apps read the secret" if heals else "One of the apps does not come back"))
-        with ExitStack() as stack:
-            plant = stack.enter_context(on_loopback(PublishPlant, value_format="alnum:32"))
-            if mirror:
-                plant.openbao.stand_behind(stack.enter_context(bao.running()))
-                plant.add_openbao_mirror(OPENBAO_SECRET, held={"value": plant.written(plant.old_password)})
-            plant.set_field("health_seconds", "10")
-            plant.set_field("log_format", "json")
-            plant.add_aws_mirror("erp/database", plant.written(plant.old_password))
+        with _publish_plant(mirror) as plant:
             known = plant.written(plant.old_password)
-            portal = plant.add_app("portal", SECRET)
-            plant.add_app("inventory", SECRET, heals=heals or (lambda held: held["credential"] == known))  # noqa: B023 - called before the next turn
-            plant.set_field("health_urls", portal.health_url)
-            _show_places(plant, "Before", console)
-            result = plant.gateway.run(
-                script, plant.payload(), environment=plant.environment(), python=str(RUNTIME_PYTHON), line_end=b"\r\n"
-            )
-            _show_run(result, plant, console)
-            _show_places(plant, "After", console)
+            _add_apps(plant, heals=heals or (lambda held: held["credential"] == known))  # noqa: B023 - called before the next turn
+            told = "Two apps read a connection string."
+            told = told if heals else "The same once more; but with a new value one of the apps does not come back."
+            screens.show("Before", Text(told), _places(plant))
+            result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant)
+            screens.show("The Gateway runs the script", *lines)
             same = len({*plant.holdings().values()}) == 1
             well = all(app.healthy and app.restarts == (1 if heals else 2) for app in plant.apps)
             kept = plant.old_password in plant.holdings().values()
             verdicts.append(result.returncode == (0 if heals else 1) and same and well and kept is not heals)
-            told = "every place holds the new value, and both apps run on it"
-            told = told if heals else "every place holds the old value again, and both apps run on it"
-            console.print(f"[green]{told}[/green]" if verdicts[-1] else "[red]this is not what was to be shown[/red]")
+            told = "Every place holds the new value, and both apps run on it."
+            told = told if heals else "Every place holds the old value again, and both apps run on it."
+            screens.show("After", _places(plant), _verdict(told, holds=verdicts[-1]))
+    with _publish_plant(mirror) as plant:
+        _add_apps(plant, heals=True)
+        killed = Killed(plant)
+        result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant, killed)
+        screens.show("A rotation is killed half-way", *killed.shown(lines))
+        well = all(app.healthy and not app.restarts for app in plant.apps)
+        verdicts.append(result.returncode == -signal.SIGKILL and len({*plant.holdings().values()}) > 1 and well)
+        told = "Keeper is ahead of the rest. No value is mixed, and both apps run: nothing has told them to change."
+        screens.show("What the kill left", _places(plant), _verdict(told, holds=verdicts[-1]))
+        lease = killed.end_lease()
+        result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant)
+        screens.show("The rotation after it", lease, *lines)
+        same = len({*plant.holdings().values()}) == 1 and plant.old_password not in plant.holdings().values()
+        verdicts.append(result.success and same and all(app.healthy for app in plant.apps))
+        told = "Every place holds one new value, and both apps run on it."
+        screens.show("The end", _places(plant), _verdict(told, holds=verdicts[-1]))
     return 0 if all(verdicts) else 1
 
 
 # -- what is shown --------------------------------------------------------------------------------
 
 
-def _show_state(demo: Demo, plant: AnyPlant, console: Console) -> None:
-    keys = Table("key id", "label", "created", "expires", title=demo.issued)
-    for key in plant.issued():
-        if key.live:
-            ends = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never by itself"
-            keys.add_row(key.key_id, key.label, f"{key.created_at:%Y-%m-%d %H:%M}", ends)
-    console.print(keys)
-
-    record = Table("field", "value", title=f"Keeper: {plant.keeper.record(plant.user_uid)['title']}")
-    for label, kind in plant.outputs.items():
-        value = plant.keeper.value(plant.user_uid, label) or ""
-        record.add_row(label, "••••••••" if kind == "secret" and value else escape(value))
-    console.print(record)
-
-    if plant.openbao_secrets:
-        _show_openbao(plant, console)
-        return
-    secrets = Table("secret", "version", "enabled", "rotation", "value", title=f"Azure Key Vault: {VAULT}")
-    for name in plant.key_vault.names(VAULT):
-        for version in reversed(plant.key_vault.versions(VAULT, name)):
-            shown = version.value if name == plant.id_name else "••••••••"
-            rotation = (version.tags or {}).get("rotation-id", "")
-            secrets.add_row(name, version.version[:8], "yes" if version.enabled else "no", rotation, shown)
-    console.print(secrets)
-
-
-def _show_openbao(plant: AnyPlant, console: Console) -> None:
-    tags = plant.openbao.tags(OPENBAO_SECRET)
-    table = Table("version", "holds", "value", title=f"OpenBao: {ENGINE}/{OPENBAO_SECRET}")
-    label_of_id = next(iter(plant.outputs))
-    for version in reversed(plant.openbao.versions(OPENBAO_SECRET)):
-        held = f"{(version.data or {}).get(label_of_id)}" if version.data else "destroyed" if version.destroyed else ""
-        table.add_row(f"{version.number}", held, "••••••••" if version.data else "")
-    console.print(table)
-    for word, text in tags.items():
-        console.print(f"  {word}: {escape(text)}", style="dim")
-
-
-def _show_places(plant: PublishPlant, title: str, console: Console) -> None:
-    table = Table("place", "holds", "state", title=title)
+def _places(plant: PublishPlant) -> Table:
+    places = table("Where it is stored, and who runs on it", "place", "holds", "state")
+    made: list[str] = []
 
     def shown(value: str) -> str:
-        return "the value of before" if value == plant.old_password else "a new value"
+        if value == plant.old_password:
+            return "the value of before"
+        made.extend([] if value in made else [value])
+        return "a new value" if made[0] == value else "another new value"
 
     for place, value in plant.holdings().items():
-        table.add_row(place, shown(value), "")
+        places.add_row(place, shown(value), "")
     for app in plant.apps:
         running, health = app.state(app.latest)
         held = shown(plant.value_in(app.holds.get("credential")))
-        table.add_row(f"app {app.name}", held, f"{running}, {health}; {app.restarts} restarts")
-    console.print(table)
+        restarts = f"{app.restarts} restart{'' if app.restarts == 1 else 's'}"
+        places.add_row(f"app {app.name}", held, f"{running}, {health}; {restarts}")
+    return places
 
 
-def _show_run(result: RotationResult, plant: AnyPlant, console: Console) -> None:
-    console.print(f"$ echo BASE64 | {escape(result.command)}", style="dim")
-    for line in result.stdout.splitlines():
-        console.print(escape(line))
-    for line in result.stderr.splitlines():
-        console.print(escape(line), style="red")
-    verdict = "[green]success[/green]" if result.success else "[red]failed[/red]"
-    console.print(
-        f"exit status {result.returncode} ({verdict}), {result.seconds:.1f} s, {len(plant.wire.log)} requests over "
-        f"{plant.wire.tls_handshakes} TLS connections"
-    )
+def _verdict(told: str, *, holds: bool) -> Text:
+    return Text(told, "bold green") if holds else Text(NOT_SHOWN, "bold red")
 
 
-def _verdict(status: int, *, wanted: int) -> str:
-    colour = "green" if status == wanted else "red"
-    meaning = "logged in" if status == requests.codes.ok else "refused"
-    return f"[{colour}]{status}, {meaning}[/{colour}]"
-
-
-# -- the consumer ---------------------------------------------------------------------------------
-
-
-def _read_key_vault(plant: AnyPlant) -> tuple[str, str]:
-    """Read the pair as a consumer would: with the official SDK, from wherever the environment leads."""
-    credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
-    client = SecretClient(plant.vault_url, credential)
-    return client.get_secret(plant.id_name).value or "", client.get_secret(plant.password_name).value or ""
-
-
-def _read_openbao(plant: AnyPlant) -> tuple[str, str]:
-    """Read the pair as a consumer would: as an AppRole that may read this secret and nothing else."""
-    plant.openbao.allow(READER, {f"{ENGINE}/data/{OPENBAO_SECRET}": ["read"]})
-    role_id, secret_id = plant.openbao.add_approle(READER)
-    base, body = f"https://{HOST}/v1", {"role_id": role_id, "secret_id": secret_id}
-    login = requests.post(f"{base}/auth/approle/login", json=body, timeout=10).json()
-    headers = {"X-Vault-Token": login["auth"]["client_token"]}
-    data = requests.get(f"{base}/{ENGINE}/data/{OPENBAO_SECRET}", headers=headers, timeout=10).json()["data"]["data"]
-    label_of_id, label_of_value = list(plant.outputs)[:2]
-    return data[label_of_id], data[label_of_value]
+# -- the consumers --------------------------------------------------------------------------------
 
 
 def _ask_seeq(_plant: AnyPlant, key_id: str, password: str) -> int:
@@ -320,8 +308,31 @@ def _ask_entra(plant: AnyPlant, _secret_id: str, value: str) -> int:
 # -- the plants -----------------------------------------------------------------------------------
 
 
+def _names(plant: AnyPlant) -> Mapping[str, str]:
+    return {plant.user_uid: "RECORD_UID", **dict.fromkeys(plant.attached[:1], "ADMIN_UID")}
+
+
+@contextlib.contextmanager
+def _publish_plant(mirror: str | None) -> Iterator[PublishPlant]:
+    with contextlib.ExitStack() as stack:
+        plant = stack.enter_context(on_loopback(PublishPlant, value_format="alnum:32"))
+        if mirror:
+            plant.openbao.stand_behind(stack.enter_context(bao.running()))
+            plant.add_openbao_mirror(OPENBAO_SECRET, held={"value": plant.written(plant.old_password)})
+        plant.set_field("health_seconds", "10")
+        plant.add_aws_mirror("erp/database", plant.written(plant.old_password))
+        yield plant
+
+
+def _add_apps(plant: PublishPlant, heals: object) -> None:
+    """Have two apps read the secret. heals: of the second one, as `ContainerApp` has it."""
+    portal = plant.add_app("portal", SECRET)
+    plant.add_app("inventory", SECRET, heals=heals)
+    plant.set_field("health_urls", portal.health_url)
+
+
 def _leave_a_key_over(plant: AnyPlant) -> None:
-    plant.add_key("left over from a project", expires_in_days=200, created_days_ago=160)
+    plant.add_key("left over", expires_in_days=200, created_days_ago=160)
 
 
 def _use_keys_elsewhere_too(plant: AnyPlant) -> None:
@@ -343,21 +354,21 @@ DEMOS = {
         partial(on_loopback, Plant),
         _leave_a_key_over,
         "Seeq: the application's access keys",
-        "Seeq",
+        "application_id",
         _ask_seeq,
     ),
     "rotate_seeq_user_key": Demo(
         partial(on_loopback, SeeqUserPlant),
         _use_keys_elsewhere_too,
         "Seeq: the user's access keys",
-        "Seeq",
+        "user_id",
         _ask_seeq,
     ),
     "rotate_azure_app_secret": Demo(
         partial(on_loopback, AzureAppPlant),
         _be_slow,
         "Entra: the application's client secrets",
-        "Entra",
+        "application_object_id",
         _ask_entra,
     ),
 }

@@ -26,6 +26,19 @@ NETWORK = (
 )
 WORDS = {"http.HTTPStatus"}  # names numbers, talks to nobody
 OUTSIDE = {"bench", "sandbox", "tests", "tools"}
+
+# What a Python on Windows lacks: modules, and members of modules that both have.
+# https://docs.python.org/3/library/unix.html, and "Availability: Unix" in the pages of the modules.
+NOT_ON_WINDOWS = {
+    *("_curses", "crypt", "curses", "fcntl", "grp", "nis", "ossaudiodev", "posix", "pty", "pwd", "readline"),
+    *("resource", "spwd", "syslog", "termios", "tty"),
+    *(f"os.{name}" for name in ("chown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getuid", "killpg")),
+    *(f"os.{name}" for name in ("mkfifo", "nice", "setsid", "setuid", "sysconf", "uname", "wait", "O_NONBLOCK")),
+    *(f"signal.{name}" for name in ("SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1")),
+    *(f"signal.{name}" for name in ("alarm", "pause", "pthread_kill", "setitimer", "sigwait")),
+    *("select.poll", "select.epoll", "socket.AF_UNIX", "time.tzset"),
+}
+THE_HOST = f"{PACKAGE}.core.host"
 TEMPLATE_SET = ("commander.csv", "commander.json", "project.json", "web.csv")
 
 
@@ -53,6 +66,29 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
             is_own = base.partition(".")[0] == PACKAGE
             found |= {base if is_own and member not in known else member for member in members}
     return found
+
+
+def members(path: Path) -> set[str]:
+    """Return what a module takes from others by a dot: `os.getuid`."""
+    nodes = ast.walk(ast.parse(path.read_bytes(), str(path)))
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+def not_on_windows(root: Path) -> list[str]:
+    """Return every use of what Windows lacks, or of the system's name, but in the one module that is about that."""
+    known = modules(root)
+    return [
+        f"{name}: {used}"
+        for name, path in known.items()
+        if name != THE_HOST
+        for used in sorted(imports(name, known) | members(path))
+        if used in {*NOT_ON_WINDOWS, "os.name", "sys.platform", "os._exit", "platform.system"}
+        or used.partition(".")[0] in NOT_ON_WINDOWS
+    ]
 
 
 def place(name: str) -> tuple[str, str]:
@@ -166,6 +202,37 @@ def test_a_wrong_import_is_seen(importer: str, source: str, tmp_path: Path) -> N
         path.write_text(source if name == importer else "")
 
     assert 1 == len(wrong_imports(tmp_path))
+
+
+def test_what_differs_between_systems_stands_in_one_module() -> None:
+    """No bundle and no command reaches for what Windows lacks, or asks which system it runs on, but there."""
+    known = modules(REPOSITORY)
+
+    assert THE_HOST in reach(f"{PACKAGE}.gateway.run", known)
+    assert [] == not_on_windows(REPOSITORY)
+    assert {"os.getuid", "os.name", "os._exit"} < members(known[THE_HOST])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import fcntl",
+        "def late():\n    import pwd",
+        "from os import fork",
+        "import os\nos.fork()",
+        "import signal\nsignal.signal(signal.SIGHUP, print)",
+        "import os\nWINDOWS = os.name == 'nt'",
+        "import os.path, termios as console",
+        "import sys\nif sys.platform == 'win32':\n    pass",
+    ],
+)
+def test_a_use_of_what_windows_lacks_is_seen(source: str, tmp_path: Path) -> None:
+    """The check itself finds each kind, so that its silence means something."""
+    path = tmp_path / PACKAGE / "core" / "files.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(source, encoding="utf-8")
+
+    assert 1 == len(not_on_windows(tmp_path))
 
 
 def test_the_order_of_a_rotation_knows_no_vendor_and_no_network() -> None:

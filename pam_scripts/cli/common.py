@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from pam_scripts.cli.shared import Shared
+from pam_scripts.core import host
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret, presentable
@@ -75,7 +76,7 @@ def write(text: str, *, with_secrets: bool = False) -> None:
     except OSError as error:
         # The interpreter flushes once more at its end, and would end with a status of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
+        if error.errno not in host.HERE.reader_gone:
             raise BadInput(f"standard output cannot be written to ({type(error).__name__})") from None
 
 

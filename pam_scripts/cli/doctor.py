@@ -8,14 +8,13 @@ package that may be missing: what asks others stands in `reach`.
 from __future__ import annotations
 
 import argparse
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_scripts.cli.observation import Observation
+from pam_scripts.core import host
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.gateway import diagnosis
 from pam_scripts.gateway.console import Console
@@ -75,6 +74,7 @@ def _look_at_host() -> Iterator[Observation]:
     for name in ("User", "Directory", "Encoding"):
         yield Observation("ok", name, seen[name])
     yield from _configuration()
+    yield Observation("ok", "Gateway's log", host.HERE.log)
     yield Observation("ok", "Variables", seen["Variables"])
 
 
@@ -84,26 +84,12 @@ def _configuration() -> Iterator[Observation]:
     except PamScriptError as error:
         yield Observation("wrong", _CONFIGURATION, error.cause, error.next_step)
         return
-    host, path = config["hostname"], Path(place)
+    server, path = config["hostname"], Path(place)
     if place in configuration.CONFIG_VARIABLES:
-        yield Observation("ok", _CONFIGURATION, f"from the environment variable {place}, for {host}")
+        yield Observation("ok", _CONFIGURATION, f"from the environment variable {place}, for {server}")
         return
     if not path.is_file():
-        yield Observation("ok", _CONFIGURATION, f"from {place}, for {host}")
+        yield Observation("ok", _CONFIGURATION, f"from {place}, for {server}")
         return
-    rights = path.stat()
-    mode = f"{stat.filemode(rights.st_mode)}, owner {_owner(path)}"
-    open_to_others = os.name == "posix" and bool(rights.st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH))
-    yield Observation(
-        "warning" if open_to_others else "ok",
-        _CONFIGURATION,
-        f"{path} ({mode}), for {host}",
-        f"others on this host can read it: chmod 600 {path}" if open_to_others else "",
-    )
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except (KeyError, NotImplementedError, OSError):
-        return "unknown"
+    rights, way_out = host.HERE.rights(path)
+    yield Observation("warning" if way_out else "ok", _CONFIGURATION, f"{path} ({rights}), for {server}", way_out)

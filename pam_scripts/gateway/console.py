@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TextIO
 
+from pam_scripts.core import host
 from pam_scripts.core.errors import PamScriptError
 from pam_scripts.core.secret import Secret, presentable
 
@@ -78,7 +79,8 @@ class Console:
                 return
             if file not in self._writers:
                 self._writers[file] = _Writer(file)
-            self._writers[file].put(f"{line}{os.linesep}".encode(stream.encoding or "utf-8", "backslashreplace"))
+            text = f"{line}{host.HERE.line_end}"
+            self._writers[file].put(text.encode(host.HERE.encoding(stream.encoding), "backslashreplace"))
 
 
 class _Writer:

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pam_scripts
+from pam_scripts.core import host
 
 # What requirements.txt asks for, by the names that PyPI has for it.
 PACKAGES = ("keeper-secrets-manager-core", "requests", "azure-identity", "azure-keyvault-secrets")
@@ -63,7 +64,7 @@ def way_to_install(names: Sequence[str]) -> str:
 
 
 def _user() -> str:
-    number = f" ({os.getuid()})" if hasattr(os, "getuid") else ""
+    number = f" ({host.user_number()})" if host.user_number() else ""
     try:
         return getpass.getuser() + number
     except (ImportError, KeyError, OSError):  # no name in the environment, and none in the host's list of users

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import pam_scripts
+from pam_scripts.core import host as system
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import NotCertain, PamScriptError, defect
 from pam_scripts.core.times import utc_now
@@ -125,7 +124,7 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
         if json_line:
             console.say_json(run.entry.line())
         console.finish(_SECONDS_FOR_LINES)
-        os._exit(error.status)
+        system.end_process(error.status)
 
     timer = _end_in_time(run, end if started else None)
     try:
@@ -192,14 +191,8 @@ def _end_in_time(run: Run, end: Callable[[], None] | None) -> threading.Timer:
 
     Returns the timer for that, to be cancelled once the run is over.
     """
-
-    def stop(number: int, _frame: object) -> None:
-        run.deadline.stop(f"stopped by {signal.Signals(number).name}")
-
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
-            signal.signal(getattr(signal, name), stop)
-
+    if threading.current_thread() is threading.main_thread():
+        system.HERE.on_stop(lambda name: run.deadline.stop(f"stopped by {name}"))
     timer = threading.Timer(max(0.0, run.deadline.seconds + _GRACE - run.deadline.elapsed), end or (lambda: None))
     timer.daemon = True
     timer.start()

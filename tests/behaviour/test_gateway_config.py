@@ -6,17 +6,20 @@ import base64
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
+from pam_scripts.core import host
 from pam_scripts.core.errors import BadInput
 from pam_scripts.stores.keeper import configuration
-from pam_scripts.stores.keeper.configuration import CONFIG_FILES, read_config
+from pam_scripts.stores.keeper.configuration import read_config
 from sandbox.plant import Plant
 from tests.support.invariants import Script, assert_silent, assert_true_state, writes
 
 Write = Callable[[Plant], str]
+CONFIG_FILES = host.POSIX.configurations
 
 
 def as_json(plant: Plant) -> str:
@@ -146,11 +149,11 @@ def test_a_file_that_may_not_be_read_is_named(script: Script, plant: Plant, tmp_
 # -- the order of the places, in the test's own process -------------------------------------------
 
 
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Take every place away, and stand two files of the test's own in for the real ones."""
+@pytest.fixture(params=[host.POSIX, host.WINDOWS], ids=["posix", "windows"])
+def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Take every place away, and stand two files of the test's own in for the real ones, on each kind of host."""
     paths = tmp_path / "etc.json", tmp_path / "home.json"
-    monkeypatch.setattr("pam_scripts.stores.keeper.configuration.CONFIG_FILES", tuple(map(str, paths)))
+    monkeypatch.setattr(host, "HERE", replace(request.param, configurations=tuple(map(str, paths))))
     for variable in ("PAM_SCRIPTS_KSM_CONFIG", "KSM_CONFIG", "GATEWAY_CONFIG", "AWS_KMS_SECRET_NAME", "PROGRAMDATA"):
         monkeypatch.delenv(variable, raising=False)
     return paths
@@ -163,8 +166,18 @@ def config_of(name: str) -> str:
 
 
 def test_the_real_files_are_those_of_the_gateway() -> None:
-    """The service's file comes before the one in the home directory."""
-    assert ("/etc/keeper-gateway/gateway-config.json", "~/.keeper/gateway-config.json") == CONFIG_FILES
+    """The service's file comes before the one in the home directory; Windows' stand below PROGRAMDATA, set or not."""
+    windows = [PureWindowsPath(path) for path in host.WINDOWS.configuration_files({})]
+
+    assert ["/etc/keeper-gateway/gateway-config.json", "~/.keeper/gateway-config.json"] == (
+        host.POSIX.configuration_files({"PROGRAMDATA": "C:\\Data"})
+    )
+    assert [
+        "C:\\ProgramData\\KeeperGateway\\config\\gateway-config.json",
+        "C:\\ProgramData\\KeeperGatewayPrivate\\gateway-config.json",
+        "~\\.keeper\\gateway-config.json",
+    ] == list(map(str, windows))
+    assert host.WINDOWS.configuration_files({"PROGRAMDATA": "D:\\Data"})[0].startswith("D:\\Data")
 
 
 def test_the_services_file_is_read_and_never_written(places: tuple[Path, Path]) -> None:
@@ -225,11 +238,11 @@ def test_a_variable_of_our_own_names_a_file_and_comes_first(
         read_config()
 
 
-def test_on_windows_both_places_of_the_service_are_looked_at(
-    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("places")
+def test_on_windows_both_places_of_the_service_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie below PROGRAMDATA: the newer page's place before the older one's, and both in the line where none is."""
-    assert not any(path.exists() for path in places)
+    monkeypatch.setattr(host, "HERE", host.WINDOWS)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PROGRAMDATA", str(tmp_path / "data"))
     newer = tmp_path / "data" / "KeeperGateway" / "config" / "gateway-config.json"
     older = tmp_path / "data" / "KeeperGatewayPrivate" / "gateway-config.json"
@@ -237,6 +250,7 @@ def test_on_windows_both_places_of_the_service_are_looked_at(
         read_config()
     assert str(newer) in str(none.value)
     assert str(older) in str(none.value)
+    assert "/etc/" not in str(none.value), "no place of another system"
 
     found = []
     for path, name in ((older, "older"), (newer, "newer")):

@@ -7,13 +7,13 @@ import functools
 import inspect
 import re
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli.scripts import SCRIPTS
-from pam_scripts.core import errors
+from pam_scripts.core import errors, host
 from pam_scripts.gateway import request
 from pam_scripts.rotation.ops_log import Entry
 from tests.conftest import ROOT
@@ -31,6 +31,13 @@ OTHERS = {
     "record_rotation_scheduled_fail",
     "record_rotation_on_demand_fail",
     "scripts_only",
+    # What Keeper's SaaS plugins are called by, and have.
+    "add_return_field",
+    "change_password",
+    "rollback_password",
+    # Keeper's variables of its image.
+    "GATEWAY_PIP_PACKAGES",
+    "CA_CERTIFICATES",
     # Settings of Seeq's notebook.
     "SEEQ_SERVER_URL",
     "KEYVAULT_NAME",
@@ -158,3 +165,17 @@ def test_every_line_that_a_page_explains_is_one_that_is_said(page: Path) -> None
         return any(" ".join(words[at : at + size]) in texts for at in range(len(words) - size + 1))
 
     assert [] == [" ".join(words) for words in runs if not told(words)]
+
+
+def test_the_page_of_hosts_names_each_place_that_is_looked_at() -> None:
+    """Who looks for the configuration or the log of a Gateway there finds what the code goes by."""
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    windows = [str(PureWindowsPath(path.removeprefix("%PROGRAMDATA%/"))) for path in host.WINDOWS.configurations]
+    logs = re.findall(r"(/var/\S+|C:\\\S+)", f"{host.POSIX.log} {host.WINDOWS.log}")
+
+    assert 2 == len(logs)
+    assert [] == [
+        place
+        for place in (*host.POSIX.configurations, *windows, *logs)
+        if re.sub(r"^~[/\\]", "", place).replace("\\", "/") not in page.replace("\\", "/")
+    ]

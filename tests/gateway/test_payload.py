@@ -59,6 +59,11 @@ def wrapped(data: bytes) -> bytes:
     return b"\r\n".join(data[n : n + 80] for n in range(0, len(data), 80))
 
 
+def wide(data: bytes, zeros_first: int = 0) -> bytes:
+    """Put a zero after each byte, or before it."""
+    return b"".join(b"\x00" * zeros_first + bytes([byte]) + b"\x00" * (1 - zeros_first) for byte in data)
+
+
 @pytest.mark.parametrize(
     "pipe",
     [
@@ -70,6 +75,17 @@ def wrapped(data: bytes) -> bytes:
         pytest.param(wrapped, id="wrapped"),
         pytest.param(lambda data: data.decode().encode("utf-16"), id="utf-16"),
         pytest.param(lambda data: data.decode().encode("utf-16-le"), id="utf-16-without-mark"),
+        # What `"BASE64" | .\\script` writes: the text in `$OutputEncoding`, then the line end of the system. That is
+        # ASCII in Windows PowerShell 5.1, UTF-8 without a mark in PowerShell 7. Windows PowerShell puts a mark before
+        # it with `[Text.Encoding]::UTF8`, or in a console of code page 65001.
+        # https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_preference_variables
+        # https://github.com/microsoft/dotnet-framework-docker/issues/780
+        pytest.param(lambda data: data + b"\x0d\x0a", id="powershell-5"),
+        pytest.param(lambda data: b"\xef\xbb\xbf" + data + b"\x0d\x0a", id="powershell-5-utf-8"),
+        pytest.param(lambda data: b"\xff\xfe" + wide(data) + b"\x0d\x00\x0a\x00", id="powershell-5-unicode"),
+        pytest.param(lambda data: b"\xfe\xff" + wide(data, 1) + b"\x00\x0d\x00\x0a", id="powershell-5-big-endian"),
+        pytest.param(lambda data: data + b"\x0a", id="powershell-7-on-linux"),
+        pytest.param(lambda data: b"\xff\xfe\x00\x00" + data.decode().encode("utf-32-le"), id="powershell-utf-32"),
     ],
 )
 def test_what_a_pipe_adds_is_of_no_account(pipe: Callable[[bytes], bytes]) -> None:

@@ -2,56 +2,100 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from sandbox import __main__ as demo
 from sandbox.faults import Rule
+from sandbox.screens import WIDTH, Screens
 from tests.conftest import ROOT
 from tests.support.invariants import Script
 
+Shown = Callable[..., tuple[int, str, int]]
 
-@pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH])
-def test_each_scripts_demo_ends_well_and_shows_no_secret(
-    name: str, dist: Path, cold_script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The script's own lines stand between before and after, the verdict is good, and values are dots."""
+SCREEN = re.compile(r"^(\d+) of (\d+)  (.*?) ─+$", re.MULTILINE)
+
+# The steps that all demos end with.
+KILLED = ["What the kill left", "The rotation after it", "The end"]
+
+
+@pytest.fixture
+def shown(cold_script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """Return what runs a demo at a terminal, and gives its exit status, all that it shows, and how often it waits."""
     monkeypatch.setattr(demo, "RUNTIME_PYTHON", Path(cold_script.python))
     # The demo's consumer asks from this process: what it sets for that is to be gone afterwards.
     for variable in ("HTTPS_PROXY", "REQUESTS_CA_BUNDLE"):
         monkeypatch.setenv(variable, "")
-    console, script = Console(width=200), dist / f"{name}.py"
+    console = Console(width=WIDTH, force_terminal=True, color_system=None, highlight=False)
 
-    ended = (
-        demo.show_publishing(script, console) if name == demo.PUBLISH else demo.show(demo.DEMOS[name], script, console)
-    )
-    shown = capsys.readouterr().out
-    assert 0 == ended, shown
-    assert shown.index("Before") < shown.index("Key rotation completed successfully!") < shown.rindex("After")
-    assert not re.search(r"the-password-of-last-year|correct horse", shown)
+    def run(show: Callable[..., int], *arguments: object) -> tuple[int, str, int]:
+        waits: list[None] = []
+        ended = show(*arguments, console, wait=lambda: waits.append(None))
+        return ended, capsys.readouterr().out, len(waits)
+
+    return run
 
 
-def test_a_demo_can_spoil_one_request_and_says_which(
-    dist: Path, cold_script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH])
+def test_each_scripts_demo_ends_well_and_shows_no_secret(name: str, dist: Path, shown: Shown) -> None:
+    """It rotates, is killed half-way, and the next rotation mends that; values do not show.
+
+    A screen has 23 lines of 80 columns, with one more for the question after it, and no id in it is cut.
+    """
+    script = dist / f"{name}.py"
+    if name == demo.PUBLISH:
+        ended, text, waits = shown(demo.show_publishing, script)
+    else:
+        ended, text, waits = shown(demo.show, demo.DEMOS[name], script)
+    titles = [found[3] for found in SCREEN.finditer(text) if "continued" not in found[3]]
+    screens = re.split(r"^(?=\d+ of \d+  )", text, flags=re.MULTILINE)[1:]
+
+    assert 0 == ended, text
+    assert "Before" == titles[0]
+    assert KILLED == titles[-3:]
+    assert [f"{len(titles)}"] * len(screens) == [found[2] for found in SCREEN.finditer(text)]
+    assert text.index("Before") < text.index("Key rotation completed successfully!") < text.index("After")
+    assert re.search(r"SIGKILL at (PUT|POST) [\w.-]+: ", text)
+    assert demo.NOT_SHOWN not in text
+    assert not re.search(r"the-password-of-last-year|correct horse", text)
+    assert len(screens) == waits
+    assert [] == [screen for screen in screens if len(screen.splitlines()) > 23]
+    assert [] == [line for line in text.splitlines() if len(line) > 80 or "…" in line]
+
+
+def test_a_pipe_gets_whole_lines() -> None:
+    """Where nobody is to be asked, nothing waits, and each line of the script's is one line."""
+    out, waits = io.StringIO(), list[None]()
+    line = "word " * 40
+    Screens(Console(width=WIDTH, file=out), 1, lambda: waits.append(None)).show("One", *[Text(line)] * 30)
+
+    assert [line] * 30 == out.getvalue().splitlines()[1:]
+    assert [] == waits
+
+
+def test_a_demo_can_spoil_one_request_and_says_which(dist: Path, shown: Shown) -> None:
     """The script meets the fault, and its own words say what came of it: here that a key may have been made."""
-    monkeypatch.setattr(demo, "RUNTIME_PYTHON", Path(cold_script.python))
-    for variable in ("HTTPS_PROXY", "REQUESTS_CA_BUNDLE"):
-        monkeypatch.setenv(variable, "")
     rule = Rule(demo.FAULTS["403"], path="*generate-access-key")
     name = "rotate_seeq_application_key"
 
-    assert 1 == demo.show(demo.DEMOS[name], dist / f"{name}.py", Console(width=200), rule)
-    shown = capsys.readouterr().out
-    assert re.search(r"request \d+ was spoiled: POST seeq.example.com/api/applications/\S+/generate-access-key", shown)
-    assert "error: " in shown
+    ended, text, _ = shown(partial(demo.show, rule=rule), demo.DEMOS[name], dist / f"{name}.py")
+
+    assert 1 == ended
+    # Long lines go on further in.
+    told = " ".join(text.split())
+    assert re.search(r"request \d+ was spoiled: POST seeq.example.com/api/applications/\S+/generate-access-key", told)
+    assert "error: " in told
 
 
 def test_a_sandbox_that_stays_up_leads_a_shell_to_it() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pam_scripts.core import host
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 CONFIG_FILE_VARIABLE = "PAM_SCRIPTS_KSM_CONFIG"
 CONFIG_VARIABLES = ("KSM_CONFIG", "GATEWAY_CONFIG")
 AWS_SECRET_VARIABLE = "AWS_KMS_SECRET_NAME"  # noqa: S105 - a variable's name
-CONFIG_FILES = ("/etc/keeper-gateway/gateway-config.json", "~/.keeper/gateway-config.json")
-# Below the directory that PROGRAMDATA names, on Windows.
-CONFIG_FILES_OF_WINDOWS = (
-    "KeeperGateway/config/gateway-config.json",
-    "KeeperGatewayPrivate/gateway-config.json",
-)
 _CONFIG_KEYS = ("hostname", "clientId", "privateKey", "appKey")
 _CONFIG_OPTIONAL = ("serverPublicKey", "serverPublicKeyId", "appOwnerPublicKey")
 
@@ -69,8 +64,7 @@ def find_config() -> tuple[str, dict[str, str]]:
 
 def config_files() -> list[str]:
     """Return the paths where a Gateway keeps its configuration on a host like this one."""
-    windows = os.environ.get("PROGRAMDATA", "").strip()
-    return [*CONFIG_FILES, *(str(Path(windows, *name.split("/"))) for name in CONFIG_FILES_OF_WINDOWS if windows)]
+    return host.HERE.configuration_files(os.environ)
 
 
 def _places() -> Iterator[tuple[str, Callable[[], str]]]:

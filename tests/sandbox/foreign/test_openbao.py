@@ -361,5 +361,5 @@ def test_the_demo_shows_it(
 
     shown = capsys.readouterr().out
     assert 0 == ended, shown
-    assert "with the credential read from OpenBao, Seeq answers 200, logged in" in shown
-    assert "destroyed" in shown
+    assert "OpenBao" in shown
+    assert "Key Vault" not in shown

@@ -1,0 +1,150 @@
+"""What the demo sees after each step: which keys log in, and which of them each place holds."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import requests
+from azure.identity import ClientSecretCredential
+from azure.keyvault.secrets import SecretClient
+from rich import box
+from rich.console import RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from sandbox.plant import AnyPlant, Issued
+from sandbox.services.openbao import ENGINE, HOST
+
+OPENBAO_SECRET = "plant/demo"
+
+_READER = "reader"
+
+
+class Seen:
+    """The keys of a plant, each with a letter and a colour from when it is first seen, also once it is gone.
+
+    title: whose keys they are. ask: log in with a key, by its id and value, and return the HTTP status.
+    """
+
+    def __init__(self, plant: AnyPlant, title: str, ask: Callable[[AnyPlant, str, str], int]) -> None:
+        self._plant = plant
+        self._title = title
+        self._ask = ask
+        self._keys: dict[str, Issued] = {}
+
+    def look(self) -> State:
+        """Try each key and each place's credential with a real login."""
+        for key in sorted(self._plant.issued(), key=lambda one: one.created_at):
+            self._keys.setdefault(key.key_id, key)
+        label_of_id, label_of_value = list(self._plant.outputs)[:2]
+        in_keeper = self._in_keeper(label_of_id), self._in_keeper(label_of_value)
+        in_mirror = read_openbao(self._plant) if self._plant.openbao_secrets else read_key_vault(self._plant)
+        pairs = {"Keeper record": in_keeper, self.mirror: in_mirror}
+        return State(
+            self._title,
+            dict(self._keys),
+            {key_id: self._logs_in(key_id, key.value) for key_id, key in self._keys.items()},
+            {place: key_id for place, (key_id, _) in pairs.items()},
+            {place: self._logs_in(*pair) for place, pair in pairs.items()},
+        )
+
+    @property
+    def mirror(self) -> str:
+        """What the place beside Keeper is called."""
+        return mirror_of(self._plant)
+
+    def _in_keeper(self, label: str) -> str:
+        return self._plant.keeper.value(self._plant.user_uid, label) or ""
+
+    def _logs_in(self, key_id: str, value: str) -> bool:
+        return self._ask(self._plant, key_id, value) == HTTPStatus.OK
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is at one moment. alive: whether a key logs in, by its id; held: the id of the key that a place holds.
+
+    keys: all that were ever seen, in their order; well: whether what a place holds logs in, as a whole.
+    """
+
+    title: str
+    keys: Mapping[str, Issued]
+    alive: Mapping[str, bool]
+    held: Mapping[str, str]
+    well: Mapping[str, bool]
+
+    def is_rotated_from(self, before: State) -> bool:
+        """Say whether all places hold one new key that logs in, and those that they held before do not."""
+        new = {*self.held.values()}
+        gone = not any(self.alive[key_id] for key_id in before.held.values())
+        return all(self.well.values()) and len(new) == 1 and not new & {*before.keys} and gone
+
+    def is_split_from(self, before: State) -> bool:
+        """Say whether the places hold an old key and a new one, and both log in."""
+        return all(self.well.values()) and len({*self.held.values()} - {*before.keys}) == 1 == len(
+            {*self.held.values()} & {*before.keys}
+        )
+
+    def shown(self, told: str) -> list[RenderableType]:
+        """Return two tables, and what to see in them."""
+        keys = table(self.title, "", _column("key"), "made", "logs in")
+        for key_id, key in self.keys.items():
+            label = "by the script" if key.label.startswith("keeper:") else key.label
+            made = f"{key.created_at:%Y-%m-%d} {label}"
+            style = self._style(key_id) if self.alive[key_id] else "dim"
+            keys.add_row(self._letter(key_id), key_id, made, _yes(self.alive[key_id]), style=style)
+        places = table("Where it is stored", "", "place", _column("holds the key"), "logs in")
+        for place, key_id in self.held.items():
+            row = (self._letter(key_id), place, key_id, _yes(self.well[place]))
+            places.add_row(*row, style=self._style(key_id))
+        return [keys, places, Text(told, "bold")]
+
+    def _letter(self, key_id: str) -> str:
+        return string.ascii_uppercase[list(self.keys).index(key_id)] if key_id in self.keys else "?"
+
+    def _style(self, key_id: str) -> str:
+        return _COLOURS[list(self.keys).index(key_id) % len(_COLOURS)] if key_id in self.keys else "red"
+
+
+_COLOURS = ("yellow", "bright_black", "cyan", "magenta", "green", "blue")
+
+
+def table(title: str, *columns: str | Column) -> Table:
+    """Return an empty table as all of the demo are."""
+    return Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _column(head: str) -> Column:
+    """Return a column of ids, which are never cut: they might look the same."""
+    return Column(head, no_wrap=True, overflow="fold")
+
+
+def _yes(truth: bool) -> str:
+    return "yes" if truth else "refused"
+
+
+def mirror_of(plant: AnyPlant) -> str:
+    """Return what the place of a plant's mirror is called."""
+    return "OpenBao" if plant.openbao_secrets else "Azure Key Vault"
+
+
+def read_openbao(plant: AnyPlant) -> tuple[str, str]:
+    """Read the pair as a consumer would: as an AppRole that may read this secret and nothing else."""
+    plant.openbao.allow(_READER, {f"{ENGINE}/data/{OPENBAO_SECRET}": ["read"]})
+    role_id, secret_id = plant.openbao.add_approle(_READER)
+    base, body = f"https://{HOST}/v1", {"role_id": role_id, "secret_id": secret_id}
+    login = requests.post(f"{base}/auth/approle/login", json=body, timeout=10).json()
+    headers = {"X-Vault-Token": login["auth"]["client_token"]}
+    data = requests.get(f"{base}/{ENGINE}/data/{OPENBAO_SECRET}", headers=headers, timeout=10).json()["data"]["data"]
+    label_of_id, label_of_value = list(plant.outputs)[:2]
+    return data[label_of_id], data[label_of_value]
+
+
+def read_key_vault(plant: AnyPlant) -> tuple[str, str]:
+    """Read the pair as a consumer would: with the official SDK, from wherever the environment leads."""
+    credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
+    client = SecretClient(plant.vault_url, credential)
+    return client.get_secret(plant.id_name).value or "", client.get_secret(plant.password_name).value or ""
