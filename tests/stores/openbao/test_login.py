@@ -171,9 +171,14 @@ def test_the_pam_configuration_bounds_an_attached_login_too(plant: Plant) -> Non
     assert [] == plant.wire.log
 
 
-@pytest.mark.parametrize("label", ["vault_token_file", "vault_jwt_file"])
 @pytest.mark.parametrize(
-    "text", [None, "", "the Gateway's own configuration", '{"clientKey": "s.abcdefghijklmnop"}', "\xff"]
+    ("label", "text"),
+    [
+        ("vault_token_file", None),
+        ("vault_token_file", '{"clientKey": "s.abcdefghijklmnop"}'),
+        ("vault_jwt_file", "s.abcdefghijklmnop"),
+        ("vault_jwt_file", "\xff"),
+    ],
 )
 def test_a_file_with_something_else_in_it_leaves_the_host_for_nowhere(
     label: str, text: str | None, plant: Plant, tmp_path: Path

@@ -220,9 +220,9 @@ def test_several_secrets_are_written_or_put_back_together(plant: Plant) -> None:
 
 
 @pytest.mark.parametrize(
-    "tags", [{"seeq-application-id": "another"}, {"seeq-user-id": "jane"}, {"keeper-record": "AnotherRecordsUid12345"}]
+    ("tags", "deleted"),
+    [({"seeq-application-id": "another"}, True), ({"keeper-record": "AnotherRecordsUid12345"}, False)],
 )
-@pytest.mark.parametrize("deleted", [False, True])
 def test_a_secret_of_another_target_is_refused(plant: Plant, tags: Mapping[str, str], deleted: bool) -> None:
     """Its readers would get our key, also where its newest version was deleted; no switch allows that."""
     plant.openbao.tag(SECRET, tags)
