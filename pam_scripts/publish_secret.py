@@ -20,7 +20,10 @@ class PublishSecret(Script):
         if any(job.user.get(kind.LABEL) for kind in MIRRORS):
             return spec
         labels = " or ".join(f"'{kind.LABEL}'" for kind in MIRRORS)
-        nowhere = BadInput(f"{job.user.shown}: enter {labels}, or there is nowhere to publish to")
+        nowhere = BadInput(
+            f"{job.user.shown}: no mirror is named in {labels}, so that there is nowhere to publish to",
+            next_step="enter one of them",
+        )
         return replace(spec, problems=[*spec.problems, nowhere])
 
     def untouched(self, job: Job) -> str:

@@ -1,7 +1,7 @@
 """One plant in the sandbox: all services on the wire, and the records of a team that rotates a key.
 
 There is a plant for each script. In all of them the team has one live key, that key in a Keeper
-record and mirrored in a Key Vault, and a PAM Azure configuration. They differ in whose key it is,
+record and mirrored in a Key Vault, and a PAM Azure Configuration. They differ in whose key it is,
 where it comes from, and who may replace it.
 """
 
@@ -89,7 +89,7 @@ class Issued:
 
 
 class AnyPlant(Services, abc.ABC):
-    """The services, and what all plants have: a tenant with a vault, a PAM configuration, a PAM User record.
+    """The services, and what all plants have: a tenant with a vault, a PAM Configuration, a PAM User record.
 
     outputs: the fields that a rotation writes, by label, with their types: first the key's id, then
         its value; the combined secret calls the two the same.
@@ -244,7 +244,7 @@ class AnyPlant(Services, abc.ABC):
         return None
 
     def _add_configuration(self, app: App | None, secret: str, custom: Sequence[keeper.Field] = ()) -> None:
-        """Add the PAM Azure configuration: with an application, or without; in the standard fields of its type.
+        """Add the PAM Azure Configuration: with an application, or without; in the standard fields of its type.
 
         They are those that Keeper Commander fills in: `pam config new --environment azure`.
         """
@@ -431,7 +431,7 @@ class AzureAppPlant(AnyPlant):
     """The plant for `rotate_azure_app_secret`: an application registration with one live secret.
 
     target: that application. admin: where the credential stands that changes it: in a record
-    `attached` to the script (the PAM configuration then has another application's, without any
+    `attached` to the script (the PAM Configuration then has another application's, without any
     right), in the PAM `configuration`, in the host's `environment`, or, for an application that
     rotates `itself`, in the PAM User record. Its application owns the target and may change what it
     owns. cloud: one of CLOUDS. mirrored and first_time are those of `Plant`.

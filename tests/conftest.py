@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,16 +17,30 @@ from pam_scripts.issuers.seeq import server
 from sandbox.plant import Plant, running
 from tests.support.invariants import Script
 from tests.support.warm import Warm
-from tools import bundle
+from tools import bundle, pythons
 
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option with which a test that is left out fails the run."""
+    parser.addoption("--no-skips", action="store_true", help="fail where a test was skipped")
     parser.addoption(
-        "--no-skips", action="store_true", help="fail where a test was skipped, but for Pythons that are not installed"
+        "--runtime-only", action="store_true", help="run what the interpreter of RUNTIME_PYTHON has a part in"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs in pytest's own process alone, where that was said: it would be the same once more."""
+    if config.getoption("--runtime-only"):
+        under = [item for item in items if "runtime_python" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in under])
+        items[:] = under
+
+
+def pytest_report_header() -> str:
+    """Say which Pythons tests run a file under: no test is made for one that is not here, so none is skipped."""
+    return pythons.told(pythons.supported())
 
 
 @pytest.hookimpl(trylast=True)
@@ -37,7 +50,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter is None or not session.config.getoption("--no-skips"):
         return
     left_out = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])}
-    left_out -= {reason for reason in left_out if re.fullmatch(r"Skipped: Python [\d.]+ is not installed here", reason)}
     if left_out:
         reporter.write_line(f"left out, and --no-skips was said: {'; '.join(sorted(left_out))}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -53,7 +65,7 @@ def _one_process_for_each_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def runtime_python() -> str:
     """Return the interpreter of the virtualenv that has the runtime requirements and nothing else."""
-    path = Path(os.environ.get("RUNTIME_PYTHON", ROOT / ".venv-runtime" / "bin" / "python"))
+    path = ROOT / os.environ.get("RUNTIME_PYTHON", ".venv-runtime/bin/python")
     assert path.exists(), f"{path} is missing: `make test` makes it"
     return str(path)
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from tools.bundle import BundleError, UnknownChoice, build, bundle, kinds, lines_of_code, main, scripts
+from tools.pythons import find, supported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = scripts(REPOSITORY)
+TOO_OLD = ("2.7", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9")
 
 # Every mirror and consumer alone, none of them, and all.
 CHOICES = [None, "none", *(kind.word for kind in kinds(REPOSITORY))]
@@ -137,18 +138,9 @@ def run(  # noqa: PLR0913 - one run's facts
     )
 
 
-def interpreter(version: str) -> str:
-    """Return an interpreter of this version, or skip the test."""
-    on_path = shutil.which(f"python{version}")
-    candidates = [on_path] if on_path else []
-    candidates += map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
-    for candidate in candidates:
-        # A launcher may be on the path for a version that is not installed: ask.
-        code = "import sys; print('%d.%d' % sys.version_info[:2])"
-        answer = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
-        if answer.stdout.strip() == version:
-            return candidate
-    pytest.skip(f"Python {version} is not installed here")
+def here(versions: Sequence[str]) -> list[pytest.ParameterSet]:
+    """Return those of the versions that this machine has, each with its interpreter, for a test that takes both."""
+    return [pytest.param(version, python, id=version) for version in versions if (python := find(version))]
 
 
 def held_in(text: str) -> list[str]:
@@ -174,12 +166,12 @@ def test_runs_under_any_file_name_with_the_payload_on_standard_input_and_exits_w
     assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr)
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13", "3.14"])
-def test_runs_on_each_supported_python(version: str, built: Path) -> None:
-    """The oldest supported interpreter and those after it run the same file."""
-    result = run(built, python=interpreter(version))
+@pytest.mark.parametrize(("version", "python"), here(supported()))
+def test_runs_on_each_supported_python(version: str, python: str, built: Path) -> None:
+    """The oldest supported interpreter and those after it run the same file, as far as this machine has them."""
+    result = run(built, python=python)
 
-    assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr)
+    assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr), version
 
 
 def test_runs_in_isolated_mode(built: Path) -> None:
@@ -282,11 +274,9 @@ def test_the_checksums_are_in_the_format_of_sha256sum(tmp_path: Path) -> None:
     assert [("rotate_thing.py", digest)] == [(each.name, each.sha256) for each in made]
 
 
-@pytest.mark.parametrize("version", ["2.7", "3.4", "3.6", "3.7", "3.8", "3.9"])
-def test_an_old_interpreter_is_told_so_in_one_line(version: str, built: Path) -> None:
-    """An interpreter that is too old exits 2 and says which it is and what to set."""
-    python = interpreter(version)
-
+@pytest.mark.parametrize(("version", "python"), here(TOO_OLD))
+def test_an_old_interpreter_is_told_so_in_one_line(version: str, python: str, built: Path) -> None:
+    """An interpreter that is too old exits 2 and says which it is and what to set; each that this machine has."""
     result = run(built, python=python)
 
     assert (2, "") == (result.returncode, result.stdout)
@@ -722,10 +712,9 @@ def test_each_script_refuses_a_payload_it_cannot_read(script: str, wanted: str |
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("version", ["2.7", "3.6", "3.9"])
-def test_each_script_tells_an_old_interpreter_so(version: str, script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "python"), here(("2.7", "3.6", "3.9")))
+def test_each_script_tells_an_old_interpreter_so(version: str, python: str, script: str, tmp_path: Path) -> None:
     """The real files too answer an old interpreter with one line and exit 2."""
-    python = interpreter(version)
     file = tmp_path / "attached"
     file.write_text(bundle(REPOSITORY, script).text, encoding="utf-8")
 
@@ -734,6 +723,7 @@ def test_each_script_tells_an_old_interpreter_so(version: str, script: str, tmp_
     assert 2 == result.returncode
     assert 1 == len(result.stderr.splitlines())
     assert f"{script}: nothing was touched: this needs Python 3.10 or newer" in result.stderr
+    assert f"is Python {version}." in result.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

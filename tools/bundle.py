@@ -397,7 +397,7 @@ def bundle(root: Path, script: str, wanted: str | None = None) -> Bundle:
     left_out = [f"# left out of this build: {_shown(kind)}" for kind in choice.left_out if kind.module in there]
     digests = [f"# {module.sha256}  {module.path}" for module in modules if not module.is_stand_in]
     said = CHOICE.substitute(lines="\n".join([*held, *left_out])) if held or left_out else ""
-    version = _version(root)
+    version = version_of(root)
     # The head tells how to come to the same digits.
     listing = "".join(f"{line}\n" for line in [*left_out, *digests])
     build_name = f"{version}+{hashlib.sha256(listing.encode()).hexdigest()[:8]}"
@@ -596,7 +596,8 @@ def _requirements(root: Path, imports: Iterable[Import]) -> list[tuple[str, str]
     return sorted(needed.items())
 
 
-def _version(root: Path) -> str:
+def version_of(root: Path) -> str:
+    """Return the package's version, as its sources say it. Raises `BundleError` where they do not."""
     package = _read(root, PACKAGE)
     if package is None:
         raise BundleError(f"{PACKAGE}: no such package")

@@ -39,7 +39,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_seeq_user_key": ("username", "user_id"),
     "publish_secret": ("secret_name", "value_format", "value_template"),
 }
-"""By script: the labels of which one, filled in, says that a record is this script's; each script knows of all."""
+"""By script: the labels that identify its records; a record with any of them filled in is that script's."""
 
 # It may stand in anybody's record.
 _GENERIC = "username"
@@ -52,9 +52,10 @@ Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
 @dataclass(frozen=True)
 class RotationSpec:
-    """All that a record asks for, read and checked; nobody was asked yet. None: the issuer's part was not usable.
+    """What a job's records ask for, read and checked before any system is asked.
 
-    ca_bundle: of the CA that the PAM Configuration names for all but Keeper, empty for none.
+    issuer: None where its part could not be used. problems: all that a run would refuse; it raises the first.
+    ca_bundle: path of the CA that the PAM Configuration names for all but Keeper, empty for none.
     """
 
     issuer: IssuerSpec | None
@@ -87,11 +88,16 @@ def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec]) -> S
     ca_bundle: the one that the PAM Configuration names, trusted for all of them; empty for none.
     """
     session = Session(deadline, ca_bundle)
+    trust_beside_credentials(session, specs)
+    return session
+
+
+def trust_beside_credentials(session: Session, specs: Iterable[Spec]) -> None:
+    """Have a session trust what these parts name beside their credentials."""
     for spec in specs:
         if spec.ca_bundle:
             for host in spec.hosts:
                 session.trust(host, spec.ca_bundle)
-    return session
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Script:
 
     @property
     def identified_by(self) -> Sequence[str]:
-        """The labels of which one, filled in, says that a record is this script's."""
+        """The labels that identify this script's records: any of them, filled in."""
         return IDENTIFYING[self.stem]
 
     @property
@@ -270,12 +276,12 @@ def _ca_is_not_read_here(job: Job) -> BadInput:
     label = request.CA_BUNDLE.label
     return BadInput(
         f"{job.user.shown}: field '{label}' is not read from this record, since it decides whom a login is sent to",
-        next_step="move it to the record with the credential that is for these servers, or to the PAM configuration",
+        next_step="move it to the record with the credential that is for these servers, or to the PAM Configuration",
     )
 
 
 def _left_out(job: Job, label: str) -> BadInput:
     return BadInput(
-        f"{job.user.shown}: field '{label}' asks for what this build, {pam_scripts.__build__}, was made without",
+        f"{job.user.shown}: field '{label}' needs a part that this build, {pam_scripts.__build__}, was made without",
         next_step="attach a build that has it, or empty the field",
     )

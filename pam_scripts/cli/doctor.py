@@ -67,7 +67,7 @@ def _look_at_host() -> Iterator[Observation]:
     )
     if " " in sys.executable:
         yield Observation(
-            "wrong", "Interpreter", "its path has a blank", "move it: a script command cannot hold blanks"
+            "wrong", "Interpreter", "its path has a space", "move it: a script command cannot hold spaces"
         )
     missing = diagnosis.missing()
     yield Observation("wrong" if missing else "ok", "Packages", seen["Packages"], diagnosis.way_to_install(missing))

@@ -125,7 +125,7 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
     if not subscription:
         raise BadInput(
             f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
-            next_step="enter it in the record with the Azure credential, or in the PAM configuration",
+            next_step="enter it in the record with the Azure credential, or in the PAM Configuration",
         )
     limit = Limit.of(ALLOW_CONTAINER_APPS, identity.owners)
     for name in apps:
@@ -160,7 +160,7 @@ class Group:
 
 
 class Manager:
-    """The wire: calls to Azure Resource Manager."""
+    """A client of Azure Resource Manager."""
 
     def __init__(self, identity: azure.Identity, session: Session) -> None:
         self._host = identity.cloud.manager
@@ -290,7 +290,7 @@ class ContainerApp(Consumer):
         self._looks = 0 if ill else self._looks + 1
         if ill:
             return "; ".join(ill)
-        return "" if self._looks >= _TIMES_WELL else "it was not well for long enough"
+        return "" if self._looks >= _TIMES_WELL else "it has not been healthy for long enough"
 
     def _find(self) -> None:
         properties = _properties(self._manager.call("GET", self._path, f"read container app {self._app}"))

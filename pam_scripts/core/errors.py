@@ -22,10 +22,10 @@ ENDS: Mapping[int, str] = {
 
 # By exit status: what to do where nobody knows it better.
 _NEXT_STEPS: Mapping[int, str] = {
-    1: "mend that, then rotate again",
+    1: "fix that, then rotate again",
     2: "correct that, then rotate again",
     3: "rotate again",
-    4: "look at what that names, then rotate again",
+    4: "check what is named here, then rotate again",
 }
 
 

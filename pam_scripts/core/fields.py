@@ -9,6 +9,7 @@ words in angle brackets, counts as empty.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ _SECRET_LABEL = re.compile(
 
 
 class Parser(Protocol[T_co]):
-    """What a field takes."""
+    """Reads the text of a field, and says in words what it accepts."""
 
     @property
     def expected(self) -> str:
@@ -211,9 +212,9 @@ class Field(Generic[T]):
         """
         if spellings := record.contradictions.get(normalised(self.label)):
             raise BadInput(
-                f"{record.shown}: field '{self.label}' stands there with different values, as "
+                f"{record.shown}: field '{self.label}' is in the record more than once with different values, as "
                 + " and ".join(f"'{spelling}'" for spelling in spellings),
-                next_step="delete the surplus ones",
+                next_step="delete the extra ones",
             )
         holds_several = isinstance(self.parser, (Names, HttpsAddresses))
         value = record.several(self.label) if holds_several else record.get(self.label)
@@ -244,6 +245,8 @@ Fields: TypeAlias = Sequence[Field[Any]]
 """Fields of different types, in the order in which a record has them."""
 
 
+# An audit of thousands of records asks for the same few hundred labels again and again.
+@functools.lru_cache(maxsize=4096)
 def normalised(label: str) -> str:
     """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
 

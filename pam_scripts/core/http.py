@@ -127,7 +127,7 @@ class Session(requests.Session):
         return response
 
     def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
-        """Send a request; raise Unreached where no connection was made to a host that has never answered."""
+        """Send a request; raise Unreachable where no connection was made to a host that has never answered."""
         host = urlsplit(request.url or "").netloc
         try:
             response = super().send(request, **kwargs)
@@ -140,11 +140,11 @@ class Session(requests.Session):
 
 
 class TooLong(requests.RequestException):
-    """The answer has more than anybody asked for."""
+    """An answer is larger than `_MOST_BYTES`."""
 
 
 class Unreachable(requests.ConnectionError):
-    """No connection was made: nothing was sent. why: in our words. host: which."""
+    """No connection was made, so nothing was sent. why: the reason in our words. host: the one that was asked."""
 
     def __init__(self, why: str, host: str, **options: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(why, **options)
@@ -159,11 +159,11 @@ def _why_no_connection(error: requests.ConnectionError) -> str:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     inner = getattr(reason, "original_error", reason)
     if isinstance(inner, NameResolutionError):
-        return "the name is not known"
+        return "the host name cannot be resolved"
     if isinstance(inner, ConnectTimeoutError):
-        return "nobody answers there"
+        return "the connection timed out"
     if isinstance(inner, NewConnectionError):
-        return "it was not taken"
+        return "the connection was refused, or there is no route"
     # What http.client says of a proxy's answer; one in trouble itself (5xx) may be well a moment later.
     refused = re.match(r"Tunnel connection failed: (4[0-9]{2})\b", str(inner)) if isinstance(inner, OSError) else None
     return f"the proxy refuses it with {phrase(int(refused[1]))}" if refused else ""
@@ -179,7 +179,7 @@ class _Answer(HTTPResponse):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """What comes from a socket, for as long as its timeout says and no longer."""
+    """Reads from a socket until its timeout, counted from the start, is used up."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._socket = raw, sock
@@ -222,7 +222,7 @@ def _check_environment(settings: Mapping[str, Any]) -> None:
     if isinstance(verify, str) and not (Path(verify).is_dir() or (Path(verify).exists() and is_plain_file(verify))):
         name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
         raise BadInput(
-            f"the environment variable {name} names no file of CAs",
+            f"the environment variable {name} does not name a readable file of CA certificates",
             next_step="correct it, or take it out of the environment of the Gateway's service",
         )
     try:

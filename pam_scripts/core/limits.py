@@ -44,7 +44,7 @@ class Limit:
         if record := self.refused_by(*names):
             raise BadInput(
                 f"{what} is not among those that {record} allows in '{self.label}'",
-                next_step="ask the owner of that record to add it, or ask for another one",
+                next_step="ask the owner of that record to add it, or enter another one here",
             )
 
     def names(self, *names: str) -> bool:

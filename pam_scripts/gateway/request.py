@@ -147,7 +147,7 @@ def command_line(title: str) -> argparse.Namespace:
         metavar="UID",
         type=str.strip,
         default="",
-        help="the PAM configuration (default: the only one shared to the application)",
+        help="the PAM Configuration (default: the only one shared to the application)",
     )
     arguments = parser.parse_args(uids_as_values(sys.argv[1:]))
     if arguments.check != bool(arguments.record):

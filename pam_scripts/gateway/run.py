@@ -51,7 +51,7 @@ class Script(Protocol):
         """Say what state a run leaves that has touched nothing: `nothing changed`."""
 
     def remarks(self, job: Job) -> Sequence[str]:
-        """Return what somebody should know of a job's records, whether or not they can be used."""
+        """Return the warnings about a job's records, whether or not they can be used."""
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Read a job's records, asking nobody, and return what does the job; raise BadInput for what is wrong first.
@@ -61,7 +61,7 @@ class Script(Protocol):
 
 
 # Gets the records of a job through Secrets Manager, by the UIDs of the record, of attached records and of the
-# PAM configuration.
+# PAM Configuration.
 Fetch = Callable[[Run, str, Sequence[str], str], Job]
 
 
@@ -116,7 +116,8 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     def end() -> None:
         error = NotCertain(
             f"a call still hangs {_GRACE:g} s after the run's time of {run.deadline.seconds:g} s",
-            state=f"what rotation {run.rotation_id} has changed so far stands, and no key in use was left out",
+            state=f"what rotation {run.rotation_id} has changed so far was not put back; every store still holds a key "
+            "that works",
             next_step="run the rotation again: it starts from whatever it finds",
         )
         console.end(error, record)
@@ -174,9 +175,9 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
 
 
 def _refuse_to_call_it_done(untouched: str, label: str) -> None:
-    """Raise NotCertain where a run that only looked leaves somebody without what is in use already."""
+    """Raise NotCertain where a run that only looked leaves stores without the value that is in use already."""
     if untouched != NOTHING_CHANGED:
-        raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"take '{label}' out, and rotate again")
+        raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"set '{label}' to 'False', then rotate again")
 
 
 def _run(name: str, host: str, console: Console, started: tuple[float, float] | None) -> Run:

@@ -50,7 +50,7 @@ class IssuerSpec:
 
 @dataclass(frozen=True)
 class MirrorQuery:
-    """How an audit looks at a mirror without reading a value.
+    """How an audit asks for the state of a mirror without reading a value.
 
     survey, group: as IssuerSpec's, the latter address and login. secrets: the names of the mirror's secrets; naming:
     the label of the record's field that those come from. account: what several groups have in common that are asked
@@ -65,7 +65,7 @@ class MirrorQuery:
 
     @property
     def batch_key(self) -> Hashable:
-        """What those looks have in common that one survey is for."""
+        """Queries with the same key are answered by one call of `survey`."""
         return self.survey, self.account or self.group
 
 
@@ -87,7 +87,7 @@ class MirrorSpec:
 
 @dataclass(frozen=True)
 class ConsumerQuery:
-    """How an audit looks at a consumer without touching it.
+    """How an audit asks for the state of a consumer without restarting it.
 
     survey, group: as IssuerSpec's, the latter where it is, and the login. name: its own there.
     """

@@ -41,5 +41,8 @@ def read_input(deadline: Deadline, seconds: float = _SECONDS) -> bytes:
             )
     data = b"".join(pieces)
     if len(data) > _MOST_BYTES:
-        raise BadInput(f"standard input has more than {_MOST_BYTES // 1_000_000} MB, which is no payload")
+        raise BadInput(
+            f"standard input has more than {_MOST_BYTES // 1_000_000} MB, which is no payload",
+            next_step="pipe in the payload that the Gateway makes, and nothing else",
+        )
     return data

@@ -111,7 +111,7 @@ SHAPE = Shape(value_label=VALUE.label, value_part="value", owner_tag="keeper-rec
 
 
 STAND_IN = "Pw0"
-"""What stands in for a value that is not there: it has nothing in it that any form would refuse."""
+"""A value for checks where the real one is not known yet; every form of a template can hold it."""
 
 
 def from_keeper(record: Record) -> bool:
@@ -136,7 +136,8 @@ def read(job: Job) -> IssuerSpec:
         in_use = from_keeper(record) and bool(job.new_password)
         return Value(value, record.shown, run.rotation_id, reversible=not in_use)
 
-    fill(STAND_IN)
+    # A password that Keeper has yet to make may have marks in it that not all readers write alike.
+    fill(f"{STAND_IN}!" if from_keeper(record) and not job.new_password else STAND_IN)
     # No system knows whose value it is, so that it is the record's own.
     shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record), sample=_sample(job))
     return IssuerSpec(target=Target(record.uid), shape=shape, build=build, life=EXPIRY_DAYS.read(record))

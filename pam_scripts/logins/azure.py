@@ -96,7 +96,7 @@ REFUSALS: Sequence[Refusal] = (
         "there is no such tenant in this cloud",
         "check 'tenant_id' and 'azure_cloud'",
     ),
-    Refusal("AADSTS900023", "this is no tenant's id and no domain", "check 'tenant_id'"),
+    Refusal("AADSTS900023", "the tenant is named by neither an id nor a domain", "check 'tenant_id'"),
     Refusal(
         "AADSTS500011",
         "the tenant does not know the service that the token is for",
@@ -115,7 +115,7 @@ NO_PRINCIPAL = "AADSTS7000229"
 DISABLED = "AADSTS7000112"
 
 _OTHER_TENANT = "check 'tenant_id': the service belongs to another tenant"
-_CREDENTIAL = "check the Azure credential: attached record, PAM configuration, or managed identity"
+_CREDENTIAL = "check the Azure credential: attached record, PAM Configuration, or managed identity"
 
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
@@ -133,7 +133,7 @@ class AppSecret:
     record_uid: str = field(default="", compare=False)
 
 
-_ID = Text(r"[0-9A-Za-z.-]{1,253}", "an id as the Azure portal shows it, without blanks")
+_ID = Text(r"[0-9A-Za-z.-]{1,253}", "an id as the Azure portal shows it, without spaces")
 
 TENANT_ID = Field("tenant_id", "the Entra tenant", _ID, required=True, prompt="id of the Entra tenant")
 CLIENT_ID = Field(
@@ -214,7 +214,7 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """Whoever tokens are made for; each token is asked for once, however many threads need it."""
+    """An identity that gets tokens from Entra; each token is asked for once, however many threads need it."""
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
         """Return a token for a resource, by its host name.
@@ -254,7 +254,7 @@ class AppLogin:
             raise ApiError(
                 system,
                 action,
-                "the application is of another tenant than the service",
+                "the application and the service belong to different tenants",
                 code=HTTPStatus.UNAUTHORIZED,
                 next_step=_OTHER_TENANT,
             )
@@ -323,7 +323,8 @@ def _refuse_other_authorities(authority: str) -> None:
     ]
     if elsewhere:
         raise BadInput(
-            f"the environment variable {elsewhere[0]} leads the host's own identity elsewhere than to {authority}",
+            f"the environment variable {elsewhere[0]} would send the host's own identity to another host than "
+            f"{authority}",
             next_step="take it out of the Gateway's environment, or enter an Azure credential in a record",
         )
 
@@ -331,7 +332,7 @@ def _refuse_other_authorities(authority: str) -> None:
 def _odd_variables() -> BadInput:
     names = ", ".join(sorted(name for name in os.environ if name.startswith("AZURE_"))) or "none is set"
     return BadInput(
-        f"the host's own identity cannot be used: an environment variable of it is not readable ({names})",
+        f"the host's own identity cannot be used: one of its environment variables is not usable ({names})",
         next_step="correct it, or enter an Azure credential in a record",
     )
 

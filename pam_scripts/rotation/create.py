@@ -44,7 +44,7 @@ def create(rotation: Rotation, progress: Progress) -> None:
     if key.id in {before.id for before in progress.keys}:
         raise NotCertain(
             f"{rotation.traits.system}: the new {noun} has the id {key.id} of one that was there before, so that "
-            "nobody can tell the two apart",
+            "the two cannot be told apart",
         )
     end = _end_of(rotation, key)
     progress.publication = Publication(credential, run.rotation_id, run.started, end)
@@ -62,14 +62,14 @@ def _end_of(rotation: Rotation, key: Key) -> datetime | None:
             end = next((item.expires_at for item in listed if item.id == key.id), None)
     if life and end and run.started + life - end > life / 10:
         run.warn(
-            f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} ends {iso(end)}, "
-            f"not {iso(run.started + life)} as was asked for; rotate before it does"
+            f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} expires {iso(end)}, "
+            f"not {iso(run.started + life)} as requested; rotate before then"
         )
     return end
 
 
 def list_made(rotation: Rotation, progress: Progress) -> list[Key]:
-    """List the keys that this rotation made, by their label: where an answer was lost, even by what is left of it."""
+    """Return the listed keys with this rotation's label; where an answer was lost, also with a label that was cut."""
     before = {key.id for key in progress.keys}
 
     def is_made_now(key: Key) -> bool:
@@ -89,7 +89,7 @@ def _may_be_there(rotation: Rotation, progress: Progress) -> bool:
 
 
 def verify(rotation: Rotation, progress: Progress) -> None:
-    """Log in with the new key; meanwhile see that the record is still ours, and which versions will be outdated."""
+    """Log in with the new key; meanwhile check the lease, and list which versions in mirrors will be outdated."""
     with concurrently() as submit:
         submit(partial(_log_in, rotation, progress))
         # Where there is no way back, all is written, whatever the record says.
@@ -100,7 +100,7 @@ def verify(rotation: Rotation, progress: Progress) -> None:
 
 
 def _log_in(rotation: Rotation, progress: Progress) -> None:
-    """Log in until it succeeds often enough in a row; give up once the system had time to settle."""
+    """Log in until it succeeds often enough in a row; give up once `activation_delay` has passed."""
     traits, deadline = rotation.traits, rotation.run.deadline
     settled = max(deadline.left() - traits.activation_delay, 0.0)
     in_a_row, pause = 0, _FIRST_PAUSE

@@ -64,7 +64,7 @@ def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exce
     to_delete = ", ".join(item.id for item in progress.decision.to_delete) or "none"
     proven = "logged in and " if rotation.traits.login_proof else ""
     # It is raised here only where the new key is gone.
-    doubt = "may log nobody in any more" if isinstance(failure, NotCertain) else "the end was not confirmed"
+    doubt = "may no longer log in" if isinstance(failure, NotCertain) else "the last steps were not confirmed"
     error = NotCertain(
         cause,
         state=f"the new {rotation.traits.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
@@ -139,7 +139,7 @@ def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
         # Where there is no way back, nobody waits for what a mirror may keep.
         return rotation.retrying(mirror.outdated) if rotation.traits.reversible else mirror.outdated()
     except ApiError as error:
-        rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
+        rotation.run.warn(f"older versions of a secret stay readable, though their keys no longer log in: {error}")
         return ()
 
 
@@ -148,7 +148,7 @@ def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: S
     try:
         rotation.retrying(partial(mirror.retire, outdated, kept))
     except ApiError as error:
-        rotation.run.warn(f"older versions stay readable, though they log nobody in: {error}")
+        rotation.run.warn(f"older versions of a secret stay readable, though their keys no longer log in: {error}")
 
 
 def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> list[Key]:

@@ -8,7 +8,7 @@ from pam_scripts.rotation.roles import Progress, Rotation
 
 
 def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress | None = None) -> None:
-    """Write the ops log and give the lease back. Where that fails, a word will do: the lease ends by itself.
+    """Write the ops log and give the lease back. A failure is only reported: the lease ends by itself.
 
     error: what the rotation ends with, None where it ends well. progress: given where this also has to see that the
     truth still holds the new key; raises NotCertain where it cannot.
@@ -21,7 +21,7 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
         # The lease, and with it the log, is another rotation's.
         pass
     except PamScriptError as reason:
-        left = f"{truth.name} still carries this rotation's lease, which ends by itself"
+        left = f"{truth.name} still has this rotation's lease, which expires by itself"
         if error and error.state:
             error.state += f"; {left}"
         else:
@@ -33,7 +33,7 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
 
 
 def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
-    """Read the truth back once more, since the save that would have shown what it holds did not go through."""
+    """Read the truth back once more, where the save that was to confirm what it holds failed."""
     key, publication = progress.new
     truth, noun = rotation.truth, rotation.traits.noun
     try:
@@ -42,7 +42,7 @@ def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
         holds = False
     if not holds:
         raise NotCertain(
-            f"{truth.name} could not be seen to hold the new {noun} {key.id} at the end",
+            f"{truth.name} could not be confirmed to hold the new {noun} {key.id} at the end",
             state=f"it did when the other {noun}s were deleted",
             next_step="look at the record, or run the rotation again",
         )

@@ -23,7 +23,7 @@ LEASE_MARGIN = timedelta(seconds=60)
 
 @contextmanager
 def reporting_nothing_changed(rotation: Rotation) -> Iterator[None]:
-    """Let whatever goes wrong within say that nothing was changed, or, where there is no way back, who lacks what."""
+    """Add to each error raised within that nothing was changed; without a way back, that no store has the value yet."""
     try:
         yield
     except PamScriptError as error:
@@ -52,8 +52,8 @@ def _no_store_has_it(rotation: Rotation) -> str:
 def look(rotation: Rotation, progress: Progress) -> None:
     """Examine everything: what each store holds, the issuer's keys, the consumers; and decide which keys are to go.
 
-    Logging in depends on nothing, and goes beside the truth. What is seen of the others is seen after it: its
-    lease is had only if nobody changed it since, so that no other rotation can have changed that.
+    Logins depend on nothing, and are made while the truth is read. All else is read after it: the lease is granted
+    only if the truth was not changed since, so that no other rotation can have changed the rest meanwhile.
     """
     with concurrently() as submit:
         truth = submit(partial(rotation.retrying_longer, rotation.truth.examine))
@@ -87,9 +87,10 @@ def adopt(rotation: Rotation, progress: Progress, mirror: Mirror) -> bool:
 
 
 def _retry_or_warn(rotation: Rotation, call: Callable[[], T]) -> T | None:
-    """Look at one mirror or consumer, once where there is no way back: its failure keeps no other waiting then.
+    """Look at one mirror or consumer, trying again where it may help.
 
-    Returns None where it failed so; it is looked at again before it is written.
+    Where there is no way back it is tried once, so that nothing else has to wait: a failure is then warned of, None
+    is returned, and a mirror is looked at again before it is written.
     """
     if rotation.traits.reversible or rotation.run.dry_run:
         return rotation.retrying(call)
@@ -107,7 +108,7 @@ def look_for_missing_rights(rotation: Rotation) -> None:
         missing += [f"{consumer.name}: {right}" for right in rotation.retrying(consumer.missing_rights)]
     if missing:
         raise Refused("; ".join(missing))
-    rotation.run.say("Dry run: nothing was changed; a rotation would go through all that could be looked at")
+    rotation.run.say("Dry run: nothing was changed; everything that can be checked beforehand is in order")
 
 
 def take_lease(rotation: Rotation) -> None:
@@ -139,7 +140,7 @@ def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
             next_step="put the former id back, or empty the credential's fields: the former key then stays alive",
         )
     if held and not made_for:
-        rotation.run.say(f"No earlier rotation noted whose {rotation.traits.noun} {rotation.truth.name} holds")
+        rotation.run.say(f"The ops log does not say whose {rotation.traits.noun} {rotation.truth.name} holds")
     rotation.run.entry.target_id = known_as[0]
 
 
@@ -149,7 +150,7 @@ def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:
         if issuer.login_key_id and key.id == issuer.login_key_id:
             raise BadInput(
                 f"{rotation.traits.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
-                "which this rotation deletes",
+                "which this rotation would delete",
                 next_step="attach the credential of a user administrator instead",
             )
         if key.owner not in ("", plan.owner) and not key.expired(utc_now()) and not plan.take_over:

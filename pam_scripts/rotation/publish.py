@@ -14,9 +14,9 @@ from pam_scripts.rotation.roles import Key, Progress, Publication, Rotation, Sto
 
 
 def publish(rotation: Rotation, progress: Progress) -> None:
-    """Write to the truth, then to all mirrors at once. What came of it is what `confirm` sees.
+    """Write to the truth, then to all mirrors at once; whether they hold it is confirmed later.
 
-    Where there is no way back nobody waits for another, and what fails is as good as not tried yet.
+    Where there is no way back no store waits for another, and a write that fails is tried again when it is confirmed.
     """
     _, publication = progress.new
     forgiven: type[PamScriptError] = PamScriptError
@@ -42,8 +42,8 @@ def put(
 ) -> None:
     """Write until the store, read back, holds the credential. Looks after every try, so no try is blind.
 
-    again: makes the tries. looking: look first, and after every write; else a clear answer to the first will do
-    for now.
+    again: makes the tries, as `Rotation.retrying`. looking: read the store before and after every write; without it
+    a clear answer to the first write is enough for now. Raises the ApiError of the last try.
     """
     wanted = store.parts(publication.credential)
 
@@ -64,10 +64,10 @@ def put(
 
 
 def confirm(rotation: Rotation, progress: Progress) -> None:
-    """See every store hold the credential, before consumers read it; raise the first failure once all were tried.
+    """Confirm that every store holds the credential; raise the first failure once all were tried.
 
-    Where there is no way back, a failure keeps nobody who reads another store from the new value: it is raised by
-    the last look, should it last until then.
+    Where there is no way back a failure is only warned of, so that consumers of other stores get the new value;
+    `check_before_deleting` raises it if it lasts until then.
     """
     deadline = rotation.run.deadline
     failures = _confirm_in_stores(rotation, progress, min(rotation.plan.health_seconds, deadline.left() / 2))
@@ -78,7 +78,7 @@ def confirm(rotation: Rotation, progress: Progress) -> None:
 
 
 def _confirm_in_stores(rotation: Rotation, progress: Progress, spare: float = 0.0) -> list[PamScriptError]:
-    """See every store hold the credential, each for itself; return what failed, and warn of all but the first.
+    """Confirm for each store that it holds the credential; return all failures, and warn of all but the first.
 
     spare: where there is no way back, they are tried until only so many seconds are left.
     """
@@ -128,7 +128,7 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
             raise Refused(
                 f"{', '.join(store.name for store in progress.stored_late)} took the new {rotation.traits.noun} only "
                 "after consumers had been reloaded",
-                next_step="reload those that read it",
+                next_step="reload the consumers that read it",
             )
 
     key, _ = progress.new
@@ -142,13 +142,16 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
     over = (rotation.run.rotation_id, *rotation.truth.ended)
     left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
     if progress.creation_unclear and not left:
-        rotation.run.warn(f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear")
+        rotation.run.warn(
+            f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear: a creation got no answer"
+        )
     progress.decision = replace(progress.decision, to_delete=[*progress.decision.to_delete, *left])
     for rival in since:
         if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
             raise Yielded(
                 f"{rotation.traits.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
-                f"made {rotation.traits.noun} {rival.id} first"
+                f"made {rotation.traits.noun} {rival.id} first",
+                next_step="let it finish, and rotate again only if it failed",
             )
 
 
@@ -169,4 +172,7 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
     except ApiError as error:
         if error.name != key.id:
             raise
-        raise Yielded(f"{traits.system}: the new {traits.noun} {key.id} was deleted by somebody else") from None
+        raise Yielded(
+            f"{traits.system}: the new {traits.noun} {key.id} was deleted by someone else",
+            next_step="find out who deletes the target's keys, then rotate again",
+        ) from None

@@ -59,8 +59,8 @@ def _explain_forward_only_failure(rotation: Rotation, progress: Progress, error:
     return NotCertain(
         error.cause,
         state=f"the new {rotation.traits.noun} of {rotation.issuer.target} is in use already and cannot be taken back; "
-        + (f"it stands in {holding}; " if holding else "")
-        + (f"the old one may still stand in {', '.join(missing)}" if missing else "every store holds it")
+        + (f"it is stored in {holding}; " if holding else "")
+        + (f"the old one may still be in {', '.join(missing)}" if missing else "every store holds it")
         + (f"; not known to be reloaded: {', '.join(readers)}" if readers else ""),
         next_step=error.next_step or "rotate again: every store then gets the next one",
     )
@@ -106,7 +106,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     if ill:
         restarted = [each for each in progress.reloaded if each.reloads and each.name in run.entry.services_restarted]
         again = ", and reloaded again" if restarted else ""
-        error.state += f"{again}, but not well: {', '.join(ill)}"
+        error.state += f"{again}, but not healthy: {', '.join(ill)}"
     return error
 
 
@@ -181,7 +181,7 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
         ill = wait_for_health(rotation, progress.reloaded, seconds)
     except PamScriptError as reason:
         run.entry.health_verified = None
-        run.warn(f"whether the consumers are well cannot be told: {reason.cause}")
+        run.warn(f"the health of the consumers could not be checked: {reason.cause}")
         return [], {}
     run.entry.health_verified = not ill
     return [], ill
@@ -254,12 +254,8 @@ def _keep_new_key(
     run.entry.may_be_stored_in = [place for store in missing for place in store.places]
     return NotCertain(
         error.cause,
-        state=f"what {', '.join(store.name for store in without_key)} held before logs nobody in any more, so that the "
-        f"new {noun} {key.id} was left alive, "
-        + (
-            f"though {', '.join(store.name for store in missing)} may not hold it"
-            if missing
-            else "and every store holds it"
-        ),
+        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, so that the new "
+        f"{noun} {key.id} was left alive; "
+        + (f"{', '.join(store.name for store in missing)} may not hold it" if missing else "every store holds it"),
         next_step="run the rotation again: it starts from whatever it finds",
     )

@@ -64,7 +64,7 @@ def _wait_until_healthy(rotation: Rotation, consumers: Sequence[Consumer]) -> No
     ill = wait_for_health(rotation, consumers, rotation.plan.health_seconds)
     rotation.run.entry.health_verified = not ill
     if ill:
-        raise Refused("; ".join(f"{name} does not come back: {trouble}" for name, trouble in ill.items()))
+        raise Refused("; ".join(f"{name} did not become healthy: {trouble}" for name, trouble in ill.items()))
 
 
 def wait_for_health(rotation: Rotation, consumers: Sequence[Consumer], seconds: float) -> dict[str, str]:
@@ -73,7 +73,7 @@ def wait_for_health(rotation: Rotation, consumers: Sequence[Consumer], seconds: 
     give_up, pause = deadline.left() - seconds, min(HEALTH_PAUSE, seconds / _LOOKS_AT_LEAST)
     ill, waiting = {}, list(consumers)
     if waiting:
-        rotation.run.say(f"Waiting {seconds:.0f} s at most for: {', '.join(consumer.name for consumer in waiting)}")
+        rotation.run.say(f"Waiting up to {seconds:.0f} s for: {', '.join(consumer.name for consumer in waiting)}")
     while True:
         for consumer in tuple(waiting):
             try:

@@ -105,7 +105,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Known:
-    """What was seen beside the mirrors: what the truth's fields hold, by label, and the ids of the target's keys."""
+    """What a mirror may compare its own content with, to tell whether that is this record's.
+
+    record: the values of the credential's fields in the truth, by label. key_ids: the ids of the target's keys.
+    """
 
     record: Mapping[str, str] = field(repr=False)
     key_ids: Collection[str] = ()
@@ -136,9 +139,9 @@ class Traits:
 
 
 class Issuer(Protocol):
-    """Where keys are born and die. The least one lists, creates and deletes; all else has a default.
+    """A system that makes and deletes keys. It must list, create and delete; everything else has a default.
 
-    Every call raises ApiError where the system does not do or does not say, and Refused where its
+    Every call raises ApiError where the system refuses or gives no usable answer, and Refused where its
     state forbids the rotation.
     """
 
@@ -175,7 +178,10 @@ class Issuer(Protocol):
         return []
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
-        """Make a key, with an id that no key before it had. An ApiError leaves open whether there is one now."""
+        """Make a key and return it with its credential; its id must be one that no earlier key had.
+
+        label: stored with the key, and listed again. expires_at: None for no end. After an ApiError the key may exist.
+        """
 
     def log_in(self, credential: Credential) -> None:
         """Log in with a credential, for real; raise ApiError where it is refused."""
@@ -190,11 +196,11 @@ class Issuer(Protocol):
         return ()
 
     def others_alive(self) -> Sequence[str]:
-        """Return what else logs in as the target, that no rotation deletes, and that is not to be called a success."""
+        """Return what else can log in as the target and is deleted by no rotation, where that must end in status 3."""
         return ()
 
     def act_as(self, credential: Credential) -> None:
-        """Make later calls with the new key, where those so far were made with one that is to be deleted."""
+        """Use the new key for later calls, where the calls so far used a key that is about to be deleted."""
         return None
 
 
@@ -210,7 +216,7 @@ class Store(Protocol):
         """Where in the store the credential stands, one line each."""
 
     def examine(self) -> Snapshot:
-        """Return what the store holds, having looked for all that would make a write fail."""
+        """Return what the store holds; raise BadInput, Refused or ApiError for all that would make a write fail."""
 
     def read(self) -> Snapshot:
         """Return what the store holds."""
@@ -219,17 +225,18 @@ class Store(Protocol):
         """Return what stands in the store once it holds this credential."""
 
     def write(self, publication: Publication) -> None:
-        """Write those parts that do not stand there yet. An ApiError leaves open which do: read."""
+        """Write those parts that the store does not hold yet. After an ApiError only `read` tells which it holds."""
 
     def put_back(self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None, /) -> None:
-        """Bring back what stood here before this publication; leave alone what others wrote since.
+        """Restore what the store held before this publication; leave alone what others wrote since.
 
-        listed: the ids of the keys that the issuer lists by now, None where it cannot be asked.
+        before: what `examine` returned. publication: None where nothing was published. listed: the ids of the keys that
+        the issuer lists by now, None where it cannot be asked.
         """
 
 
 class Mirror(Store, Protocol):
-    """A store that follows the truth."""
+    """A store that holds a copy of what the source of truth holds."""
 
     def connect(self) -> None:
         """Log in to the store; looks at nothing in it yet."""
@@ -244,12 +251,12 @@ class Mirror(Store, Protocol):
         return ()
 
     def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Lock away those of these versions that are older than ours, but those of the kept rotations (by id)."""
+        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids)."""
         return None
 
 
 class SourceOfTruth(Store, Protocol):
-    """The store that decides: whoever holds its lease may rotate, mirrors follow what it says."""
+    """The store that mirrors are copies of, and whose lease says which rotation may run."""
 
     def made_for(self, key_id: str) -> str:
         """Return the id of the target that a key was made for, as the log of what was examined says; empty for none."""
@@ -278,7 +285,7 @@ class SourceOfTruth(Store, Protocol):
 
 
 class Consumer(Protocol):
-    """Who reads the credential from a store, and goes on with the old one until told otherwise."""
+    """A service that reads the credential from a store, and uses the old one until it is reloaded."""
 
     @property
     def name(self) -> str:
@@ -286,11 +293,11 @@ class Consumer(Protocol):
 
     @property
     def reloads(self) -> bool:
-        """Whether there is anything to reload, or only somebody to ask."""
+        """Whether `reload` does anything; False where only its health can be watched."""
         return True
 
     def examine(self) -> None:
-        """Look for all that would make a reload fail."""
+        """Raise Refused or ApiError for all that would make a reload fail."""
 
     def missing_rights(self) -> list[str]:
         """Return what must be granted before it can be reloaded, as far as its system can tell."""
@@ -300,7 +307,7 @@ class Consumer(Protocol):
         """Make it read the credential anew; returns once that is under way. May be repeated."""
 
     def trouble(self) -> str:
-        """Say what keeps it from being well; empty once it is back. Raise ApiError where it cannot be asked."""
+        """Return why it is not healthy, empty once it is; raise ApiError where it cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +317,7 @@ class Plan:
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
     life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
-    another record's rotation made. health_seconds: how long consumers may take to be well again.
+    another record's rotation made. health_seconds: how long consumers may take to be healthy again.
     """
 
     owner: str
@@ -383,7 +390,7 @@ class Rotation:
     def retrying_longer(
         self, call: Callable[[], T], on: Callable[[ApiError], bool] = retry.transient, spare: float = 0.0
     ) -> T:
-        """Make a call as `retrying`; where there is no way back, until only so many seconds are left to spare."""
+        """Make a call as `retrying`; where there is no way back, keep trying until only `spare` seconds are left."""
         return retry.retrying(self.run.deadline, call, on, None if self.traits.reversible else spare)
 
 

@@ -13,7 +13,7 @@ from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that a look found wrong: the code of the audit's rule for it, what exactly, and what to do about it."""
+    """Something that a survey found wrong. code: of the audit's rule for it. what: exactly. way_out: what to do."""
 
     code: str
     what: str
@@ -39,7 +39,10 @@ class SeenTarget:
 
 @dataclass(frozen=True)
 class SurveyResult:
-    """What a look at a record's target brought: None where nobody could be asked; and what is wrong with the look."""
+    """What a survey found out about one record's target.
+
+    target: None where the issuer could not be asked. troubles: what is wrong with the login, or with the asking.
+    """
 
     target: SeenTarget | None = None
     troubles: Sequence[Trouble] = ()

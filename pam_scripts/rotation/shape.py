@@ -21,7 +21,7 @@ EXPIRY_TAG = "expiry"
 class Target:
     """Whose credential it is.
 
-    id: the word for it in the names of secrets. tag: what marks a secret as this target's, the id where it is empty.
+    id: the word for it in the names of secrets. tag: the value of the owner tag on its secrets; empty: the id.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Target:
 
     @property
     def tag_value(self) -> str:
-        """What marks a secret as this target's."""
+        """The value of the owner tag on a secret of this target."""
         return self.tag or self.id
 
 
@@ -43,7 +43,7 @@ class Shape:
     together. sample: a text as long as an id or a value, to measure with. prefix: what those names begin with by
     default. expires_label: the record's field for the key's end, empty where keys have none. value_in_record: whether
     the record holds the value, or only mirrors do. logs_in_by_id: whether a client names the id when it logs in. form:
-    makes of the value what mirrors hold of it. type_prefix: what the tag for the part puts before it.
+    turns the value into the text that mirrors hold. type_prefix: what the tag for the part puts before it.
     """
 
     value_label: str

@@ -22,7 +22,7 @@ ADOPT_SECRETS = Field(
 
 @dataclass(frozen=True)
 class Adoption:
-    """Which secrets a record may take over that carry nobody's mark.
+    """Decides which secrets without an owner tag a record may take over.
 
     former: the value before the one that Keeper has just made, empty where there is none. asked: whether the record
     says that whatever stands there may be overwritten.
@@ -41,7 +41,7 @@ class Adoption:
     def reason(
         self, held: str | None, key_id: str, parts: Callable[[Credential], Mapping[str, str]], place: str, known: Known
     ) -> str:
-        """Say why a place may be overwritten that nobody has marked; empty where it may not.
+        """Return why a place without an owner tag may be overwritten, empty where it may not.
 
         held: what stands there, None where it cannot be read. key_id: the key that it is of, as far as it shows.
         parts: what stands in the mirror's places once they hold a credential.
@@ -65,8 +65,9 @@ class Adoption:
 
 
 def not_ours(what: str) -> Refused:
-    """Return the error for what nobody has marked, and nothing tells to be ours. what: the secret, and where it is."""
+    """Return the error for a secret without an owner tag that is not known to be ours. what: the secret, and where."""
     return Refused(
-        f"{what} holds what no rotation of this record has set",
-        next_step=f"enter another name; or have it overwritten, with '{ADOPT_SECRETS.label}' set to 'True' once",
+        f"{what} holds a value that no rotation of this record has stored",
+        next_step=f"enter another name; or set '{ADOPT_SECRETS.label}' to 'True' for one rotation, to have it "
+        "overwritten",
     )

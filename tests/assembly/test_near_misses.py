@@ -108,7 +108,7 @@ def test_nothing_is_said_of_records_made_from_a_template(path: Path) -> None:
 
 
 def test_nothing_is_said_of_a_record_made_for_keepers_sample() -> None:
-    """Its labels, and the PAM Azure configuration in the spellings of the vault and of Commander."""
+    """Its labels, and the PAM Azure Configuration in the spellings of the vault and of Commander."""
     labels = ("application_object_id", "client_secret_id", "client_secret", "expires", "NOOP", "Private Key Type")
     admin = ("Tenant Id", "Client Id", "Client Secret", "azureId", "subscriptionId", "resourceGroups", "tenantId")
 

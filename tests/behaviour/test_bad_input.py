@@ -328,7 +328,7 @@ def test_an_output_field_that_is_there_twice_is_refused(twin: str, script: Scrip
 
     result = script.run(plant)
 
-    assert_refused(plant, result, f"field '{label}' stands in the record more than once", "delete the surplus")
+    assert_refused(plant, result, f"field '{label}' is in the record more than once", "delete the extra ones")
     assert [] == writes(plant.wire.log)
     assert_as_before(plant, before)
 

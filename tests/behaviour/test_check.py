@@ -172,7 +172,7 @@ def attach_in_record(plant: Plant, *uids: str) -> None:
 
 
 def test_credentials_are_found_by_the_records_own_script_settings(script: Script, plant: Plant) -> None:
-    """With nothing but the record's UID, attached records and the one PAM configuration are found."""
+    """With nothing but the record's UID, attached records and the one PAM Configuration are found."""
     attach_in_record(plant, plant.admin_uid)
 
     result = check(script, plant)
@@ -183,7 +183,7 @@ def test_credentials_are_found_by_the_records_own_script_settings(script: Script
 
 
 def test_of_several_configurations_one_must_be_named(script: Script, make_plant: Callable[..., Plant]) -> None:
-    """Which of two PAM configurations is meant is not guessed; `--configuration` says it."""
+    """Which of two PAM Configurations is meant is not guessed; `--configuration` says it."""
     plant = make_plant(admin="configuration")
     plant.keeper.add_record("pamAwsConfiguration", "Another site")
 
@@ -196,7 +196,7 @@ def test_of_several_configurations_one_must_be_named(script: Script, make_plant:
 
 
 def test_the_admin_is_found_in_the_configuration(script: Script, make_plant: Callable[..., Plant]) -> None:
-    """With the admin's credential in the only PAM configuration, the record's UID is enough."""
+    """With the admin's credential in the only PAM Configuration, the record's UID is enough."""
     plant = make_plant(admin="configuration")
 
     result = check(script, plant)

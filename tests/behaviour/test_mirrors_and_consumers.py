@@ -127,7 +127,7 @@ def test_what_would_fail_in_aws_is_told_before_anything_is_touched(script: Scrip
 
 @pytest.mark.parametrize("where", ["attached", "configuration", "environment"])
 def test_the_aws_credential_is_found_where_it_stands(script: Script, plant: Plant, where: str) -> None:
-    """In an attached record, in the PAM AWS configuration's own fields, or with the host: the first that is there."""
+    """In an attached record, in the PAM AWS Configuration's own fields, or with the host: the first that is there."""
     plant.add_aws_mirror(SECRET, old_key(plant))
     key_id, key = plant.aws.add_identity("elsewhere")
     environment: dict[str, str | None] = {}
@@ -327,7 +327,7 @@ def test_a_health_page_that_stays_ill_puts_everything_back(script: Script, plant
     plant.set_field("container_apps", "plant-apps/reports")
     plant.set_field("health_urls", page.health_url)
 
-    fail(script, plant, 1, f"{page.health_url} does not come back", "its status is 'Unhealthy'", written=True)
+    fail(script, plant, 1, f"{page.health_url} did not become healthy", "its status is 'Unhealthy'", written=True)
     assert 2 == plant.apps[0].restarts
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_a_vault_that_fails_keeps_the_password_from_no_other(script: Script, mak
     plant.set_field("deadline_seconds", "10")
     plant.key_vault.grant(VAULT, plant.azure_app.client_id, rights=("get", "list"))
 
-    publish(script, plant, 4, "cannot be taken back", f"the old one may still stand in Azure Key Vault {VAULT}")
+    publish(script, plant, 4, "cannot be taken back", f"the old one may still be in Azure Key Vault {VAULT}")
     assert {f"vault {VAULT}": plant.old_password, f"vault {STAGE_VAULT}": plant.new_password} == plant.holdings()
     assert "Result: uncertain" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
 
@@ -102,7 +103,7 @@ def test_an_app_that_stays_ill_with_keepers_password_is_told(script: Script, mak
     plant = make()
     plant.add_app("portal", SECRET, heals=lambda held: held["credential"] == plant.written(plant.old_password))
 
-    publish(script, plant, 4, "container app portal does not come back", "every store holds it")
+    publish(script, plant, 4, "container app portal did not become healthy", "every store holds it")
     assert {plant.new_password} == set(plant.holdings().values())
 
 
@@ -183,7 +184,7 @@ def test_an_app_that_stays_ill_has_its_old_value_back(script: Script, make: Make
     well = plant.add_app("portal", SECRET)
     ill = plant.add_app("inventory", SECRET, heals=lambda held: held["credential"] == plant.written(plant.old_password))
 
-    publish(script, plant, 1, "container app inventory does not come back", "all put back as it was")
+    publish(script, plant, 1, "container app inventory did not become healthy", "all put back as it was")
     assert {plant.old_password} == set(plant.holdings().values())
     for app in (well, ill):
         assert (2, {"credential": plant.written(plant.old_password)}) == (app.restarts, app.holds)
@@ -197,7 +198,7 @@ def test_an_app_that_was_ill_before_is_told_of_after_the_put_back(script: Script
     plant = make("alnum:32")
     plant.add_app("portal", SECRET, heals=False)
 
-    publish(script, plant, 1, "all put back as it was, and reloaded again, but not well: container app portal")
+    publish(script, plant, 1, "all put back as it was, and reloaded again, but not healthy: container app portal")
 
 
 # -- what is stored -------------------------------------------------------------------------------
@@ -345,3 +346,21 @@ def test_the_last_line_sums_the_run_up_for_a_siem(script: Script, make: Make) ->
     plant.set_field("key_vault_name", "no such name")
     entry = json.loads(publish(script, plant, 2).stdout.splitlines()[-1])
     assert ("failed", 2) == (entry["result"], entry["exit_status"])
+
+
+def test_a_date_field_gets_its_milliseconds() -> None:
+    """`rotated_at` that a person made as a date, at the first publication and at the next."""
+
+    def make_date(data: dict[str, Any]) -> None:
+        data["custom"] = [item for item in data["custom"] if item.get("label") != "rotated_at"]
+        data["custom"].append({"type": "date", "label": "rotated_at", "value": []})
+
+    with on_loopback(PublishPlant, value_format="hex:24") as plant:
+        plant.keeper.edit(plant.user_uid, make_date)
+        for _ in range(2):
+            assert 0 == InProcess("publish_secret").run(plant).returncode
+            field = custom_fields(plant, "rotated_at")[0]
+            moment = datetime.fromtimestamp(field["value"][0] / 1000, timezone.utc)
+            assert "date" == field["type"]
+            assert abs(moment - plant.clock.now()) < timedelta(minutes=2)
+            plant.clock.advance(seconds=11)

@@ -201,7 +201,7 @@ def test_a_name_that_a_deleted_secret_keeps_is_told(in_process: InProcess, plant
     for name in (plant.id_name, plant.password_name):
         plant.key_vault.delete(VAULT, name)
 
-    refuse(in_process, plant, plant.id_name, "a deleted secret keeps the name", "recover it, or purge it")
+    refuse(in_process, plant, plant.id_name, "a deleted secret of this name still exists", "recover it, or purge it")
 
 
 def test_a_deleted_secret_that_may_not_be_looked_at_is_told_by_the_write(script: Script, plant: Plant) -> None:
@@ -222,7 +222,7 @@ def test_a_vault_that_is_not_there_is_told(in_process: InProcess, plant: Plant) 
 
 
 def use_azure(plant: Plant, **changes: str) -> None:
-    """Change custom fields of the PAM Azure configuration, given with underscores for blanks."""
+    """Change custom fields of the PAM Azure Configuration, given with underscores for blanks."""
     for name, value in changes.items():
         plant.set_field(name.replace("_", " "), value, plant.configuration_uid)
 
@@ -290,7 +290,7 @@ def test_no_azure_credential_anywhere_is_told(script: Script, plant: Plant) -> N
         script,
         plant,
         "key vault: ",
-        "attached record, PAM configuration, or managed identity",
+        "attached record, PAM Configuration, or managed identity",
         # The host that runs the tests may be a virtual machine with an identity of its own.
         environment={"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
     )

@@ -159,7 +159,7 @@ def test_a_prefix_and_a_full_address_of_the_vault_are_taken(script: Script, plan
 
 @pytest.mark.parametrize("admin", ["attached", "configuration", "environment"])
 def test_the_admin_application_is_found(admin: str, script: Script, make_plant: MakePlant) -> None:
-    """An attached record first, then the PAM configuration, then the host's own identity."""
+    """An attached record first, then the PAM Configuration, then the host's own identity."""
     plant = make_plant(admin=admin)
 
     assert_rotates(script, plant)
@@ -182,7 +182,7 @@ def test_no_credential_anywhere_is_told(script: Script, make_plant: MakePlant) -
         script,
         plant,
         1,
-        "attached record, PAM configuration, or managed identity",
+        "attached record, PAM Configuration, or managed identity",
         environment={**nowhere, **unset},
     )
 
@@ -193,7 +193,7 @@ def test_no_credential_anywhere_is_told(script: Script, make_plant: MakePlant) -
 def test_a_record_made_for_keepers_sample_script_rotates_as_it_is(
     named: str, hidden: str, first_time: bool, script: Script, make_plant: MakePlant
 ) -> None:
-    """The published labels, the admin in the PAM configuration: no field has to be touched."""
+    """The published labels, the admin in the PAM Configuration: no field has to be touched."""
     plant = make_plant(admin="configuration", mirrored=False, first_time=first_time)
     values = {
         "application_object_id": getattr(plant.target, named),
@@ -263,7 +263,7 @@ def test_a_secret_that_nobody_would_enter_where_it_is_used_is_refused(
     else:
         log_in_as_the_target(plant, plant.configuration_uid, ("Tenant Id", "Client Id", "Client Secret"))
 
-    assert_refuses(script, plant, 2, "the very application that the script is logged in as", "as another application")
+    assert_refuses(script, plant, 2, "the application that the script itself logs in as", "as another application")
 
 
 def test_the_hosts_own_identity_is_not_rotated(script: Script, make_plant: MakePlant) -> None:
@@ -273,7 +273,7 @@ def test_the_hosts_own_identity_is_not_rotated(script: Script, make_plant: MakeP
     plant.key_vault.grant(VAULT, plant.target.client_id)
     identity = {"AZURE_CLIENT_ID": plant.target.client_id, "AZURE_CLIENT_SECRET": plant.old_password}
 
-    assert_refuses(script, plant, 2, "the very application that the script is logged in as", environment=identity)
+    assert_refuses(script, plant, 2, "the application that the script itself logs in as", environment=identity)
 
 
 # -- Entra takes its time -------------------------------------------------------------------------
@@ -570,7 +570,7 @@ def test_a_setting_that_cannot_be_is_refused(
 @pytest.mark.parametrize("admin", ["attached", "configuration", "environment", "itself"])
 @pytest.mark.parametrize("cloud", ["usgovernment", "china"])
 def test_a_sovereign_cloud_is_named_once(cloud: str, admin: str, script: Script, make_plant: MakePlant) -> None:
-    """`azure_cloud`, on the attached record or the PAM configuration, moves login, Graph and vault together."""
+    """`azure_cloud`, on the attached record or the PAM Configuration, moves login, Graph and vault together."""
     plant = make_plant(cloud=cloud, admin=admin)
 
     assert_rotates(script, plant)

@@ -135,7 +135,7 @@ def test_an_expires_field_that_is_there_is_left_alone(script: Script, plant: See
 
 @pytest.mark.parametrize("admin", ["attached", "configuration", "itself", "own_key"])
 def test_the_login_is_found(admin: str, script: Script, make_plant: MakePlant) -> None:
-    """A user administrator's record, the PAM configuration, the user's own login, or the record's own key."""
+    """A user administrator's record, the PAM Configuration, the user's own login, or the record's own key."""
     plant = make_plant(admin=admin)
 
     assert_rotates(script, plant)
@@ -338,8 +338,8 @@ def test_a_user_with_many_keys_is_read_to_the_end(script: Script, plant: SeeqUse
 @pytest.mark.parametrize(
     ("names", "parts"),
     [
-        ({"username": "nobody@example.com"}, ("there is none", "'username'")),
-        ({"username": "doe"}, ("there is none", "'username'")),
+        ({"username": "nobody@example.com"}, ("no user has this name", "'username'")),
+        ({"username": "doe"}, ("no user has this name", "'username'")),
         ({"user_id": "00000000-0000-0000-0000-000000000000"}, ("00000000-0000", "404", "'user_id'")),
     ],
     ids=["no-such-name", "part-of-a-name", "no-such-id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,22 +76,29 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
 ) -> None:
     """Whatever is entered there, requests go to the hosts that the credentials' own records name, and to no other.
 
-    What each field with each value asks for is read; of each field one value that is not refused is run as well.
+    What each field with each value asks for is read. One value that is not refused is run as well: of each field that
+    the script reads by itself; of all the others at once, which must make no difference.
     """
     attached_script, script = make_script(stem), next(one for one in SCRIPTS if one.stem == stem)
+    inputs = {field.label for field in script.inputs}
     with on_loopback(SITES[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, plant.cloud.graph, plant.cloud.authorities[0], VAULT_HOST}
         reached: dict[str, set[str]] = {}
-        for label in LABELS[stem]:
-            taken = []
-            for lure in LURES:
-                with edited(plant, label, lure):
-                    asked = script.read(read_job(plant.payload()))
-                    reached.setdefault(label, set()).update(() if asked.problems else asked.hosts)
-                    taken += [] if asked.problems else [lure]
-            if taken and label not in ("dry_run", "diagnose"):
-                with edited(plant, label, taken[0]):
+        taken: dict[str, str] = {}
+        for label, lure in itertools.product(LABELS[stem], LURES):
+            with edited(plant, {label: lure}):
+                asked = script.read(read_job(plant.payload()))
+            if not asked.problems:
+                reached.setdefault(label, set()).update(asked.hosts)
+                taken.setdefault(label, lure)
+        unread = {label: lure for label, lure in taken.items() if label not in inputs}
+        with edited(plant, unread):
+            result = attached_script.run(plant, plant.payload())
+        assert 0 == result.returncode, f"{unread}: {result.stderr}"
+        for label, lure in taken.items():
+            if label in inputs - {"dry_run", "diagnose"}:
+                with edited(plant, {label: lure}):
                     attached_script.run(plant, plant.payload())
         assert {} == {label: found - hosts for label, found in reached.items() if found - hosts}
         assert set() == {request.host for request in plant.wire.log} - hosts
@@ -98,12 +106,14 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
 
 
 @contextmanager
-def edited(plant: AnyPlant, label: str, value: str) -> Iterator[None]:
-    """Have something else in a field of the PAM User record for as long as the `with` statement lasts."""
-    before = plant.keeper.value(plant.user_uid, label) or ""
-    plant.set_field(label, value)
+def edited(plant: AnyPlant, entered: Mapping[str, str]) -> Iterator[None]:
+    """Have something else in fields of the PAM User record for as long as the `with` statement lasts."""
+    before = {label: plant.keeper.value(plant.user_uid, label) or "" for label in entered}
+    for label, value in entered.items():
+        plant.set_field(label, value)
     yield
-    plant.set_field(label, before)
+    for label, value in before.items():
+        plant.set_field(label, value)
 
 
 def test_another_server_in_the_pam_user_record_is_refused_before_anything_is_sent(plant: Plant, script: Script) -> None:
@@ -136,7 +146,7 @@ def test_a_configurations_login_without_a_server_is_refused_by_name(script: Scri
 
 
 def test_an_own_key_is_used_only_where_the_configuration_allows(make_script: Callable[[str], Script]) -> None:
-    """The record says where its own key is used, within what the PAM configuration names."""
+    """The record says where its own key is used, within what the PAM Configuration names."""
     script = make_script("rotate_seeq_user_key")
     with on_loopback(SeeqUserPlant, admin="own_key") as plant:
         plant.set_field("seeq_server_url", "https://other.example.com", plant.configuration_uid)
@@ -329,10 +339,10 @@ def test_a_profile_of_aws_that_is_not_there_is_named(script: Script) -> None:
         assert_refuses(script, plant, 2, "AWS_PROFILE", environment={"AWS_PROFILE": "nobody"})
 
 
-def test_session_keys_are_written_nowhere(script: Script, tmp_path: Path) -> None:
+def test_session_keys_are_written_nowhere(cold_script: Script, tmp_path: Path) -> None:
     """SSLKEYLOGFILE would have them in a file that opens everything that was sent."""
     log = tmp_path / "keys.log"
     with on_loopback(Plant) as plant:
-        assert_rotates(script, plant, environment={"SSLKEYLOGFILE": str(log)})
+        assert_rotates(cold_script, plant, environment={"SSLKEYLOGFILE": str(log)})
 
     assert not log.exists() or "" == log.read_text()

@@ -112,10 +112,10 @@ def test_an_object_id_is_found_under_the_name_that_azure_gives_it(tmp_path: Path
     ("text", "part"),
     [
         ("application_id;Application ID\nX;Y\n", "its header names application_id more than once"),
-        ("application_id;\nX;Y\n", "line 2: it has not as many cells"),
+        ("application_id;\nX;Y\n", "line 2: it has more or fewer cells"),
         ("\n\napplication_id\n\n", "no line below its header"),
         ("aplication_id\nX\n", "has no field aplication_id"),
-        ("application_id,title\nX\n", "line 2: it has not as many cells"),
+        ("application_id,title\nX\n", "line 2: it has more or fewer cells"),
         ("application_id\n", "no line below its header"),
         ("access_key_password\nsecret\n", "has no field access_key_password"),
     ],

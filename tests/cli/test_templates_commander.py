@@ -235,7 +235,7 @@ def test_a_record_that_was_not_converted_is_left_out(tmp_path: Path, command: Co
     uid = plant.keeper.add_record("login", "Key Report", fields=[keeper.login("Report")], custom=custom)
     said = ask(command, "--batch", "set-up", output=tmp_path / "out", sandbox=plant)
 
-    assert f"({uid}) is no PAM User record, and is left out; convert it in the vault" in said
+    assert f"({uid}) is not a PAM User record, and is left out; convert it in the vault" in said
     batch = (tmp_path / "out" / f"{STEM}.set-up.txt").read_text(encoding="utf-8")
     assert (False, True) == (uid in batch, plant.user_uid in batch)
 
@@ -243,7 +243,7 @@ def test_a_record_that_was_not_converted_is_left_out(tmp_path: Path, command: Co
 def test_taking_out_leaves_the_rotation_of_all_others_on(
     tmp_path: Path, command: Command, plant: Plant, vault: Vault
 ) -> None:
-    """Schedule and script go. `--disable` would turn off all of the PAM configuration's rotations."""
+    """Schedule and script go. `--disable` would turn off all of the PAM Configuration's rotations."""
     uids = add_records(plant, scripts=3)
     ask(command, "--batch", "take-out", "--record", uids[1], output=tmp_path / "out", sandbox=plant)
 
@@ -274,7 +274,7 @@ def test_a_password_that_keeper_changes_keeps_its_way_of_rotation(
         pytest.param(("--batch", "take-out"), "add --record UID for each", id="whose"),
         pytest.param(("--batch", "set-up", "--compact"), "are for templates", id="templates-only"),
         pytest.param(("--record", "X"), "are for --batch only", id="batch-only"),
-        pytest.param(("--file", "x.py"), "--file is one script's", id="one-file"),
+        pytest.param(("--file", "x.py"), "--file names the file of one script", id="one-file"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

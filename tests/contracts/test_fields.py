@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.assembly.script import Script
 from pam_scripts.cli.audit.finding import Finding
+from pam_scripts.cli.audit.patience import Patience
 from pam_scripts.cli.audit.rules import NO_ADMIN, SETTING
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.audit.survey import survey
@@ -47,7 +48,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     VALUE: PublishPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
-RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM configuration"
+RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Site:
 
     def audited(self) -> Subject:
         """Return what an audit reads in the record; it has no time left to ask anybody."""
-        (subject,) = survey(self.shared, Deadline(0), Cadence(), utc_now(), lambda _line: None)
+        (subject,) = survey(self.shared, Patience(Deadline(0), 1), Cadence(), utc_now(), lambda _line: None)
         assert self.script is subject.script
         return subject
 
@@ -315,7 +316,9 @@ CASES = {
     "a secret in no region": Case(
         VALUE, [user("aws_secret_id", "plant/x"), user("aws_region", "")], "field 'aws_region' is empty"
     ),
-    "nowhere to publish to": Case(VALUE, [user("key_vault_name", "")], "enter 'key_vault_name' or 'aws_secret_id'"),
+    "nowhere to publish to": Case(
+        VALUE, [user("key_vault_name", "")], "no mirror is named in 'key_vault_name' or 'aws_secret_id'"
+    ),
     "a vault, and no name for the secret": Case(VALUE, [user("secret_name", "")], "field 'secret_name' is empty"),
     "a template without its value": Case(
         VALUE, [user("value_template", "User Id={login}")], "'value_template' has neither {password} nor {value}"
@@ -432,7 +435,9 @@ def test_the_audit_sees_the_keys_that_a_rotation_would_delete(make_script: Calla
         for name, value in plant.environment().items():
             patched.setenv(name, value)
 
-        (subject,) = survey(Shared.fetch(Deadline(60)), Deadline(60), Cadence(), utc_now(), lambda _line: None)
+        (subject,) = survey(
+            Shared.fetch(Deadline(60)), Patience(Deadline(60), 9), Cadence(), utc_now(), lambda _line: None
+        )
         looked = invariants.assert_looks(make_script(USER), plant, "check")
 
     assert {plant.old_key_id, other} == {key.id for key in subject.alive}

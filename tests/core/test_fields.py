@@ -113,7 +113,8 @@ def test_an_input_that_contradicts_itself_is_refused_with_both_spellings(other: 
 
     for read in (DRY_RUN.read, lambda record: DRY_RUN.first([record])):
         with pytest.raises(
-            BadInput, match=f"field 'dry_run' stands there with different values, as 'dry_run' and '{other}'"
+            BadInput,
+            match=f"field 'dry_run' is in the record more than once with different values, as 'dry_run' and '{other}'",
         ):
             read(twice)
 

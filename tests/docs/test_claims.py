@@ -47,6 +47,8 @@ OTHERS = {
     "endpoint_url",
     # A setting of OpenBao's.
     "delete_version_after",
+    # A file of OpenSSH's.
+    "allowed_signers",
     # What stands for something in the pages, or is an example.
     "ADMIN_UID",
     "APPLICATION_ID",

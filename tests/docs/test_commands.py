@@ -37,6 +37,11 @@ NOT_RUN = {
     "python -m pam_scripts": "how the tests of the command run it",
     "python -m bench.audit": "takes minutes; tests/cli/audit measures an audit with the same code",
     ".venv/bin/python -m pytest ": "what runs these tests",
+    "ssh-keygen ": "tests/supply/test_release.py runs it in a release's directory",
+    "sha256sum ": "the same",
+    "git ": "changes this clone",
+    "diff ": "tests/supply/test_release.py compares two releases, byte for byte",
+    "releases@pam-scripts ": "is no command, but a line of a file",
 }
 COMMANDER = ("pam ", "import ", "run-batch ")
 OURS, MAKE, SANDBOX, SHELL = "pam-scripts ", "make ", ".venv/bin/python -m sandbox", ("cd dist ", "grep ")

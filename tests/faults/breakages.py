@@ -28,8 +28,8 @@ class Breakage:
 
 
 def broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
-    """Build the bundles from a copy of the package in which something was made wrong."""
-    shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts")
+    """Build the subject's bundle from a copy of the package in which something was made wrong."""
+    shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "requirements.txt", directory / "requirements.txt")
     file = directory / "pam_scripts" / breakage.file
     text = file.read_text()
@@ -37,5 +37,6 @@ def broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
         assert 1 == text.count(right), f"{breakage.file} has once: {right}"
         text = text.replace(right, wrong)
     file.write_text(text)
-    bundle.build(directory, directory / "dist")
-    return Bench(warm, directory / "dist", Convergence())
+    bench = Bench(warm, directory, Convergence())
+    bench.file(breakage.subject).write_text(bundle.bundle(directory, breakage.subject.script).text)
+    return bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,10 @@ from tests.support.warm import Warm
 EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 """`FAULTS=all`: leave out nothing, however long it takes."""
 
-DRAWN = 3
+THOROUGH = EXHAUSTIVE or os.environ.get("FAULTS") == "more"
+"""`FAULTS=more`: draw more, as what lands must pass; `all` includes it."""
+
+DRAWN = 3 if THOROUGH else 2
 """How many trials of a kind are drawn where not all is gone through: each run of the tests draws others."""
 
 # Mostly waiting: more at a time than there are cores.
@@ -44,9 +48,10 @@ def bench(warm: Warm, dist: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 @pytest.fixture(scope="session")
-def seed() -> int:
-    """Return the seed of whatever is drawn; `FAULTS_SEED` sets it, and failures name it."""
-    return int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return the seed of whatever is drawn, one for all workers; `FAULTS_SEED` sets it, and failures name it."""
+    session = getattr(request.config, "workerinput", {}).get("testrunuid") or str(random.SystemRandom().random())
+    return int(os.environ.get("FAULTS_SEED") or zlib.crc32(session.encode()) % 10**6)
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ TO_THE_END = 10_000
 _SAYS_SO = (
     "another rotation",
     "the lease",
-    "somebody changed it",
-    "somebody else",
+    "someone else changed it",
+    "someone else",
     "no longer listed",
     "at the same moment",
 )

@@ -8,14 +8,14 @@ from functools import partial
 
 import pytest
 
-from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
+from tests.faults.conftest import DRAWN, EXHAUSTIVE, THOROUGH, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
 from tests.faults.subjects import IN_OPENBAO, MAIN, SISTERS, Subject
 from tests.faults.trial import Bench, Outcome
 
 _PARTS = 6
-_RANDOM = 3000 if EXHAUSTIVE else 24
+_RANDOM = 3000 if EXHAUSTIVE else 24 if THOROUGH else 12
 
 pytestmark = pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 300)
 

@@ -211,7 +211,7 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
         differing = [place for place in after.copies if before.copies[place] != after.copies[place]]
         hold("All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}")
         if code in (1, 2):
-            leased = "still carries this rotation's lease" in result.stderr
+            leased = "still has this rotation's lease" in result.stderr
             hold("All or nothing", leased or before.rest == after.rest, f"exit {code}, but not as before")
             hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
     elif deleted:

@@ -230,10 +230,10 @@ def test_a_run_begins_with_a_line_that_says_which_it_is(cold_script: Script, pla
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (ApiError("seeq", "read it", "no answer"), "seeq: read it: no answer; mend that, then rotate again; "),
+        (ApiError("seeq", "read it", "no answer"), "seeq: read it: no answer; fix that, then rotate again; "),
         (BadInput("field 'x' is empty", next_step="fill it in"), "field 'x' is empty; fill it in; "),
         (OldKeysAlive("one", state="two"), "one; two; rotate again; "),
-        (NotCertain("one", state="two"), "one; two; look at what that names, then rotate again; "),
+        (NotCertain("one", state="two"), "one; two; check what is named here, then rotate again; "),
     ],
     ids=["1", "2", "3", "4"],
 )
@@ -250,5 +250,5 @@ def test_the_last_line_names_the_record_and_ends_with_the_way_out_and_the_exit_s
     Console().end(PamScriptError("broken"), "")
     assert (
         "error: record 'A' (U): broken; nothing changed; mend it; exit status 1: failed\n"
-        "error: broken; mend that, then rotate again; exit status 1: failed\n"
+        "error: broken; fix that, then rotate again; exit status 1: failed\n"
     ) == capsys.readouterr().err

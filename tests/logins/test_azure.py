@@ -89,7 +89,7 @@ def session() -> Session:
     ],
 )
 def test_the_first_place_with_all_three_fields_is_taken(given: Job, its_own: bool, found: str) -> None:
-    """An attached record, then the record itself where it may be, then the PAM configuration."""
+    """An attached record, then the record itself where it may be, then the PAM Configuration."""
     app = find_identity(given, ITS_OWN if its_own else values.SHAPE).app
 
     assert app is not None
@@ -160,7 +160,7 @@ def test_what_cannot_be_an_id_is_refused(label: str, value: str) -> None:
     ],
 )
 def test_the_cloud_is_named_beside_the_credential(given: Job, found: str) -> None:
-    """In the credential's record, else in the PAM configuration; else it is the public cloud."""
+    """In the credential's record, else in the PAM Configuration; else it is the public cloud."""
     assert CLOUDS[found] == find_identity(given, ITS_OWN).cloud
 
 
@@ -357,7 +357,7 @@ def test_what_no_wait_mends_is_told_with_its_way_out(  # noqa: PLR0913, PLR0917 
 @pytest.mark.parametrize(
     ("changes", "code", "part"),
     [
-        ({"tenant_id": "common-tenant"}, "AADSTS900023", "no tenant's id and no domain"),
+        ({"tenant_id": "common-tenant"}, "AADSTS900023", "neither an id nor a domain"),
         ({"resource": "vault.azure.cn"}, "AADSTS500011", "does not know the service"),
     ],
     ids=["no-tenant", "another-cloud"],
@@ -392,7 +392,7 @@ def test_of_a_refusal_in_any_other_words_only_the_status_is_told(wired: Session,
         as_application(plant, wired).token(VAULTS, "key vault", "log in")
 
     assert "key vault: log in: no token from Entra: 400 Bad Request" == caught.value.cause
-    assert "attached record, PAM configuration, or managed identity" in caught.value.next_step
+    assert "attached record, PAM Configuration, or managed identity" in caught.value.next_step
     assert not caught.value.transient
 
 
@@ -408,7 +408,7 @@ def test_a_tenant_that_is_not_the_services_is_told(
 
 def test_a_refusal_without_a_code_may_be_asked_again(wired: Session, plant: Plant) -> None:
     """Where the host has no identity, that may have been the way to the one it has."""
-    with pytest.raises(ApiError, match="attached record, PAM configuration, or managed identity") as caught:
+    with pytest.raises(ApiError, match="attached record, PAM Configuration, or managed identity") as caught:
         log_in(Identity(None, cloud_of(plant)), wired).token(VAULTS, "key vault", "log in")
 
     assert caught.value.transient

@@ -21,7 +21,7 @@ def test_a_server_that_caps_lives_is_believed_everywhere(script: Script, plant: 
     latest = plant.key_vault.versions(VAULT, plant.password_name)[-1]
     assert latest.expires_on
     assert end == f"{latest.expires_on:%Y-%m-%dT%H:%M:%SZ}"
-    assert f"warning: seeq: the new access key {new.key_id} ends {end}, not " in result.stderr
+    assert f"warning: seeq: the new access key {new.key_id} expires {end}, not " in result.stderr
 
 
 def test_what_is_due_after_a_put_back_is_the_key_in_use(script: Script, plant: Plant) -> None:

@@ -63,8 +63,8 @@ def test_a_vault_that_fails_keeps_no_app_from_its_restart(publisher: Script) -> 
         plant.set_field("deadline_seconds", "20")
         plant.key_vault.grant(STAGE_VAULT, plant.azure_app.client_id, rights=())
 
-        told = f"it stands in Keeper record 'ERP database' ({plant.user_uid}), Azure Key Vault {VAULT}; "
-        publish(publisher, plant, 4, f"{told}the old one may still stand in Azure Key Vault {STAGE_VAULT}")
+        told = f"it is stored in Keeper record 'ERP database' ({plant.user_uid}), Azure Key Vault {VAULT}; "
+        publish(publisher, plant, 4, f"{told}the old one may still be in Azure Key Vault {STAGE_VAULT}")
         assert {f"vault {VAULT}": plant.new_password, f"vault {STAGE_VAULT}": plant.old_password} == plant.holdings()
         assert (1, {"credential": plant.written(plant.new_password)}) == (app.restarts, app.holds)
 

@@ -500,8 +500,8 @@ def test_what_is_published_of_a_keys_end_is_what_its_issuer_says(silent: bool) -
     assert f"Next due: {iso(new.expires_at)}" in house.truth.log.splitlines()
     assert f"Generated new access key with ID: new (expires {iso(new.expires_at)})" in house.said
     assert [
-        f"office: the new access key new ends {iso(new.expires_at)}, not {iso(NOW + timedelta(days=90))} as was"
-    ] == [line.partition(" asked for")[0] for line in house.warned]
+        f"office: the new access key new expires {iso(new.expires_at)}, not {iso(NOW + timedelta(days=90))} as"
+    ] == [line.partition(" requested")[0] for line in house.warned]
 
 
 def test_an_end_that_is_nearly_the_one_asked_for_is_no_warning() -> None:
@@ -583,7 +583,7 @@ def test_a_consumer_that_stays_ill_has_everything_put_back_and_is_reloaded_again
     house = served(*["crashes"] * 99)
 
     with pytest.raises(
-        Refused, match=r"service does not come back: crashes; all put back as it was, .*not well: service"
+        Refused, match=r"service did not become healthy: crashes; all put back as it was, .*not healthy: service"
     ):
         house.rotate(health_seconds=0.02)
     assert (["old"], ("old", "old"), "") == (house.alive, house.holding, house.truth.lease)
@@ -596,7 +596,7 @@ def test_a_page_that_is_only_asked_is_not_said_to_be_reloaded() -> None:
     house = served(*["down"] * 99)
     house.service.reloads = False
 
-    with pytest.raises(Refused, match="all put back as it was, but not well: service"):
+    with pytest.raises(Refused, match="all put back as it was, but not healthy: service"):
         house.rotate(health_seconds=0.02)
 
 
@@ -610,12 +610,12 @@ def test_putting_back_is_told_as_it_happens() -> None:
     began = next(
         n for n, line in enumerate(house.said) if line.startswith("Putting everything back, since this failed")
     )
-    assert "service does not come back: crashes" in house.said[began]
+    assert "service did not become healthy: crashes" in house.said[began]
     assert [
         "Put back: mirror, which held: old",
         "Put back: truth, which held: old",
         "Reloading service with what was put back",
-        "Waiting 1 s at most for: service",
+        "Waiting up to 1 s for: service",
         "Deleted the new access key: new",
     ] == house.said[began + 1 :]
     assert ("", "new") == (house.entry.new_key, house.entry.withdrawn_key)
@@ -657,7 +657,7 @@ def test_again_is_said_only_of_what_was_reloaded_before() -> None:
     house = served(*["crashes"] * 99)
     house.service.failing["reload"] = [trouble(None), trouble(403)]
 
-    with pytest.raises(ApiError, match="all put back as it was, but not well: service") as caught:
+    with pytest.raises(ApiError, match="all put back as it was, but not healthy: service") as caught:
         house.rotate(health_seconds=0.02)
 
     assert "again" not in caught.value.state
@@ -748,7 +748,7 @@ def test_where_there_is_no_way_back_every_store_is_tried_and_nothing_is_put_back
     house = one_way()
     house.truth.failing["write"] = [trouble()] * ENDLESS
 
-    with pytest.raises(NotCertain, match="it stands in mirror; the old one may still stand in truth"):
+    with pytest.raises(NotCertain, match="it is stored in mirror; the old one may still be in truth"):
         house.rotate(seconds=1)
     assert ("old", "new") == house.holding
     assert [] == [what for what in house.done if what.startswith(("put back", "delete"))]
@@ -761,7 +761,7 @@ def test_where_two_stores_fail_both_are_told() -> None:
     house.truth.failing["write"] = [trouble(system="truth")] * ENDLESS
     house.mirror.failing["write"] = [trouble(system="mirror")] * ENDLESS
 
-    with pytest.raises(NotCertain, match=r"truth: do it: refused.*the old one may still stand in truth, mirror"):
+    with pytest.raises(NotCertain, match=r"truth: do it: refused.*the old one may still be in truth, mirror"):
         house.rotate(seconds=1)
     assert ["mirror: do it: refused"] == house.warned
 
@@ -811,7 +811,7 @@ def test_where_there_is_no_way_back_a_mirror_that_cannot_be_looked_at_keeps_nobo
     house = one_way()
     house.mirror.failing["examine mirror"] = [Refused("mirror: the name is taken")] * ENDLESS
 
-    with pytest.raises(NotCertain, match=r"the name is taken.*it stands in truth; .* may still stand in mirror"):
+    with pytest.raises(NotCertain, match=r"the name is taken.*it is stored in truth; .* may still be in mirror"):
         house.rotate(seconds=1)
     assert ("new", "old") == house.holding
 
@@ -822,7 +822,7 @@ def test_where_there_is_no_way_back_consumers_are_reloaded_though_a_store_fails(
     house.served = True
     house.mirror.failing["write"] = [trouble()] * ENDLESS
 
-    with pytest.raises(NotCertain, match="it stands in truth; the old one may still stand in mirror"):
+    with pytest.raises(NotCertain, match="it is stored in truth; the old one may still be in mirror"):
         house.rotate(seconds=1, health_seconds=0.3)
     assert ["reload"] == [what for what in house.done if what == "reload"]
     assert ["service"] == house.entry.services_restarted
@@ -851,7 +851,7 @@ def test_where_there_is_no_way_back_nobody_is_reloaded_with_the_old_value() -> N
     for store in (house.truth, house.mirror):
         store.failing["write"] = [trouble()] * ENDLESS
 
-    with pytest.raises(NotCertain, match="may still stand in truth, mirror"):
+    with pytest.raises(NotCertain, match="may still be in truth, mirror"):
         house.rotate(seconds=1, health_seconds=0.3)
     assert "reload" not in house.done
 
@@ -1098,7 +1098,7 @@ def test_a_dead_key_is_put_back_nowhere(keys: list[Key], refusals: int, holding:
     house = House(keys)
     house.mirror.failing["write"] = [trouble(403)] * refusals
 
-    with pytest.raises(NotCertain, match=r"truth held before logs nobody in any more") as caught:
+    with pytest.raises(NotCertain, match=r"truth held before no longer works") as caught:
         house.rotate(10)
     assert 4 == caught.value.status
     assert holding == house.holding
@@ -1131,7 +1131,7 @@ def test_the_new_key_stays_where_a_store_loses_its_own_meanwhile() -> None:
 
     house.mirror.write = refuse  # type: ignore[method-assign]  # somebody deletes a key meanwhile
 
-    with pytest.raises(NotCertain, match="mirror held before logs nobody in any more"):
+    with pytest.raises(NotCertain, match="mirror held before no longer works"):
         house.rotate(10)
     assert "new" in house.alive
 
@@ -1152,7 +1152,7 @@ def test_a_run_that_is_told_to_stop_puts_no_dead_key_back_either() -> None:
     house = House([])
     house.truth.failing["check claim"] = [None, OutOfTime("stopped")]
 
-    with pytest.raises(NotCertain, match="stopped; what truth, mirror held before logs nobody in any more"):
+    with pytest.raises(NotCertain, match="stopped; what truth, mirror held before no longer works"):
         house.rotate()
     assert (["new"], ("new", "new")) == (house.alive, house.holding)
 
@@ -1349,7 +1349,7 @@ def test_a_new_key_that_somebody_deleted_means_to_yield() -> None:
 
     house.office.while_listing = clean
 
-    with pytest.raises(Yielded, match="was deleted by somebody else"):
+    with pytest.raises(Yielded, match="was deleted by someone else"):
         house.rotate()
     assert (["old"], ("old", "old")) == (house.alive, house.holding)
 
@@ -1475,7 +1475,7 @@ def test_a_new_key_that_is_gone_at_the_end_is_not_said_to_log_in(delay: float) -
             house.office.keys = []
 
     house.office.while_listing = clean
-    with pytest.raises(NotCertain, match=r"new is no longer listed; .* stored everywhere, but may log nobody in"):
+    with pytest.raises(NotCertain, match=r"new is no longer listed; .* stored everywhere, but may no longer log in"):
         house.rotate()
 
 
@@ -1487,7 +1487,7 @@ def test_versions_that_cannot_be_locked_away_are_a_warning(call: str) -> None:
     house.rotate()
 
     assert ["new"] == house.alive
-    assert any("older versions stay readable" in line for line in house.warned)
+    assert any("older versions of a secret stay readable" in line for line in house.warned)
 
 
 def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
@@ -1534,7 +1534,7 @@ def test_a_truth_that_was_changed_since_and_takes_no_save_is_for_a_person_to_loo
         house.truth.held = {"id": "another", "secret": "another"}
 
     house.office.delete_key = delete_and_edit  # type: ignore[method-assign]  # a person, at that moment
-    with pytest.raises(NotCertain, match="truth could not be seen to hold the new access key new at the end"):
+    with pytest.raises(NotCertain, match="truth could not be confirmed to hold the new access key new at the end"):
         house.rotate()
     assert ["new"] == house.alive
 
@@ -1588,7 +1588,7 @@ def test_a_target_that_the_logins_owner_allows_is_rotated(allowed: tuple[str, ..
 
 @pytest.mark.parametrize("allowed", [("A",), ("A-12", "b*"), ("a?1",), ("A-1", "nothing else")])
 def test_each_list_of_allowed_targets_must_have_it(allowed: tuple[str, ...]) -> None:
-    """The record with the login and the PAM configuration decide both; nothing is made before."""
+    """The record with the login and the PAM Configuration decide both; nothing is made before."""
     house = House()
     house.limit = Limit("allow_targets", (("record 'Admin' (U)", allowed), ("record 'Plant' (C)", ("B-1",))))
 
@@ -1618,5 +1618,5 @@ def test_a_record_whose_log_says_nothing_of_its_key_is_rotated_and_told() -> Non
 
     house.rotate()
 
-    assert "No earlier rotation noted whose access key truth holds" in house.said
+    assert "The ops log does not say whose access key truth holds" in house.said
     assert ["new"] == house.alive

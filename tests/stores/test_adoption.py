@@ -19,8 +19,8 @@ SECRET = "plant/reports"
     [
         ({"tags": {"team": "another"}}, "adopt_secrets"),
         ({"enabled": False}, "adopt_secrets"),
-        ({"tags": {"entra-application-id": "another"}}, "is tagged as that of another"),
-        ({"tags": {"keeper-record": "another"}}, "is tagged as that of another"),
+        ({"tags": {"entra-application-id": "another"}}, "is tagged as belonging to another"),
+        ({"tags": {"keeper-record": "another"}}, "is tagged as belonging to another"),
     ],
 )
 def test_somebody_elses_secret_in_the_vault_is_left_alone(
@@ -62,7 +62,7 @@ def test_somebody_elses_secret_in_aws_is_left_alone(script: Script, plant: Plant
 
     result = script.run(plant)
     assert 1 == result.returncode, result.stderr
-    assert "'adopt_secrets' set to 'True'" in result.stderr
+    assert "set 'adopt_secrets' to 'True'" in result.stderr
     assert [] == writes(plant.wire.log)
     assert_as_before(plant, before)
     assert [THEIRS] == [version.value for version in plant.aws.versions(SECRET)]

@@ -1,9 +1,10 @@
 """A fork server: real processes that start in milliseconds, so that thousands of runs can be tried.
 
-Most of a short run's time goes into importing third-party packages. Here one interpreter (the
-runtime's, not the tests') imports them once, and forks itself for every run. What comes out is a
-process like any other: its own standard streams, environment, directories and process id, to be
-killed and to be waited for. Linux only; the server needs the standard library alone.
+Most of a short run's time goes into importing third-party packages and the script's own modules. Here
+one interpreter (the runtime's, not the tests') imports them once, and forks itself for every run. What
+comes out is a process like any other: its own standard streams, environment, directories and process
+id, to be killed and to be waited for. What a module does while it is imported, it does before the run
+has its environment: a test of that starts cold. Linux only; the server needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import array
 import ast
 import atexit
-import builtins
 import contextlib
 import datetime as dt
 import gc
@@ -30,7 +30,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ HEAVY = (
     "msal_extensions",
     "boto3",
 )
+
+PACKAGE = "pam_scripts"
 
 _LONGEST_JOB = 1 << 20
 
@@ -205,47 +208,76 @@ def _whole(file: int) -> str:
 # -- the server -----------------------------------------------------------------------------------
 
 
-class _Prepared:
-    """What a script compiles, compiled before the fork: once per version of the file."""
+@dataclass(frozen=True)
+class _Loaded:
+    """A script as far as it is the same for every run.
+
+    code: what is executed; None for a package. modules: its own modules by their names, imported already.
+    """
+
+    code: CodeType | None
+    modules: Mapping[str, ModuleType]
+
+
+class _Loader:
+    """Loads a script once, however many copies of it there are: importing its own modules is half of a run's work."""
 
     def __init__(self) -> None:
-        self._files: dict[str, int] = {}
-        self._codes: dict[tuple[Any, str], CodeType] = {}
-        self._compile = builtins.compile
-        builtins.compile = self.compile  # the same call, for the two that are looked up
+        self._loaded: dict[str | bytes, _Loaded] = {}
 
-    def compile(self, source: Any, filename: Any, mode: str, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - as the built-in
-        """Return what was compiled before, or compile."""
-        known = self._codes.get((source, str(filename))) if isinstance(source, (str, bytes)) else None
-        return known or self._compile(source, filename, mode, *rest, **options)
-
-    def load(self, script: str) -> CodeType:
-        """Return a script's code, with the code of every module that a bundle holds at hand."""
-        changed = Path(script).stat().st_mtime_ns
-        source = Path(script).read_bytes()
-        if self._files.get(script) != changed:
-            self._files[script] = changed
-            self._codes[source, script] = self._compile(source, script, "exec", dont_inherit=True)
-            for _, line, text in _held_modules(source).values():
-                padded = "\n" * (line - 1) + text
-                self._codes[padded, script] = self._compile(padded, script, "exec", dont_inherit=True)
-        return self._codes[source, script]
+    def load(self, script: str) -> _Loaded:
+        """Return a script's code, and its own modules where all of them could be imported."""
+        path = Path(script)
+        # A package is taken to stay as it is; of a file what counts is what stands in it.
+        what = script if path.is_dir() else path.read_bytes()
+        if what not in self._loaded:
+            code = compile(what, script, "exec", dont_inherit=True) if isinstance(what, bytes) else None
+            self._loaded[what] = _Loaded(code, _imported(path))
+            # What stands in memory now is shared with every run; the collector would copy it page by page.
+            gc.collect()
+            gc.freeze()
+        return self._loaded[what]
 
 
-def _held_modules(source: bytes) -> dict[str, tuple[bool, int, str]]:
-    """Return the modules that a bundle (see tools/bundle.py) holds as text; none for any other script."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MODULES":
-            held: dict[str, tuple[bool, int, str]] = ast.literal_eval(node.value)
-            return held
-    return {}
+def _imported(script: Path) -> Mapping[str, ModuleType]:
+    """Import a script's own modules and take them out of the interpreter again: other scripts have some of these names.
+
+    What cannot be imported, or ends while it is, does so in the run.
+    """
+    before, path, finders, threshold = set(sys.modules), sys.path[:], sys.meta_path[:], gc.get_threshold()
+    is_whole = False
+    with contextlib.suppress(Exception, SystemExit):
+        if script.is_dir():
+            sys.path.insert(0, str(script.parent))
+            runpy.run_module(script.name, run_name="imported")
+        else:
+            _import_held(script)
+        is_whole = True
+    sys.path[:], sys.meta_path[:] = path, finders
+    gc.set_threshold(*threshold)
+    own = {name: sys.modules.pop(name) for name in {*sys.modules} - before if name.partition(".")[0] == PACKAGE}
+    return own if is_whole else {}
+
+
+def _import_held(script: Path) -> None:
+    """Import all that a bundle (see tools/bundle.py) holds, up to where it would begin; nothing of any other script."""
+    tree = ast.parse(script.read_bytes(), str(script))
+    start = next((number for number, node in enumerate(tree.body) if _assigns(node, "status")), 0)
+    outer: dict[str, Any] = {"__name__": "imported", "__file__": str(script)}
+    exec(compile(ast.Module(tree.body[:start], []), str(script), "exec", dont_inherit=True), outer)  # noqa: S102 - so will the run
+    for name in outer.get("MODULES", ()):
+        importlib.import_module(name)
+
+
+def _assigns(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
 
 
 def _serve(address: str) -> None:
     for name in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    prepared = _Prepared()
+    loader = _Loader()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     listener.listen(256)
@@ -259,9 +291,6 @@ def _serve(address: str) -> None:
     selector.register(listener, selectors.EVENT_READ)
     selector.register(woken, selectors.EVENT_READ)
     waiting: dict[int, socket.socket] = {}
-    # What stands in memory now is shared with every run; the collector would copy it page by page.
-    gc.collect()
-    gc.freeze()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while True:
@@ -275,10 +304,10 @@ def _serve(address: str) -> None:
                 continue
             connection, _ = listener.accept()
             job, files = _receive(connection)
-            code = None if Path(job["script"]).is_dir() else prepared.load(job["script"])
+            loaded = loader.load(job["script"])
             pid = os.fork()
             if not pid:
-                _become(job, code, files)
+                _become(job, loaded, files)
             for file in files:
                 os.close(file)
             waiting[pid] = connection
@@ -305,8 +334,8 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         return json.loads(first + rest.readline(_LONGEST_JOB)), list(files)
 
 
-def _become(job: Mapping[str, Any], code: CodeType | None, files: Sequence[int]) -> None:
-    """Turn the forked process into the run; never returns. code: of a script; None for a package."""
+def _become(job: Mapping[str, Any], loaded: _Loaded, files: Sequence[int]) -> None:
+    """Turn the forked process into the run; never returns."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -322,15 +351,20 @@ def _become(job: Mapping[str, Any], code: CodeType | None, files: Sequence[int])
     if job["direct_port"]:
         _lead_to(job["direct_port"])
     if job["clock"]:
-        _set_clock(job["clock"])
+        _set_clock(job["clock"], loaded.modules.values())
+    sys.modules.update(loaded.modules)
+    package = loaded.modules.get(PACKAGE)
+    if package and package.__spec__ and package.__spec__.loader:
+        # It says when the run began.
+        package.__spec__.loader.exec_module(package)
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = job["script"]
     status: object = 0
     try:
-        if code is None:
+        if loaded.code is None:
             runpy.run_module(Path(job["script"]).name, run_name="__main__", alter_sys=True)
         else:
-            exec(code, main.__dict__)  # noqa: S102 - running what it is given is the point
+            exec(loaded.code, main.__dict__)  # noqa: S102 - running what it is given is the point
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - what an interpreter does with it
@@ -355,10 +389,11 @@ def _lead_to(port: int) -> None:
     socket.getaddrinfo = on_loopback  # type: ignore[assignment]  # the same call, whatever it is given
 
 
-def _set_clock(ahead: float) -> None:
+def _set_clock(ahead: float, imported: Iterable[ModuleType]) -> None:
     """Have this process take the time for so many seconds later than it is.
 
     For all that asks by `datetime.datetime.now` and `time.time`, which scripts and SDKs do, without a word in them.
+    imported: modules that have taken the former of the two by its name already.
     """
     delta, seconds = dt.timedelta(seconds=ahead), time.time
 
@@ -371,6 +406,9 @@ def _set_clock(ahead: float) -> None:
         def utcnow(cls) -> Shifted:
             return super().utcnow() + delta
 
+    for module in imported:
+        if vars(module).get("datetime") is dt.datetime:
+            vars(module)["datetime"] = Shifted
     dt.datetime = Shifted  # type: ignore[misc]  # for whoever looks it up from now on
     time.time = lambda: seconds() + ahead
 

@@ -16,7 +16,7 @@ from pam_scripts.core.times import read_moment
 
 @dataclass(frozen=True)
 class Build:
-    """One build at work. version: such as 0.2.0. digits: those for what its file holds, empty where it was no file.
+    """One build at work. version: such as 1.0.0. digits: those for what its file holds, empty where it was no file.
 
     ran_at: when its run began, None where that is not told.
     """

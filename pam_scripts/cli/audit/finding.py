@@ -8,7 +8,7 @@ from typing import Literal
 from pam_scripts.core.errors import PamScriptError
 
 Severity = Literal["broken", "soon", "look"]
-"""broken: does not work now, or the next rotation fails. soon: will be. look: somebody should decide."""
+"""broken: does not work now, or the next rotation fails. soon: will be broken. look: a person should decide."""
 
 SEVERITIES: tuple[Severity, ...] = ("broken", "soon", "look")
 
@@ -30,7 +30,7 @@ class Rule:
     at_worst: Severity | None = None
 
     def found(self, what: str, way_out: str = "", *, at_worst: bool = False) -> Finding:
-        """Return a finding. what: is wrong exactly. at_worst: whether this is one of the worse cases."""
+        """Return a finding. what: what exactly is wrong. at_worst: whether this is one of the worse cases."""
         severity = self.at_worst if at_worst and self.at_worst else self.severity
         return Finding(self, severity, what, way_out or self.way_out)
 

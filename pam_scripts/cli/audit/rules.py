@@ -73,7 +73,7 @@ EXPIRED = Rule(
     "the key in Keeper has expired",
     "broken",
     "Whoever logs in with what Keeper holds is refused.",
-    "rotate now, then ask why it was late",
+    "rotate now, then find out why no rotation came in time",
 )
 NO_LIVE_KEY = Rule(
     "no-live-key",
@@ -87,7 +87,7 @@ NOT_ALIVE = Rule(
     "the key in Keeper is not among the live keys",
     "broken",
     "The issuer has other keys than the one that Keeper holds.",
-    "rotate now; whoever deleted the key did so beside Keeper",
+    "rotate now; the key was deleted outside Keeper",
 )
 
 
@@ -97,7 +97,7 @@ def _of_key_in_keeper(subject: Subject) -> Iterator[Finding]:
     if subject.seen is None:
         return
     if present and present.expires_at and present.expired(subject.now):
-        yield EXPIRED.found(f"key {present.id} ended at {iso(present.expires_at)}")
+        yield EXPIRED.found(f"key {present.id} expired at {iso(present.expires_at)}")
     elif not alive:
         yield NO_LIVE_KEY.found(f"no key of {subject.seen.name} logs in")
     elif subject.key_id and present is None:
@@ -118,7 +118,7 @@ GONE = Rule(
     "gone",
     "the target is not there",
     "broken",
-    "Its issuer knows nobody of the id or name that the record has.",
+    "The issuer has no target with the record's id or name.",
     "check the id; or stop rotating, and delete the record",
 )
 IDENTITY_PROVIDER = Rule(
@@ -161,7 +161,7 @@ ADMIN_REFUSED = Rule(
     "the admin credential is refused",
     "broken",
     "The issuer does not let it log in.",
-    "correct the admin's record",
+    "correct the admin record",
 )
 ADMIN_RIGHTS = Rule(
     "admin-rights",
@@ -172,10 +172,10 @@ ADMIN_RIGHTS = Rule(
 )
 NOT_ALLOWED = Rule(
     "not-allowed",
-    "the admin's record does not allow this target",
+    "the admin record does not allow this target",
     "broken",
     "A rotation is refused before anything is made.",
-    "ask the owner of the admin's record to add the target to 'allow_targets', or for another target",
+    "ask the owner of the admin record to add the target to 'allow_targets', or for another target",
 )
 CANNOT_LOG_IN = Rule(
     "cannot-log-in",
@@ -209,7 +209,7 @@ NOT_READABLE = Rule(
     "not-readable",
     "the issuer could not be asked",
     "broken",
-    "What is wrong with the record's keys, if anything is, cannot be told.",
+    "The record's keys could not be checked.",
     "run `check` for this record",
 )
 
@@ -227,7 +227,7 @@ def _of_admin(subject: Subject) -> Iterator[Finding]:
     login_id = subject.issuer.login_id if subject.issuer else ""
     if subject.seen and login_id and login_id in {key.id for key in subject.seen.keys}:
         yield ADMIN_OWN_KEY.found(
-            f"the admin credential is key {login_id} of the very target, which a rotation deletes"
+            f"the admin credential is key {login_id} of this target, which a rotation would delete"
         )
 
 
@@ -249,23 +249,23 @@ NOT_PAM_USER = Rule(
 )
 DUPLICATE_FIELD = Rule(
     "duplicate-field",
-    "a field stands in the record twice",
+    "a field is in the record twice",
     "broken",
-    "Nobody could tell which of them a rotation has written.",
-    "delete the surplus ones: a rotation stops at them",
+    "It is not clear which of them readers get.",
+    "delete the extra ones: a rotation refuses the record until then",
 )
 UNKNOWN_FIELD = Rule(
     "unknown-field",
-    "a field is not read, and is nearly one that is",
+    "a field is not read, and its label is nearly that of one that is",
     "look",
     "Its label is nearly one of ours; what it says has no effect.",
-    "give it the label that is meant, or another one",
+    "correct its label, or give it one that is quite different",
 )
 HALF_CREDENTIAL = Rule(
     "half-credential",
     "the record holds half a credential",
     "broken",
-    "The id of a key without its value, or the value without the id, logs nobody in.",
+    "The id of a key without its value, or the value without the id, cannot log in.",
     "rotate: that makes and stores a whole credential",
 )
 
@@ -279,7 +279,7 @@ def _of_record(subject: Subject) -> Iterator[Finding]:
     named = [normalised(str(item.get("label") or "")) for item in subject.items]
     for label in (*subject.shape.record_labels, *subject.shape.expiry_labels, ROTATED_AT.label, OPS_LOG.label):
         if named.count(normalised(label)) > 1:
-            yield DUPLICATE_FIELD.found(f"the field '{label}' stands in the record more than once")
+            yield DUPLICATE_FIELD.found(f"the field '{label}' is in the record more than once")
 
 
 @_at_rest
@@ -290,7 +290,9 @@ def _of_credential(subject: Subject) -> Iterator[Finding]:
     # Where clients do not name the id, the value alone logs in.
     halved = subject.holds_value != bool(subject.key_id)
     if halved and (subject.key_id or subject.shape.logs_in_by_id):
-        yield HALF_CREDENTIAL.found(f"'{present}' is filled in, '{missing}' is empty: the record logs nobody in")
+        yield HALF_CREDENTIAL.found(
+            f"'{present}' is filled in, '{missing}' is empty: the record's credential cannot log in"
+        )
 
 
 # -- other records --------------------------------------------------------------------------------
@@ -337,7 +339,7 @@ def find_shared_targets(subjects: Sequence[Subject]) -> None:
                 way_out = SAME_TARGET.way_out
                 if subject.issuer and subject.issuer.shares:
                     way_out += "; or give their keys different labels"
-                what = f"{others} rotates {subject.target} too: each refuses the other's keys"
+                what = f"{subject.target} is also rotated by {others}: each refuses the other's keys"
                 subject.findings.append(SAME_TARGET.found(what, way_out))
 
 
@@ -369,7 +371,7 @@ OLD_BUILD = Rule(
     "old-build",
     "an older version of the script ran last",
     "look",
-    "What was mended since is not at work on this record.",
+    "Fixes made since then do not reach this record.",
     "attach the file of this version in its place, then rotate: the next run clears this",
 )
 OTHER_BUILD = Rule(
@@ -416,7 +418,7 @@ def find_other_builds(subjects: Sequence[Subject], built: Mapping[str, Collectio
         for subject, build in group:
             if build.name not in meant:
                 named = ", ".join(sorted(meant))
-                what = f"build {build.name} ran last{_when(build)}; meant is {named}"
+                what = f"build {build.name} ran last{_when(build)}; expected is {named}"
                 subject.findings.append(OTHER_BUILD.found(what))
 
 
@@ -430,8 +432,29 @@ VAULT_UNREADABLE = Rule(
     "vault-unreadable",
     "a mirror could not be asked",
     "broken",
-    "What is wrong with the mirror in it, if anything is, cannot be told.",
+    "The mirror could not be compared with Keeper.",
     "check that it is there",
+)
+VAULT_REPLICA = Rule(
+    "vault-replica",
+    "a mirror in AWS is a replica",
+    "broken",
+    "It can be read alone: a rotation stops at it before it touches anything.",
+    "name the primary, by its region in 'aws_region' or its ARN in 'aws_secret_id'",
+)
+VAULT_MANAGED = Rule(
+    "vault-managed",
+    "a mirror in AWS is another service's",
+    "broken",
+    "Only that service of AWS writes it: a rotation stops at it before it touches anything.",
+    "name a secret of your own in 'aws_secret_id'",
+)
+VAULT_ROTATED = Rule(
+    "vault-rotated",
+    "AWS itself rotates a mirror",
+    "broken",
+    "Its value changes beside Keeper: a rotation stops at it before it touches anything.",
+    "turn its rotation off, or take it out of 'aws_secret_id'",
 )
 VAULT_MISSING = Rule(
     "vault-missing",
@@ -442,7 +465,7 @@ VAULT_MISSING = Rule(
 )
 VAULT_DELETED = Rule(
     "vault-deleted",
-    "a deleted secret keeps its name in a mirror",
+    "a deleted secret still has its name in a mirror",
     "broken",
     "No rotation can set it before it is recovered or purged.",
     "recover it, or purge it; then rotate",
@@ -456,7 +479,7 @@ VAULT_DISABLED = Rule(
 )
 VAULT_FOREIGN = Rule(
     "vault-foreign",
-    "a secret in a mirror is another target's",
+    "a secret in a mirror belongs to another target",
     "broken",
     "A rotation refuses to write over it.",
     "give one of the two records another name for its secrets",
@@ -465,22 +488,22 @@ VAULT_MIXED = Rule(
     "vault-mixed",
     "a mirror holds a mixed pair",
     "broken",
-    "Its secrets are of different rotations, and log nobody in together.",
+    "Its secrets come from different rotations, and cannot log in together.",
     "rotate: that sets them all",
 )
 VAULT_DIFFERS = Rule(
     "vault-differs",
-    "a mirror holds another rotation than Keeper",
+    "a mirror holds another rotation's key than Keeper",
     "broken",
     "Consumers that read the vault log in with something else than what Keeper holds, or not at all.",
-    "rotate: that sets all alike; whoever writes to the vault beside Keeper must stop",
+    "rotate: that stores the same key everywhere; stop whoever else writes to the mirror",
 )
 VAULTS_DIFFER = Rule(
     "vaults-differ",
     "the mirrors hold different rotations",
     "broken",
     "At most one of them has what Keeper holds.",
-    "rotate: that sets all alike",
+    "rotate: that stores the same key everywhere",
 )
 _MIRROR_STATES = {
     "missing": {VAULT_MISSING, VAULT_DELETED, VAULT_DISABLED},
@@ -517,7 +540,7 @@ def _of_tags(subject: Subject, mirror: Mirror) -> Iterator[Finding]:
     foreign = [name for name, owner in owners.items() if owner not in (None, subject.target)]
     if foreign:
         yield VAULT_FOREIGN.found(
-            f"{', '.join(foreign)} in {mirror.name}: tagged as that of {owners[foreign[0]]}",
+            f"{', '.join(foreign)} in {mirror.name}: tagged as belonging to {owners[foreign[0]]}",
             f"give one of the two records another '{mirror.naming}'",
         )
 
@@ -535,7 +558,7 @@ def _of_presence(mirror: Mirror) -> Iterator[Finding]:
     if len(mirror.rotations) > 1:
         named = ", ".join(f"{name} of {secret.rotation_id or 'none'}" for name, secret in mirror.secrets.items())
         yield VAULT_MIXED.found(
-            f"the secrets in {mirror.name} are of different rotations ({named}): together they log nobody in"
+            f"the secrets in {mirror.name} come from different rotations ({named}): they cannot log in together"
         )
 
 
@@ -545,7 +568,7 @@ def _of_rotations(subject: Subject) -> Iterator[Finding]:
     noted = {mirror.name: mirror.rotations.pop() for mirror in subject.mirrors if len(mirror.rotations) == 1}
     other = {vault: theirs for vault, theirs in noted.items() if theirs != ours}
     held = ", ".join(
-        f"{vault} holds {f'rotation {theirs}' if theirs else 'what no rotation has set'}"
+        f"{vault} holds {f'rotation {theirs}' if theirs else 'a value that no rotation has stored'}"
         for vault, theirs in (other if ours else noted).items()
     )
     if ours and other:
@@ -565,7 +588,7 @@ CONSUMER_UNREADABLE = Rule(
 )
 CONSUMER_GONE = Rule(
     "consumer-gone",
-    "a consumer is not there",
+    "a consumer does not exist",
     "broken",
     "A rotation stops at it before it touches anything.",
     "correct its name in `container_apps`, or take it out",
@@ -579,10 +602,10 @@ CONSUMER_VERSION = Rule(
 )
 CONSUMER_ILL = Rule(
     "consumer-ill",
-    "a consumer is not well",
+    "a consumer is not healthy",
     "soon",
-    "A rotation waits for it in vain, and puts all back.",
-    "mend the app, or take it out of `container_apps`",
+    "A rotation waits for it, fails, and puts everything back.",
+    "repair the app, or take it out of `container_apps`",
 )
 CONSUMER_ELSEWHERE = Rule(
     "consumer-elsewhere",
@@ -624,7 +647,7 @@ LAST_FAILED = Rule(
     "the last rotation failed",
     "soon",
     "What it was to replace is still in use; broken where Keeper had changed the value already.",
-    "mend what that names, then rotate again",
+    "fix what the message names, then rotate again",
     at_worst="broken",
 )
 EXPIRES_FIRST = Rule(
@@ -657,7 +680,7 @@ OVERDUE = Rule(
 )
 USER_LOGIN = Rule(
     "user-login",
-    "the user must log in, or the key dies early",
+    "the user must log in, or the key stops working early",
     "soon",
     "Keys of users work for a time after their login only, and that is shorter than the time between rotations.",
     "have the user log in, or let keys work for longer",
@@ -690,7 +713,7 @@ def _of_time(subject: Subject) -> Iterator[Finding]:
     elif present and ends and days < subject.cadence.warn_days and not (due and now < due < ends):
         yield EXPIRES_SOON.found(f"key {present.id} ends in {days:.0f} days, at {iso(ends)}")
     elif due and now > due + timedelta(days=1):
-        yield OVERDUE.found(f"a rotation was due at {iso(due)}, {(now - due).days} days ago, and did not come")
+        yield OVERDUE.found(f"a rotation was due at {iso(due)}, {(now - due).days} days ago, and did not run")
 
 
 # -- the schedule, as Commander lists it ----------------------------------------------------------
@@ -699,8 +722,8 @@ NO_GATEWAY = Rule(
     "no-gateway",
     "nothing can run the rotation",
     "broken",
-    "Its PAM configuration or its Gateway was removed, and the rotation still names it.",
-    "give the rotation a PAM configuration: `pam rotation edit --config`",
+    "Its PAM Configuration or its Gateway was removed, and the rotation still names it.",
+    "give the rotation a PAM Configuration: `pam rotation edit --config`",
 )
 NO_ROTATION = Rule(
     "no-rotation",
@@ -720,7 +743,7 @@ NO_SCHEDULE = Rule(
     "no-schedule",
     "no schedule rotates the record",
     "soon",
-    "It is rotated when somebody presses Rotate, and at no other time.",
+    "It is rotated when someone presses Rotate, and at no other time.",
     "give it a schedule: `pam rotation edit --schedulecron`",
 )
 
@@ -728,8 +751,8 @@ _EDIT = "pam rotation edit --record {uid}"
 _NEXT_COMMANDS = {
     "disabled": (ROTATION_DISABLED, "Commander's list says that it is disabled", "--enable --force"),
     "on demand": (NO_SCHEDULE, "its rotation is on demand only", '--schedulecron "0 0 4 1 */2 ?" --force'),
-    "no configuration": (NO_GATEWAY, "its PAM configuration was removed", "--config CONFIGURATION --force"),
-    "no gateway": (NO_GATEWAY, "the Gateway of its PAM configuration was removed", "--config CONFIGURATION --force"),
+    "no configuration": (NO_GATEWAY, "its PAM Configuration was removed", "--config CONFIGURATION --force"),
+    "no gateway": (NO_GATEWAY, "the Gateway of its PAM Configuration was removed", "--config CONFIGURATION --force"),
 }
 """By what keeps a schedule from running: the rule, what is wrong, and the rest of the command that mends it."""
 
@@ -761,7 +784,7 @@ DIAGNOSE = Rule(
     "diagnose",
     "'diagnose' was left on",
     "soon",
-    "Rotations tell of their surroundings only; broken where Keeper changes the value, since no mirror gets it.",
+    "Runs report on their host, and rotate nothing; broken where Keeper changes the value, since no mirror gets it.",
     "set 'diagnose' to 'False'",
     at_worst="broken",
 )
@@ -794,12 +817,12 @@ LEASE = Rule(
     "lease",
     "a killed rotation left its lease",
     "look",
-    "It was ended before it could give the record back, and may have left more.",
+    "It ended before it could release the lease, and may have left more undone.",
     "look at the Gateway's log, then rotate: a rotation starts from whatever it finds",
 )
 LEFT_BEHIND = Rule(
     "left-behind",
-    "a key that nobody holds was left behind",
+    "a key that no store holds was left behind",
     "look",
     "A rotation that was interrupted has made it, and no store has its value.",
     "rotate: that deletes it",
@@ -808,7 +831,7 @@ OLD_KEYS = Rule(
     "old-keys",
     "old keys are alive",
     "look",
-    "More keys log in than the record wants to be kept.",
+    "More keys are alive than 'keep_previous_keys' asks for.",
     "see who still uses them, then rotate: that deletes them; or raise 'keep_previous_keys'",
 )
 PRINCIPAL_SECRETS = Rule(
@@ -823,14 +846,14 @@ VAULT_EXPIRY = Rule(
     "the expiry date in a mirror is wrong",
     "look",
     "Warnings that go by it come at the wrong time.",
-    "rotate: that writes the true date; warnings by Event Grid come at the wrong time",
+    "rotate: that writes the correct date",
 )
 RECORD_EXPIRY = Rule(
     "record-expiry",
     "the expiry date in Keeper is wrong",
     "look",
     "Whoever reads the record goes by a wrong date.",
-    "rotate: that writes the true date; whoever reads the record goes by a wrong one",
+    "rotate: that writes the correct date",
 )
 TAKE_OVER = Rule(
     "take-over",
@@ -844,7 +867,7 @@ VISIBLE_VALUE = Rule(
     "the secret value is not hidden",
     "look",
     "Its field is of a type that the vault shows in clear.",
-    "rotate: that makes it a hidden field, and the value seen so far worthless",
+    "rotate: that makes it a hidden field, and replaces the value that was seen",
 )
 NEVER_ROTATED = Rule(
     "never-rotated",
@@ -862,7 +885,7 @@ def _of_lease(subject: Subject) -> Iterator[Finding]:
         if subject.lease_until > subject.now:
             yield LEASE.found(f"its lease until {until} is longer than any run: it was edited, or a clock was wrong")
         else:
-            yield LEASE.found(f"a rotation had the record until {until} and never gave it back: it was killed")
+            yield LEASE.found(f"a rotation held the lease until {until} and never released it: it was killed")
 
 
 @_at_rest
@@ -878,7 +901,9 @@ def _of_other_keys(subject: Subject) -> Iterator[Finding]:
     # The last key that is alive is in use, whatever Keeper holds.
     spare = max(subject.keep, 0 if present and not subject.present_has_ended else 1)
     if len(others) > spare:
-        yield OLD_KEYS.found(f"{len(others)} beside the one in use, {subject.keep} to be kept: {_names(others)}")
+        yield OLD_KEYS.found(
+            f"{len(others)} besides the one in use, 'keep_previous_keys' is {subject.keep}: {_names(others)}"
+        )
 
 
 def _left_behind(key: Key, subject: Subject) -> bool:
@@ -891,13 +916,15 @@ def _of_vault_dates(subject: Subject) -> Iterator[Finding]:
     ends = subject.expires_at
     if not subject.published or not subject.rotation_id or (subject.present is None and ends is None):
         return
-    true = f"at {iso(ends)}" if ends else "never by itself"
+    true = f"at {iso(ends)}" if ends else "never"
     for mirror in subject.mirrors:
         noted = [(name, moment) for name, secret in mirror.secrets.items() for moment in secret.ends]
         wrong = [(name, moment) for name, moment in noted if not ends or abs(moment - ends) > _TOLERANCE]
         if mirror.rotations == {subject.rotation_id} and wrong:
             name, moment = wrong[0]
-            yield VAULT_EXPIRY.found(f"{name} in {mirror.name} is said to end at {iso(moment)}, the key ends {true}")
+            yield VAULT_EXPIRY.found(
+                f"{name} in {mirror.name} has the expiry {iso(moment)}, but the key expires {true}"
+            )
 
 
 @_at_rest
@@ -910,7 +937,7 @@ def _of_record_date(subject: Subject) -> Iterator[Finding]:
 @_always
 def _of_take_over(subject: Subject) -> Iterator[Finding]:
     if subject.take_over:
-        yield TAKE_OVER.found("'take_over' is 'True': another record's keys would be deleted without a word")
+        yield TAKE_OVER.found("'take_over' is 'True': another record's keys would be deleted without a warning")
 
 
 @_always
@@ -935,6 +962,14 @@ def _names(keys: Sequence[Key]) -> str:
     more = f" and {len(keys) - longest} more" if len(keys) > longest else ""
     return ", ".join(key.shown for key in keys[:longest]) + more
 
+
+DEAD = frozenset(
+    {
+        *(EXPIRED, NO_LIVE_KEY, NOT_ALIVE, HALF_CREDENTIAL),
+        *(ARCHIVED, GONE, IDENTITY_PROVIDER, USER, CANNOT_LOG_IN),
+    }
+)
+"""The rules by which what Keeper holds logs nobody in now."""
 
 # A rule is in force by standing above: no second list has to know of it.
 RULES: tuple[Rule, ...] = tuple(one for one in list(globals().values()) if isinstance(one, Rule))

@@ -67,6 +67,7 @@ class Subject:
 
     now: when the record was read. spec: all that its fields ask for, None where its job could not be put together.
     items: the record's fields as the vault keeps them, standard and custom ones.
+    links: the addresses at which a person sees its key, by the names of its issuer and its mirrors, empty for none.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
     seen_mirrors: what was seen of its mirrors, by what those have in common that are looked at together.
     consumers: what was seen of those that could be asked for, None for one that is not there.
@@ -81,6 +82,7 @@ class Subject:
     record_type: str = ""
     items: Sequence[Mapping[str, object]] = ()
     spec: RotationSpec | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     seen: SeenTarget | None = None
     trouble: Sequence[Finding] = ()
@@ -99,7 +101,7 @@ class Subject:
 
     @property
     def keeper_made_it(self) -> bool:
-        """Whether it is Keeper that changes the value, in its system first: there is no way back then."""
+        """Whether Keeper itself makes the value and has changed its system first, so that nothing can be put back."""
         return not self.shape.value_in_record
 
     @property
@@ -149,7 +151,7 @@ class Subject:
 
     @property
     def every(self) -> int | None:
-        """The days that are to lie between two rotations at most, by its schedule or by what somebody said."""
+        """The most days between two rotations, by its schedule, else by `--every`; None where neither says."""
         return self.schedule.days if self.schedule and self.schedule.days else self.cadence.every
 
     @property

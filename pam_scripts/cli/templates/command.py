@@ -67,14 +67,14 @@ def _add_sources(one: argparse.ArgumentParser) -> None:
         metavar="ADMIN",
         type=str.strip,
         help="a record for each application that Seeq lists and no shared record rotates yet; ADMIN is the UID of "
-        "the Seeq admin's record",
+        "the Seeq admin record",
     )
     source.add_argument(
         "--batch",
         choices=BATCHES,
         help="no templates, but batches for Commander's run-batch, of the records that are shared already: set-up "
-        "attaches the script where none is, and sets every rotation; upgrade attaches FILE and takes the old script "
-        "away, an older FILE goes back; take-out takes schedule and script off",
+        "attaches the script where there is none, and sets every rotation; upgrade attaches FILE and removes the old "
+        "script, so that an older FILE goes back; take-out removes schedule and script",
     )
 
 
@@ -101,13 +101,13 @@ def _add_attaching(one: argparse.ArgumentParser) -> None:
         metavar="UID",
         type=str.strip,
         default="",
-        help="with --batch set-up, the PAM configuration (default: the only one shared to the application)",
+        help="with --batch set-up, the PAM Configuration (default: the only one shared to the application)",
     )
     asked.add_argument(
         "--file",
         metavar="FILE",
         default="",
-        help="the script as the machine has it that Commander runs on (default: dist/NAME.py)",
+        help="path of the script to attach, on the machine that Commander runs on (default: dist/NAME.py)",
     )
     asked.add_argument(
         "--command",
@@ -160,11 +160,11 @@ def _templates(options: argparse.Namespace, console: Console) -> Mapping[str, st
             return {}
     elif options.csv or common:
         if not options.script:
-            raise BadInput("which script the records are for is not said", next_step="add --script NAME")
+            raise BadInput("it is not said which script the records are for", next_step="add --script NAME")
         common = {canonical_label(label, scripts[0]): value for label, value in common.items()}
         fills = [{**common, **row} for row in read_fills(options.csv, scripts[0])] if options.csv else [common]
     if options.file and len(scripts) > 1:
-        raise BadInput("--file is one script's", next_step="add --script NAME")
+        raise BadInput("--file names the file of one script", next_step="add --script NAME")
     contents: dict[str, str] = {}
     for script in scripts:
         attach = Attach(options.schedule, options.file, options.command, titles or [script.admin_title])
@@ -186,14 +186,16 @@ def _batches(options: argparse.Namespace, console: Console) -> Mapping[str, str]
     if options.set or options.compact or options.folder:
         raise BadInput("--set, --compact and --folder are for templates, not for --batch")
     if options.batch == "take-out" and not options.record:
-        raise BadInput("which records are to be taken out is not said", next_step="add --record UID for each")
+        raise BadInput("it is not said which records are to be taken out", next_step="add --record UID for each")
     shared = fetch(options, Deadline(600), console)
     attach = Attach(options.schedule, options.file, options.command, options.credential)
     existing = [one for one in _existing(shared, options) if _can_be_done(one, options.batch, console)]
     contents: dict[str, str] = {}
     scripts = [script for script in SCRIPTS if any(one.script is script for one in existing)]
     if options.file and len(scripts) > 1:
-        raise BadInput("--file is one script's, and the records are several scripts'", next_step="add --script NAME")
+        raise BadInput(
+            "--file names the file of one script, and the records belong to several", next_step="add --script NAME"
+        )
     for script in scripts:
         records = [one for one in existing if one.script is script]
         if options.batch == "set-up":
@@ -209,7 +211,7 @@ def _batches(options: argparse.Namespace, console: Console) -> Mapping[str, str]
 
 
 def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]:
-    """Yield the records that are asked for, by title; raise BadInput for one that is not shared or is no script's."""
+    """Yield the records that are asked for, by title; raise BadInput for one that is not shared, or of no script."""
     chosen = [(uid, shared.script(uid)) for uid in dict.fromkeys(options.record)] or list(shared.ours())
     found = [
         Existing(
@@ -227,23 +229,25 @@ def _existing(shared: Shared, options: argparse.Namespace) -> Iterator[Existing]
 def _can_be_done(one: Existing, batch: str, console: Console) -> bool:
     """Whether a batch can be written for a record; say why not."""
     if normalised(one.record_type) != "pamuser":
-        console.warn(f"{one.record.shown} is no PAM User record, and is left out; convert it in the vault")
+        console.warn(f"{one.record.shown} is not a PAM User record, and is left out; convert it in the vault")
         return False
     if batch == "upgrade" and one.is_without:
         console.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
         return False
     if batch != "take-out" and len(one.scripts) >= _SEVERAL:
-        console.warn(f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the surplus")
+        console.warn(
+            f"{one.record.shown} has {len(one.scripts)} scripts attached, and is left out; delete the extra ones"
+        )
         return False
     return True
 
 
 def _configuration(shared: Shared) -> str:
-    """Return the UID of the PAM configuration; raise BadInput where none is named and it is not the only one."""
+    """Return the UID of the PAM Configuration; raise BadInput where none is named and it is not the only one."""
     found = [shared.configuration] if shared.configuration else configurations(shared.records)
     if len(found) != 1:
         raise BadInput(
-            f"{len(found)} PAM configurations are shared to the Gateway's application",
+            f"{len(found)} PAM Configurations are shared to the Gateway's application",
             next_step="name the one by --configuration UID",
         )
     return found[0]

@@ -148,7 +148,7 @@ def upgrade(records: Iterable[Existing], attach: Attach) -> tuple[str, str]:
 def take_out(records: Iterable[Existing]) -> str:
     """Return the batch that takes the schedule and the script off records.
 
-    Not by `--disable`: with scripts only, Commander turns off the rotation of the whole PAM configuration then.
+    Not by `--disable`: with scripts only, Commander turns off the rotation of the whole PAM Configuration then.
     """
     lines = []
     for one in records:

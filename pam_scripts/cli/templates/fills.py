@@ -80,7 +80,7 @@ def read_fills(path: Path, script: Script) -> list[dict[str, str]]:
         raise BadInput(f"{path}: its header names {', '.join(twice)} more than once")
     for number, row in rows[1:]:
         if len(row) != len(header) or any(cell and not label for label, cell in zip(header, row, strict=True)):
-            raise BadInput(f"{path}, line {number}: it has not as many cells as the header")
+            raise BadInput(f"{path}, line {number}: it has more or fewer cells than the header")
     return [{label: cell for label, cell in zip(header, row, strict=True) if cell} for _, row in rows[1:]]
 
 

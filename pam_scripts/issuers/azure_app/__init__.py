@@ -227,7 +227,7 @@ class AppSecrets(Issuer):
             self._graph.log_in(tenant_id, self._client_id, credential.secret, action)
         except ApiError as error:
             if error.name == azure.NOT_KNOWN_YET:
-                error.next_step = f"where Entra needs longer to learn of a secret, raise '{SETTLING_SECONDS.label}'"
+                error.next_step = f"if Entra needs longer to accept a new secret, raise '{SETTLING_SECONDS.label}'"
             raise
 
     def delete_key(self, key: Key) -> None:
@@ -286,8 +286,8 @@ class AppSecrets(Issuer):
         admin = app.client_id if app else str(claims.get("appid") or claims.get("azp") or "")
         if self._client_id.lower() == admin.lower() and not (app and app.record_uid == self._settings.owner):
             raise BadInput(
-                f"{SYSTEM}: {self.target} is the very application that the script is logged in as, "
-                "and nobody would enter its new secret where that login comes from",
+                f"{SYSTEM}: {self.target} is the application that the script itself logs in as, "
+                "and its new secret would not be stored where that login comes from",
                 next_step="enter 'tenant_id' and 'application_client_id' in the PAM User record itself and attach no "
                 "other Azure credential, or log in as another application",
             )
@@ -306,7 +306,7 @@ class AppSecrets(Issuer):
         """Raise Refused where no secret could log in; warn of secrets that log in beside those of the application."""
         principal = self._principal()
         if principal is None:
-            self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not looked for")
+            self._run.say(f"The service principal of {self.target} may not be read: secrets on it are not checked")
         elif principal.refusal:
             raise principal.refusal.as_error(f"{SYSTEM}: {self.target}")
         elif principal.secrets:
@@ -353,6 +353,6 @@ PERSONAL_WAY_OUT = f"set '{KEEP_PREVIOUS_KEYS.label}' to 0"
 
 def principal_words(target: str, principal: Principal) -> str:
     """Say that secrets on a service principal log in beside those of its application."""
-    return f"{target} also logs in with what stands on its service principal, which no rotation deletes: " + ", ".join(
+    return f"{target} can also log in with secrets on its service principal, which no rotation deletes: " + ", ".join(
         principal.shown
     )

@@ -1,4 +1,4 @@
-"""Microsoft Graph: the wire, what its refusals mean, and how applications and service principals are read.
+"""Microsoft Graph: a client, what its refusals mean, and how applications and service principals are read.
 
 https://learn.microsoft.com/graph/api/resources/application
 https://learn.microsoft.com/graph/api/resources/serviceprincipal
@@ -82,7 +82,7 @@ _MESSAGES = {"concurrent": _CONCURRENT_CODE, r"not allowed to add \d+ passwords"
 
 
 class Graph:
-    """The wire: calls to Microsoft Graph as the admin application."""
+    """A client of Microsoft Graph, as the admin application."""
 
     def __init__(self, identity: azure.Identity, session: Session) -> None:
         self.cloud = identity.cloud

@@ -53,7 +53,7 @@ KEYS_DISABLED = Refusal(
 )
 USER_MUST_LOG_IN = Refusal(
     "user-must-log-in",
-    "the user's access keys work for a time after the user's own login only, and that is over",
+    "the user's access keys work only for a time after the user's last login, and that time is over",
     f"have the user log in, or raise {VALIDITY}",
     answer="the user's last login is longer ago than keys are valid",
 )

@@ -1,4 +1,4 @@
-"""The Seeq server: where it is, who logs in, and the wire."""
+"""The Seeq server: which one, with which login, and a client for its REST API."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Login:
     directory: Directory | None = None
     record_uid: str = field(default="", compare=False)
     way_out: str = WRONG_LOGIN.way_out
-    shown: str = field(default="the admin's record", compare=False)
+    shown: str = field(default="the admin record", compare=False)
 
 
 _ADDRESS = HttpsAddress(paths=("", "/api"))
@@ -94,7 +94,7 @@ ADMIN_FIELDS: Fields = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server, and who logs in to it; targets of one place are looked at together."""
+    """A server and the login that is used there; an audit surveys the targets of one endpoint together."""
 
     url: str
     login: Login
@@ -107,7 +107,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Admin:
-    """Who makes keys, and where; limit: for whom; ca_bundle: beside the login; notes: what somebody should know."""
+    """The login that makes keys, and its server.
+
+    limit: whose keys it may be used for. ca_bundle: path of the CA beside the login, empty for none. notes: lines for
+    the run's output.
+    """
 
     endpoint: Endpoint
     limit: Limit
@@ -132,7 +136,7 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
         titles = ", ".join(record.shown for record in candidates)
         raise NoLogin(
             f"{len(candidates)} attached records have a login and a field '{SERVER_URLS.label}': {titles}",
-            next_step="leave that field in the Seeq admin's record only",
+            next_step="keep that field in the Seeq admin record only",
         )
     configuration = job.configuration
     if candidates:
@@ -156,7 +160,7 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
         raise NoLogin(
             f"no Seeq admin credential: no attached record has 'login', 'password' and '{SERVER_URLS.label}'",
             next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
-            "in the PAM configuration",
+            "in the PAM Configuration",
         )
     owners = job.owners_of(source.uid)
     ca_bundle = CA_BUNDLE.read(source) if source in owners else ""
@@ -206,7 +210,7 @@ _REFUSED: dict[Endpoint, ApiError] = {}
 
 
 class Server:
-    """The wire: one method for each call, logged in as one user, logging in again once where a session ended."""
+    """A client of one Seeq server, logged in as one user; logs in again, once, where a session has ended."""
 
     def __init__(self, endpoint: Endpoint, session: Session, say: Callable[[str], None]) -> None:
         self.url, login = endpoint.url, endpoint.login

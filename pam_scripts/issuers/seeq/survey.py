@@ -59,6 +59,11 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     return [seen[number] for number in range(len(specs))]
 
 
+def link(spec: IssuerSpec) -> str:
+    """Return the server's own address."""
+    return spec.group.url if isinstance(spec.group, Endpoint) else ""
+
+
 def applications(server: Server, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """GET /applications: every application that is not archived, with its keys where the list carries them."""
     return _Look(server, say).pages("/applications", "applications")
@@ -135,7 +140,7 @@ class _Look:
                 yield SurveyResult(
                     _not_there(
                         spec.target.tag_value,
-                        f"there is one of this name in each of {where}" if own else "there is no user of this name",
+                        f"the directories {where} each have one" if own else "no user has this name",
                         "enter the user's Seeq ID as 'user_id'" if own else "check 'username'; the user may have left",
                     )
                 )

@@ -244,8 +244,9 @@ class UserKeys(Keys):
             return self._read_user(read_user(exact[0]).id)
         directories = ", ".join(str(user.get("datasourceName")) for user in exact)
         raise Refused(
-            f"{SYSTEM}: {action}: " + (f"there is one in each of {directories}" if exact else "there is none"),
-            next_step="enter the user's Seeq ID as 'user_id'" if exact else "check them",
+            f"{SYSTEM}: {action}: "
+            + (f"the directories {directories} each have one" if exact else "no user has this name"),
+            next_step="enter the user's Seeq ID as 'user_id'" if exact else "check 'username', or the record's login",
         )
 
     def _read_user(self, user_id: str) -> User:
@@ -262,8 +263,8 @@ class UserKeys(Keys):
             raise dead
         if user.validity is not None and user.validity < self._settings.days_between * 24 * 60:
             self._run.warn(
-                f"access keys of {self.target} work for {user.lasting} only: the new key dies before the next rotation "
-                f"in {self._settings.days_between} days, unless the user logs in; raise {VALIDITY}"
+                f"access keys of {self.target} work for {user.lasting} only: the new key stops working before the next "
+                f"rotation in {self._settings.days_between} days, unless the user logs in; raise {VALIDITY}"
             )
 
     def _pages(self, path: str, name: str, action: str) -> list[dict[str, Any]]:
@@ -290,11 +291,11 @@ def why_needs_naming(user: User, me: Mapping[str, Any], limit: Limit) -> str:
     """
     if not user.is_admin or user.id == str(me.get("id")) or limit.names(user.id, user.username):
         return ""
-    return f"user {user.username} is an administrator, and not the one whose login is used"
+    return f"user {user.username} is an administrator, and not the one that the script logs in as"
 
 
 NAME_ADMINISTRATOR = (
-    f"have the owner of the login enter the user's id or name in '{ALLOW_TARGETS.label}' beside it, to the letter"
+    f"have the owner of the record with the login enter the user's exact id or name there, in '{ALLOW_TARGETS.label}'"
 )
 
 

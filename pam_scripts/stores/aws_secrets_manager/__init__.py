@@ -24,6 +24,7 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
 from pam_scripts.core.limits import NAMES, Limit
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
@@ -31,7 +32,15 @@ from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
-from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
+from pam_scripts.stores.aws_secrets_manager.refusals import (
+    DELETED,
+    MANAGED,
+    REPLICA,
+    ROTATED,
+    SYSTEM,
+    TOO_LONG,
+    refusal_of,
+)
 
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
@@ -47,9 +56,9 @@ SECRET_ID = Field(
 )
 REGION = Field(
     "aws_region",
-    "the region of that secret; empty: as its ARN or the PAM AWS configuration says",
+    "the region of that secret; empty: as its ARN or the PAM AWS Configuration says",
     Text(_REGION, "a region such as eu-central-1"),
-    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS configuration",
+    prompt="the region of that secret; leave this for the one in its ARN or in the PAM AWS Configuration",
 )
 ACCESS_KEY_ID = Field(
     "aws_access_key_id",
@@ -81,6 +90,9 @@ ALLOW_AWS_SECRETS = Field(
 )
 
 ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, ALLOW_AWS_SECRETS, CA_BUNDLE)
+
+MOST_BYTES = 65536
+"""What a secret holds: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html."""
 
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
@@ -242,7 +254,7 @@ class Client:
             ) from None
         except BotoCoreError as error:
             raise BadInput(
-                f"what the host says of AWS cannot be used ({type(error).__name__})",
+                f"the AWS settings of this host cannot be used ({type(error).__name__})",
                 next_step="look at the AWS_ variables of the Gateway's service, and at the files in its .aws folder",
             ) from None
         self._client.meta.events.register("before-send.secretsmanager", self._send)
@@ -260,7 +272,7 @@ class Client:
             ) from None
         except self._lost_credential as error:
             raise Refused(
-                f"{SYSTEM}: {action}: the host's AWS credential could not be had ({type(error).__name__})",
+                f"{SYSTEM}: {action}: the host's AWS credential could not be obtained ({type(error).__name__})",
                 next_step="log in anew on the host as the Gateway's user, or give the host a role, or attach a record "
                 "with the two 'aws_' key fields",
             ) from None
@@ -280,7 +292,7 @@ class Client:
         address = urlsplit(request.url)
         if address.scheme != "https" or not re.fullmatch(_AWS_HOST, address.hostname or ""):
             raise BadInput(
-                f"{SYSTEM}: boto3 would send the secret to {address.hostname}, which is no host of AWS",
+                f"{SYSTEM}: boto3 would send the secret to {address.hostname}, which is not a host of AWS",
                 next_step="look for what leads it there: AWS_ variables and files of the host",
             )
         headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
@@ -326,22 +338,21 @@ class SecretMirror(Mirror):
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secret's value once it holds this credential."""
-        shape, value = self._shape, credential.secret.reveal()
-        if shape.id_label:
-            return {self._id: shape.combine(credential.key_id, value)}
-        return {self._id: shape.form(value)}
+        return {self._id: self._value(credential.key_id, credential.secret.reveal())}
 
     def examine(self) -> Snapshot:
-        """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
+        """Read the secret; raise Refused where it cannot be written, or the next value would be too long for it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
             raise DELETED.as_error(f"{SYSTEM}: secret {self._id}")
-        refuse_what_is_not_written(described, self._id, self._client.region)
+        if why := why_not_written(described, self._id, self._client.region):
+            raise why[1]
         found = self._fetch(CURRENT)
         *_, self._beside = self._shape.split(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
         self._versions = [found.get("VersionId") or "", *(described.get("VersionIdsToStages") or {})]
         self._held = self._copy(found)
+        self._refuse_what_does_not_fit()
         return self._held
 
     def adopt(self, known: Known) -> Sequence[str]:
@@ -350,7 +361,7 @@ class SecretMirror(Mirror):
         owned = [self._mark.is_on(version) for version in self._versions]
         if owned[0] is False or (False in owned and True not in owned):
             raise Refused(
-                f"{what} was set by a rotation of another target than {self._mark.owner}",
+                f"{what} was set by a rotation of another target, not of {self._mark.owner}",
                 next_step="give one of the two records another secret",
             )
         if True in owned:
@@ -368,8 +379,7 @@ class SecretMirror(Mirror):
     def write(self, publication: Publication) -> None:
         """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
         for part in self.parts(publication.credential).values():
-            text = json.dumps({**self._beside, **json.loads(part)}) if self._beside else part
-            self._put(text, self._mark.of(publication.rotation_id))
+            self._put(self._beside_others(part), self._mark.of(publication.rotation_id))
 
     def put_back(
         self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None = None
@@ -404,6 +414,24 @@ class SecretMirror(Mirror):
     # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
 
     # -- within -----------------------------------------------------------------------------------
+
+    def _value(self, key_id: str, value: str) -> str:
+        """Return what the secret holds of a credential."""
+        return self._shape.combine(key_id, value) if self._shape.id_label else self._shape.form(value)
+
+    def _beside_others(self, value: str) -> str:
+        """Return a new value together with what stands beside it in a JSON object."""
+        return json.dumps({**self._beside, **json.loads(value)}) if self._beside else value
+
+    def _refuse_what_does_not_fit(self) -> None:
+        sample = self._shape.sample
+        size = len(self._beside_others(self._value(sample, sample)).encode())
+        if size > MOST_BYTES:
+            raise Refused(
+                f"{SYSTEM}: put the secret {self._id}: with the new value it would have {size} bytes, and a secret "
+                f"takes {MOST_BYTES}",
+                next_step=TOO_LONG.way_out,
+            )
 
     def _fetch(self, stage: str) -> dict[str, Any]:
         """Return the version with a label, nothing where there is none."""
@@ -459,16 +487,20 @@ def rotation_in(version: str) -> str:
     return rotation_id if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else ""
 
 
-def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
-    """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
+def why_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> tuple[Refusal, Refused] | None:
+    """Return why a secret is not ours to write, and the error for it; None where it is.
+
+    It may be a replica, one that AWS rotates, or another service's.
+    """
     what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
-        raise REPLICA.as_error(f"{what} in {region}", f" {known}")
+        return REPLICA, REPLICA.as_error(f"{what} in {region}", f" {known}")
     if described.get("OwningService"):
-        raise MANAGED.as_error(what)
+        return MANAGED, MANAGED.as_error(what)
     if described.get("RotationEnabled"):
-        raise ROTATED.as_error(what)
+        return ROTATED, ROTATED.as_error(what)
+    return None
 
 
 def _text(found: Mapping[str, Any]) -> str:

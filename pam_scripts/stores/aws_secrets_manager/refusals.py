@@ -67,7 +67,7 @@ MISSING = Refusal(
 KEY_ID_UNKNOWN = Refusal(
     ("UnrecognizedClientException", "InvalidClientTokenId"),
     "the access key is not known",
-    "check the AWS access key (attached record, PAM configuration, or the host's own): deleted or deactivated, without "
+    "check the AWS access key (attached record, PAM Configuration, or the host's own): deleted or deactivated, without "
     "its own session token, or of an account where the region is not enabled",
 )
 KEY_ENDED = Refusal(
@@ -84,12 +84,12 @@ CLOCK = Refusal(
 )
 WRONG_SECRET = Refusal(
     _SIGNATURE,
-    "the secret access key is not that of the access key",
+    "the secret access key does not belong to the access key id",
     "check 'aws_secret_access_key', and the host's clock",
 )
 NOT_SIGNED_UP = Refusal(
     ("OptInRequired", "SubscriptionRequiredException"),
-    "the account is not signed up for the service there",
+    "the account is not signed up for the service in that region",
     "enable the region for the account, or enter another 'aws_region'",
 )
 REPLICA = Refusal(

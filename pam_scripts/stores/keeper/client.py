@@ -1,4 +1,4 @@
-"""Keeper's Secrets Manager on the wire: the official SDK, over the run's own session.
+"""A client of Keeper's Secrets Manager: the official SDK, over the run's own session.
 
 https://docs.keeper.io/en/keeperpam/secrets-manager/developer-sdk-library/python-sdk
 """
@@ -61,7 +61,10 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
         try:
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
-            raise BadInput("the Secrets Manager configuration is damaged: its 'privateKey' is not a key") from None
+            raise BadInput(
+                "the Secrets Manager configuration is damaged: its 'privateKey' is not a key",
+                next_step="take the Gateway's own configuration anew, as it was written",
+            ) from None
         try:
             # The SDK reads it, though here certificates are checked whatever it says.
             super().__init__(config=InMemoryKeyValueStorage(dict(config)))

@@ -177,7 +177,10 @@ def _unusable(text: str, place: str) -> BadInput:
             f"{place} holds a one-time token, which is no configuration yet",
             next_step="redeem it (`ksm init default TOKEN`, or `gateway ott-init TOKEN`), and provide what that prints",
         )
-    return BadInput(f"{place} is not a Secrets Manager configuration: neither JSON nor Base64 of it")
+    return BadInput(
+        f"{place} is not a Secrets Manager configuration: neither JSON nor Base64 of it",
+        next_step="point to the Gateway's own configuration",
+    )
 
 
 class Access:

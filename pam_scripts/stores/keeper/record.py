@@ -52,7 +52,7 @@ _FRESH = 20.0
 
 
 class RecordStore(SourceOfTruth):
-    """One PAM User record as the truth of a rotation. longest_lease: a lease beyond that is nobody's."""
+    """One PAM User record as the truth of a rotation. longest_lease: a lease that ends later than that is ignored."""
 
     def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
         self._client = client
@@ -64,7 +64,7 @@ class RecordStore(SourceOfTruth):
         self._examined: int | None = None
         self._log = ""
         self._finishing = False
-        self._sealed: Publication | None = None
+        self._to_confirm: Publication | None = None
         self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
         self._latest: tuple[Any, float] | None = None
@@ -102,7 +102,11 @@ class RecordStore(SourceOfTruth):
         self._examined = record.revision
         self._log = _value(record, OPS_LOG.label)
         _, until = read_lease(_value(record, LEASE))
-        remark = f"{self.name}: its lease until {iso(until)} is longer than any run, and ignored" if until else ""
+        remark = (
+            f"{self.name}: its lease until {iso(until)} is longer than any run can take, and is ignored"
+            if until
+            else ""
+        )
         too_long = until and until > utc_now() and not is_held(until, utc_now(), self._longest_lease)
         return replace(self._copy(record), remarks=[*self._damaged, *([remark] if too_long else [])])
 
@@ -150,7 +154,7 @@ class RecordStore(SourceOfTruth):
         self._refuse_foreign_lease(record)
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
-            raise Yielded(f"{self.name}: somebody changed it just now", next_step="rotate again")
+            raise Yielded(f"{self.name}: someone else changed it after it was read", next_step="rotate again")
         _put(record, LEASE, f"{rotation_id} until {iso(until)}")
         self._save(record)
 
@@ -162,14 +166,14 @@ class RecordStore(SourceOfTruth):
         """Say so where the record, as it was read a moment ago, holds it: its revision tells whether it still does."""
         record = self._fresh_one
         if record and self._copy(record).holds(self.parts(publication.credential)):
-            self._sealed = publication
-        return self._sealed is not None
+            self._to_confirm = publication
+        return self._to_confirm is not None
 
     def finish(self, entry: str) -> None:
         """Write the ops log and give the lease back, in one save; looks first, so it may be repeated.
 
-        Newest first, the earlier entries after it. What is to be sealed by it is in the same save, should somebody have
-        taken it out since.
+        The newest entry comes first. The credential that `confirmed_by_finish` answered for is in the same save, in
+        case someone has removed it since.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
@@ -178,8 +182,8 @@ class RecordStore(SourceOfTruth):
         if self._finishing and _lease_holder(record) != self._rotation_id:
             return
         self._require_lease(record)
-        if self._sealed and not self._copy(record).holds(self.parts(self._sealed.credential)):
-            self._enter(record, self._sealed)
+        if self._to_confirm and not self._copy(record).holds(self.parts(self._to_confirm.credential)):
+            self._enter(record, self._to_confirm)
         _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
         _restore(record, LEASE, None)
         self._finishing = True
@@ -230,7 +234,7 @@ class RecordStore(SourceOfTruth):
             # Which error stands for an outdated revision is nowhere written down: the revision itself tells.
             if error.transient or self._fetch().revision == record.revision:
                 raise
-            raise ApiError(SYSTEM, "update secret", "somebody else saved the record at the same moment") from None
+            raise ApiError(SYSTEM, "update secret", "someone else saved the record at the same moment") from None
 
     def _copy(self, record: Any) -> Snapshot:  # noqa: ANN401
         parts = {label: value for label in self._shape.record_labels if (value := _value(record, label))}
@@ -247,14 +251,14 @@ class RecordStore(SourceOfTruth):
             found = _find(record, label)
             if len(found) > 1:
                 raise error(
-                    f"{self.name}: field '{label}' stands in the record more than once",
-                    next_step="delete the surplus ones",
+                    f"{self.name}: field '{label}' is in the record more than once",
+                    next_step="delete the extra ones",
                 )
             kinds = [str(item.get("type") or "text") for item in found]
             if not {*kinds} <= {*_TEXT_TYPES, *(_DATE_TYPES if label in moments else ())}:
                 raise error(
-                    f"{self.name}: field '{label}' is of the type '{kinds[0]}', which cannot hold it",
-                    next_step="make it a text field, or a hidden one where it is to hold the value",
+                    f"{self.name}: field '{label}' is of type '{kinds[0]}', which cannot hold its value",
+                    next_step="make it a text field, or a hidden field if it holds a secret value",
                 )
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
@@ -269,7 +273,8 @@ class RecordStore(SourceOfTruth):
         holder = _lease_holder(record)
         if holder != self._rotation_id:
             lost = f"rotation {holder} has the lease" if holder else "the lease was removed by someone else"
-            raise Yielded(f"{self.name}: {lost}")
+            way_out = "let it finish, and rotate again only if it failed" if holder else "rotate again"
+            raise Yielded(f"{self.name}: {lost}", next_step=way_out)
 
 
 def read_lease(text: str) -> tuple[str, datetime | None]:

@@ -40,13 +40,14 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     """Put together what the Gateway would hand over for a record, from Secrets Manager alone.
 
     attached: UIDs of attached records; where none is given, those that the record's script settings
-    name. configuration: UID of the PAM configuration; where none is given, the only one that is
+    name. configuration: UID of the PAM Configuration; where none is given, the only one that is
     shared to the application. Raises BadInput where a named record is not shared.
     """
     client = Access(Session(run.deadline)).client()
     fetched = retrying(run.deadline, lambda: client.fetch([]))
     for line in fetched.remarks:
         run.warn(line)
+    configuration = configuration or only_configuration(fetched.records)
     return job_among(fetched.records, uid, attached, configuration, fetched.left_out)
 
 
@@ -71,13 +72,10 @@ def job_among(
 ) -> Job:
     """Put a job together from records that were fetched before, by UID; as `fetch_job` does.
 
-    damaged: UIDs of those that could not be decrypted.
+    configuration: empty where there is to be none. damaged: UIDs of those that could not be decrypted.
     """
     if uid in records:
         attached = attached or _script_credentials(records[uid])
-    if not configuration:
-        configurations = [other for other, record in records.items() if _is_configuration(record)]
-        configuration = configurations[0] if len(configurations) == 1 else ""
     wanted = [item for item in (uid, configuration, *attached) if item]
     missing = [item for item in wanted if item not in records]
     if missing:
@@ -110,8 +108,14 @@ def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
     )
 
 
+def only_configuration(records: Mapping[str, Any]) -> str:
+    """Return the UID of the PAM configuration among records, empty for none and for several."""
+    found = configurations(records)
+    return found[0] if len(found) == 1 else ""
+
+
 def configurations(records: Mapping[str, Any]) -> list[str]:
-    """Return the UIDs of the PAM configurations among records."""
+    """Return the UIDs of the PAM Configurations among records."""
     return [uid for uid, record in records.items() if _is_configuration(record)]
 
 

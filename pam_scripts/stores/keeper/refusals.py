@@ -16,7 +16,7 @@ _UPDATE_SDK = "update the SDK that the script runs with: python -m pip install -
 THROTTLED_CODE = "throttled"
 THROTTLED = Refusal(
     THROTTLED_CODE,
-    "throttled: this Gateway's device has called Secrets Manager too often, and is to be silent for 10 s",
+    "throttled: this Gateway's device has called Secrets Manager too often, and must make no call for 10 s",
     "spread the times of rotations that share this Gateway, and rotate again",
     transient=True,
     answer="403 `throttled` to a device that has called one endpoint 100 times without a pause of 10 s; each call "

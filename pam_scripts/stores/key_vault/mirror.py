@@ -150,6 +150,9 @@ class VaultMirror(Mirror):
         listed = {name: versions.result() for name, versions in listing.items()}
         for name, versions in listed.items():
             owners = {self._owner_in(version): version for version in versions}
+            if name in self._disabled and versions:
+                # Nobody reads a version that is disabled, and whose it is stands there all the same.
+                self._refuse_foreign(name, max(versions, key=_created))
             if self._owner not in owners:
                 for version in owners.values():
                     self._refuse_foreign(name, version)
@@ -272,16 +275,16 @@ class VaultMirror(Mirror):
         owner = self._owner_in(version)
         if owner and owner != self._owner:
             raise Refused(
-                f"{SYSTEM}: secret {name} in {self._vault} is tagged as that of {owner}, not of {self._owner}",
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as belonging to {owner}, not to {self._owner}",
                 next_step="give one of the two records another name or prefix for its secrets",
             )
         wanted = next(part for part, its_name in self._names.items() if its_name == name)
         found = self._shape.part_of((version.tags or {}).get(KEY_TYPE, ""))
         if found and found != wanted:
             raise Refused(
-                f"{SYSTEM}: secret {name} in {self._vault} is tagged as the {found} of a credential, and is to be its "
-                f"{wanted}",
-                next_step="correct its tag 'key-type' or its name: whoever goes by the tag reads the wrong half",
+                f"{SYSTEM}: secret {name} in {self._vault} is tagged as the {found} of a credential, but is to hold "
+                f"its {wanted}",
+                next_step="correct its tag 'key-type' or its name: readers by the tag would get the wrong part",
             )
 
     def _refuse_what_does_not_fit(self) -> None:
@@ -293,16 +296,16 @@ class VaultMirror(Mirror):
             what = f"{SYSTEM}: set secret {name} in {self._vault}"
             if (size := len(self._beside_others(name, value).encode())) > MOST_BYTES:
                 raise Refused(
-                    f"{what}: with the new value it would have {size} bytes, and a secret takes {MOST_BYTES}",
+                    f"{what}: with the new value it would have {size} bytes, and a secret can have {MOST_BYTES}",
                     next_step="shorten the text around the value"
                     if not shape.id_part
-                    else "take what stands beside the key out of it",
+                    else "remove what else is in its JSON object",
                 )
             newest = self._newest.get(name)
             if (number := len({*((newest and newest.tags) or {})} - {EXPIRY_TAG} | ours)) > MOST_TAGS:
                 raise Refused(
-                    f"{what}: with ours it would have {number} tags, and a secret takes {MOST_TAGS}",
-                    next_step="take some of its own tags off",
+                    f"{what}: with those of a rotation it would have {number} tags, and a secret can have {MOST_TAGS}",
+                    next_step="remove some of its other tags",
                 )
 
     def _beside_others(self, name: str, value: str) -> str:
@@ -466,7 +469,7 @@ def _client(url: str, credential: TokenCredential, session: http.Session) -> Sec
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core leaves its type open
-    """The wire: other threads may be within the SDK meanwhile."""
+    """Sends the SDK's requests over the run's session; other threads may use the SDK meanwhile."""
 
     def send(self, request: HttpRequest, **options: Any) -> Any:  # noqa: ANN401 - passed on
         """Send a request, and return the answer."""

@@ -19,7 +19,7 @@ GRANT = (
 
 DELETED = Refusal(
     "ObjectIsDeletedButRecoverable",
-    "a deleted secret keeps the name",
+    "a deleted secret of this name still exists",
     "recover it, or purge it",
 )
 
@@ -37,8 +37,8 @@ REFUSALS: Sequence[Refusal] = (
     ),
     Refusal(
         "ForbiddenByConnection",
-        "the vault is to be reached by its private endpoint only",
-        "have this host's network and DNS lead the vault's name to that endpoint, past the proxy; no role is missing",
+        "the vault can be reached only through its private endpoint",
+        "make this host resolve and reach the vault's name through that endpoint, not the proxy; no role is missing",
     ),
     # Without a word within: it is no role, no access policy and no firewall that has said no.
     Refusal(
@@ -69,7 +69,7 @@ PASSING: Sequence[Refusal] = (
 
 KNOWN = (*REFUSALS, *PASSING)
 
-WRONG_TENANT = "check that the Azure credential is of the vault's tenant"
+WRONG_TENANT = "check that the Azure credential belongs to the vault's tenant"
 
 
 def code_in(error: object) -> str:

@@ -58,7 +58,7 @@ def test_the_build_that_ran_last_anywhere_is_meant_and_the_others_are_found() ->
     find_other_builds([*others, newest], {})
 
     assert [[OTHER_BUILD], [], []] == [[one.rule for one in subject.findings] for subject in (*others, newest)]
-    assert "+11111111 ran last at 2026-11-19T10:00:00Z; meant is" in others[0].findings[0].what
+    assert "+11111111 ran last at 2026-11-19T10:00:00Z; expected is" in others[0].findings[0].what
     assert others[0].findings[0].what.endswith("+22222222")
 
 

@@ -15,9 +15,10 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_secrets_manager import Client, Identity, SecretMirror
+from pam_scripts.stores.aws_secrets_manager import MOST_BYTES, Client, Identity, SecretMirror
 from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of
-from sandbox.plant import Plant
+from sandbox.plant import Plant, on_loopback
+from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess
 from tests.support.invariants import assert_refuses, writes
@@ -55,6 +56,36 @@ def test_what_another_hand_put_since_is_brought_back_unless_it_is_dead(
 
     mirror.put_back(before, publication(), listed)
     assert pair(expected) == plant.aws.value(SECRET)
+
+
+@pytest.mark.parametrize(("longer", "status"), [(0, 0), (1, 1)], ids=["just fits", "one byte too many"])
+def test_a_value_is_measured_before_anything_is_made(longer: int, status: int) -> None:
+    """64 KiB with the text around it: to the byte, and in bytes."""
+    template = "\u00e9" * 30_000 + " value: {password}"
+    room = MOST_BYTES - len(template.replace("{password}", "x" * 32).encode())
+    with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+        plant.add_aws_mirror(SECRET)
+        plant.set_field("key_vault_name", "")
+        plant.set_field("value_template", "x" * (room + longer) + template)
+        plant.set_field("value_quoting", "plain")
+        before = plant.holdings()
+        result = InProcess("publish_secret").run(plant)
+
+        assert status == result.returncode, result.stderr
+        if status:
+            assert f"it would have {MOST_BYTES + 1} bytes, and a secret takes 65536" in result.stderr
+            assert "nothing changed" in result.stderr
+            assert [] == writes(plant.wire.log)
+            assert before == plant.holdings()
+
+
+def test_what_stands_beside_a_key_is_measured_with_it(plant: Plant, wired: Session) -> None:
+    """A JSON object that others fill up leaves no room: said by the look."""
+    plant.add_aws_mirror(SECRET, json.dumps({**json.loads(pair("old")), "others": "x" * 65_400}))
+
+    with pytest.raises(Refused, match="bytes, and a secret takes 65536") as caught:
+        store(plant, wired).examine()
+    assert "what others keep in the secret" in caught.value.next_step
 
 
 # -- whose a secret is ----------------------------------------------------------------------------
@@ -97,7 +128,7 @@ def test_a_secret_of_another_target_is_refused(repaired: bool, plant: Plant, wir
         plant.aws.put(SECRET, "repaired by hand")
 
     with pytest.raises(
-        Refused, match=r"secret plant/reports was set by a rotation of another target than the target; give one"
+        Refused, match=r"secret plant/reports was set by a rotation of another target, not of the target; give one"
     ):
         look(store(plant, wired, adopt=True), "theirs")
 
@@ -108,7 +139,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(text: str, plan
     plant.add_aws_mirror(SECRET, text)
 
     with pytest.raises(
-        Refused, match=r"holds what no rotation of this record has set; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*set 'adopt_secrets' to 'True'"
     ):
         look(store(plant, wired), "old")
     assert ["'adopt_secrets' is 'True'"] == [
@@ -191,9 +222,9 @@ ANSWERS = [
     (
         "InvalidSignatureException",
         "The request signature we calculated does not match",
-        "not that of the access key",
+        "does not belong to the access key",
     ),
-    ("OptInRequired", "You are not subscribed", "not signed up for the service there; enable the region"),
+    ("OptInRequired", "You are not subscribed", "not signed up for the service in that region; enable the region"),
     (
         "InvalidParameterException",
         "Operation not permitted on a replica secret.",
@@ -336,5 +367,5 @@ def test_settings_of_the_host_that_cannot_be_used_are_refused(settings: str, pla
     file.write_text(settings)
 
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_EC2_METADATA_DISABLED": "true"}
-    told = "what the host says of AWS cannot be used"
+    told = "the AWS settings of this host cannot be used"
     assert_refuses(InProcess("rotate_seeq_application_key"), plant, 2, told, environment=environment)

@@ -162,7 +162,10 @@ def test_without_a_proxy_it_says_so(plant: Plant) -> None:
     result = InProcess("rotate_seeq_application_key").run(plant, environment={**environment, "KSM_CONFIG": config})
 
     assert 1 == result.returncode
-    assert "no connection to not.in.the.sandbox.invalid (directly): the name is not known; nothing" in result.stderr
+    assert (
+        "no connection to not.in.the.sandbox.invalid (directly): the host name cannot be resolved; nothing"
+        in result.stderr
+    )
     assert "HTTP_PROXY is not used for https: set HTTPS_PROXY" in result.stderr
 
 
@@ -228,7 +231,7 @@ def test_a_record_that_cannot_be_decrypted_is_named_and_left_out(client: Client,
         f"keeper: record {uid} cannot be decrypted with the key of the Gateway's application, and is left out"
         for uid in damaged
     ) == sorted(fetched.remarks)
-    with pytest.raises(BadInput, match=f"record {damaged[0]} cannot be decrypted.*share it anew"):
+    with pytest.raises(BadInput, match=f"record {damaged[0]} cannot be decrypted.*share it again"):
         job_among(fetched.records, plant.user_uid, [damaged[0]], damaged=fetched.left_out)
 
 
@@ -274,7 +277,7 @@ def test_a_record_to_rotate_that_cannot_be_decrypted_is_refused_with_the_way_out
     result = InProcess("rotate_seeq_application_key").run(plant)
     assert 2 == result.returncode
     assert f"record {plant.user_uid} cannot be decrypted with the key of the Gateway's application" in result.stderr
-    assert "share it anew" in result.stderr
+    assert "share it again" in result.stderr
 
 
 # -- copies ---------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_a_label_that_stands_in_both_sections_is_refused_at_the_look(
     """Whichever a reader gets, it is not to be guessed."""
     change(plant, lambda data: [data[part].append(keeper.text(label, "")) for part in ("fields", "custom")])
 
-    with pytest.raises(BadInput, match=f"field '{label}' stands in the record more than once; delete the surplus"):
+    with pytest.raises(BadInput, match=f"field '{label}' is in the record more than once; delete the extra ones"):
         store.examine()
 
 
@@ -101,7 +101,7 @@ def test_a_second_field_that_appears_meanwhile_is_refused_at_every_save(plant: P
     change(plant, lambda data: data["fields"].append(twin))
     seen = plant.keeper.record(plant.user_uid)
     for call in (store.read, lambda: store.write(publication()), lambda: store.finish("entry")):
-        with pytest.raises(Refused, match="field 'access_key_id' stands in the record more than once"):
+        with pytest.raises(Refused, match="field 'access_key_id' is in the record more than once"):
             call()
     store.put_back(before, publication())
     assert seen == plant.keeper.record(plant.user_uid)
@@ -150,7 +150,7 @@ def test_a_field_that_cannot_hold_it_is_refused_by_name(
 
     change(plant, retype)
 
-    with pytest.raises(BadInput, match=f"field '{label}' is of the type '{kind}', which cannot hold it; make it"):
+    with pytest.raises(BadInput, match=f"field '{label}' is of type '{kind}', which cannot hold its value; make it"):
         store.examine()
 
 
@@ -239,7 +239,7 @@ def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
     before = store.examine()
 
     assert said == len(before.remarks)
-    assert all("longer than any run, and ignored" in remark for remark in before.remarks)
+    assert all("longer than any run can take, and is ignored" in remark for remark in before.remarks)
     store.take_lease("R-1", utc_now() + timedelta(seconds=180))
     store.check_lease()
     assert "R-1 until " in str(labelled(plant, "rotation_lease"))
@@ -251,4 +251,4 @@ def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: 
     hold(plant, 86_400)
 
     result = assert_rotates(script, plant)
-    assert "longer than any run, and ignored" in result.stdout
+    assert "longer than any run can take, and is ignored" in result.stdout

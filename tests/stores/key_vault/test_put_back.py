@@ -201,7 +201,7 @@ def test_another_owners_mark_is_refused_whichever_script_made_it(tag: str, plant
     """The other owner's readers would get our key; no switch allows that."""
     stranger(plant, tags={tag: "another"})
 
-    with pytest.raises(Refused, match=f"secret {plant.password_name} in {VAULT} is tagged as that of another"):
+    with pytest.raises(Refused, match=f"secret {plant.password_name} in {VAULT} is tagged as belonging to another"):
         look(store(plant, wired, adopt=True), known(plant))
 
 
@@ -211,8 +211,18 @@ def test_another_owners_older_mark_is_refused_too(enabled: bool, plant: Plant, w
     stranger(plant, tags={"keeper-record": "another"})
     plant.key_vault.set(VAULT, plant.password_name, "repaired", enabled=enabled)
 
-    with pytest.raises(Refused, match="is tagged as that of another"):
+    with pytest.raises(Refused, match="is tagged as belonging to another"):
         look(store(plant, wired), known(plant))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_secret_that_went_over_to_another_owner_is_refused(enabled: bool, plant: Plant, wired: Session) -> None:
+    """Our mark on an older version no longer counts, whether or not the newest one is switched on."""
+    stranger(plant, tags={SHAPE.owner_tag: plant.application_id})
+    plant.key_vault.set(VAULT, plant.password_name, "theirs", tags={"keeper-record": "another"}, enabled=enabled)
+
+    with pytest.raises(Refused, match="is tagged as that of another"):
+        look(store(plant, wired, adopt=True), known(plant))
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -221,7 +231,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(enabled: bool, 
     stranger(plant, enabled=enabled)
 
     with pytest.raises(
-        Refused, match=r"holds what no rotation of this record has set; .*'adopt_secrets' set to 'True'"
+        Refused, match=r"holds a value that no rotation of this record has stored; .*set 'adopt_secrets' to 'True'"
     ):
         look(store(plant, wired), known(plant))
     said = look(store(plant, wired, adopt=True), known(plant))
@@ -250,7 +260,7 @@ def test_a_pair_of_the_target_is_taken_over_and_that_is_said(plant: Plant, wired
     same = look(store(plant, wired), known(plant, set(), **record))
     assert ["it holds a key of the target"] * 2 == [line.partition("since ")[2] for line in listed]
     assert ["it holds what was published before"] * 2 == [line.partition("since ")[2] for line in same]
-    with pytest.raises(Refused, match="holds what no rotation"):
+    with pytest.raises(Refused, match="holds a value that no rotation"):
         look(store(plant, wired), known(plant, set()))
 
 
@@ -275,7 +285,7 @@ def test_the_password_before_in_its_template_is_taken_over(plant: Plant, wired: 
 
     assert ["it holds what was published before"] == [line.partition("since ")[2] for line in look_with("old")]
     for other in ("", "older"):
-        with pytest.raises(Refused, match="holds what no rotation"):
+        with pytest.raises(Refused, match="holds a value that no rotation"):
             look_with(other)
 
 

@@ -123,7 +123,7 @@ def test_a_value_is_measured_before_anything_is_made(longer: int, status: int) -
 
         assert status == result.returncode, result.stderr
         if status:
-            assert f"it would have {mirror.MOST_BYTES + 1} bytes, and a secret takes 25600" in result.stderr
+            assert f"it would have {mirror.MOST_BYTES + 1} bytes, and a secret can have 25600" in result.stderr
             assert "nothing changed" in result.stderr
             assert [] == writes(plant.wire.log)
             assert before == plant.holdings()
@@ -135,7 +135,7 @@ def test_what_stands_beside_a_key_is_measured_with_it(key_plant: Plant) -> None:
     key_plant.set_field("adopt_secrets", "True")
     key_plant.key_vault.set(VAULT, key_plant.combined_name, '{"others": "%s"}' % ("x" * 25_500))
 
-    fails("rotate_seeq_application_key", key_plant, 1, key_plant.combined_name, "bytes, and a secret takes 25600")
+    fails("rotate_seeq_application_key", key_plant, 1, key_plant.combined_name, "bytes, and a secret can have 25600")
     assert [] == writes(key_plant.wire.log)
 
 
@@ -144,7 +144,7 @@ def test_tags_are_counted_before_anything_is_made(key_plant: Plant) -> None:
     tags = {f"cost-centre-{number}": "7" for number in range(11)}
     key_plant.key_vault.set(VAULT, key_plant.id_name, key_plant.old_key_id, tags=tags)
 
-    fails("rotate_seeq_application_key", key_plant, 1, key_plant.id_name, "16 tags, and a secret takes 15")
+    fails("rotate_seeq_application_key", key_plant, 1, key_plant.id_name, "16 tags, and a secret can have 15")
     assert [] == writes(key_plant.wire.log)
 
 
@@ -176,7 +176,13 @@ def test_a_deletion_that_is_waited_for_ends_in_a_name_that_is_taken(
     key_plant.key_vault.settling = 1.2
     key_plant.key_vault.delete(VAULT, key_plant.id_name)
 
-    fails("rotate_seeq_application_key", key_plant, 1, "a deleted secret keeps the name", "recover it, or purge it")
+    fails(
+        "rotate_seeq_application_key",
+        key_plant,
+        1,
+        "a deleted secret of this name still exists",
+        "recover it, or purge it",
+    )
 
 
 # -- tags that say which part a secret is ---------------------------------------------------------
