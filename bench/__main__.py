@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import floor
+from bench.fleet import fleet_table, outlook, rotate_all
 from bench.measure import (
     Client,
     Figures,
@@ -86,6 +87,13 @@ def main() -> int:
         "--together", type=int, nargs="*", default=[2, 4, 8, 20], metavar="N", help="rotations started at once"
     )
     parser.add_argument("--old-keys", type=int, default=500, metavar="N", help="keys to delete in one run; 0: none")
+    parser.add_argument(
+        "--one-process",
+        nargs="*",
+        default=["20:20", "100:50", "200:30:1"],
+        metavar="N:AT_ONCE[:PAUSE]",
+        help="rotations in one process, so many at a time; with Keeper's limit, its pause in seconds",
+    )
     options = parser.parse_args()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(
@@ -108,6 +116,12 @@ def main() -> int:
         if options.together:
             crowds = [many_at_once(ours, count, away) for count in options.together]
             console.print(crowd_table(crowds, alone, import_cpu(), away))
+        if options.one_process:
+            asked = [[float(part) for part in one.split(":")] for one in options.one_process]
+            fleets = [rotate_all(int(one[0]), away, at_once=int(one[1]), silence=sum(one[2:])) for one in asked]
+            console.print(fleet_table(fleets, alone, away))
+            for line in (line for fleet in fleets if fleet.silence for line in outlook(fleet, alone)):
+                console.print(line)
         if options.old_keys:
             console.print(backlog_table(many_old_keys(ours, options.old_keys, away), alone, away))
     console.print(f"load at the end {os.getloadavg()[0]:.1f}")

@@ -173,7 +173,7 @@ def import_cpu(runs: int = 5) -> float:
         report = Path(directory) / "report"
         taken: list[float] = []
         for _ in range(runs):
-            subprocess.run([*_launched(report), "-c", f"import {SDKS}"], check=True)  # noqa: S603 - our own
+            subprocess.run([*launched(report), "-c", f"import {SDKS}"], check=True)  # noqa: S603 - our own
             taken.append(json.loads(report.read_text())["cpu"])
         return min(taken)
 
@@ -230,12 +230,12 @@ class Started:
 
 def _stand_in(path: Path, report: Path) -> str:
     """Write a command that takes an interpreter's arguments, and starts the real one under the launcher."""
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(_launched(report))} "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(launched(report))} "$@"\n')
     path.chmod(0o700)
     return str(path)
 
 
-def _launched(report: Path) -> list[str]:
+def launched(report: Path) -> list[str]:
     """Return what starts the runtime's interpreter under the launcher; its arguments follow."""
     return [sys.executable, "-IS", str(HERE / "launcher.py"), str(report), str(RUNTIME_PYTHON)]
 

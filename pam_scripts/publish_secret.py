@@ -7,6 +7,7 @@ from dataclasses import replace
 from pam_scripts.assembly.registry import MIRRORS
 from pam_scripts.assembly.script import RotationSpec, Script
 from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import Record
 from pam_scripts.gateway.payload import Job
 from pam_scripts.issuers import values
 
@@ -26,9 +27,13 @@ class PublishSecret(Script):
         )
         return replace(spec, problems=[*spec.problems, nowhere])
 
+    def is_begun_by_keeper(self, record: Record) -> bool:
+        """Say whether the value is the password that Keeper makes."""
+        return record.get(values.VALUE_FORMAT.label).lower() in ("", values.KEEPER)
+
     def untouched(self, job: Job) -> str:
         """Say what state a run leaves that has touched nothing: what Keeper made may be in use already."""
-        if job.user.get(values.VALUE_FORMAT.label).lower() in ("", values.KEEPER) and job.new_password:
+        if self.is_begun_by_keeper(job.user) and job.new_password:
             return "Keeper has changed the password already, and no store has the new one yet"
         return super().untouched(job)
 

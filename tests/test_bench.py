@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from bench import __main__ as bench
 from bench import floor
+from bench.fleet import Fleet, calculated, fleet_table, outlook, possible, rotate_all
 from bench.measure import (
     SCRIPT,
     SDKS,
@@ -206,6 +208,31 @@ def test_requests_under_way_are_counted_from_the_clients_side() -> None:
     assert 0 == most_in_flight([], 0.1)
     assert 2 == most_within(log, 0.1)
     assert 3 == most_within(log, 10)
+
+
+def test_many_in_one_process_are_measured_and_really_rotated() -> None:
+    """One process, one login and one token for all; the table sets it beside one attached rotation and the limit."""
+    measured = rotate_all(3, 0, at_once=3)
+
+    assert 0 == measured.throttled
+    assert 1 + 3 == sum(one.path.endswith("/auth/login") for one in measured.log)
+    assert [] == [name for name in ("seconds", "cpu", "peak_mb", "connections") if getattr(measured, name) <= 0]
+    limited = replace(measured, count=200, silence=1.0, seconds=17.0)
+    text = shown(fleet_table([replace(measured, seconds=2.6), limited], figures(seconds=1.0), 0.1))
+    (beside_one,) = (line for line in text.splitlines() if "all / one attached" in line)
+    (beside_limit,) = (line for line in text.splitlines() if "leaves possible" in line)
+    assert ["2.60", "17.00"] == re.findall(r"\d+\.\d\d", beside_one)
+    assert ["1.31"] == re.findall(r"\d+\.\d\d", beside_limit), "seven waves of a second each, and six pauses"
+
+
+def test_what_keepers_limit_leaves_possible_is_calculated() -> None:
+    """33 rotations fit into a hundred saves; ours come in waves of 30, each with a pause before it."""
+    assert 1.5 == possible(33, 10, 1.5)
+    assert 10 + 2 * 1.5 == possible(34, 10, 1.5)
+    assert 2 * (10.5 + 1.5) == calculated(60, 10, 1.5)
+    one = Fleet(60, 30, 1.0, 2 * (1.05 + 2.0), 1.0, 60.0, 1, ())
+    assert "60 with a pause of 10 s, calculated: 25 s" in outlook(one, figures(seconds=1.5))[0]
+    assert "8640 records in an hour" in outlook(one, figures())[-1]
 
 
 def test_every_file_it_runs_is_there(both: tuple[Client, Client]) -> None:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import pam_scripts
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS, included, labels_left_out
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, near_misses
-from pam_scripts.core.http import Session
+from pam_scripts.core.http import Common, Session
 from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
 from pam_scripts.rotation.look import LEASE_MARGIN
 from pam_scripts.rotation.order import rotate
-from pam_scripts.rotation.roles import Rotation, Run
-from pam_scripts.rotation.shape import Target
+from pam_scripts.rotation.roles import Rotation, Run, SourceOfTruth
+from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.labels import STANDARD_LABELS
 from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT, RecordStore
@@ -82,12 +82,37 @@ class RotationSpec:
         return {host: max(each.get(host, 0) for each in hosts) for host in chain(*hosts)}
 
 
-def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec]) -> Session:
+class Means(Protocol):
+    """What a run has to do its work with."""
+
+    @property
+    def common(self) -> Common | None:
+        """The connections that it shares with other runs of its process; None where there are none."""
+
+    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
+        """Begin to make the store of the PAM User record, and return what gives it once it is needed."""
+
+
+class Alone(Means):
+    """What a run has that is alone in its process: all that it needs is made for it."""
+
+    @property
+    def common(self) -> None:
+        """Nothing is shared."""
+
+    def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
+        """Begin to connect to Keeper."""
+        access = Access(Session(run.deadline))
+        return lambda: RecordStore(access.client(), uid, shape, run.rotation_id, longest_lease)
+
+
+def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec], common: Common | None = None) -> Session:
     """Return a session for these parts: a CA beside a credential is trusted for that credential's hosts alone.
 
-    ca_bundle: the one that the PAM Configuration names, trusted for all of them; empty for none.
+    ca_bundle: the one that the PAM Configuration names, trusted for all of them; empty for none. common: what it shares
+    with other sessions.
     """
-    session = Session(deadline, ca_bundle)
+    session = Session(deadline, ca_bundle, common)
     trust_beside_credentials(session, specs)
     return session
 
@@ -234,37 +259,40 @@ class Script:
         """How long a lease of one of its runs can be at most."""
         return timedelta(seconds=request.longest_run(self.deadline_seconds)) + LEASE_MARGIN
 
+    def is_begun_by_keeper(self, _record: Record) -> bool:
+        """Say whether only Keeper can begin a rotation of this record, since it is Keeper that makes the new value."""
+        return False
+
     def untouched(self, _job: Job) -> str:
         """Say what state a run leaves that has touched nothing."""
         return NOTHING_CHANGED
 
-    def prepare(self, job: Job) -> Callable[[Run], None]:
+    def prepare(self, job: Job, means: Means | None = None) -> Callable[[Run], None]:
         """Return what rotates as a job's records say; raise the first of their problems."""
         spec = self.read(job)
         for problem in spec.problems:
             raise problem
-        assert spec.issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
-        return partial(self._rotate, job, spec, spec.issuer)
+        return lambda run: rotate(self.assemble(job, spec, run, means or Alone()))
 
-    def _rotate(self, job: Job, spec: RotationSpec, issuer: IssuerSpec, run: Run) -> None:
-        """Put the parts together, and rotate; raise a PamScriptError where it is not done."""
+    def assemble(self, job: Job, spec: RotationSpec, run: Run, means: Means) -> Rotation:
+        """Put the parts of a rotation together. spec: without a problem."""
+        issuer = spec.issuer
+        assert issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
         for note in issuer.notes:
             run.say(note)
-        access = Access(Session(run.deadline))
-        session = open_session(run.deadline, spec.ca_bundle, spec.specs)
+        truth = means.truth(run, job.user.uid, issuer.shape, self.longest_lease)
+        session = open_session(run.deadline, spec.ca_bundle, spec.specs, means.common)
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
         for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)
-        rotate(
-            Rotation(
-                issuer=issuer.build(run, session),
-                mirrors=[mirror.build(session) for mirror in spec.mirrors],
-                truth=RecordStore(access.client(), job.user.uid, issuer.shape, run.rotation_id, self.longest_lease),
-                consumers=[consumer.build(session) for consumer in spec.consumers],
-                limit=issuer.limit,
-                plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
-                run=run,
-            )
+        return Rotation(
+            issuer=issuer.build(run, session),
+            mirrors=[mirror.build(session) for mirror in spec.mirrors],
+            truth=truth(),
+            consumers=[consumer.build(session) for consumer in spec.consumers],
+            limit=issuer.limit,
+            plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
+            run=run,
         )
 
     def main(self) -> int:

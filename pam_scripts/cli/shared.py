@@ -15,6 +15,7 @@ from pam_scripts.core.fields import Record
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.payload import Job
+from pam_scripts.stores.keeper.client import Client
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.records import flatten, job_among, not_there, only_configuration
 
@@ -35,9 +36,11 @@ class Shared:
     remarks: Sequence[str] = ()
 
     @classmethod
-    def fetch(cls, deadline: Deadline, attached: Sequence[str] = (), configuration: str = "") -> Shared:
-        """Fetch every shared record; raise BadInput where a named one is not among them."""
-        client = Access(Session(deadline)).client()
+    def fetch(
+        cls, deadline: Deadline, attached: Sequence[str] = (), configuration: str = "", client: Client | None = None
+    ) -> Shared:
+        """Fetch every shared record; raise BadInput where a named one is not among them. client: one that is there."""
+        client = client or Access(Session(deadline)).client()
         fetched = retrying(deadline, lambda: client.fetch([]))
         missing = [uid for uid in (*attached, configuration) if uid and uid not in fetched.records]
         if missing:

@@ -134,6 +134,12 @@ class ApiError(PamScriptError):
         self.quiet = quiet
         self.busy = busy or quiet or code in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
+    def anew(self) -> ApiError:
+        """Return the same error for another call that it answers as well, which left a state of its own."""
+        made = ApiError.__new__(type(self), *self.args)
+        made.__dict__.update({**self.__dict__, "state": ""})
+        return made
+
     @property
     def declined(self) -> bool:
         """Whether the system said clearly, at every try, that it would not, now or ever: nothing was done."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -342,6 +342,13 @@ class Record:
     def has(self, *labels: str) -> bool:
         """Say whether every one of these fields has a value."""
         return all(self.get(label) for label in labels)
+
+    def having(self, label: str, value: str) -> Record:
+        """Return the record as if this stood in a field, and nowhere anything else."""
+        name = normalised(label)
+        contradictions = {other: texts for other, texts in self.contradictions.items() if other != name}
+        lists = {other: texts for other, texts in self.lists.items() if other != name}
+        return replace(self, values={**self.values, name: value}, contradictions=contradictions, lists=lists)
 
     @property
     def shown(self) -> str:

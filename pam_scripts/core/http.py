@@ -24,7 +24,7 @@ from http import HTTPStatus
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -41,8 +41,13 @@ from pam_scripts.core.files import is_plain_file
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, utc_now
 
+T = TypeVar("T")
+
 # What an answer may have: ten times the records of a large plant, which Keeper sends in one.
 _MOST_BYTES = 32_000_000
+
+# To so many hosts connections stay open: more than the records of one process name.
+_MOST_HOSTS = 1000
 
 # A system's own name for an error: a word of letters, digits and underscores.
 _CODE = re.compile(r"[A-Za-z]\w{0,59}", re.ASCII)
@@ -59,10 +64,11 @@ class Session(requests.Session):
     would replace an Authorization header). A private CA is trusted beside those that are anyway.
     """
 
-    def __init__(self, deadline: Deadline, ca_bundle: str = "") -> None:
+    def __init__(self, deadline: Deadline, ca_bundle: str = "", common: Common | None = None) -> None:
         super().__init__()
         self._ca_bundle = ca_bundle
-        adapter = _Adapter(ca_bundle)
+        self._common = common or Common()
+        adapter = self._common.adapter(ca_bundle)
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
         self.deadline = deadline
@@ -72,18 +78,28 @@ class Session(requests.Session):
         # What those who share the session make once between them, such as a login.
         self.shared: dict[Hashable, Any] = {}
         self._connecting: dict[str, list[threading.Thread]] = {}
-        self._settings: dict[Hashable, Mapping[str, Any]] = {}
-        self._answered: set[str] = set()
+        self._settings = self._common.settings
+        self._answered = self._common.answered
 
     def trust(self, host: str, ca_bundle: str) -> None:
         """Trust the CA in one more PEM file, for one host alone; before the host is asked for the first time."""
-        self.mount(f"https://{host}/", _Adapter(self._ca_bundle, ca_bundle))
+        self.mount(f"https://{host}/", self._common.adapter(self._ca_bundle, ca_bundle))
+
+    def made_once(self, url: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what all sessions have in common that share connections to a server, trusting the same CAs for it.
+
+        key: what it is. make: makes it where nobody has yet; it must not call anybody.
+        """
+        return self._common.made_once((self.get_adapter(url), key), make)
 
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
 
-        Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked.
+        Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked. One that
+        has answered others of this process before has connections that they have left.
         """
+        if urlsplit(url).netloc in self._answered:
+            return
         adapter = self.get_adapter(url)
         with contextlib.suppress(Exception):
             if isinstance(adapter, _Adapter):
@@ -137,6 +153,38 @@ class Session(requests.Session):
             raise
         self._answered.add(host)
         return response
+
+
+class Common:
+    """What several sessions in one process share, whose deadlines are their own: connections, by the CAs they trust.
+
+    connections: how many to one host stay open. settings: what the environment says of each server. answered: the
+    hosts that have ever answered.
+    """
+
+    def __init__(self, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self._made: dict[Hashable, Any] = {}
+        self.settings: dict[Hashable, Mapping[str, Any]] = {}
+        self.answered: set[str] = set()
+
+    def adapter(self, *ca_bundles: str) -> _Adapter:
+        """Return the connections for which these CA files are trusted beside the public ones."""
+        named = tuple(filter(None, ca_bundles))
+        with self._lock:
+            if named not in self._adapters:
+                self._adapters[named] = _Adapter(*named, connections=self._connections)
+            return self._adapters[named]
+
+    def made_once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what goes by this key: made at the first time."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            made: T = self._made[key]
+            return made
 
 
 class TooLong(requests.RequestException):
@@ -296,7 +344,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
     requests asks for.
     """
 
-    def __init__(self, *ca_bundles: str) -> None:
+    def __init__(self, *ca_bundles: str, connections: int) -> None:
         # requests would make two managers, each with connections of its own, for two threads that come first.
         self._lock = threading.Lock()
         self._context = context = create_urllib3_context()
@@ -304,9 +352,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # rest of a handshake; and to change a context that another thread connects with may end the process.
         for name in ("load_verify_locations", "set_alpn_protocols"):
             setattr(context, name, _once(getattr(context, name)))
-        for ca_bundle in filter(None, ca_bundles):
+        for ca_bundle in ca_bundles:
             context.load_verify_locations(ca_bundle)
-        super().__init__()
+        super().__init__(pool_connections=_MOST_HOSTS, pool_maxsize=connections)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
         """Make direct connections with the context."""

@@ -4,6 +4,7 @@ What threads may share, and why they may:
 
 - a `Session`: its settings are read only once it is made; its pools of connections lock themselves; its TLS context
   is changed before the first handshake, under a lock. What it keeps for others (`shared`) is filled by one thread.
+- what the sessions of several runs have in `Common`: it is made under a lock, and what it holds is of these kinds.
 - logins (Seeq's `Server`, those to Azure): who needs a token or a session first gets it, the others wait for it.
 - a `Deadline`, the `Secret`s, the run's console: each locks what it changes.
 - Azure's SDK: one thread at a time, but for its time on the wire (`SDK_LOCK`).

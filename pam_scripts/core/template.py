@@ -253,7 +253,7 @@ def _refuse_control(value: str, name: str) -> None:
 
 def _unclear() -> BadInput:
     choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
-    return _bad("does not tell who reads it, and so how to quote", f"say it in 'value_quoting': {choices}")
+    return _bad("does not show how the value is to be quoted", f"say it in 'value_quoting': {choices}")
 
 
 def _bad(what: str, way_out: str) -> BadInput:

@@ -36,8 +36,14 @@ class Console:
     their own. A log that went away is no reason to stop half-way.
     """
 
-    def __init__(self) -> None:
-        self._writers: dict[int, _Writer] = {}
+    def __init__(self, prefix: str = "", writers: _Writers | None = None) -> None:
+        """Make one. prefix: of every line. writers: those of a console whose lines these are to stand among."""
+        self._prefix = prefix
+        self._writers = writers if writers is not None else _Writers()
+
+    def prefixed(self, prefix: str) -> Console:
+        """Return a console whose lines stand among these, each after a prefix."""
+        return Console(prefix, self._writers)
 
     def say(self, line: str) -> None:
         """Report a step."""
@@ -61,26 +67,43 @@ class Console:
 
     def finish(self, seconds: float | None = None) -> None:
         """Wait for the lines to be written, so many seconds at most for each stream; None: for as long as it takes."""
-        for writer in self._writers.values():
-            writer.finish(seconds)
+        self._writers.finish(seconds)
 
     def _print(self, line: str, stream: TextIO | None) -> None:
         with contextlib.suppress(OSError, ValueError):
-            if stream is None:
-                return
-            try:
-                # A terminal has its own encoding, and somebody before it.
-                file = None if stream.isatty() else stream.fileno()
-            except OSError:
-                file = None
-            if file is None:
-                stream.write(f"{line}\n")
-                stream.flush()
-                return
-            if file not in self._writers:
-                self._writers[file] = _Writer(file)
-            text = f"{line}{host.HERE.line_end}"
-            self._writers[file].put(text.encode(host.HERE.encoding(stream.encoding), "backslashreplace"))
+            if stream is not None:
+                self._writers.put(f"{self._prefix}{line}", stream)
+
+
+class _Writers:
+    """Where lines go, by the file behind a stream."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_file: dict[int, _Writer] = {}
+
+    def put(self, line: str, stream: TextIO) -> None:
+        try:
+            # A terminal has its own encoding, and somebody before it.
+            file = None if stream.isatty() else stream.fileno()
+        except OSError:
+            file = None
+        if file is None:
+            self.write(line, stream)
+            return
+        with self._lock:
+            if file not in self._by_file:
+                self._by_file[file] = _Writer(file)
+        text = f"{line}{host.HERE.line_end}"
+        self._by_file[file].put(text.encode(host.HERE.encoding(stream.encoding), "backslashreplace"))
+
+    def write(self, line: str, stream: TextIO) -> None:
+        stream.write(f"{line}\n")
+        stream.flush()
+
+    def finish(self, seconds: float | None) -> None:
+        for writer in list(self._by_file.values()):
+            writer.finish(seconds)
 
 
 class _Writer:

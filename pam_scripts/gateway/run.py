@@ -101,16 +101,17 @@ def carry_out(  # noqa: PLR0913 - each is one fact of a run
     record: str = "",
     json_line: bool = False,
     started: tuple[float, float] | None = None,
+    mark: str = "",
 ) -> int:
     """Do one job, and say how it ended; return the exit status.
 
     record: as messages name the job's record before it is read, empty where that is not known. check: look only,
     whatever the record says. json_line: sum the run up in JSON at the end; a record can ask for that too. started:
     when the process began that is there for this run alone, and may be ended from outside where a call hangs; None
-    where there is more to do in it.
+    where there is more to do in it. mark: the last eight digits of the rotation's id, drawn at random where empty.
     """
     host = socket.gethostname()
-    run = _run(script.stem, host, console, started)
+    run = _run(script.stem, host, console, started, mark)
     untouched = NOTHING_CHANGED
 
     def end() -> None:
@@ -180,9 +181,9 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
         raise NotCertain(f"'{label}' is set", state=untouched, next_step=f"set '{label}' to 'False', then rotate again")
 
 
-def _run(name: str, host: str, console: Console, started: tuple[float, float] | None) -> Run:
+def _run(name: str, host: str, console: Console, started: tuple[float, float] | None, mark: str) -> Run:
     now = utc_now()
-    rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{mark or secrets.token_hex(4)}"
     entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {host}")
     return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), console.say, console.warn, entry=entry)
 

@@ -9,13 +9,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from pam_scripts.core import http
+from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
 from pam_scripts.core.http import Session
@@ -236,6 +238,31 @@ def log_in(identity: Identity, session: Session) -> TokenSource:
     return login
 
 
+class _Tokens:
+    """The tokens of one identity, each asked for once: by whoever needs it first, for all that share connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Hashable, Token] = {}
+
+    @classmethod
+    def of(cls, identity: Hashable, authority: str, session: Session) -> _Tokens:
+        """Return those of an identity at its authority."""
+        return session.made_once(f"https://{authority}/", ("tokens", identity), cls)
+
+    def get(self, key: Hashable, deadline: Deadline, ask: Callable[[], Token]) -> Token:
+        """Return the token for a resource; raise what `ask` raises, and OutOfTime where another one's asking lasts."""
+        while not self._lock.acquire(timeout=deadline.call_timeout()):
+            pass
+        try:
+            token = self._made.get(key)
+            if not token or token.expires_at - time.time() < _SPARE:
+                token = self._made[key] = ask()
+            return token
+        finally:
+            self._lock.release()
+
+
 class AppLogin:
     """An application that logs in with its client secret."""
 
@@ -243,8 +270,7 @@ class AppLogin:
         self._app = app
         self._authority = authority
         self._session = session
-        self._lock = threading.Lock()
-        self._made: dict[str, Token] = {}
+        self._tokens = _Tokens.of(app, authority, session)
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
         """Return a token for a resource, as `TokenSource`; the secret goes to the application's own tenant only."""
@@ -258,11 +284,7 @@ class AppLogin:
                 code=HTTPStatus.UNAUTHORIZED,
                 next_step=_OTHER_TENANT,
             )
-        with self._lock:
-            token = self._made.get(resource)
-            if not token or token.expires_at - time.time() < _SPARE:
-                token = self._made[resource] = self._ask(resource, system, action)
-        return token
+        return self._tokens.get(resource, self._session.deadline, lambda: self._ask(resource, system, action))
 
     def _ask(self, resource: str, system: str, action: str) -> Token:
         try:
@@ -350,7 +372,7 @@ class HostIdentity:
 
         _refuse_other_authorities(authority)
         self._session = session
-        self._lock = threading.Lock()
+        self._tokens = _Tokens.of(None, authority, session)
         try:
             self.credential = DefaultAzureCredential(
                 exclude_developer_cli_credential=True,
@@ -369,12 +391,15 @@ class HostIdentity:
             raise _odd_variables() from None
 
     def token(self, resource: str, system: str, action: str, tenant_id: str = "") -> Token:
-        """Return a token for a resource, as `TokenSource.token`; azure-identity keeps it for as long as it is good."""
+        """Return a token for a resource, as `TokenSource.token`."""
+        ask = partial(self._ask, resource, system, action, tenant_id)
+        return self._tokens.get((resource, tenant_id), self._session.deadline, ask)
+
+    def _ask(self, resource: str, system: str, action: str, tenant_id: str) -> Token:
         from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - see above
 
         try:
-            with self._lock:
-                made = self.credential.get_token(f"https://{resource}/.default", tenant_id=tenant_id or None)
+            made = self.credential.get_token(f"https://{resource}/.default", tenant_id=tenant_id or None)
         except ClientAuthenticationError as error:
             raise self._refused(system, f"{action}: no token from Entra", error) from None
         except (OSError, ValueError):

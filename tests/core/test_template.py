@@ -287,7 +287,7 @@ def test_what_ado_net_and_odbc_both_read_takes_what_both_write_alike_and_no_more
     """Both know `Uid` and `Pwd`, and quote in ways of their own: what needs quotes is refused with the choices."""
     assert template.replace("{login}", "me").replace("{password}", "Plain-0") == filled(template, "Plain-0")
     for password in ("a;b", "a!b", "{ab}", "a b", 'a"b'):
-        with pytest.raises(BadInput, match="does not tell who reads it") as caught:
+        with pytest.raises(BadInput, match="does not show how the value is to be quoted") as caught:
             filled(template, password)
         assert all(f"'{form}' for {reader}" in str(caught.value) for form, reader in FORMS.items())
     assert read_connection_string(filled(template, "a;b", form="sql"))["Pwd"] == "a;b"
@@ -330,7 +330,7 @@ def test_no_form_takes_an_empty_value_or_control_characters(form: str, password:
 )
 def test_a_value_between_separators_is_the_placeholder_alone(form: str, template: str) -> None:
     """Quotes are ours to set: a template that has its own would be quoted twice."""
-    with pytest.raises(BadInput, match=r"within a longer value|does not tell"):
+    with pytest.raises(BadInput, match=r"within a longer value|does not show"):
         filled(template, "x", form=form)
 
 

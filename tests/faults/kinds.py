@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from sandbox import faults
 from sandbox.faults import Fault, Rule
 from sandbox.log import Request
 from tests.faults.spots import Spot
 from tests.faults.trial import Trial
+from tests.support.warm import Run
 
-Kind = Callable[[Trial], Fault]
+
+class HasRun(Protocol):
+    """What a kind of fault needs that strikes the process."""
+
+    async def the_run(self) -> Run:
+        """Return the run."""
 
 
-def _killed_before(trial: Trial) -> Fault:
+Kind = Callable[[HasRun], Fault]
+
+
+def _killed_before(trial: HasRun) -> Fault:
     async def kill(_request: Request) -> None:
         run = await trial.the_run()
         run.kill()
@@ -24,14 +34,14 @@ def _killed_before(trial: Trial) -> Fault:
     return Fault(answer="none", before=kill)
 
 
-def _killed_after(trial: Trial) -> Fault:
+def _killed_after(trial: HasRun) -> Fault:
     async def kill(_request: Request) -> None:
         (await trial.the_run()).kill()
 
     return Fault(after=kill)
 
 
-def _stopped(trial: Trial) -> Fault:
+def _stopped(trial: HasRun) -> Fault:
     async def stop(_request: Request) -> None:
         (await trial.the_run()).terminate()
         # Long enough for the signal to be dealt with before the answer comes.

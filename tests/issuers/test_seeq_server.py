@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError
-from pam_scripts.core.http import Session
+from pam_scripts.core.errors import ApiError, OutOfTime
+from pam_scripts.core.http import Common, Session
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
@@ -19,7 +21,7 @@ from pam_scripts.issuers.seeq.application_keys import ApplicationKeys
 from pam_scripts.issuers.seeq.keys import read_key
 from pam_scripts.issuers.seeq.server import NO_DIRECTORY, SEEQ_DIRECTORY, Endpoint, Login, Server
 from pam_scripts.rotation.roles import Key
-from sandbox.faults import Fault, Rule
+from sandbox.faults import Fault, Rule, hang
 from sandbox.log import Request
 from sandbox.plant import SEEQ_HOST, Plant, on_loopback
 
@@ -125,6 +127,61 @@ def test_a_late_answer_does_not_bring_a_former_session_back(plant: Plant, make: 
 
     assert "rotation.admin" == admin["username"]
     assert admin["id"] != me["id"]
+
+
+def test_runs_that_share_connections_log_in_once_and_each_may_act_as_another(plant: Plant) -> None:
+    """One login for all of them; who goes on with a new key leaves the others as they are; another login is its own."""
+    common = Common()
+    admin = Login("rotation.admin", Secret(plant.admin_password), SEEQ_DIRECTORY, shown="the admin")
+
+    def server() -> Server:
+        return Server(Endpoint(URL, admin), Session(Deadline(60), common=common), lambda _line: None)
+
+    first, second = server(), server()
+    with concurrently() as submit:
+        for each in (first, second):
+            submit(each.connect)
+    assert 1 == len(logins(plant))
+
+    first.change_login(Login(plant.old_key_id, Secret(plant.old_password), None, shown="the key"))
+    assert "rotation.admin" == second.get("/users/me", "look")["username"]
+    assert "rotation.admin" == server().get("/users/me", "look")["username"]
+    assert first.get("/users/me", "look")["id"] != second.get("/users/me", "look")["id"]
+    assert 2 == len(logins(plant))
+
+
+def test_who_waits_for_anothers_login_waits_no_longer_than_its_own_time(plant: Plant) -> None:
+    """A login that hangs for one run ends the other by its own deadline, not by the first one's."""
+    common = Common()
+    admin = Login("rotation.admin", Secret(plant.admin_password), SEEQ_DIRECTORY, shown="the admin")
+    plant.wire.rules.append(Rule(hang(), path="*/auth/login"))
+    slow, quick = (
+        Server(Endpoint(URL, admin), Session(Deadline(seconds), common=common), lambda _line: None)
+        for seconds in (16, 1)
+    )
+    with ThreadPoolExecutor(1) as threads:
+        hanging = threads.submit(slow.connect)
+        while not plant.wire.log:
+            time.sleep(0.01)
+        with pytest.raises(OutOfTime):
+            quick.connect()
+        assert not hanging.done()
+        assert isinstance(hanging.exception(), ApiError)
+
+
+def test_a_refusal_for_one_run_says_nothing_of_anothers_state(plant: Plant, make: Make) -> None:
+    """What the first one says of what it left behind does not stand in the error of the next."""
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ApiError) as caught:
+            make("rotation.admin", "a wrong one").connect()
+        errors.append(caught.value)
+        caught.value.state = "nothing changed"
+
+    first, second = errors
+    assert (first.cause, first.code, first.next_step) == (second.cause, second.code, second.next_step)
+    assert first is not second
+    assert 1 == len(logins(plant))
 
 
 def test_nothing_is_deleted_without_an_id(plant: Plant, make: Make) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput, OutOfTime
 from pam_scripts.core.fields import Record
-from pam_scripts.core.http import Session
+from pam_scripts.core.http import Common, Session
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
@@ -423,3 +423,24 @@ def test_a_refusal_at_the_end_of_the_time_is_the_end_of_the_time(
 
     with pytest.raises(OutOfTime, match="stopped by SIGTERM"):
         login.token(VAULTS, "key vault", "log in")
+
+
+def test_runs_that_share_connections_share_each_token(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request for each identity and resource, however many runs need it at once; another identity has its own."""
+    for name, value in plant.wire.environment().items():
+        monkeypatch.setenv(name, value)
+    common = Common()
+    app = AppSecret(plant.tenant_id, plant.azure_app.client_id, Secret(plant.azure_secret))
+    other_app, other_secret = plant.add_azure_app("Another")
+    other = AppSecret(plant.tenant_id, other_app.client_id, Secret(other_secret))
+    with concurrently() as submit:
+        asked = [
+            submit(partial(log_in(Identity(one, CLOUDS["public"]), Session(Deadline(60), common=common)).token, *words))
+            for one in (app, app, app, other)
+            for words in [("vault.azure.net", "key vault", "read")]
+        ]
+    tokens = [each.result().value.reveal() for each in asked]
+
+    assert 2 == len({*tokens})
+    assert 1 == len({*tokens[:3]})
+    assert 2 == sum("oauth2" in request.path for request in plant.wire.log)

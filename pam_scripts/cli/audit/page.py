@@ -44,10 +44,27 @@ class Bar:
 
 def page(report: Report) -> str:
     """Return the whole page."""
-    style, script = (_part(name) for name in ("page.css", "page.js"))
-    allowed = f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     bars = _bars(report)
+    body = [
+        '<a class="skip" href="#records">Skip to all records</a>',
+        *_header(report),
+        "<main>",
+        *_problems(report),
+        *_timeline(report, bars),
+        *_records(report, bars),
+        "</main>",
+        f"<footer>pam-scripts {escape(__version__)}. Of secret values none is printed or compared.</footer>",
+    ]
+    return document(
+        f"Key audit: {len(report.with_problems)} of {len(report.rows)} need attention", body, _part("page.js")
+    )
+
+
+def document(title: str, body: Iterable[str], script: str = "") -> str:
+    """Return a page that lets in nothing but its own style and script. body: its lines; script: empty for none."""
+    style = _part("page.css")
+    allowed = f"style-src '{_digest(style)}'" + (f"; script-src '{_digest(script)}'" if script else "")
+    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     return "\n".join(
         [
             "<!doctype html>",
@@ -57,19 +74,12 @@ def page(report: Report) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
-            f"<title>Key audit: {len(report.with_problems)} of {len(report.rows)} need attention</title>",
+            f"<title>{title}</title>",
             f"<style>{style}</style>",
             "</head>",
             "<body>",
-            '<a class="skip" href="#records">Skip to all records</a>',
-            *_header(report),
-            "<main>",
-            *_problems(report),
-            *_timeline(report, bars),
-            *_records(report, bars),
-            "</main>",
-            f"<footer>pam-scripts {escape(__version__)}. Of secret values none is printed or compared.</footer>",
-            f"<script>{script}</script>",
+            *body,
+            *([f"<script>{script}</script>"] if script else []),
             "</body>",
             "</html>",
             "",

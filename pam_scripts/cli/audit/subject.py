@@ -266,9 +266,11 @@ class Subject:
 
         It is not always that of the newest entry: a rotation that failed may have been put back.
         """
-        if self.present and self.present.owner == self.uid:
-            return self.present.rotation_id
         ours = [entry for entry in self.log if self.rotated_at and read_moment(entry["date"] or "") == self.rotated_at]
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
+        # A key that a roll back brought back has the label of the rotation that made it, before.
+        brought_back = self.key_id and any(entry["rolled_back_to"] == self.key_id for entry in ours[:1])
+        if self.present and self.present.owner == self.uid and not brought_back:
+            return self.present.rotation_id
         return str(ours[0]["rotation_id"]) if ours else ""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pam_scripts.assembly.script import trust_beside_credentials
-from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.deadlines import HostDeadlines, HostTimedSession
+from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, UNKNOWN_FIELD, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.shared import Shared
@@ -37,8 +37,18 @@ SYSTEMS_AT_ONCE = 32
 S = TypeVar("S", IssuerSpec, MirrorSpec, ConsumerSpec)
 
 
-def survey(shared: Shared, deadlines: HostDeadlines, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
-    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere."""
+def survey(  # noqa: PLR0913, PLR0917 - each is one thing that a look depends on
+    shared: Shared,
+    deadlines: HostDeadlines,
+    cadence: Cadence,
+    now: datetime,
+    say: Say,
+    only: Collection[str] | None = None,
+) -> list[Subject]:
+    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere.
+
+    only: the UIDs of those about which systems are asked; None: all. Each one is read.
+    """
     subjects = []
     for uid, script in shared.ours():
         record = shared.records[uid]
@@ -56,7 +66,7 @@ def survey(shared: Shared, deadlines: HostDeadlines, cadence: Cadence, now: date
     say(f"keeper: {len(shared.records)} records, {len(subjects)} to audit")
     for subject in subjects:
         _read(shared, subject)
-    _ask_everybody(subjects, deadlines, say)
+    _ask_everybody([one for one in subjects if only is None or one.uid in only], deadlines, say)
     return subjects
 
 

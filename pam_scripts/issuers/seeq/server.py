@@ -209,6 +209,25 @@ def _directory(record: Record) -> Directory:
 _REFUSED: dict[Endpoint, ApiError] = {}
 
 
+class _Sitting:
+    """One login's session, for all that share connections to its server and log in the same.
+
+    headers: what makes a call one of the session, none before it has begun. number: how many sessions there were.
+    key_forms: how an access key logs in: as was right before comes first.
+    """
+
+    def __init__(self, key_forms: tuple[Directory, Directory] = (SEEQ_DIRECTORY, NO_DIRECTORY)) -> None:
+        self.lock = threading.Lock()
+        self.headers: Mapping[str, str] = {}
+        self.number = 0
+        self.key_forms = key_forms
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """Begin the next session."""
+        self.number += 1
+        self.headers = headers
+
+
 class Server:
     """A client of one Seeq server, logged in as one user; logs in again, once, where a session has ended."""
 
@@ -219,13 +238,8 @@ class Server:
         self.deadline = session.deadline
         self._session = session
         self._say = say
-        self._session_headers: Mapping[str, str] = {}
-        # How many sessions there were.
-        self._sessions = 0
-        # How an access key logs in: as was right before comes first.
-        self._key_forms = (SEEQ_DIRECTORY, NO_DIRECTORY)
         # Calls are made side by side; they share one session.
-        self._lock = threading.Lock()
+        self._sitting = session.made_once(self.url, endpoint, _Sitting)
 
     def log_in(self, username: str, password: Secret, directory: Directory, action: str) -> Mapping[str, str]:
         """POST /auth/login; return the headers that make later calls this user's."""
@@ -242,14 +256,15 @@ class Server:
 
         Seeq's documents name the directory for a key, its official client does not.
         """
-        first, other = self._key_forms
+        sitting = self._sitting
+        first, other = sitting.key_forms
         try:
             return self.log_in(username, password, first, action)
         except ApiError as error:
             if error.code != HTTPStatus.UNAUTHORIZED:
                 raise
         headers = self.log_in(username, password, other, action)
-        self._key_forms = (other, first)
+        sitting.key_forms = (other, first)
         return headers
 
     @property
@@ -264,9 +279,10 @@ class Server:
     def change_login(self, login: Login) -> None:
         """Act as somebody else from here on; nothing changes where that login is refused."""
         headers = self.log_in_with_key(login.username, login.password, f"log in with {login.shown}")
-        with self._lock:
-            self.username, self._login = login.username, login
-            self._begin(headers)
+        # Nobody else is to act with it.
+        own = _Sitting(self._sitting.key_forms)
+        own.begin(headers)
+        self.username, self._login, self._sitting = login.username, login, own
 
     def get(self, path: str, action: str) -> dict[str, Any]:
         """GET, as the admin user."""
@@ -282,7 +298,8 @@ class Server:
 
     def _call(self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         fresh = self._renew({})
-        number, session = self._sessions, self._session_headers
+        sitting = self._sitting
+        number, session = sitting.number, sitting.headers
         try:
             return self._send_within(number, session, method, path, action, body)
         except ApiError as error:
@@ -290,7 +307,7 @@ class Server:
             if error.code != HTTPStatus.UNAUTHORIZED or fresh:
                 raise
             self._renew(session)
-            return self._send_within(self._sessions, self._session_headers, method, path, action, body)
+            return self._send_within(sitting.number, sitting.headers, method, path, action, body)
 
     def _send_within(  # noqa: PLR0913, PLR0917 - each is one fact of a request
         self,
@@ -305,31 +322,33 @@ class Server:
 
         number: the session's. An answer that comes late, of a session before, says nothing of the present one.
         """
+        sitting = self._sitting
         answer, headers = self._send(method, path, action, session, body)
         if renewed := _session_in(headers):
-            with self._lock:
-                if number == self._sessions:
-                    self._session_headers = {**self._session_headers, **renewed}
+            with sitting.lock:
+                if number == sitting.number:
+                    sitting.headers = {**sitting.headers, **renewed}
         return answer
-
-    def _begin(self, session: Mapping[str, str]) -> None:
-        self._sessions += 1
-        self._session_headers = session
 
     def _renew(self, ended: Mapping[str, str]) -> bool:
         """Log in, unless another call has done so since `ended` was the session; say whether it was done now."""
-        with self._lock:
-            if self._session_headers != ended:
+        sitting = self._sitting
+        while not sitting.lock.acquire(timeout=self.deadline.call_timeout()):
+            pass
+        try:
+            if sitting.headers != ended:
                 return False
-            self._log_in_as_admin()
+            self._log_in_as_admin(sitting)
             return True
+        finally:
+            sitting.lock.release()
 
-    def _log_in_as_admin(self) -> None:
+    def _log_in_as_admin(self, sitting: _Sitting) -> None:
         action = f"log in with the credential of {self.login_shown}"
         login = self._login
         endpoint = Endpoint(self.url, login)
         if refused := _REFUSED.get(endpoint):
-            raise refused
+            raise refused.anew()
         try:
             if login.directory:
                 headers = self.log_in(login.username, login.password, login.directory, action)
@@ -340,8 +359,8 @@ class Server:
                 error.next_step = login.way_out
                 _REFUSED[endpoint] = error
             raise
-        first = not self._session_headers
-        self._begin(headers)
+        first = not sitting.headers
+        sitting.begin(headers)
         if first:
             self._say(f"Authenticated to Seeq server: {self.url} with the credential of {self.login_shown}")
 

@@ -238,7 +238,9 @@ def _target(
 ) -> SeenTarget:
     items = [item for item in items if not item.get("isArchived")]
     keys = [read_key(item, f"read the keys of {name}") for item in items]
-    return SeenTarget(target_id, name, keys, known_as or (target_id,), dict(_uses(items)), tuple(trouble))
+    return SeenTarget(
+        target_id, name, keys, known_as or (target_id,), dict(_uses(items)), tells_use=True, trouble=tuple(trouble)
+    )
 
 
 def _uses(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, datetime]]:

@@ -15,7 +15,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
 from pam_scripts.stores.aws_secrets_manager.refusals import (
@@ -347,7 +347,7 @@ class SecretMirror(Mirror):
             raise DELETED.as_error(f"{SYSTEM}: secret {self._id}")
         if why := why_not_written(described, self._id, self._client.region):
             raise why[1]
-        found = self._fetch(CURRENT)
+        found = self._fetch(VersionStage=CURRENT)
         *_, self._beside = self._shape.split(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
         self._versions = [found.get("VersionId") or "", *(described.get("VersionIdsToStages") or {})]
@@ -374,7 +374,7 @@ class SecretMirror(Mirror):
 
     def read(self) -> Snapshot:
         """Read the version that readers get."""
-        return self._copy(self._fetch(CURRENT))
+        return self._copy(self._fetch(VersionStage=CURRENT))
 
     def write(self, publication: Publication) -> None:
         """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
@@ -395,7 +395,7 @@ class SecretMirror(Mirror):
         if not now.holds(written):
             return
         if before.restore_point:
-            since = self._copy(self._fetch(PREVIOUS))
+            since = self._copy(self._fetch(VersionStage=PREVIOUS))
             is_dead = listed is not None and since.key_id and since.key_id not in listed
             former = before if is_dead or not since.restore_point else since
             self._ask(
@@ -410,6 +410,34 @@ class SecretMirror(Mirror):
             self._put(_EMPTY, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._id} {publication.rotation_id} put back")))
         if self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
+
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value: in the version that a rotation has set, by the id that this has, or as AWSPREVIOUS.
+
+        AWS keeps versions without a label for a day at least. What is current is looked at, too: a roll back that was
+        interrupted may have been here.
+        """
+        stages = [self._fetch(VersionStage=stage) for stage in (PREVIOUS, CURRENT)]
+        for found in (*(self._fetch(VersionId=self._mark.of(one)) for one in sought.rotations), *stages):
+            text, key_id, _ = self._shape.split(_text(found))
+            Secret(text)
+            if self._shape.id_label and key_id == sought.key_id:
+                value = Secret(str(json.loads(text)[self._shape.value_label]))
+                return lambda: value
+            if not self._shape.id_label and self._is_of(found, stages, sought):
+                if own := self._shape.value_in(text):
+                    return lambda: Secret(own)
+                raise Refused(f"{self.name}: holds no text that the record's template makes of a value")
+        raise Refused(f"{self.name}: has no version of it")
+
+    def _is_of(self, found: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], sought: Sought) -> bool:
+        """Say whether a version is one of those rotations', or what was there just before the one that is named."""
+        version = str(found.get("VersionId") or "")
+        if sought.rotations:
+            return version in {self._mark.of(one) for one in sought.rotations}
+        previous, current = stages
+        follows = current.get("VersionId") == self._mark.of(sought.before)
+        return bool(version) and found is previous and follows and not rotation_in(version)
 
     # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
 
@@ -433,10 +461,10 @@ class SecretMirror(Mirror):
                 next_step=TOO_LONG.way_out,
             )
 
-    def _fetch(self, stage: str) -> dict[str, Any]:
-        """Return the version with a label, nothing where there is none."""
+    def _fetch(self, **which: str) -> dict[str, Any]:
+        """Return the version with a label, or an id; nothing where there is none."""
         try:
-            return self._ask("read the secret", "get_secret_value", VersionStage=stage)
+            return self._ask("read the secret", "get_secret_value", **which)
         except ApiError as error:
             # A secret without any version; that there is a secret, `examine` has seen.
             if error.name != "ResourceNotFoundException":

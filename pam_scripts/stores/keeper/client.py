@@ -10,8 +10,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import requests
 from keeper_secrets_manager_core import SecretsManager
@@ -32,9 +33,17 @@ from pam_scripts.stores.keeper.refusals import CHANGING_KEY, THROTTLED, THROTTLE
 T = TypeVar("T")
 
 
+# What a call is made within, by its name: `get secret`. It may wait before it, and sees when it has ended.
+Paced: TypeAlias = Callable[[str], AbstractContextManager[object]]
+
 # Until when no call may be made with a device's configuration, by its client id: what each of this process's runs
 # goes by, since every call would begin Keeper's count of the device's calls anew.
 _QUIET_UNTIL: dict[str, float] = {}
+
+
+def quiet_for(device: str) -> float:
+    """Return the seconds for which no call may be made with a device's configuration. device: its client id."""
+    return max(0.0, _QUIET_UNTIL.get(device, 0.0) - time.monotonic())
 
 
 class Fetched(NamedTuple):
@@ -57,7 +66,8 @@ class Fetched(NamedTuple):
 class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published without types
     """The official SDK, over the run's own session: bounded in time, one connection, errors in our words."""
 
-    def __init__(self, config: Mapping[str, str], session: Session) -> None:
+    def __init__(self, config: Mapping[str, str], session: Session, paced: Paced = contextlib.nullcontext) -> None:
+        """Make it. paced: what every call is made within."""
         try:
             CryptoUtils.der_base64_private_key_to_private_key(config["privateKey"])
         except Exception:  # noqa: BLE001 - whatever the SDK's reading of a damaged key ends in
@@ -74,6 +84,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
                 next_step="take it out of the environment of the Gateway's service: it has no effect here",
             ) from None
         self._session = session
+        self._paced = paced
         self._device = config["clientId"]
         self._key_was_changed = False
 
@@ -87,7 +98,7 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
     ) -> Any:  # noqa: ANN401
         """Post one encrypted request; raise ApiError for every answer the SDK would wait or stumble over."""
         action = url.rpartition("/")[2].replace("_", " ")
-        if (left := _QUIET_UNTIL.get(self._device, 0.0) - time.monotonic()) > 0:
+        if left := quiet_for(self._device):
             raise _throttled(action, left)
         headers = {
             "Content-Type": "application/octet-stream",
@@ -97,7 +108,8 @@ class Client(SecretsManager):  # type: ignore[misc]  # the SDK is published with
         }
         body = encrypted_payload_and_signature.encrypted_payload
         try:
-            response = self._session.post(url, headers=headers, data=body)
+            with self._paced(action):
+                response = self._session.post(url, headers=headers, data=body)
         except requests.RequestException as error:
             raise http.no_answer(SYSTEM, action, error) from None
         if response.status_code != HTTPStatus.OK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
     from pam_scripts.core.http import Session
-    from pam_scripts.stores.keeper.client import Client
+    from pam_scripts.stores.keeper.client import Client, Paced
 
 # Where a Gateway keeps its Secrets Manager configuration. It is the Gateway's own: read, never written.
 # https://docs.keeper.io/en/keeperpam/privileged-access-manager/getting-started/gateways
@@ -60,6 +61,12 @@ def find_config() -> tuple[str, dict[str, str]]:
         f"no Secrets Manager configuration was found{unreadable}",
         next_step=f"run as the Gateway's user, or provide it in one of: {places}",
     )
+
+
+def is_gateways(place: str) -> bool:
+    """Say whether a place, as `find_config` names it, is where a Gateway keeps its own configuration."""
+    files = {str(Path(path).expanduser()) for path in config_files()}
+    return place == "GATEWAY_CONFIG" or place in files or place.startswith("the AWS secret")
 
 
 def config_files() -> list[str]:
@@ -186,14 +193,15 @@ def _unusable(text: str, place: str) -> BadInput:
 class Access:
     """The Gateway's own access to Secrets Manager: its configuration, and a connection on its way."""
 
-    def __init__(self, session: Session) -> None:
-        self._config = read_config()
+    def __init__(self, session: Session, config: dict[str, str] | None = None) -> None:
+        """Begin to connect. config: where it was read already."""
+        self._config = config or read_config()
         self._session = session
         session.connect(f"https://{self._config['hostname']}")
 
-    def client(self) -> Client:
-        """Return the client; raise BadInput where the configuration is damaged."""
+    def client(self, paced: Paced = contextlib.nullcontext) -> Client:
+        """Return the client; raise BadInput where the configuration is damaged. paced: as `Client` has it."""
         # Imported while the connection is made: the SDK, with its cryptography, is a fifth of a script's start-up.
         from pam_scripts.stores.keeper.client import Client  # noqa: PLC0415
 
-        return Client(self._config, self._session)
+        return Client(self._config, self._session, paced)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
 
 LEASE = "rotation_lease"
-ROTATED_AT = Field("rotated_at", "when the key was made, ISO 8601 in UTC", TEXT, output=True)
+ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
 OPS_LOG = Field(
     "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
 )
@@ -52,13 +52,28 @@ _FRESH = 20.0
 
 
 class RecordStore(SourceOfTruth):
-    """One PAM User record as the truth of a rotation. longest_lease: a lease that ends later than that is ignored."""
+    """One PAM User record as the truth of a rotation.
 
-    def __init__(self, client: Client, uid: str, shape: Shape, rotation_id: str, longest_lease: timedelta) -> None:
+    longest_lease: a lease that ends later than that is ignored. known: the record as it was read already, and when, by
+    the monotonic clock; None where it was not. holder: whom the lease names, where another rotation's id could be the
+    same.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one fact of the store
+        self,
+        client: Client,
+        uid: str,
+        shape: Shape,
+        rotation_id: str,
+        longest_lease: timedelta,
+        *,
+        known: tuple[Any, float] | None = None,
+        holder: str = "",
+    ) -> None:
         self._client = client
         self._uid = uid
         self._shape = shape
-        self._rotation_id = rotation_id
+        self._holder = holder or rotation_id
         self._longest_lease = longest_lease
         self._title = ""
         self._examined: int | None = None
@@ -67,7 +82,7 @@ class RecordStore(SourceOfTruth):
         self._to_confirm: Publication | None = None
         self._damaged: Sequence[str] = ()
         # The record as it was last read, and when; nothing once it was saved.
-        self._latest: tuple[Any, float] | None = None
+        self._latest = known
 
     @property
     def name(self) -> str:
@@ -80,9 +95,9 @@ class RecordStore(SourceOfTruth):
         return [f"{self.name}: {', '.join(self._shape.record_labels)}"] if self._shape.record_labels else []
 
     @property
-    def ended(self) -> Collection[str]:
-        """The rotations that the ops log tells of."""
-        return {entry["rotation_id"] for entry in read_entries(self._log)} - {""}
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """The entries of its field `last_rotation`."""
+        return read_entries(self._log)
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return what stands in the fields once the record holds this credential."""
@@ -91,7 +106,8 @@ class RecordStore(SourceOfTruth):
 
     def examine(self) -> Snapshot:
         """Read the record; raise BadInput where it could not be saved, or a field stands in it twice."""
-        record = self._fetch(missing=BadInput)
+        record = self._fresh_one or self._fetch(missing=BadInput)
+        self._title = record.title or ""
         if not record.is_editable:
             raise BadInput(
                 f"{SYSTEM}: record {self._uid} {NOT_EDITABLE.said}",
@@ -143,19 +159,19 @@ class RecordStore(SourceOfTruth):
         """Return the id of the target that a key was made for, as the ops log says; empty where it does not."""
         return made_for(self._log, key_id)
 
-    def take_lease(self, rotation_id: str, until: datetime) -> None:
+    def take_lease(self, _rotation_id: str, until: datetime) -> None:
         """Take the lease by saving it into the record: of two savers the revision lets one through.
 
         Only into the record as it was examined: a rotation that came and went since has changed it.
         """
         record = self._fresh()
-        if _lease_holder(record) == rotation_id:
+        if _lease_holder(record) == self._holder:
             return
         self._refuse_foreign_lease(record)
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
             raise Yielded(f"{self.name}: someone else changed it after it was read", next_step="rotate again")
-        _put(record, LEASE, f"{rotation_id} until {iso(until)}")
+        _put(record, LEASE, f"{self._holder} until {iso(until)}")
         self._save(record)
 
     def check_lease(self) -> None:
@@ -179,7 +195,7 @@ class RecordStore(SourceOfTruth):
         record is ours to judge but that our lease is gone, and that only where the save was not answered.
         """
         record = self._fresh()
-        if self._finishing and _lease_holder(record) != self._rotation_id:
+        if self._finishing and _lease_holder(record) != self._holder:
             return
         self._require_lease(record)
         if self._to_confirm and not self._copy(record).holds(self.parts(self._to_confirm.credential)):
@@ -263,7 +279,7 @@ class RecordStore(SourceOfTruth):
 
     def _refuse_foreign_lease(self, record: Any) -> None:  # noqa: ANN401
         holder, until = read_lease(_value(record, LEASE))
-        if until and holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease):
+        if until and holder != self._holder and is_held(until, utc_now(), self._longest_lease):
             raise Yielded(
                 f"{self.name}: another rotation ({holder}) is at work on it until {iso(until)} at the latest",
                 next_step="let it finish; if it was killed, rotate again after that time",
@@ -271,7 +287,7 @@ class RecordStore(SourceOfTruth):
 
     def _require_lease(self, record: Any) -> None:  # noqa: ANN401
         holder = _lease_holder(record)
-        if holder != self._rotation_id:
+        if holder != self._holder:
             lost = f"rotation {holder} has the lease" if holder else "the lease was removed by someone else"
             way_out = "let it finish, and rotate again only if it failed" if holder else "rotate again"
             raise Yielded(f"{self.name}: {lost}", next_step=way_out)

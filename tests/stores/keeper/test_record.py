@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import BadInput, Refused, Yielded
+from pam_scripts.core.errors import ApiError, BadInput, Refused, Yielded
 from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.core.secret import Secret
@@ -243,6 +244,54 @@ def test_a_lease_that_no_run_could_have_taken_blocks_nobody(
     store.take_lease("R-1", utc_now() + timedelta(seconds=180))
     store.check_lease()
     assert "R-1 until " in str(labelled(plant, "rotation_lease"))
+
+
+def test_of_two_with_the_same_id_one_has_the_lease(plant: Plant, wired: Session, store: RecordStore) -> None:
+    """Two processes that go on with one run in the same second: the lease tells them apart by who holds it."""
+    until = utc_now() + timedelta(seconds=180)
+    client = Access(wired).client()
+    first, second, third = (
+        RecordStore(client, plant.user_uid, SHAPE, "R-1", LONGEST, holder=f"R-1-{name}") for name in ("a", "b", "c")
+    )
+    first.examine()
+    second.examine()
+    first.take_lease("R-1", until)
+    with pytest.raises(ApiError, match="someone else saved the record"):
+        second.take_lease("R-1", until)
+    with pytest.raises(Yielded, match="another rotation"):
+        second.take_lease("R-1", until)
+    with pytest.raises(Yielded, match="another rotation"):
+        third.examine()
+    first.check_lease()
+    with pytest.raises(Yielded, match="another rotation"):
+        store.examine()
+
+
+def test_a_record_that_was_read_already_is_not_read_again_to_look_and_to_take_the_lease(
+    plant: Plant, wired: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read a moment ago will do: its revision tells if anybody has saved since; what is older is read."""
+    monkeypatch.setenv("KSM_CONFIG", plant.keeper.config_base64())
+    client = Access(wired).client()
+
+    def look(seconds_ago: float) -> RecordStore:
+        record_read = client.fetch([]).records[plant.user_uid]
+        known = (record_read, time.monotonic() - seconds_ago)
+        plant.wire.log.clear()
+        made = RecordStore(client, plant.user_uid, SHAPE, "R-1", LONGEST, known=known)
+        made.examine()
+        return made
+
+    look(60)
+    assert ["/api/rest/sm/v1/get_secret"] == [request.path for request in plant.wire.log]
+    fresh = look(1)
+    assert [] == plant.wire.log
+    plant.set_field("environment", "edited meanwhile")
+    until = utc_now() + timedelta(seconds=180)
+    with pytest.raises(ApiError, match="someone else saved the record"):
+        fresh.take_lease("R-1", until)
+    with pytest.raises(Yielded, match="someone else changed it after it was read"):
+        fresh.take_lease("R-1", until)
 
 
 def test_a_lease_is_no_longer_than_what_the_fields_allow(script: Script, plant: Plant) -> None:

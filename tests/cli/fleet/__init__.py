@@ -1,0 +1,1 @@
+"""Tests of what works on many records in one process."""
