@@ -177,15 +177,17 @@ class SecretMirror(Mirror):
     def retire(self, outdated: Sequence[int], kept: Sequence[str]) -> None:
         """Destroy those of these versions that rotations of this target have set, and the one that ours was set upon.
 
-        Whatever else stood in that one stands in ours. Versions of a kept rotation stay; where any key is kept, so does
-        what says nothing of its rotation. What others have set before stays until it is the oldest of too many.
+        Whatever else stood in that one stands in ours. Versions of a kept rotation stay; where a key is kept that no
+        rotation has made, so does what was taken over. What others have set before stays until it is the oldest of too
+        many.
         """
         tags = rotations_in(self._looked.tags)
         ours = self._made or self._look().version
 
         def goes(version: int) -> bool:
             rotation = tags.get(version, _TAKEN_OVER if version == self._looked.version else "")
-            spared = kept if rotation == _TAKEN_OVER else rotation in kept
+            # What was taken over may be the key's that no rotation has made.
+            spared = ("" if rotation == _TAKEN_OVER else rotation) in kept
             return bool(version < ours and rotation and not spared)
 
         if gone := sorted({version for version in outdated if goes(version)}):

@@ -55,6 +55,11 @@ def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str]
     return seen
 
 
+def link(_query: MirrorQuery) -> str:
+    """Return nothing: where a server's pages show a secret depends on its engine, which is known once it was asked."""
+    return ""
+
+
 def _listed(client: Client, engine: str, folder: str, session: Session) -> set[str] | None:
     """Return the names in a folder; None where the login may not list them."""
     path = f"{engine}metadata/{f'{folder}/'.removeprefix(engine)}?list=true"

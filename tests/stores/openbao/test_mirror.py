@@ -172,10 +172,7 @@ def test_a_failure_leaves_value_and_tags_as_they_were(plant: Plant) -> None:
 
 @pytest.mark.parametrize("keep", ["0", "1"])
 def test_older_versions_are_destroyed_unless_their_key_is_kept(keep: str, plant: Plant) -> None:
-    """Those of rotations, and the one that the first was set upon; what others had set before that stays.
-
-    A version that no rotation has set does not say whose key it holds: kept is what the label of a key tells.
-    """
+    """Those of rotations, and the one that the first was set upon, each once its key goes; others' stay."""
     plant.openbao.put(SECRET, pair(plant))
     plant.set_field("keep_previous_keys", keep)
     for _ in range(3):
@@ -244,7 +241,7 @@ def test_a_secret_that_nobody_marked_is_refused_with_the_way_out(plant: Plant, d
     plant.openbao.put(SECRET, data)
     refused = InProcess(STEM).run(plant)
     assert (1, data) == (refused.returncode, plant.openbao.value(SECRET))
-    assert "holds what no rotation of this record has set" in refused.stderr
+    assert "holds a value that no rotation of this record has stored" in refused.stderr
 
     plant.set_field("adopt_secrets", "True")
     assert 0 == InProcess(STEM).run(plant).returncode

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.rules import judge
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey as audit
@@ -87,7 +88,9 @@ def audited(plant: Plant) -> set[str]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in plant.environment().items():
             patched.setenv(name, value)
-        (subject,) = audit(Shared.fetch(Deadline(60)), Deadline(60), Cadence(), utc_now(), lambda _line: None)
+        (subject,) = audit(
+            Shared.fetch(Deadline(60)), HostDeadlines(Deadline(60), 60), Cadence(), utc_now(), lambda _line: None
+        )
         return {finding.rule.code for finding in judge(subject)}
 
 
