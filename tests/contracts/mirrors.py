@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from pam_scripts.core.errors import ApiError
+from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.rotation.roles import Sought
 from sandbox.faults import Rule, effect_no_answer, no_effect_no_answer
 from sandbox.log import Request
 from sandbox.plant import AnyPlant
@@ -253,6 +254,24 @@ class MirrorContract(OnSite, abc.ABC):
         mirror.retire([*outdated, *mirror.outdated()], ())
 
         assert self.held(site.plant) == mirror.parts(new.credential)
+
+    def test_a_roll_back_finds_the_credential_before(self, site: Site) -> None:
+        """The value of a rotation that was kept is there to be read, and nobody else's is taken for it."""
+        first, second = site.publication("first"), site.publication("second")
+        for publication in (first, second):
+            mirror = site.mirror()
+            mirror.examine()
+            outdated = mirror.outdated()
+            mirror.write(publication)
+            mirror.retire(outdated, (first.rotation_id,))
+        later, has_ids = site.mirror(), bool(site.shape.id_label)
+        later.examine()
+
+        found = later.older(Sought(first.credential.key_id if has_ids else "", {first.rotation_id}))()
+        assert first.credential.secret.reveal() == found.reveal()
+        with pytest.raises(Refused, match="has no version of it"):
+            later.older(Sought("id-of-nobody" if has_ids else "", {"rotation-nobody"}))
+        assert self.held(site.plant) == later.parts(second.credential)
 
     # -- silence ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ to all of its versions; so does which version which rotation has set.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +19,7 @@ from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
 from pam_scripts.stores import Adoption, not_ours
 from pam_scripts.stores.openbao.client import Client, NotThere, policy
@@ -193,7 +193,33 @@ class SecretMirror(Mirror):
         if gone := sorted({version for version in outdated if goes(version)}):
             self._destroy(gone)
 
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value: in a version that holds the key's id, or, of values, in one that a rotation has set.
+
+        What is newest is looked at, too: a roll back that was interrupted may have been here.
+        """
+        tags = rotations_in(self._look().tags)
+        for number in sorted(self.outdated(), reverse=True):
+            if not self._shape.id_label and tags.get(number) not in sought.rotations:
+                continue
+            held = self._copy(Standing(number, self._data_of(number)))
+            text = held.parts.get(self._path, "")
+            if self._shape.id_label and held.key_id == sought.key_id:
+                value = Secret(str(json.loads(text)[self._shape.value_label]))
+                return lambda: value
+            if not self._shape.id_label and (own := self._shape.value_in(text)):
+                return lambda: Secret(own)
+        raise Refused(f"{self.name}: has no version of it")
+
     # -- within -----------------------------------------------------------------------------------
+
+    def _data_of(self, version: int) -> Mapping[str, Any] | None:
+        """Return the words of a version; None where it is deleted."""
+        try:
+            found = self._ask("read", "GET", "data", query=f"?version={version}", capability="read").get("data")
+        except NotThere:
+            return None
+        return found if isinstance(found, Mapping) else None
 
     def _at(self, kind: str) -> str:
         """Return the secret's path at the engine: `data`, `metadata`, `destroy`."""
@@ -279,10 +305,8 @@ class SecretMirror(Mirror):
         gone = {*ours}
         tried = self._replaced.version + 1 if self._replaced else 0
         try:
-            if tried and tried not in gone:
-                found = self._ask("read", "GET", "data", query=f"?version={tried}", capability="read")
-                if self._copy(Standing(tried, found.get("data"))).holds(written):
-                    gone.add(tried)
+            if tried and tried not in gone and self._copy(Standing(tried, self._data_of(tried))).holds(written):
+                gone.add(tried)
             if gone:
                 self._destroy(sorted(gone))
         except NotThere:
