@@ -14,7 +14,7 @@ RUN := .venv/bin/python
 # What was compiled is kept, whatever the environment says: each worker would compile all tests anew, ten seconds each.
 TEST := PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest
 
-.PHONY: help demo demo-audit test pythons foreign supply faults faults-all bench lint docs bundle lock audit-packages release clean
+.PHONY: help demo demo-audit test pythons foreign supply faults faults-all bench lint docs picture bundle lock audit-packages release clean
 
 help: ## What make can do here; this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -79,6 +79,10 @@ docs: $(DEV) $(RUNTIME) ## What is made of the code: the reference, the template
 	@$(RUN) -m tools.outputs
 	@$(RUN) -m tools.timeline
 
+# The picture of `make demo-audit`'s page in the README; it needs Chromium. Its dates are those of the day: no test compares it.
+picture: $(DEV) $(RUNTIME) ## The picture of the audit's page in the README; needs Chromium
+	@$(RUN) -m tools.picture
+
 # The files to attach. `make bundle WITH="key_vault"` leaves all other mirrors and consumers out of them, WITH=none all.
 # It needs Python and nothing else.
 bundle: ## The files to attach, in dist/; WITH="key_vault" leaves other mirrors out
@@ -102,13 +106,13 @@ release: ## All that a team gets, in dist/release-VERSION/; SIGN=KEY signs it
 clean: ## Take away all that make made
 	rm -rf .venv .venv-* .foreign dist .mypy_cache .ruff_cache .hypothesis
 
-$(DEV): requirements.txt requirements-aws.txt requirements-sandbox.txt requirements-dev.txt
+$(DEV): requirements.txt requirements-aws.txt requirements-cli.txt requirements-sandbox.txt requirements-dev.txt
 	@echo "Installing what the tests need, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-$(DEMO): requirements.txt requirements-aws.txt requirements-sandbox.txt
+$(DEMO): requirements.txt requirements-aws.txt requirements-cli.txt requirements-sandbox.txt
 	@echo "Installing what the sandbox needs, once; this takes a minute or more."
 	$(PYTHON) -m venv --clear .venv-demo
 	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-sandbox.txt

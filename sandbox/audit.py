@@ -36,7 +36,7 @@ def main(output: Path = OUTPUT) -> int:
         sys.stdout.flush()
         environment = {**os.environ, **fleet.environment()}
         shown = subprocess.run(  # noqa: S603 - our own command
-            [RUNTIME_PYTHON, *command, "--html", str(page)], cwd=ROOT, env=environment, check=False
+            [sys.executable, *command, "--html", str(page)], cwd=ROOT, env=environment, check=False
         )
         told = subprocess.run(  # noqa: S603 - our own command
             [RUNTIME_PYTHON, *command, "--json"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

@@ -79,12 +79,18 @@ class IssuerSurvey(Protocol):
     def survey(self, specs: Sequence[IssuerSpec], session: Session, say: Say, /) -> list[SurveyResult]:
         """Look at the targets of specs of one group; return what is seen of each, in their order."""
 
+    def link(self, spec: IssuerSpec, /) -> str:
+        """Return the address at which a person sees the target, made of checked values alone; empty for none."""
+
 
 class MirrorSurvey(Protocol):
     """What the module offers that a MirrorQuery names as its survey; as IssuerSurvey."""
 
     def survey(self, queries: Sequence[MirrorQuery], session: Session, say: Say, /) -> list[SeenMirror]:
         """Look at what mirrors are that are asked for together, no two of one group; return each, in their order."""
+
+    def link(self, query: MirrorQuery, /) -> str:
+        """Return the address at which a person sees the first of its secrets, as IssuerSurvey's."""
 
 
 class ConsumerSurvey(Protocol):

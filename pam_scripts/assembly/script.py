@@ -113,11 +113,16 @@ def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec], comm
     with other sessions.
     """
     session = Session(deadline, ca_bundle, common)
+    trust_beside_credentials(session, specs)
+    return session
+
+
+def trust_beside_credentials(session: Session, specs: Iterable[Spec]) -> None:
+    """Have a session trust what these parts name beside their credentials."""
     for spec in specs:
         if spec.ca_bundle:
             for host in spec.hosts:
                 session.trust(host, spec.ca_bundle)
-    return session
 
 
 @dataclass(frozen=True)

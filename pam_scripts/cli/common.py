@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -89,7 +90,8 @@ def progress() -> Iterator[Callable[[str], None]]:
     def say(line: str) -> None:
         if is_shown:
             with lock:
-                sys.stderr.write(f"\r\x1b[K{presentable(line)[:100]}")
+                # A line that is as long as the terminal is wide could not be wiped off again.
+                sys.stderr.write(f"\r\x1b[K{presentable(line)[: shutil.get_terminal_size().columns - 1]}")
                 sys.stderr.flush()
 
     try:

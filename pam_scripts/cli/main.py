@@ -16,7 +16,7 @@ from pam_scripts.gateway.console import Console, prepare_output
 from pam_scripts.gateway.request import uids_as_values
 
 try:
-    from pam_scripts.cli import check, payload, rotate
+    from pam_scripts.cli import check, compromised, payload, rollback, rotate
     from pam_scripts.cli.audit import command as audit
     from pam_scripts.cli.templates import command as templates
 except ModuleNotFoundError as error:
@@ -25,10 +25,10 @@ except ModuleNotFoundError as error:
     # Packages are missing: `doctor` alone goes without, and says which.
     COMMANDS: Sequence[ModuleType] = (doctor,)
 else:
-    COMMANDS = (check, audit, rotate, templates, payload, doctor)
+    COMMANDS = (check, audit, rotate, rollback, compromised, templates, payload, doctor)
 """Modules, in the order of the help: each has `add_parser`, and `work`, which returns the exit status."""
 
-_NEED_PACKAGES = ("check", "audit", "rotate", "templates", "payload")
+_NEED_PACKAGES = ("check", "audit", "rotate", "rollback", "compromised", "templates", "payload")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

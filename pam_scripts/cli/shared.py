@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.payload import Job
 from pam_scripts.stores.keeper.client import Client
 from pam_scripts.stores.keeper.configuration import Access
-from pam_scripts.stores.keeper.records import flatten, job_among, not_there
+from pam_scripts.stores.keeper.records import flatten, job_among, not_there, only_configuration
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,15 @@ class Shared:
 
         settings_first: what the record's own script settings name goes before `attached`, not the other way round.
         """
-        if settings_first and (job := job_among(self.records, uid, (), self.configuration, self.damaged)).attached:
+        configuration = self.configuration or self._only_configuration
+        if settings_first and (job := job_among(self.records, uid, (), configuration, self.damaged)).attached:
             return job
-        return job_among(self.records, uid, self.attached, self.configuration, self.damaged)
+        return job_among(self.records, uid, self.attached, configuration, self.damaged)
+
+    @functools.cached_property
+    def _only_configuration(self) -> str:
+        """Looked for once: whoever goes through all records would else look through all of them for each."""
+        return only_configuration(self.records)
 
     def ours(self) -> Iterator[tuple[str, Script]]:
         """Go through the records that belong to a script."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -245,7 +245,8 @@ Fields: TypeAlias = Sequence[Field[Any]]
 """Fields of different types, in the order in which a record has them."""
 
 
-@functools.lru_cache(4096)  # a rotation asks two thousand times, and of some dozens of labels
+# An audit of thousands of records asks for the same few hundred labels again and again.
+@functools.lru_cache(maxsize=4096)
 def normalised(label: str) -> str:
     """Return a label as labels are compared: `Tenant Id`, `tenant_id` and `tenantId` are one.
 
@@ -341,6 +342,13 @@ class Record:
     def has(self, *labels: str) -> bool:
         """Say whether every one of these fields has a value."""
         return all(self.get(label) for label in labels)
+
+    def having(self, label: str, value: str) -> Record:
+        """Return the record as if this stood in a field, and nowhere anything else."""
+        name = normalised(label)
+        contradictions = {other: texts for other, texts in self.contradictions.items() if other != name}
+        lists = {other: texts for other, texts in self.lists.items() if other != name}
+        return replace(self, values={**self.values, name: value}, contradictions=contradictions, lists=lists)
 
     @property
     def shown(self) -> str:

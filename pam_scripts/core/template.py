@@ -34,8 +34,14 @@ FORMS: Mapping[str, str] = {
 _PLACEHOLDER = re.compile(r"\{(login|password|value)\}")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
+# Not among FORMS: that of a text which ADO.NET reads as well as ODBC, each with quotes of its own.
+_EITHER = "sql or odbc"
+
 # Keys, in small letters and without blanks, by whose values a text tells what it is.
 _OF_DATABASES = {"password", "pwd", "user", "userid", "username", "uid"}
+# Of these, those that ODBC knows too; and keys that only ADO.NET does.
+_OF_BOTH = {"uid", "pwd"}
+_OF_ADO_NET = {"datasource", "initialcatalog", "userid", "password", "integratedsecurity"}
 _OF_AZURE = {"sharedaccesskey", "sharedaccesssignature", "accountkey", "accesskey", "instrumentationkey"}
 # Who reads the rest of a `jdbc:` address is its driver, each in its own way: these are known to.
 _JDBC = {"sqlserver": "odbc", "postgresql": "url", "mysql": "url"}
@@ -67,8 +73,7 @@ def _fill(template: str, form: str, otherwise: str, values: Mapping[str, str]) -
     """Fill one text in. otherwise: the form where the text does not tell; empty: it is refused."""
     form, named = form or _form_of(template) or otherwise, form
     if not form:
-        choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
-        raise _bad("does not show how the value is to be quoted", f"say it in 'value_quoting': {choices}")
+        raise _unclear()
     if form == "json":
         return _fill_json(template, "plain" if named or otherwise else "", values)
 
@@ -130,7 +135,9 @@ def _form_of_pairs(template: str) -> str:
     if keys & _OF_AZURE:
         return "azure"
     if keys & _OF_DATABASES:
-        return "list" if separator == "," else "sql"
+        told = re.findall(r"(?:^|;)([^=;]+)=", template)
+        only_one = {re.sub(r"\s", "", key).lower() for key in told} & _OF_ADO_NET or keys & _OF_DATABASES - _OF_BOTH
+        return "list" if separator == "," else "sql" if only_one else _EITHER
     return "" if re.search(r"[;=,\"'{}<>&\\\n]|:\s", _PLACEHOLDER.sub("x", template)) else "plain"
 
 
@@ -149,9 +156,11 @@ def _check_place(form: str, placeholder: str, before: str, after: str) -> None:
     """Raise BadInput for a placeholder that stands where its value would be read as something else."""
     if form == "url":
         _check_address(placeholder, before, after)
-    if form not in _PLACES:
+    # What may be read as either stands where both have it.
+    place = _PLACES.get("sql" if form == _EITHER else form)
+    if not place:
         return
-    leading, trailing = _PLACES[form]
+    leading, trailing = place
     if not (re.fullmatch(leading, _PLACEHOLDER.sub("x", before), re.DOTALL) and re.match(trailing, after)):
         between = {"list": "between commas, "}.get(form, "")
         raise _bad(
@@ -188,6 +197,13 @@ def _odbc(value: str, _name: str) -> str:
     return value if re.fullmatch(r"[A-Za-z0-9_.+/-]+", value) else f"{{{_doubled(value, '}')}}}"
 
 
+def _either(value: str, name: str) -> str:
+    """Write what both readers of the text take for the same; refuse what only one of them would."""
+    if _sql(value, name) != _odbc(value, name):
+        raise _unclear()
+    return value
+
+
 def _url(value: str, _name: str) -> str:
     return quote(value, safe="")
 
@@ -208,6 +224,7 @@ def _plain(value: str, _name: str) -> str:
 _QUOTE: Mapping[str, Callable[[str, str], str]] = {
     "sql": _sql,
     "odbc": _odbc,
+    _EITHER: _either,
     "azure": _azure,
     "url": _url,
     "list": _list,
@@ -232,6 +249,11 @@ def _refuse_control(value: str, name: str) -> None:
     if not value or not value.isprintable():
         what = "is empty" if not value else "holds a control character"
         raise BadInput(f"the record's {name} {what}, which 'value_template' cannot hold")
+
+
+def _unclear() -> BadInput:
+    choices = ", ".join(f"'{one}' for {reader}" for one, reader in FORMS.items())
+    return _bad("does not show how the value is to be quoted", f"say it in 'value_quoting': {choices}")
 
 
 def _bad(what: str, way_out: str) -> BadInput:

@@ -44,6 +44,11 @@ _FIRST_PAGE = f"/applications?$select={SELECTED}&$top=999"
 _FIRST_PRINCIPALS = f"/servicePrincipals?$select={PRINCIPAL}&$top=999"
 
 
+def link(_spec: IssuerSpec) -> str:
+    """Return nothing: the portal goes by the client id, and records name an application by its object id as well."""
+    return ""
+
+
 def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the applications of specs that share a tenant and a login; return what is seen of each, in their order.
 

@@ -136,7 +136,8 @@ def read(job: Job) -> IssuerSpec:
         in_use = from_keeper(record) and bool(job.new_password)
         return Value(value, record.shown, run.rotation_id, reversible=not in_use)
 
-    fill(STAND_IN)
+    # A password that Keeper has yet to make may have marks in it that not all readers write alike.
+    fill(f"{STAND_IN}!" if from_keeper(record) and not job.new_password else STAND_IN)
     # No system knows whose value it is, so that it is the record's own.
     shape = replace(SHAPE, form=fill, value_in_record=not from_keeper(record), sample=_sample(job))
     return IssuerSpec(target=Target(record.uid), shape=shape, build=build, life=EXPIRY_DAYS.read(record))

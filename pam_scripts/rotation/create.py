@@ -19,7 +19,10 @@ _FIRST_PAUSE = 0.3
 
 
 def create(rotation: Rotation, progress: Progress) -> None:
-    """Create the key, labelled with this rotation; raise NotCertain where its id is that of a key before it."""
+    """Create the key, labelled with this rotation; raise NotCertain where its id is that of a key before it.
+
+    One that is brought back has its own label, and was before: it is only read.
+    """
     run, noun = rotation.run, rotation.traits.noun
     expires_at = run.started + rotation.plan.life if rotation.plan.life else None
 
@@ -39,9 +42,12 @@ def create(rotation: Rotation, progress: Progress) -> None:
         progress.creation_unclear = before
         return made
 
-    key, credential = rotation.retrying(create_or_look, on=busy)
+    if rotation.traits.earlier:
+        key, credential = rotation.retrying(partial(rotation.issuer.create_key, rotation.label, expires_at))
+    else:
+        key, credential = rotation.retrying(create_or_look, on=busy)
     progress.key = key
-    if key.id in {before.id for before in progress.keys}:
+    if key != progress.decision.earlier and key.id in {before.id for before in progress.keys}:
         raise NotCertain(
             f"{rotation.traits.system}: the new {noun} has the id {key.id} of one that was there before, so that "
             "the two cannot be told apart",
@@ -49,7 +55,8 @@ def create(rotation: Rotation, progress: Progress) -> None:
     end = _end_of(rotation, key)
     progress.publication = Publication(credential, run.rotation_id, run.started, end)
     run.entry.new_key, run.entry.next_due = key.id, end
-    run.say(f"Generated new {noun} with ID: {key.id}" + (f" (expires {iso(end)})" if end else ""))
+    did = "Brought back" if rotation.traits.earlier else "Generated"
+    run.say(f"{did} {rotation.traits.new_noun} with ID: {key.id}" + (f" (expires {iso(end)})" if end else ""))
 
 
 def _end_of(rotation: Rotation, key: Key) -> datetime | None:

@@ -32,7 +32,8 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         and item.id != key.id
         and not (item.label == rotation.label and item.id in before)
     ]
-    kept = [item.rotation_id for item in progress.decision.kept if item.rotation_id]
+    # One that was brought back may be wanted again, and then be looked for among its own rotation's versions.
+    kept = [item.rotation_id for item in (*progress.decision.kept, *([key] if key.id in before else []))]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
@@ -51,7 +52,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     return OldKeysAlive(
         f"{rotation.traits.system}: {count(len(shown), f'other {rotation.traits.noun}')} of {rotation.issuer.target} "
         f"still alive: {', '.join(shown)}",
-        state=f"the new {rotation.traits.noun} {key.id} is in place in every store",
+        state=f"the {rotation.traits.new_noun} {key.id} is in place in every store",
         next_step=f"delete them in {rotation.traits.system}"
         + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
@@ -67,7 +68,7 @@ def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exce
     doubt = "may no longer log in" if isinstance(failure, NotCertain) else "the last steps were not confirmed"
     error = NotCertain(
         cause,
-        state=f"the new {rotation.traits.noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
+        state=f"the {rotation.traits.new_noun} {progress.new[0].id} {proven}was stored everywhere, but {doubt}; "
         f"keys that may still be alive in {rotation.traits.system}: {to_delete}",
         next_step="look at the keys of the target and at the stores, or run the rotation again",
     )
@@ -161,7 +162,7 @@ def _extra_keys(rotation: Rotation, progress: Progress, listed: list[Key]) -> li
     for pause in (*retry.WAITS, math.inf):
         last, gone = pause >= deadline.left(), key.id not in {item.id for item in listed}
         if gone and (last or not rotation.traits.listing_delay):
-            raise NotCertain(f"{rotation.traits.system}: the new {rotation.traits.noun} {key.id} is no longer listed")
+            raise NotCertain(f"{rotation.traits.system}: the {rotation.traits.new_noun} {key.id} is no longer listed")
         extra = [item for item in listed if item.id not in {key.id, *decision.kept_ids}]
         if last or (not gone and {item.id for item in extra} <= decision.ids_to_delete):
             break

@@ -35,14 +35,14 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
 def _confirm_in_truth(rotation: Rotation, progress: Progress) -> None:
     """Read the truth back once more, where the save that was to confirm what it holds failed."""
     key, publication = progress.new
-    truth, noun = rotation.truth, rotation.traits.noun
+    truth, traits = rotation.truth, rotation.traits
     try:
         holds = rotation.retrying(truth.read, any_error).holds(truth.parts(publication.credential))
     except PamScriptError:
         holds = False
     if not holds:
         raise NotCertain(
-            f"{truth.name} could not be confirmed to hold the new {noun} {key.id} at the end",
-            state=f"it did when the other {noun}s were deleted",
+            f"{truth.name} could not be confirmed to hold the {traits.new_noun} {key.id} at the end",
+            state=f"it did when the other {traits.noun}s were deleted",
             next_step="look at the record, or run the rotation again",
         )

@@ -75,7 +75,8 @@ def look(rotation: Rotation, progress: Progress) -> None:
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
         if _retry_or_warn(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)
-    progress.decision = _decide(rotation, progress)
+    decided = rotation.retrying(partial(rotation.issuer.decide, progress.keys, progress.before[0]))
+    progress.decision = decided or _decide(rotation, progress)
     _report(rotation, progress)
 
 

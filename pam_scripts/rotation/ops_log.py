@@ -73,6 +73,13 @@ FACTS: Sequence[Fact] = (
     Fact("target", "Target", "text", "whose key it is, and where; empty where the run ended before it was known"),
     Fact("target_id", "Target id", "text", "its issuer's own id of the target"),
     Fact("new_key", "New key", "text", "id of the new key, where it is alive; for a value, the rotation's id"),
+    Fact(
+        "rolled_back_to",
+        "Rolled back to",
+        "text",
+        "of a roll back: id of the earlier key that was, or was to be, brought back; for a value, its rotation's id",
+        seldom=True,
+    ),
     Fact("withdrawn_key", "Made and deleted", "text", "id of a key that the run made, and deleted again", seldom=True),
     Fact("stored_in", "Stored in", "list", "the places that were seen to hold the new key"),
     Fact("may_be_stored_in", "May be stored in", "list", "places that could not be put back, nor asked", seldom=True),
@@ -126,6 +133,7 @@ class Entry:
     target: str = ""
     target_id: str = ""
     new_key: str = ""
+    rolled_back_to: str = ""
     withdrawn_key: str = ""
     stored_in: list[str] = field(default_factory=list)
     may_be_stored_in: list[str] = field(default_factory=list)

@@ -117,7 +117,8 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
     """Read every store back, check the lease, list the keys; raise Yielded where another rotation goes first.
 
     Of two rotations the one whose key the issuer made first goes on. Both look after creating, so
-    the later one always sees the earlier one's key, whatever their clocks say.
+    the later one always sees the earlier one's key, whatever their clocks say. A roll back, of which no other can see
+    anything in the list, always steps back.
     """
 
     def confirm_and_check() -> None:
@@ -126,7 +127,7 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
         rotation.retrying_longer(rotation.truth.check_lease)
         if progress.stored_late:
             raise Refused(
-                f"{', '.join(store.name for store in progress.stored_late)} took the new {rotation.traits.noun} only "
+                f"{', '.join(store.name for store in progress.stored_late)} took the {rotation.traits.new_noun} only "
                 "after consumers had been reloaded",
                 next_step="reload the consumers that read it",
             )
@@ -147,7 +148,8 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
         )
     progress.decision = replace(progress.decision, to_delete=[*progress.decision.to_delete, *left])
     for rival in since:
-        if rival.owner and rival not in left and (rival.created_at, rival.id) < (key.created_at, key.id):
+        first = rotation.traits.earlier or (rival.created_at, rival.id) < (key.created_at, key.id)
+        if rival.owner and rival not in left and first:
             raise Yielded(
                 f"{rotation.traits.system}: another rotation of {rotation.issuer.target} (Keeper record {rival.owner}) "
                 f"made {rotation.traits.noun} {rival.id} first",
@@ -163,7 +165,7 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
         listed = rotation.issuer.list_keys()
         if key.id not in {item.id for item in listed}:
             raise ApiError(
-                traits.system, f"list {traits.noun}s", f"the new {traits.noun} {key.id} is not listed", name=key.id
+                traits.system, f"list {traits.noun}s", f"the {traits.new_noun} {key.id} is not listed", name=key.id
             )
         return listed
 
@@ -173,6 +175,6 @@ def _list_with(rotation: Rotation, key: Key) -> list[Key]:
         if error.name != key.id:
             raise
         raise Yielded(
-            f"{traits.system}: the new {traits.noun} {key.id} was deleted by someone else",
+            f"{traits.system}: the {traits.new_noun} {key.id} was deleted by someone else",
             next_step="find out who deletes the target's keys, then rotate again",
         ) from None

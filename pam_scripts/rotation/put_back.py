@@ -9,13 +9,14 @@ from functools import partial
 from pam_scripts.core import retry
 from pam_scripts.core.errors import NotCertain, OutOfTime, PamScriptError, Yielded, defect
 from pam_scripts.core.retry import any_error
+from pam_scripts.core.times import utc_now
 from pam_scripts.rotation.create import list_made
 from pam_scripts.rotation.delete import delete_until_gone, try_to_delete
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.look import describe_held, no_store_has_it
 from pam_scripts.rotation.publish import put
 from pam_scripts.rotation.reload import wait_for_health
-from pam_scripts.rotation.roles import Key, Progress, Rotation, Store
+from pam_scripts.rotation.roles import Key, Progress, Rotation, Snapshot, Store
 
 
 def put_everything_back(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
@@ -72,7 +73,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     The key goes only once nobody can hold it: where a store cannot be put back or asked, or a consumer
     not be reloaded, it stays alive.
     """
-    run, noun = rotation.run, rotation.traits.noun
+    run, noun = rotation.run, rotation.traits.new_noun
     new_id = progress.key.id if progress.key else ""
     if progress.touched or new_id:
         run.say(f"Putting everything back, since this failed: {error.cause}")
@@ -86,7 +87,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     if stuck and progress.touched:
         return NotCertain(
             error.cause,
-            state=f"{', '.join(stuck)} may hold the new {noun} {new_id}, which stays alive, as do all other keys; "
+            state=f"{', '.join(stuck)} may hold the {noun} {new_id}, which stays alive, as do all other keys; "
             "every other store holds what it held before",
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
@@ -95,13 +96,13 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     if alive:
         return NotCertain(
             error.cause,
-            state=f"all stores hold what they held before, but a new {noun} labelled '{rotation.label}' "
+            state=f"all stores hold what they held before, but a {noun} labelled '{rotation.label}' "
             f"may be alive ({', '.join(sorted(alive))})",
             next_step=f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "all put back as it was" if progress.touched else "nothing changed"
     if progress.creation_unclear:
-        error.state += f", but a new {noun} labelled '{rotation.label}' may still appear in {rotation.traits.system}"
+        error.state += f", but a {noun} labelled '{rotation.label}' may still appear in {rotation.traits.system}"
         error.next_step = error.next_step or "the next rotation deletes it"
     if ill:
         restarted = [each for each in progress.reloaded if each.reloads and each.name in run.entry.services_restarted]
@@ -115,7 +116,7 @@ def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[
     run, stuck = rotation.run, []
     run.entry.stored_in = []
     for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
-        if store not in progress.touched:
+        if store not in progress.touched or _held_already(store, before, progress):
             continue
         try:
             rotation.retrying(partial(store.put_back, before, progress.publication, listed), any_error)
@@ -127,11 +128,19 @@ def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[
     return stuck
 
 
+def _held_already(store: Store, before: Snapshot, progress: Progress) -> bool:
+    """Say whether a store held at the look what is published now: where a roll back that was interrupted goes on."""
+    return before.holds(store.parts(progress.new[1].credential))
+
+
 def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     """Delete every key that this rotation made; return the ids (or the label) of those that may be alive.
 
-    A key whose id is that of one before it is left alone: it may be the only one alive.
+    A key whose id is that of one before it is left alone: it may be the only one alive. So is one that was brought
+    back, which this rotation did not make: nothing may be alive that was not before.
     """
+    if rotation.traits.earlier:
+        return set()
     before = {key.id for key in progress.keys}
     try:
         made = _look_for_new_keys(rotation, progress)
@@ -196,8 +205,12 @@ def _alive(rotation: Rotation, progress: Progress) -> set[str] | None:
 
 
 def _not_ended(keys: Iterable[Key], progress: Progress) -> set[str]:
-    """Return the ids of those that had not ended when the new key was made: both times are the issuer's."""
-    return {key.id for key in keys if not key.expired(progress.new[0].created_at)}
+    """Return the ids of those that had not ended when the new key was made: both times are the issuer's.
+
+    Where none was made now, this host's clock must do.
+    """
+    moment = utc_now() if progress.decision.earlier else progress.new[0].created_at
+    return {key.id for key in keys if not key.expired(moment)}
 
 
 def _without_live_key(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> list[Store]:
@@ -236,7 +249,7 @@ def _keep_new_key(
 
     Not where another rotation goes first, whose key they all get. alive: whether the new key is listed.
     """
-    run, noun = rotation.run, rotation.traits.noun
+    run, noun = rotation.run, rotation.traits.new_noun
     key, publication = progress.new
     # One that was told to stop tries each store once more, any other until there is just the end to be written.
     spare = None if isinstance(error, OutOfTime) else run.deadline.seconds / 10
@@ -247,14 +260,14 @@ def _keep_new_key(
         try:
             put(store, publication, again)
         except PamScriptError as reason:
-            run.warn(f"{store.name} did not take the new {noun}: {reason.cause}")
+            run.warn(f"{store.name} did not take the {noun}: {reason.cause}")
         else:
             missing.remove(store)
             run.entry.stored_in += store.places
     run.entry.may_be_stored_in = [place for store in missing for place in store.places]
     return NotCertain(
         error.cause,
-        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, so that the new "
+        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, so that the "
         f"{noun} {key.id} was left alive; "
         + (f"{', '.join(store.name for store in missing)} may not hold it" if missing else "every store holds it"),
         next_step="run the rotation again: it starts from whatever it finds",

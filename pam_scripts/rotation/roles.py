@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from pam_scripts.core import retry
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError, PamScriptError
+from pam_scripts.core.errors import ApiError, PamScriptError, Refused
 from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.rotation import labels
@@ -115,6 +115,19 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Sought:
+    """An earlier credential whose value is looked for among a mirror's older versions.
+
+    key_id: its id, empty for a value that has none. rotations: the ids of those that have published it, none for what
+    was there before any rotation. before: the id of the first rotation after it, where it is known by nothing else.
+    """
+
+    key_id: str = ""
+    rotations: Collection[str] = ()
+    before: str = ""
+
+
+@dataclass(frozen=True)
 class Traits:
     """What is known of an issuer before it is asked.
 
@@ -124,7 +137,8 @@ class Traits:
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
-    whether a new key can be taken back; where it cannot, a rotation only goes forward.
+    whether a new key can be taken back; where it cannot, a rotation only goes forward. earlier: whether the key is one
+    from before that is brought back: then none is made, and none is to be deleted where that fails.
     """
 
     system: str
@@ -136,6 +150,12 @@ class Traits:
     deletions_at_once: int = 1
     lists_all: bool = True
     reversible: bool = True
+    earlier: bool = False
+
+    @property
+    def new_noun(self) -> str:
+        """What the key is called that a run publishes: `new access key`, or `earlier access key`."""
+        return f"{'earlier' if self.earlier else 'new'} {self.noun}"
 
 
 class Issuer(Protocol):
@@ -177,10 +197,18 @@ class Issuer(Protocol):
         """Return what must be granted before a rotation can work, as far as the system can tell."""
         return []
 
+    def decide(self, _keys: Sequence[Key], _held: Snapshot, /) -> Decision | None:
+        """Say what is to become of the keys that are there, where not the plan does; raise where it cannot be done.
+
+        keys: as they were listed. held: what the truth holds.
+        """
+        return None
+
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:
         """Make a key and return it with its credential; its id must be one that no earlier key had.
 
         label: stored with the key, and listed again. expires_at: None for no end. After an ApiError the key may exist.
+        Where the traits have `earlier`, hand out the earlier one: that may be repeated.
         """
 
     def log_in(self, credential: Credential) -> None:
@@ -251,8 +279,18 @@ class Mirror(Store, Protocol):
         return ()
 
     def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids)."""
+        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids).
+
+        kept: has an empty one for a key that no rotation has made.
+        """
         return None
+
+    def older(self, _sought: Sought, /) -> Callable[[], Secret]:
+        """Return what reads the value of an earlier credential; raise Refused where nothing here has it.
+
+        What is returned may lift a lock for the moment of reading, so that it is for the holder of the lease alone.
+        """
+        raise Refused(f"{self.name}: keeps no older versions")
 
 
 class SourceOfTruth(Store, Protocol):
@@ -263,9 +301,14 @@ class SourceOfTruth(Store, Protocol):
         return ""
 
     @property
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """The ops log as it was when it was examined, as `read_entries` has it."""
+        return ()
+
+    @property
     def ended(self) -> Collection[str]:
         """The ids of earlier rotations that are over, as the ops log had them when it was examined."""
-        return ()
+        return {entry["rotation_id"] for entry in self.entries} - {""}
 
     def take_lease(self, rotation_id: str, until: datetime) -> None:
         """Take the lease; raise Yielded where another rotation has it, or anything changed since `examine`."""
@@ -396,10 +439,14 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to become of the keys that were there before: some are kept, the others deleted."""
+    """What is to become of the keys that were there before: some are kept, the others deleted.
+
+    earlier: the one that is brought back in place of making one.
+    """
 
     kept: Sequence[Key] = ()
     to_delete: Sequence[Key] = ()
+    earlier: Key | None = None
 
     @property
     def kept_ids(self) -> set[str]:

@@ -25,8 +25,8 @@ class SeenTarget:
     """A target as its issuer shows it.
 
     id: its own id there, whatever the record calls it. known_as: the words for it that limits may name. keys: those
-    that are not deleted, expired ones too, as far as they are the record's to replace; last_used by key id.
-    trouble: why its keys cannot work.
+    that are not deleted, expired ones too, as far as they are the record's to replace; last_used by key id, where
+    tells_use: its issuer says so. trouble: why its keys cannot work.
     """
 
     id: str
@@ -34,6 +34,7 @@ class SeenTarget:
     keys: Sequence[Key] = ()
     known_as: Sequence[str] = ()
     last_used: Mapping[str, datetime] = field(default_factory=dict)
+    tells_use: bool = False
     trouble: Sequence[Trouble] = ()
 
 

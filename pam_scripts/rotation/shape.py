@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
+
+from pam_scripts.core.errors import PamScriptError
 
 ROTATION_TAG = "rotation-id"
 """The tag of a secret that says which rotation has set it."""
@@ -83,6 +88,19 @@ class Shape:
     def combine(self, key_id: object, value: object, beside: Mapping[str, Any] | None = None) -> str:
         """Return the JSON object that holds both. beside: what else stands in it, not ours."""
         return json.dumps({**(beside or {}), self.id_label: key_id, self.value_label: value})
+
+    def value_in(self, text: str) -> str:
+        """Return the value that `form` makes this text of; empty where there is none, or `form` is another by now."""
+        mark = "ValueInThisPlace"
+        first, *others = map(re.escape, self.form(mark).split(mark))
+        match = re.fullmatch(rf"{first}(.+)" + r"\1".join(others), text, re.DOTALL)
+        written = match[1] if match and others else ""
+        # As it stands there, percent-encoded, or in quotes or braces, which is how texts are quoted.
+        for value in (written, unquote(written), written[1:-1]):
+            with suppress(PamScriptError):
+                if value and self.form(value) == text:
+                    return value
+        return ""
 
     def split(self, text: str) -> tuple[str, str, Mapping[str, Any]]:
         """Return a JSON object's own two words as `combine` writes them, the key's id, and what else stands in it.

@@ -415,11 +415,13 @@ class Graph:
     # -- service principals -----------------------------------------------------------------------
 
     def _list_principals(self, call: _Call) -> dict[str, Any]:
-        page, link = _page(call, [app for app in self._applications(call) if app.has_principal])
+        there = [app for app in self._applications(call) if app.has_principal]
+        apps = _filtered(call, there, _PRINCIPAL_PROPERTIES)
+        page, link = _page(call, apps)
         items = [_select(call, _shown_principal(app)) for app in page]
         chosen = items[0][1] if items else ""
         context = {"@odata.context": f"{call.base}/$metadata#servicePrincipals{chosen}"}
-        return {**context, **link, "value": [shown for shown, _ in items]}
+        return {**context, **_count(call, apps), **link, "value": [shown for shown, _ in items]}
 
     def _get_principal(self, call: _Call) -> dict[str, Any]:
         path = call.request.path_params
@@ -598,6 +600,14 @@ _APPLICATION_PROPERTIES: _Properties = {
 }
 
 
+_PRINCIPAL_PROPERTIES: _Properties = {
+    "id": (frozenset(("equals",)), lambda app: [app.service_principal_id]),
+    "appId": (frozenset(("equals",)), lambda app: [app.client_id]),
+    "displayName": (frozenset(("equals", "starts")), lambda app: [app.name]),
+    "servicePrincipalNames": (frozenset(("any",)), lambda app: [app.client_id]),
+}
+
+
 def _filtered(call: _Call, apps: list[App], properties: _Properties) -> list[App]:
     """Leave those that `$filter` asks for: `eq`, `startswith`, `any` of a list, and several of them with `and`."""
     asked = call.option("filter")
@@ -669,6 +679,7 @@ def _shown_principal(app: App) -> dict[str, Any]:
         "appId": app.client_id,
         "displayName": app.name,
         "accountEnabled": app.is_enabled,
+        "servicePrincipalNames": [app.client_id],
         "servicePrincipalType": "Application",
         "keyCredentials": keys,
         "passwordCredentials": passwords,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -87,6 +87,30 @@ def make_plant(case: Case) -> Iterator[MakePlant]:
 def plant(make_plant: MakePlant) -> AnyPlant:
     """Return the plant most tests need: mirrored, the admin's record attached."""
     return make_plant()
+
+
+def test_date_fields_get_milliseconds_and_are_read_as_such(in_process: InProcess, plant: AnyPlant) -> None:
+    """`expires` and `rotated_at` that a person made as dates: each rotation writes them so, and reads them so."""
+    labels = [label for label in ("expires", "rotated_at") if label == "rotated_at" or label in plant.outputs]
+
+    def make_dates(data: dict[str, Any]) -> None:
+        data["custom"] = [item for item in data["custom"] if item.get("label") not in labels]
+        data["custom"] += [{"type": "date", "label": label, "value": []} for label in labels]
+
+    plant.keeper.edit(plant.user_uid, make_dates)
+    for _ in range(2):
+        assert 0 == in_process.run(plant).returncode
+        held = {
+            item["label"]: item for item in plant.keeper.record(plant.user_uid)["custom"] if item["label"] in labels
+        }
+        key = next(key for key in plant.issued() if key.key_id == in_keeper(plant)[0])
+        moments = {label: datetime.fromtimestamp(item["value"][0] / 1000, timezone.utc) for label, item in held.items()}
+        assert {"date"} == {item["type"] for item in held.values()}
+        assert abs(moments["rotated_at"] - plant.clock.now()) < timedelta(minutes=2)
+        if "expires" in labels:
+            assert key.expires_at
+            assert abs(moments["expires"] - key.expires_at) < timedelta(seconds=1)
+        plant.clock.advance(seconds=11)
 
 
 # -- what a rotation does -------------------------------------------------------------------------

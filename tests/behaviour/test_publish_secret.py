@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -345,3 +346,21 @@ def test_the_last_line_sums_the_run_up_for_a_siem(script: Script, make: Make) ->
     plant.set_field("key_vault_name", "no such name")
     entry = json.loads(publish(script, plant, 2).stdout.splitlines()[-1])
     assert ("failed", 2) == (entry["result"], entry["exit_status"])
+
+
+def test_a_date_field_gets_its_milliseconds() -> None:
+    """`rotated_at` that a person made as a date, at the first publication and at the next."""
+
+    def make_date(data: dict[str, Any]) -> None:
+        data["custom"] = [item for item in data["custom"] if item.get("label") != "rotated_at"]
+        data["custom"].append({"type": "date", "label": "rotated_at", "value": []})
+
+    with on_loopback(PublishPlant, value_format="hex:24") as plant:
+        plant.keeper.edit(plant.user_uid, make_date)
+        for _ in range(2):
+            assert 0 == InProcess("publish_secret").run(plant).returncode
+            field = custom_fields(plant, "rotated_at")[0]
+            moment = datetime.fromtimestamp(field["value"][0] / 1000, timezone.utc)
+            assert "date" == field["type"]
+            assert abs(moment - plant.clock.now()) < timedelta(minutes=2)
+            plant.clock.advance(seconds=11)

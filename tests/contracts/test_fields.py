@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.assembly.script import Script
+from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.rules import NO_ADMIN, SETTING
 from pam_scripts.cli.audit.subject import Cadence, Subject
@@ -76,7 +77,7 @@ class Site:
 
     def audited(self) -> Subject:
         """Return what an audit reads in the record; it has no time left to ask anybody."""
-        (subject,) = survey(self.shared, Deadline(0), Cadence(), utc_now(), lambda _line: None)
+        (subject,) = survey(self.shared, HostDeadlines(Deadline(0), 1), Cadence(), utc_now(), lambda _line: None)
         assert self.script is subject.script
         return subject
 
@@ -434,7 +435,9 @@ def test_the_audit_sees_the_keys_that_a_rotation_would_delete(make_script: Calla
         for name, value in plant.environment().items():
             patched.setenv(name, value)
 
-        (subject,) = survey(Shared.fetch(Deadline(60)), Deadline(60), Cadence(), utc_now(), lambda _line: None)
+        (subject,) = survey(
+            Shared.fetch(Deadline(60)), HostDeadlines(Deadline(60), 9), Cadence(), utc_now(), lambda _line: None
+        )
         looked = invariants.assert_looks(make_script(USER), plant, "check")
 
     assert {plant.old_key_id, other} == {key.id for key in subject.alive}

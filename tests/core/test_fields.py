@@ -279,3 +279,13 @@ def test_the_first_record_that_has_a_field_decides() -> None:
     """Empty ones are passed over; where none has it there is no value."""
     assert "usgovernment" == CLOUD.first([record(), record(cloud="usgovernment"), record(cloud="public")])
     assert CLOUD.first([record(), record(cloud="")]) is None
+
+
+def test_a_value_that_stands_in_for_a_field_is_all_that_the_record_has_there() -> None:
+    """Whatever the field held, however often and however its label is spelt."""
+    record = Record.from_flat({"uid": "U", "Keep Previous Keys": "3", "keep_previous_keys": "4", "other": "x"})
+    assert record.contradictions
+    changed = record.having("keep_previous_keys", "0")
+
+    assert ("0", "0", "x") == (changed.get("keep_previous_keys"), changed.get("keepPreviousKeys"), changed.get("other"))
+    assert {} == changed.contradictions

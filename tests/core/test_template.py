@@ -280,6 +280,21 @@ def test_a_text_that_does_not_tell_who_reads_it_is_refused_with_the_choices(temp
     assert all(f"'{form}' for {reader}" in str(caught.value) for form, reader in FORMS.items())
 
 
+@pytest.mark.parametrize(
+    "template", ["Server=s;Uid={login};Pwd={password}", "Server=s;Port=5432;Uid=me;Pwd={password};"]
+)
+def test_what_ado_net_and_odbc_both_read_takes_what_both_write_alike_and_no_more(template: str) -> None:
+    """Both know `Uid` and `Pwd`, and quote in ways of their own: what needs quotes is refused with the choices."""
+    assert template.replace("{login}", "me").replace("{password}", "Plain-0") == filled(template, "Plain-0")
+    for password in ("a;b", "a!b", "{ab}", "a b", 'a"b'):
+        with pytest.raises(BadInput, match="does not show how the value is to be quoted") as caught:
+            filled(template, password)
+        assert all(f"'{form}' for {reader}" in str(caught.value) for form, reader in FORMS.items())
+    assert read_connection_string(filled(template, "a;b", form="sql"))["Pwd"] == "a;b"
+    assert OdbcParser()._parse(filled(template, "a;b", form="odbc"))["pwd"] == "a;b"  # noqa: SLF001 - as above
+    assert "a;b" == read_connection_string(filled(f"Initial Catalog=erp;{template}", "a;b"))["Pwd"]
+
+
 @pytest.mark.parametrize(("template", "text"), [("{password}", "x"), ("Bearer {value}", "Bearer x")])
 def test_a_text_that_nobody_would_unquote_is_plain(template: str, text: str) -> None:
     """So is any, where that is what the record says."""
@@ -315,7 +330,7 @@ def test_no_form_takes_an_empty_value_or_control_characters(form: str, password:
 )
 def test_a_value_between_separators_is_the_placeholder_alone(form: str, template: str) -> None:
     """Quotes are ours to set: a template that has its own would be quoted twice."""
-    with pytest.raises(BadInput, match=r"within a longer value|does not tell"):
+    with pytest.raises(BadInput, match=r"within a longer value|does not show"):
         filled(template, "x", form=form)
 
 

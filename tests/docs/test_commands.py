@@ -45,6 +45,9 @@ NOT_RUN = {
 COMMANDER = ("pam ", "import ", "run-batch ")
 OURS, MAKE, SANDBOX, SHELL = "pam-scripts ", "make ", ".venv/bin/python -m sandbox", ("cd dist ", "grep ")
 
+# Commands that change something, after a question.
+CHANGING = {"rotate", "rollback", "compromised"}
+
 # Clients of the tests' own, by the names that they are imported by.
 CLIENTS = ("azure.mgmt", "keepercommander", "msgraph", "playwright", "seeq")
 
@@ -87,7 +90,7 @@ def typed(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         for name, value in known.items():
             text = text.replace(name, value)
         # Whoever types it is asked, and says yes.
-        text += " --yes" if " rotate " in text and " --check" not in text else ""
+        text += " --yes" if set(text.split()) & CHANGING and "--check" not in text else ""
         told = io.StringIO()
         monkeypatch.setattr("sys.stdout", told)
         return pam_scripts.main(shlex.split(text)[1:]), told.getvalue()
@@ -109,6 +112,9 @@ def test_our_command_does_what_its_page_says(
 ) -> None:
     """It ends well in the sandbox; what goes on to a script makes that rotate."""
     ours, _, piped = text.partition(" | ")
+    if " rollback " in ours:
+        plant.set_field("keep_previous_keys", "1")
+        assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
     status, told = typed(ours)
 
     # An audit ends with 1 where it has anything to say: the record was never rotated.

@@ -33,7 +33,9 @@ def anchors(page: Path) -> list[str]:
 
 def links(page: Path) -> list[str]:
     """Return what a page's links lead to, but for other sites."""
-    return [link for link in re.findall(r"\]\(([^)\s]*)\)", prose(page)) if not link.startswith("https://")]
+    text = prose(page)
+    found = [*re.findall(r"\]\(([^)\s]*)\)", text), *re.findall(r'(?:src|srcset)="([^"]*)"', text)]
+    return [link for link in found if not link.startswith("https://")]
 
 
 def dead(page: Path) -> list[str]:
@@ -80,6 +82,14 @@ def test_the_main_pages_have_links() -> None:
     assert "docs/safety.md" in found
     assert "docs/pictures/rotation.svg" in found
     assert "docs/set-up-one-key.md#4-the-script" in found
+
+
+def test_pictures_are_small_and_for_light_and_dark() -> None:
+    """A repository keeps each for ever: 150 KB are enough; that of the page is there in both schemes."""
+    pictures = sorted((ROOT / "docs/pictures").iterdir())
+
+    assert [] == [path.name for path in pictures if path.stat().st_size > 150_000]
+    assert {"docs/pictures/audit-dark.png", "docs/pictures/audit-light.png"} <= {*links(ROOT / "README.md")}
 
 
 def test_a_dead_link_is_seen(tmp_path: Path) -> None:

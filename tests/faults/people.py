@@ -555,6 +555,11 @@ def _change_admin_password(scene: Scene, _number: int) -> None:
     scene.hinder("a wrong password", lambda: enter(right))
 
 
+def _share_again(scene: Scene, number: int) -> None:
+    """Share the record by itself as well: it comes twice, and the second copy may be one that cannot be saved."""
+    scene.plant.keeper.share_again(scene.plant.user_uid, editable=bool(number % 2))
+
+
 ACTS: Mapping[str, Act] = {
     "makes a key": _make_key,
     "deletes a key": _delete_key,
@@ -570,6 +575,7 @@ ACTS: Mapping[str, Act] = {
     "edits the lease": _edit_lease,
     "sets how many keys are kept": _keep_keys,
     "sets how long keys live": _set_life,
+    "shares the record a second time": _share_again,
     "makes a key for another record": _make_foreign_key,
     "marks a secret as another's": _mark_as_anothers,
     "deletes a secret": _delete_secret,

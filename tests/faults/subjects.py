@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.ops_log import Entry
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
-from sandbox.publishing import PublishPlant
+from sandbox.publishing import PublishPlant, new_password
+from sandbox.services import keeper
 from tests.support import invariants
 
 
@@ -62,7 +65,8 @@ class Subject:
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
-    take an eighth of it.
+    take an eighth of it. command: of `pam-scripts`, where that is run in place of the attached file: the words before
+    the UID.
     """
 
     script: str
@@ -73,6 +77,12 @@ class Subject:
     pairs: frozenset[str] = frozenset()
     deadline: int = 20
     forward_only: bool = False
+    command: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What is run."""
+        return " ".join((*self.command, self.script))
 
 
 _PAIR = "Key Vault's pair"
@@ -248,6 +258,63 @@ def _published(plant: AnyPlant, _spotless: bool) -> None:
     assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
 
 
+# -- roll backs -----------------------------------------------------------------------------------
+
+_ROLL_BACK = ("rollback", "--yes")
+_FIRST, _SECOND = "20260101T000000Z-0badc0de", "20260201T000000Z-0badc0de"
+
+
+def _log(plant: AnyPlant, *keys: str) -> None:
+    """Have the ops log tell of two rotations, the newest first, with these new keys."""
+    entries = [
+        Entry(rotation_id=rotation_id, new_key=key, script="rotate", record=plant.user_uid).text()
+        for rotation_id, key in zip((_SECOND, _FIRST), keys, strict=True)
+    ]
+    log = keeper.multiline("last_rotation", "\n\n".join(entries))
+    plant.keeper.edit(plant.user_uid, lambda data: data["custom"].append(log))
+
+
+def _with_earlier_key(directory: Path) -> AnyPlant:
+    """Make a plant in which the key before the present one lives, and the vault has the versions of both."""
+    plant = Plant(directory)
+    plant.set_field("key_vault_combined", "True")
+    plant.set_field("keep_previous_keys", "1")
+    plant.set_field("deadline_seconds", "20")
+    earlier = plant.add_key(label(plant.user_uid, _FIRST), created_days_ago=60)
+    id_field, value_field = list(plant.outputs)[:2]
+    for rotation_id, (key_id, value) in ((_FIRST, earlier), (_SECOND, (plant.old_key_id, plant.old_password))):
+        tags = {"seeq-application-id": plant.application_id, "rotation-id": rotation_id}
+        both = json.dumps({id_field: key_id, value_field: value})
+        for name, text in (plant.id_name, key_id), (plant.password_name, value), (plant.combined_name, both):
+            plant.key_vault.set(VAULT, name, text, tags=tags)
+    _log(plant, plant.old_key_id, earlier[0])
+    return plant
+
+
+def _rolled_back(plant: AnyPlant, _spotless: bool) -> None:
+    key_id = invariants.assert_true_state(plant, combined=True, older_disabled=False)
+    (key,) = (one for one in plant.issued() if one.key_id == key_id)
+    assert key.label == label(plant.user_uid, _FIRST), "it is the key before the one that was in use"
+
+
+def _with_earlier_value(directory: Path) -> AnyPlant:
+    """Make a plant whose vaults have the value before the present one in a version that is disabled."""
+    plant = PublishPlant(directory, value_format="alnum:32")
+    earlier = new_password().replace("$%!", "")
+    for rotation_id, value in ((_FIRST, earlier), (_SECOND, plant.old_password)):
+        plant.set_field("value", value)
+        for vault in plant.vaults:
+            tags = {"keeper-record": plant.user_uid, "rotation-id": rotation_id}
+            version = plant.key_vault.set(vault, plant.id_name, plant.written(value), tags=tags)
+            if rotation_id == _FIRST:
+                plant.key_vault.change(vault, plant.id_name, version.version, enabled=False)
+    plant.set_field("deadline_seconds", "20")
+    app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+    _be_impatient(plant, app.health_url)
+    _log(plant, _SECOND, _FIRST)
+    return plant
+
+
 _MAIN_SCRIPT = "rotate_seeq_application_key"
 
 SUBJECTS = {
@@ -261,6 +328,19 @@ SUBJECTS = {
     "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
+    ),
+    # Before a run has its own time, the command reads all records in its.
+    "roll back of a key": Subject(
+        _MAIN_SCRIPT, _with_earlier_key, _view, _held, _rolled_back, frozenset((_PAIR,)), 30, command=_ROLL_BACK
+    ),
+    "roll back of a value": Subject(
+        "publish_secret",
+        _with_earlier_value,
+        _view_of_values,
+        _held_values,
+        _published,
+        deadline=30,
+        command=_ROLL_BACK,
     ),
 }
 MAIN = SUBJECTS["seeq application"]

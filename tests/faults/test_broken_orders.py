@@ -73,7 +73,7 @@ BREAKAGES = {
     ),
     "does not put back": Breakage(
         _PUT_BACK,
-        (("        if store not in progress.touched:\n", "        if True:\n"),),
+        (("        if store not in progress.touched or _held_already(", "        if True or _held_already("),),
         "All or nothing",
         "stopped by SIGTERM",
     ),
@@ -106,8 +106,8 @@ BREAKAGES = {
         _RECORD,
         (
             (
-                "holder != self._rotation_id and is_held(until, utc_now(), self._longest_lease)",
-                "holder != self._rotation_id",
+                "holder != self._holder and is_held(until, utc_now(), self._longest_lease)",
+                "holder != self._holder",
             ),
         ),
         "Converges",
@@ -155,7 +155,7 @@ def test_two_rotations_without_a_lease_are_caught_by_the_schedules(tmp_path: Pat
                 "        return\n        # Where",
             ),
             (
-                "        holder = _lease_holder(record)\n        if holder != self._rotation_id:\n",
+                "        holder = _lease_holder(record)\n        if holder != self._holder:\n",
                 "        if False:\n",
             ),
         ),

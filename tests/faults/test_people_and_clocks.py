@@ -198,6 +198,18 @@ def test_every_promise_holds_whatever_people_and_clocks_do(
     assert {*made.exits} - {0}, "and some did not"
 
 
+def test_a_record_that_is_shared_twice_is_rotated_as_ever(bench: Bench) -> None:
+    """It comes twice, once to be read alone: every promise is kept, and where no copy may be saved nothing changes."""
+    with contextlib.closing(Scene(bench, SUBJECTS["seeq application"])) as scene:
+        found = [*scene.act("shares the record a second time", 0), *scene.rotate()]
+        found += [*scene.act("takes a right to the record", 1), *scene.rotate()]
+        found += [*scene.act("shares the record a second time", 1), *scene.rotate()]
+
+    assert [] == found
+    assert (0, 0) == (scene.exits[0], scene.exits[2])
+    assert scene.exits[1] in (1, 2)
+
+
 # -- the test of the test -------------------------------------------------------------------------
 
 _VAULT, _RECORD = "stores/key_vault/mirror.py", "stores/keeper/record.py"

@@ -23,6 +23,7 @@ from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, running
+from tests.conftest import ROOT
 from tests.faults.spots import Spot, spots
 from tests.faults.subjects import Subject, View
 from tests.support import invariants
@@ -92,15 +93,22 @@ class Trial:
         environment = {**self.plant.environment(), **self.plant.wire.environment(client)}
         if direct:
             del environment["HTTPS_PROXY"]
+        command = self.subject.command
+        payload = self.plant.payload() + b"\n" if stdin is None else stdin
         run = self._warm.start(
-            self._file,
-            self.plant.payload() + b"\n" if stdin is None else stdin,
+            ROOT / "pam_scripts" if command else self._file,
+            b"" if command else payload,
             environment=environment,
+            arguments=[*command, self.plant.user_uid, *self._attached()] if command else (),
+            directory=ROOT if command else None,
             direct_port=self.plant.wire.tls_port if direct else None,
             clock=clock,
         )
         self.runs.append(run)
         return run
+
+    def _attached(self) -> list[str]:
+        return [word for uid in self.plant.attached for word in ("--credential", uid)]
 
     async def the_run(self) -> Run:
         """Return the one run, from within a fault; its first request may come before `start` has returned."""
@@ -257,7 +265,7 @@ class Convergence:
 
     def check(self, trial: Trial) -> list[Violation]:
         """Return what does not hold when the script is run again, without a fault, from the state as it is."""
-        shape = (trial.subject.script, trial.subject.view(trial.plant).shape)
+        shape = (trial.subject.name, trial.subject.view(trial.plant).shape)
         converges = self._shared and self._shared / hashlib.sha256(repr(shape).encode()).hexdigest()
         with self._lock:
             known = [] if converges and converges.exists() else self._known.get(shape)

@@ -34,12 +34,14 @@ from pam_scripts.rotation.ops_log import read_entries
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import (
     Credential,
+    Decision,
     Key,
     Plan,
     Publication,
     Rotation,
     Run,
     Snapshot,
+    Sought,
     Traits,
 )
 
@@ -117,6 +119,10 @@ class Office(System):
         """Return what a test says is missing."""
         return self.missing
 
+    def decide(self, _keys: Sequence[Key], _held: Snapshot) -> Decision | None:
+        """Leave it to the plan."""
+        return None
+
     def others_alive(self) -> Sequence[str]:
         """Return what a test says is alive beside the keys."""
         return self.beside
@@ -173,6 +179,7 @@ class Shelf(System):
         self.retired: list[Sequence[str]] = []
         self.target_of: dict[str, str] = {"old": "A-1"}
         self.seals = False
+        self.older_ids: set[str] = set()
 
     @property
     def places(self) -> Sequence[str]:
@@ -222,6 +229,18 @@ class Shelf(System):
         assert list(outdated) in (["old version"], [])
         self.called("retire", f"retire {self.name}")
         self.retired.append(kept)
+
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value of a key that a test says is there."""
+        self.called("older", f"look for an older one in {self.name}")
+        if sought.key_id not in self.older_ids:
+            raise Refused(f"{self.name} has no version of it")
+        return lambda: Secret(f"value of {sought.key_id}")
+
+    @property
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """Tell of nothing."""
+        return ()
 
     def made_for(self, key_id: str) -> str:
         """Say which target a key was made for."""
@@ -295,10 +314,14 @@ class House:
 
     def rotate(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> None:  # noqa: ANN401 - fields of Plan
         """Rotate once."""
+        rotate(self.rotation(seconds, dry_run=dry_run, **plan))
+
+    def rotation(self, seconds: float = 60, *, dry_run: bool = False, **plan: Any) -> Rotation:  # noqa: ANN401 - as above
+        """Return one rotation."""
         run = Run("R-1", NOW, Deadline(seconds), self.said.append, self.warned.append, dry_run=dry_run)
         self.entry = run.entry
         consumers = [*([self.service] if self.served else []), *self.others]
-        rotate(Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit))
+        return Rotation(self.office, self.truth, [self.mirror], replace(PLAN, **plan), run, consumers, self.limit)
 
     @property
     def alive(self) -> list[str]:

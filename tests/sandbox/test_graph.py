@@ -391,6 +391,24 @@ def test_a_list_is_filtered_by_what_microsofts_commands_ask(plant: Plant, clause
     assert names == {one["displayName"] for one in answer.json()["value"]}
 
 
+@pytest.mark.parametrize(
+    "clause", ["servicePrincipalNames/any(c:c eq '{id}')", "appId eq '{id}'", "displayName eq 'reports'"]
+)
+def test_service_principals_are_filtered_too(plant: Plant, clause: str) -> None:
+    """By their names, as `az ad sp show` asks, of which the client id is one; what has none of it is not there."""
+    client_id, other = plant.target.client_id, str(uuid.uuid4())
+    found = [
+        plant.request("GET", "/servicePrincipals", params={"$filter": clause.replace("{id}", wanted)}).json()["value"]
+        for wanted in (client_id, other)
+    ]
+
+    assert [client_id] == [one["appId"] for one in found[0]]
+    assert client_id in found[0][0]["servicePrincipalNames"]
+    assert ("{id}" in clause) == (found[1] == [])
+    refused = plant.request("GET", "/servicePrincipals", params={"$filter": "identifierUris/any(c:c eq 'x')"})
+    assert 400 == refused.status_code
+
+
 def test_a_list_is_counted_on_its_first_page_for_who_asks_rightly(plant: Plant) -> None:
     """The number is of all that the filter leaves; without the header of the directory's index there is none."""
     for number in range(3):

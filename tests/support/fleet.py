@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import secrets
 import uuid
 from collections.abc import Callable, Collection
@@ -22,6 +23,7 @@ from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
 from sandbox.services.entra import App
 
+_OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
@@ -50,7 +52,8 @@ class Member:
 
     custom: the record's fields, to be changed before the record is made. secrets: the mirror's, by name:
     value and tags and the rest; staged: those of a second mirror, in STAGE_VAULT. admin: UIDs of the records
-    attached to its script. aws: the value of its mirror in AWS, empty where there is none.
+    attached to its script. aws: the value of its mirror in AWS, empty where there is none;
+    aws_name: of the secret there; aws_mark: whose its version says that it is.
     commands: one for each script that is attached. rotation: what Commander lists of it, empty for nothing.
     app: what the sandbox makes of the container app that reads it, empty for none; app_version: of the secret that it
     names; app_ready: whether its newest revision came up.
@@ -72,6 +75,8 @@ class Member:
     editable: bool = True
     admin: list[str] = field(default_factory=list)
     aws: str = field(default="", repr=False)
+    aws_name: str = ""
+    aws_mark: str = ""
     app: dict[str, Any] = field(default_factory=dict)
     app_version: str = ""
     app_ready: bool = True
@@ -89,7 +94,15 @@ class Member:
         self.lose_mirror()
         self.put("aws_secret_id", self.owner)
         self.put("aws_region", "eu-central-1")
-        self.aws, self.admin = text, [admin]
+        self.aws, self.aws_name, self.aws_mark, self.admin = text, self.owner, f"keeper-record={self.uid}", [admin]
+
+    def also_mirror_to_aws(self, admin: str) -> None:
+        """Have a mirror in AWS beside the vault's. admin: as for `mirror_to_aws`."""
+        name, tags = f"fleet/{self.uid}", next(iter(self.secrets.values()))["tags"]
+        self.put("aws_secret_id", name)
+        self.put("aws_region", "eu-central-1")
+        self.aws, self.aws_name, self.admin = json.dumps({"value": self.value}), name, [*self.admin, admin]
+        self.aws_mark = next(f"{tag}={tags[tag]}" for tag in _OWNER_TAGS if tag in tags)
 
     def mirror_twice(self) -> None:
         """Have a mirror in a second vault, that is like the first."""
@@ -124,13 +137,17 @@ class Fleet(Services):
     """All services, and `size` records of one team.
 
     ill: the names of the illnesses, each of which one member gets (see ILLNESSES); the rest is healthy.
+    everywhere: whether each healthy key has a mirror in AWS, too, and an app that reads it.
     uids: the record of each illness by its name; for one that takes two records, the second is under NAME+.
     healthy: the uids of the others. rotations: what Commander lists of them, for `--schedules`.
     apps: the names of the container apps that read their secrets.
     """
 
-    def __init__(self, directory: Path, size: int = 1000, ill: Collection[str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, size: int = 1000, ill: Collection[str] | None = None, *, everywhere: bool = False
+    ) -> None:
         super().__init__(directory)
+        self.everywhere = everywhere
         self.uids: dict[str, str] = {}
         self.healthy: list[str] = []
         self.rotations: list[dict[str, Any]] = []
@@ -313,9 +330,9 @@ class Fleet(Services):
             if not ready:
                 self.container_apps.add_revision(app, ready=False)
         if member.aws:
-            mark = hashlib.sha256(f"keeper-record={member.uid} {member.rotation_id}".encode()).hexdigest()[:38]
-            self.aws.add_secret(member.owner)
-            self.aws.put(member.owner, member.aws, version_id=f"{member.rotation_id}-{mark}")
+            mark = hashlib.sha256(f"{member.aws_mark} {member.rotation_id}".encode()).hexdigest()[:38]
+            self.aws.add_secret(member.aws_name)
+            self.aws.put(member.aws_name, member.aws, version_id=f"{member.rotation_id}-{mark}")
         if member.rotation:
             self.rotations.append({"record_uid": member.uid, "record_title": "As in the vault", **member.rotation})
         if illness:
@@ -370,6 +387,10 @@ def _healthy(fleet: Fleet, number: int) -> Member:
         _healthy_value(fleet, member, way)
     else:
         _healthy_key(fleet, member, way)
+    if fleet.everywhere and member.secrets and stem != "value":
+        member.also_mirror_to_aws(fleet.aws_admin_uid)
+        if not member.app:
+            member.be_read()
     return member
 
 
@@ -490,6 +511,28 @@ def _older_in_aws(fleet: Fleet, member: Member) -> None:
     """Keeper has a rotation after the one that AWS has."""
     member.mirror_to_aws(fleet.aws_admin_uid)
     member.log(_entry(member.rotated_at, "20261201T000000Z-00000000"))
+
+
+def _replica_in_aws(fleet: Fleet, member: Member) -> None:
+    """Name the region of a replica."""
+    member.mirror_to_aws(fleet.aws_admin_uid)
+    name, elsewhere = member.owner, fleet.aws.regions[1]
+    member.put("aws_region", elsewhere)
+    fleet.aws.add_secret(name, member.aws)
+    fleet.aws.replicate(name, elsewhere)
+    member.aws = ""
+
+
+def _in_aws(change: Callable[[Fleet, str], object]) -> Ailing:
+    """Return what makes a value that is mirrored in AWS, and then changes its secret there, by its name."""
+
+    def make(fleet: Fleet, name: str, number: int) -> None:
+        member = fleet.member("value", number)
+        member.mirror_to_aws(fleet.aws_admin_uid)
+        fleet._make(member, name)
+        change(fleet, member.owner)
+
+    return make
 
 
 def _failed(error: str) -> Callable[[Fleet, Member], object]:
@@ -718,6 +761,9 @@ ILLNESSES: dict[str, Ailing] = {
     "vault-disabled-2": _on(_secret(0, enabled=False), "value"),
     "vault-missing-4": _on(_missing_in_aws, "value"),
     "vault-differs-4": _on(_older_in_aws, "value"),
+    "vault-replica": _on(_replica_in_aws, "value"),
+    "vault-managed": _in_aws(lambda fleet, name: fleet.aws.give_to_service(name, "rds")),
+    "vault-rotated": _in_aws(lambda fleet, name: fleet.aws.rotate_by_itself(name)),
     "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
     "vault-differs-3": _on(_in_second(_older), "value"),
     "vaults-differ": _on(_vaults_differ, "value"),

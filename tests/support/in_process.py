@@ -29,10 +29,13 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if
 
 
 class InProcess:
-    """A script that is run here, where `invariants.Script` runs the attached file. stem: the name of its module."""
+    """A script that is run here, where `invariants.Script` runs the attached file.
 
-    def __init__(self, stem: str) -> None:
-        self._script = next(script for script in SCRIPTS if script.stem == stem)
+    stem: the name of its module. made: what is made of the script before it is run: a roll back.
+    """
+
+    def __init__(self, stem: str, made: Callable[[Script], run.Script] = lambda script: script) -> None:
+        self._script = made(next(script for script in SCRIPTS if script.stem == stem))
 
     def run(
         self, plant: AnyPlant, stdin: bytes | None = None, *, environment: Mapping[str, str | None] | None = None

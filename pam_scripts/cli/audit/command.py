@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
-from pam_scripts.cli.audit import page, report
+from pam_scripts.cli.audit import page, report, terminal
 from pam_scripts.cli.audit.build import builds_in
+from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.schedule import read_schedules
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey
@@ -63,6 +65,14 @@ def add_parser(commands: Commands) -> None:
         help="time that the whole audit may take (default: %(default)s)",
     )
     one.add_argument(
+        "--system-seconds",
+        metavar="N",
+        type=days,
+        default=45,
+        help="how long one system may leave what it is asked unanswered before it is given up and named (default: "
+        "%(default)s)",
+    )
+    one.add_argument(
         "--builds",
         metavar="DIR",
         type=Path,
@@ -76,6 +86,7 @@ def add_parser(commands: Commands) -> None:
 def work(options: argparse.Namespace, console: Console) -> int:
     """Audit all shared records; return 0 where nothing is wrong, 1 where something is, 2 where it cannot be done."""
     deadline = Deadline(options.seconds)
+    deadlines = HostDeadlines(deadline, options.system_seconds)
     try:
         built = builds_in(options.builds) if options.builds else {}
         schedules = read_schedules(options.schedules) if options.schedules else None
@@ -84,13 +95,13 @@ def work(options: argparse.Namespace, console: Console) -> int:
             shared = fetch(options, deadline, console)
             # A lease that ends while systems are asked was held when the record was read.
             now = utc_now()
-            subjects = survey(shared, deadline, Cadence(options.every, options.warn_days, schedules), now, say)
+            subjects = survey(shared, deadlines, Cadence(options.every, options.warn_days, schedules), now, say)
     except PamScriptError as error:
         # 1 is what a scheduler takes for findings.
         error.state = error.state or "nothing was audited"
         console.fail(error)
         return BadInput.status
-    result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built)
+    result = report.Report.of(subjects, now, len(shared.records) - len(subjects), built, deadlines.silent)
     if options.html:
         _write_page(options.html, page.page(result))
     if options.json:
@@ -98,8 +109,10 @@ def work(options: argparse.Namespace, console: Console) -> int:
     elif options.csv:
         write(report.as_csv(result).rstrip("\n"))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
-        write(report.table(result, only_problems=options.problems, width=width))
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns
+        shown = partial(terminal.shown, width=width) if is_terminal else report.table
+        write(shown(result, only_problems=options.problems))
     return 1 if result.with_problems else 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from itertools import groupby
 
 from pam_scripts import __version__
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding
-from pam_scripts.cli.audit.report import WORDS, Report, Row, day
+from pam_scripts.cli.audit.report import NO_ANSWER, WORDS, Report, Row, day
 from pam_scripts.cli.audit.rules import urgency
 
 # Weeks of the timeline before and after the present one; what lies outside is gathered at the ends.
 _WEEKS_BEFORE, _WEEKS_AFTER = 3, 26
+# What a link may lead to, whatever else was taken for an address: https and a host, without anything that a page reads.
+_ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9.:/?#@=&%_-]*)?")
 _STATES: tuple[str, ...] = (*SEVERITIES, "healthy")
 _STATE_WORDS = {**WORDS, "healthy": "healthy"}
 
@@ -98,6 +101,8 @@ def _header(report: Report) -> Iterator[str]:
     yield "<h1>Keys under rotation</h1>"
     made = f"{report.made_at:%d %B %Y, %H:%M} UTC"
     yield f'<p class="quiet">{len(report.rows)} records, audited on {made}; {report.others} other shared records</p>'
+    if report.silent:
+        yield f'<p class="silent">{NO_ANSWER}: {escape(", ".join(report.silent))}</p>'
     yield '<ul class="tiles">'
     for state in _STATES:
         inner = f"<b>{counts[state]}</b>{_STATE_WORDS[state]}"
@@ -117,7 +122,8 @@ def _problems(report: Report) -> Iterator[str]:
     found = [(row, one) for row in report.rows for one in row.problems]
     found.sort(key=lambda pair: (urgency(pair[1]), pair[0].title.lower()))
     if not found:
-        yield '<p class="card">Nothing is wrong: every key is alive, in its place, and will be replaced in time.</p>'
+        well = "Nothing is wrong: every key is alive, in its place, and will be replaced in time."
+        yield f'<p class="card">{well if report.rows else "No record of a rotation is shared to the application."}</p>'
     yield '<div class="problems">'
     begun: set[str] = set()
     for _, group in groupby(found, key=lambda pair: (pair[1].severity, pair[1].rule)):
@@ -146,12 +152,13 @@ def _problem(found: Sequence[tuple[Row, Finding]], anchor: str) -> Iterator[str]
     yield folding if len(found) > many else f'<div class="head">{head}</div>'
     yield "<ul>"
     for row, one in found:
-        server = f' <span class="quiet">{escape(row.server)}</span>' if row.server else ""
+        named = ", ".join(filter(None, _places(row)))
+        places = f' <span class="quiet">{named}</span>' if named else ""
         uid = f" <code>{escape(row.record)}</code>"
-        yield f"<li><strong>{escape(row.title)}</strong>{uid}{server}<p>{escape(one.what)}</p>"
+        yield f"<li><div><strong>{escape(row.title)}</strong>{uid}{places}</div><div><p>{escape(one.what)}</p>"
         if len(ways) > 1:
             yield f'<p class="out">{escape(one.way_out)}</p>'
-        yield "</li>"
+        yield "</div></li>"
     yield "</ul>"
     if len(ways) == 1:
         yield f'<p class="out">{escape(first.way_out)}</p>'
@@ -164,14 +171,16 @@ def _problem(found: Sequence[tuple[Row, Finding]], anchor: str) -> Iterator[str]
 
 
 def _bars(report: Report) -> list[Bar]:
-    """Sort the rows whose keys have an end into weeks, without a gap; long ago and far away at the ends."""
+    """Sort the rows whose keys have an end into weeks, without a gap; long ago and far away at the ends.
+
+    A key that is dead stands at today, wherever its end was to be.
+    """
     today = report.made_at.date()
     this_week = today - timedelta(days=today.weekday())
     first, last = this_week - timedelta(weeks=_WEEKS_BEFORE), this_week + timedelta(weeks=_WEEKS_AFTER)
     weeks: dict[date, list[Row]] = {}
     for row in report.rows:
-        if row.expires_at:
-            ends = row.expires_at.date()
+        if ends := today if row.is_dead else row.expires_at and row.expires_at.date():
             monday = ends - timedelta(days=ends.weekday())
             weeks.setdefault(min(max(monday, first), last), []).append(row)
     start, stop = min([this_week, *weeks]), max([this_week + timedelta(weeks=8), *weeks])
@@ -188,7 +197,7 @@ def _bars(report: Report) -> list[Bar]:
 
 
 def _timeline(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
-    endless = sum(1 for row in report.rows if row.expires_at is None)
+    endless = sum(1 for row in report.rows if _is_endless(row))
     yield '<section aria-labelledby="timeline">'
     yield '<h2 id="timeline">When keys end</h2>'
     yield '<div class="card">'
@@ -224,7 +233,9 @@ def _drawing(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
             continue
         counts = Counter(map(_state, bar.rows))
         told = ", ".join(f"{counts[state]} {_STATE_WORDS[state]}" for state in _STATES if counts[state])
-        words = escape(f"{bar.words}: {len(bar.rows)} end, {told}")
+        dead = sum(row.is_dead for row in bar.rows)
+        ends = {f"{dead} dead already": dead, f"{len(bar.rows) - dead} end": len(bar.rows) - dead}
+        words = escape(f"{bar.words}: {', '.join(text for text, count in ends.items() if count)}; {told}")
         yield f'<a href="#{bar.id}" aria-label="{words}"><title>{words}</title>'
         yield f'<rect class="reach" x="{left:.1f}" y="0" width="{pitch:.1f}" height="{base}" rx="4"/>'
         y = float(base)
@@ -249,14 +260,14 @@ _HEADINGS = (
     ("State", ""),
     ("Record", ""),
     ("Target", ""),
-    ("Live keys", "number"),
+    ("Live", "number"),
     ("Age", "number"),
     ("Ends", "number"),
     ("Days left", "number"),
     ("Last used", "number"),
     ("Mirror", ""),
     ("Build", ""),
-    ("Other live keys", ""),
+    ("Other keys", ""),
 )
 
 
@@ -272,19 +283,19 @@ def _records(report: Report, bars: Sequence[Bar]) -> Iterator[str]:
     yield '<label for="search" hidden>Search <kbd>/</kbd></label><input type="search" id="search" hidden>'
     yield '<output id="found" for="search"></output>'
     yield "</fieldset>"
-    yield '<div class="card scroll" tabindex="0" role="region" aria-labelledby="records">'
+    yield '<div class="card rows" tabindex="0" role="region" aria-labelledby="records">'
     yield "<table>"
     cells = "".join(f'<th scope="col"{f" class={kind}" if kind else ""}>{words}</th>' for words, kind in _HEADINGS)
     yield f"<thead><tr>{cells}</tr></thead>"
     for bar in bars:
         yield from _group(bar.id, bar.words, bar.rows)
-    yield from _group("endless", "No end, or not known", [row for row in report.rows if row.expires_at is None])
+    yield from _group("endless", "No end, or not known", [row for row in report.rows if _is_endless(row)])
     yield "</table></div>"
     yield "</section>"
 
 
 def _group(anchor: str, words: str, rows: Iterable[Row]) -> Iterator[str]:
-    rows = sorted(rows, key=lambda row: (row.expires_at.timestamp() if row.expires_at else 0.0, row.title.lower()))
+    rows = sorted(rows, key=_end)
     if not rows:
         return
     ill = sum(1 for row in rows if row.problems)
@@ -304,17 +315,41 @@ def _row(row: Row) -> str:
     cells = [
         f'<td><span class="word {state}">{_STATE_WORDS[state]}</span></td>',
         f"<td>{escape(row.title)}<br><code>{escape(row.record)}</code>{problems}</td>",
-        f"<td>{escape(row.target_name or row.target or '-')}<br><small>{escape(row.server)}</small></td>",
+        f"<td>{escape(row.target_name or row.target or '-')}<br><small>{_place(row, row.server)}</small></td>",
         _number(row.live_keys),
         _number(row.age_days),
-        f'<td class="number">{day(row.expires_at)}</td>',
+        f'<td class="number">{day(row.expires_at)}{"<br><small>dead</small>" if row.is_dead else ""}</td>',
         _number(row.days_left),
         f'<td class="number">{day(row.last_used)}</td>',
-        f"<td>{escape(row.mirror)}</td>",
+        f"<td>{escape(row.mirror)}{_small(_places(row)[1:])}</td>",
         f"<td>{escape(row.build or '-')}</td>",
         f"<td>{'<br>'.join(escape(label or 'without label') for label in row.other_labels)}</td>",
     ]
     return f'<tr class="{"ill" if row.problems else "healthy"}">{"".join(cells)}</tr>'
+
+
+def _end(row: Row) -> tuple[bool, float, str]:
+    return not row.is_dead, row.expires_at.timestamp() if row.expires_at else 0.0, row.title.lower()
+
+
+def _is_endless(row: Row) -> bool:
+    return row.expires_at is None and not row.is_dead
+
+
+def _places(row: Row) -> list[str]:
+    """Return the names of the server and of the mirrors, each as a link where there is something to look at."""
+    return [_place(row, name) for name in dict.fromkeys([row.server, *row.links])]
+
+
+def _place(row: Row, name: str) -> str:
+    address = row.links.get(name, "")
+    if not _ADDRESS.fullmatch(address):
+        return escape(name)
+    return f'<a href="{escape(address)}" target=_blank rel="noopener noreferrer">{escape(name)}</a>'
+
+
+def _small(parts: Sequence[str]) -> str:
+    return f"<br><small>{', '.join(parts)}</small>" if parts else ""
 
 
 def _state(row: Row) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from pam_scripts.cli.audit.finding import SEVERITIES, Finding, Severity
-from pam_scripts.cli.audit.rules import find_other_builds, find_shared_targets, judge, mirror_state
+from pam_scripts.cli.audit.rules import DEAD, find_other_builds, find_shared_targets, judge, mirror_state
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
-_MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
+NO_ANSWER = "Did not answer in time"
+MARKS = {"broken": "!!", "soon": "! ", "look": "? ", None: "ok"}
 _COLUMNS = (
     *("", "UID", "RECORD", "TARGET", "LIVE", "AGE", "EXPIRES"),
     *("LEFT", "LAST USED", "MIRROR", "BUILD", "OTHER KEYS"),
@@ -43,7 +43,8 @@ class Row:
     created_at: of a value when it was published. mirror: how all its vaults compare with Keeper (same, differs,
     mixed, missing, unknown; none where there is to be none). build: of the script, that ran on it last. other_labels:
     those of the live keys beside the one in Keeper. unlimited: the labels of limits that would bound it, and that no
-    owner of a credential has set.
+    owner of a credential has set. links: addresses at which a person sees the key, by the names of `server` and of its
+    mirrors.
     """
 
     record: str
@@ -65,6 +66,7 @@ class Row:
     other_labels: Sequence[str]
     problems: Sequence[Finding]
     unlimited: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, subject: Subject) -> Row:
@@ -95,6 +97,7 @@ class Row:
                 replace(one, what=presentable(one.what), way_out=presentable(one.way_out)) for one in judge(subject)
             ],
             unlimited=subject.spec.unlimited if subject.spec else (),
+            links={presentable(name): presentable(address) for name, address in subject.links.items() if address},
         )
 
     @property
@@ -102,17 +105,23 @@ class Row:
         """The most urgent of its problems, None for a healthy record."""
         return self.problems[0].severity if self.problems else None
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether what Keeper holds logs nobody in now, whenever it was to end."""
+        return any(one.rule in DEAD for one in self.problems)
+
     def plain(self) -> dict[str, Any]:
         """Return the row as JSON and CSV have it."""
         times = ("created_at", "expires_at", "last_used", "rotated_at")
         plain = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("problems", "other_labels", "unlimited", *times)
+            if name not in ("problems", "other_labels", "unlimited", "links", *times)
         }
         plain |= {name: iso(moment) if (moment := getattr(self, name)) else None for name in times}
         plain["other_labels"] = list(self.other_labels)
         plain["unlimited"] = list(self.unlimited)
+        plain["links"] = dict(self.links)
         plain["problems"] = [
             {
                 "code": one.rule.code,
@@ -128,11 +137,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole: rows with the most urgent first, when it was made, and how many records belong to no script."""
+    """The whole: rows with the most urgent first, when it was made, and how many records belong to no script.
+
+    silent: the hosts that did not answer in the time that each had.
+    """
 
     rows: Sequence[Row]
     made_at: datetime
     others: int
+    silent: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -141,11 +154,12 @@ class Report:
         made_at: datetime,
         others: int,
         built: Mapping[str, Collection[str]] = MappingProxyType({}),
+        silent: Sequence[str] = (),
     ) -> Report:
         """Judge all subjects, each by itself and all together. built: as `find_other_builds` has it."""
         find_shared_targets(subjects)
         find_other_builds(subjects, built)
-        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others)
+        return cls(sorted(map(Row.of, subjects), key=_urgency), made_at, others, [presentable(host) for host in silent])
 
     @property
     def with_problems(self) -> list[Row]:
@@ -153,16 +167,12 @@ class Report:
         return [row for row in self.rows if row.problems]
 
 
-def table(report: Report, *, only_problems: bool = False, width: int | None = None) -> str:
+def table(report: Report, *, only_problems: bool = False) -> str:
     """Return plain columns: one line for each record, those with problems first, with what is wrong and the way out.
 
-    width: that of the terminal it is for, None for a pipe, which takes lines of any length. Within a width each record
-    has lines of its own, with a blank one after it, and no word is broken.
+    Lines have any length: a terminal gets `terminal.shown`.
     """
     rows = report.with_problems if only_problems else report.rows
-    if width is not None:
-        blocks = ["\n".join(_block(row, width)) for row in rows]
-        return "\n\n".join([*blocks, "\n".join(_wrapped(summary(report), width))])
     cells = [_cells(row) for row in rows]
     widths = [min(widest, max(len(line[place]) for line in [_COLUMNS, *cells])) for place, widest in enumerate(_WIDEST)]
     lines = [_line(_COLUMNS, widths)] if rows else []
@@ -179,6 +189,8 @@ def summary(report: Report) -> str:
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
     state = f"{len(report.with_problems)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
     told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+    if report.silent:
+        told += f"\n{NO_ANSWER}: {', '.join(report.silent)}"
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
     if unlimited:
         named = ", ".join(f"'{label}' ({count})" for label, count in sorted(unlimited.items()))
@@ -197,6 +209,7 @@ def as_json(report: Report) -> str:
             "healthy": counts[None],
             "other_records": report.others,
         },
+        "silent": list(report.silent),
         "records": [row.plain() for row in report.rows],
     }
     return json.dumps(whole, indent=2, ensure_ascii=False)
@@ -225,9 +238,14 @@ def day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d}" if moment else "-"
 
 
+def facts(row: Row) -> dict[str, str]:
+    """Return what stands in the table of a record, by the names of its columns."""
+    return dict(zip(_COLUMNS, _cells(row), strict=True))
+
+
 def _cells(row: Row) -> list[str]:
     return [
-        _MARKS[row.severity],
+        MARKS[row.severity],
         row.record,
         row.title,
         row.target_name or row.target,
@@ -239,29 +257,6 @@ def _cells(row: Row) -> list[str]:
         row.mirror,
         row.build or "-",
         ", ".join(label or "without label" for label in row.other_labels),
-    ]
-
-
-def _block(row: Row, width: int) -> list[str]:
-    """Return a record's lines for a terminal: what it is, its facts, and each problem with its way out."""
-    named = dict(zip(_COLUMNS, _cells(row), strict=True))
-    facts = [f"{name.lower()} {named[name]}" for name in _COLUMNS[4:] if named[name] not in ("", "-")]
-    lines = _wrapped(f"{_MARKS[row.severity]}  {row.title} ({row.record})", width, "      ")
-    lines += _wrapped(f"    {', '.join([named['TARGET'], *facts])}", width, "      ")
-    for one in row.problems:
-        lines += _wrapped(f"      {one.rule.title}: {one.what}", width, "        ")
-        lines += _wrapped(f"        -> {one.way_out}", width, "           ")
-    return lines
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Break a text between words; a word that is longer than a line stands in one of its own."""
-    return [
-        line
-        for paragraph in text.split("\n")
-        for line in textwrap.wrap(
-            paragraph, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
     ]
 
 

@@ -435,6 +435,27 @@ VAULT_UNREADABLE = Rule(
     "The mirror could not be compared with Keeper.",
     "check that it is there",
 )
+VAULT_REPLICA = Rule(
+    "vault-replica",
+    "a mirror in AWS is a replica",
+    "broken",
+    "It can be read alone: a rotation stops at it before it touches anything.",
+    "name the primary, by its region in 'aws_region' or its ARN in 'aws_secret_id'",
+)
+VAULT_MANAGED = Rule(
+    "vault-managed",
+    "a mirror in AWS is another service's",
+    "broken",
+    "Only that service of AWS writes it: a rotation stops at it before it touches anything.",
+    "name a secret of your own in 'aws_secret_id'",
+)
+VAULT_ROTATED = Rule(
+    "vault-rotated",
+    "AWS itself rotates a mirror",
+    "broken",
+    "Its value changes beside Keeper: a rotation stops at it before it touches anything.",
+    "turn its rotation off, or take it out of 'aws_secret_id'",
+)
 VAULT_MISSING = Rule(
     "vault-missing",
     "a secret is missing in a mirror",
@@ -941,6 +962,14 @@ def _names(keys: Sequence[Key]) -> str:
     more = f" and {len(keys) - longest} more" if len(keys) > longest else ""
     return ", ".join(key.shown for key in keys[:longest]) + more
 
+
+DEAD = frozenset(
+    {
+        *(EXPIRED, NO_LIVE_KEY, NOT_ALIVE, HALF_CREDENTIAL),
+        *(ARCHIVED, GONE, IDENTITY_PROVIDER, USER, CANNOT_LOG_IN),
+    }
+)
+"""The rules by which what Keeper holds logs nobody in now."""
 
 # A rule is in force by standing above: no second list has to know of it.
 RULES: tuple[Rule, ...] = tuple(one for one in list(globals().values()) if isinstance(one, Rule))

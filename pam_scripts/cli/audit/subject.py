@@ -67,6 +67,7 @@ class Subject:
 
     now: when the record was read. spec: all that its fields ask for, None where its job could not be put together.
     items: the record's fields as the vault keeps them, standard and custom ones.
+    links: the addresses at which a person sees its key, by the names of its issuer and its mirrors, empty for none.
     findings: what was found while reading the record, and while asking. seen: None where nobody could be asked.
     seen_mirrors: what was seen of its mirrors, by what those have in common that are looked at together.
     consumers: what was seen of those that could be asked for, None for one that is not there.
@@ -81,6 +82,7 @@ class Subject:
     record_type: str = ""
     items: Sequence[Mapping[str, object]] = ()
     spec: RotationSpec | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     seen: SeenTarget | None = None
     trouble: Sequence[Finding] = ()
@@ -264,9 +266,11 @@ class Subject:
 
         It is not always that of the newest entry: a rotation that failed may have been put back.
         """
-        if self.present and self.present.owner == self.uid:
-            return self.present.rotation_id
         ours = [entry for entry in self.log if self.rotated_at and read_moment(entry["date"] or "") == self.rotated_at]
         # Times are whole seconds: of two rotations in the same one, it is the one that did not fail.
         ours.sort(key=lambda entry: entry["result"] in ("failed", "uncertain"))
+        # A key that a roll back brought back has the label of the rotation that made it, before.
+        brought_back = self.key_id and any(entry["rolled_back_to"] == self.key_id for entry in ours[:1])
+        if self.present and self.present.owner == self.uid and not brought_back:
+            return self.present.rotation_id
         return str(ours[0]["rotation_id"]) if ours else ""

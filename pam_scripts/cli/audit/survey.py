@@ -2,25 +2,26 @@
 
 Keeper is asked once. Records that share a server, a tenant or a vault, and the login to it, are one
 group: it is asked in pages for all of them, and groups are asked side by side. So the cost grows with
-pages, not with records. No secret value is read but those of the admin credentials, to log in.
+pages, not with records; and a system that does not answer costs a bounded time, once. No secret value
+is read but those of the admin credentials, to log in.
 """
 
 from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from pam_scripts.assembly.script import open_session
+from pam_scripts.assembly.script import trust_beside_credentials
+from pam_scripts.cli.audit.deadlines import HostDeadlines, HostTimedSession
 from pam_scripts.cli.audit.finding import Finding
 from pam_scripts.cli.audit.rules import ATTACHED, NO_ADMIN, NOT_READABLE, SETTING, UNKNOWN_FIELD, rule_of
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.shared import Shared
-from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, NoLogin, defect
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
@@ -36,8 +37,18 @@ SYSTEMS_AT_ONCE = 32
 S = TypeVar("S", IssuerSpec, MirrorSpec, ConsumerSpec)
 
 
-def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, say: Say) -> list[Subject]:
-    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere."""
+def survey(  # noqa: PLR0913, PLR0917 - each is one thing that a look depends on
+    shared: Shared,
+    deadlines: HostDeadlines,
+    cadence: Cadence,
+    now: datetime,
+    say: Say,
+    only: Collection[str] | None = None,
+) -> list[Subject]:
+    """Look at every record that belongs to a script, and at what it is about. Changes nothing anywhere.
+
+    only: the UIDs of those about which systems are asked; None: all. Each one is read.
+    """
     subjects = []
     for uid, script in shared.ours():
         record = shared.records[uid]
@@ -55,7 +66,7 @@ def survey(shared: Shared, deadline: Deadline, cadence: Cadence, now: datetime, 
     say(f"keeper: {len(shared.records)} records, {len(subjects)} to audit")
     for subject in subjects:
         _read(shared, subject)
-    _ask_everybody(subjects, deadline, say)
+    _ask_everybody([one for one in subjects if only is None or one.uid in only], deadlines, say)
     return subjects
 
 
@@ -69,27 +80,38 @@ def _read(shared: Shared, subject: Subject) -> None:
     for remark in subject.script.remarks(job):
         subject.findings.append(UNKNOWN_FIELD.found(remark.removeprefix(f"{subject.record.shown}: ")))
     subject.spec = subject.script.read(job)
+    subject.links = dict(_links(subject))
     for problem in subject.spec.problems:
         rule = NO_ADMIN if isinstance(problem, NoLogin) else SETTING
         subject.findings.append(rule.found_by(problem, subject=subject.record.shown))
 
 
-def _ask_everybody(subjects: Sequence[Subject], deadline: Deadline, say: Say) -> None:
+def _links(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Yield the names of the record's issuer and mirrors with the addresses at which a person sees its key there."""
+    if subject.issuer and subject.issuer.survey:
+        module = cast("IssuerSurvey", importlib.import_module(subject.issuer.survey))
+        yield subject.issuer.server, module.link(subject.issuer)
+    for spec in subject.places:
+        if spec.query:
+            yield spec.name, cast("MirrorSurvey", importlib.import_module(spec.query.survey)).link(spec.query)
+
+
+def _ask_everybody(subjects: Sequence[Subject], deadlines: HostDeadlines, say: Say) -> None:
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
     mirrors = [(one, spec) for one in subjects for spec in one.places]
     consumers = [(one, spec) for one in subjects if one.spec for spec in one.spec.consumers if spec.query]
     groups: list[Callable[[Progress], None]] = [
         *(
-            partial(_catching_errors, partial(_look_at_mirrors, places), places, deadline)
+            partial(_catching_errors, partial(_look_at_mirrors, places), places, deadlines)
             for places in _grouped(mirrors, lambda spec: spec.query and spec.query.batch_key)
         ),
         *(
-            partial(_catching_errors, partial(_look_at_issuers, targets), targets, deadline)
+            partial(_catching_errors, partial(_look_at_issuers, targets), targets, deadlines)
             for targets in _grouped(issuers, lambda spec: (spec.survey, spec.group))
         ),
         *(
-            partial(_catching_errors, partial(_look_at_consumers, reading), reading, deadline)
+            partial(_catching_errors, partial(_look_at_consumers, reading), reading, deadlines)
             for reading in _grouped(consumers, lambda spec: spec.query and (spec.query.survey, spec.query.group))
         ),
     ]
@@ -179,14 +201,16 @@ def _ca_bundle(subject: Subject) -> str:
 
 
 def _catching_errors(
-    look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadline: Deadline, shown: Progress
+    look: Callable[[Session, Say], None], asked: Sequence[tuple[Subject, S]], deadlines: HostDeadlines, shown: Progress
 ) -> None:
     """Ask one system; an error of any kind becomes a finding of its own records, and stops no other system's look."""
     try:
         spec = asked[0][1]
         # The host that is asked comes first; those that it takes to log in come after it.
         with shown.of(next(iter(spec.hosts), "a system")) as say:
-            look(open_session(deadline, _ca_bundle(asked[0][0]), [spec]), say)
+            session = HostTimedSession(deadlines, _ca_bundle(asked[0][0]))
+            trust_beside_credentials(session, [spec])
+            look(session, say)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is said by its type and place
         for subject, _ in asked:
             subject.findings.append(NOT_READABLE.found(defect(error)))

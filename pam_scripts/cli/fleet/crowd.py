@@ -276,14 +276,14 @@ class _Noting(Console):
 
     def __init__(self, console: Console, outcome: Outcome) -> None:
         super().__init__()
-        self._voice, self._outcome = console, outcome
+        self._console, self._outcome = console, outcome
         self.say, self.say_json, self.end = console.say, console.say_json, console.end  # type: ignore[method-assign]
 
     def warn(self, line: str) -> None:
         """Keep it, too."""
         self._outcome.warnings = [*self._outcome.warnings, line]
-        self._voice.warn(line)
+        self._console.warn(line)
 
     def close(self) -> None:
         """Wait until all is written."""
-        self._voice.finish(3.0)
+        self._console.finish(3.0)

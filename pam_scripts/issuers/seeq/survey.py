@@ -59,6 +59,11 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     return [seen[number] for number in range(len(specs))]
 
 
+def link(spec: IssuerSpec) -> str:
+    """Return the server's own address."""
+    return spec.group.url if isinstance(spec.group, Endpoint) else ""
+
+
 def applications(server: Server, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """GET /applications: every application that is not archived, with its keys where the list carries them."""
     return _Look(server, say).pages("/applications", "applications")
@@ -233,7 +238,9 @@ def _target(
 ) -> SeenTarget:
     items = [item for item in items if not item.get("isArchived")]
     keys = [read_key(item, f"read the keys of {name}") for item in items]
-    return SeenTarget(target_id, name, keys, known_as or (target_id,), dict(_uses(items)), tuple(trouble))
+    return SeenTarget(
+        target_id, name, keys, known_as or (target_id,), dict(_uses(items)), tells_use=True, trouble=tuple(trouble)
+    )
 
 
 def _uses(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, datetime]]:

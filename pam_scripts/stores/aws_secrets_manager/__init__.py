@@ -15,7 +15,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,14 +24,23 @@ from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
 from pam_scripts.core.limits import NAMES, Limit
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores import ADOPT_SECRETS, Adoption, not_ours
-from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, refusal_of
+from pam_scripts.stores.aws_secrets_manager.refusals import (
+    DELETED,
+    MANAGED,
+    REPLICA,
+    ROTATED,
+    SYSTEM,
+    TOO_LONG,
+    refusal_of,
+)
 
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
@@ -81,6 +90,9 @@ ALLOW_AWS_SECRETS = Field(
 )
 
 ADMIN_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, ALLOW_AWS_SECRETS, CA_BUNDLE)
+
+MOST_BYTES = 65536
+"""What a secret holds: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html."""
 
 # What a secret holds that never held a credential: there is no way to take the only version away again.
 _EMPTY = "{}"
@@ -326,22 +338,21 @@ class SecretMirror(Mirror):
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return the secret's value once it holds this credential."""
-        shape, value = self._shape, credential.secret.reveal()
-        if shape.id_label:
-            return {self._id: shape.combine(credential.key_id, value)}
-        return {self._id: shape.form(value)}
+        return {self._id: self._value(credential.key_id, credential.secret.reveal())}
 
     def examine(self) -> Snapshot:
-        """Read the secret; raise Refused where it is to be deleted, or AWS itself rotates it."""
+        """Read the secret; raise Refused where it cannot be written, or the next value would be too long for it."""
         described = self._ask("describe the secret", "describe_secret")
         if described.get("DeletedDate"):
             raise DELETED.as_error(f"{SYSTEM}: secret {self._id}")
-        refuse_what_is_not_written(described, self._id, self._client.region)
-        found = self._fetch(CURRENT)
+        if why := why_not_written(described, self._id, self._client.region):
+            raise why[1]
+        found = self._fetch(VersionStage=CURRENT)
         *_, self._beside = self._shape.split(_text(found))
         # AWS tells of those versions that have a label: what readers get, what they got before.
         self._versions = [found.get("VersionId") or "", *(described.get("VersionIdsToStages") or {})]
         self._held = self._copy(found)
+        self._refuse_what_does_not_fit()
         return self._held
 
     def adopt(self, known: Known) -> Sequence[str]:
@@ -363,13 +374,12 @@ class SecretMirror(Mirror):
 
     def read(self) -> Snapshot:
         """Read the version that readers get."""
-        return self._copy(self._fetch(CURRENT))
+        return self._copy(self._fetch(VersionStage=CURRENT))
 
     def write(self, publication: Publication) -> None:
         """Put the value as a new version, which becomes AWSCURRENT; the same rotation puts the same version."""
         for part in self.parts(publication.credential).values():
-            text = json.dumps({**self._beside, **json.loads(part)}) if self._beside else part
-            self._put(text, self._mark.of(publication.rotation_id))
+            self._put(self._beside_others(part), self._mark.of(publication.rotation_id))
 
     def put_back(
         self, before: Snapshot, publication: Publication | None, listed: Collection[str] | None = None
@@ -385,7 +395,7 @@ class SecretMirror(Mirror):
         if not now.holds(written):
             return
         if before.restore_point:
-            since = self._copy(self._fetch(PREVIOUS))
+            since = self._copy(self._fetch(VersionStage=PREVIOUS))
             is_dead = listed is not None and since.key_id and since.key_id not in listed
             former = before if is_dead or not since.restore_point else since
             self._ask(
@@ -401,14 +411,60 @@ class SecretMirror(Mirror):
         if self.read().holds(written):
             raise ApiError(SYSTEM, f"put back secret {self._id}", "it reads back unchanged")
 
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value: in the version that a rotation has set, by the id that this has, or as AWSPREVIOUS.
+
+        AWS keeps versions without a label for a day at least. What is current is looked at, too: a roll back that was
+        interrupted may have been here.
+        """
+        stages = [self._fetch(VersionStage=stage) for stage in (PREVIOUS, CURRENT)]
+        for found in (*(self._fetch(VersionId=self._mark.of(one)) for one in sought.rotations), *stages):
+            text, key_id, _ = self._shape.split(_text(found))
+            Secret(text)
+            if self._shape.id_label and key_id == sought.key_id:
+                value = Secret(str(json.loads(text)[self._shape.value_label]))
+                return lambda: value
+            if not self._shape.id_label and self._is_of(found, stages, sought):
+                if own := self._shape.value_in(text):
+                    return lambda: Secret(own)
+                raise Refused(f"{self.name}: holds no text that the record's template makes of a value")
+        raise Refused(f"{self.name}: has no version of it")
+
+    def _is_of(self, found: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], sought: Sought) -> bool:
+        """Say whether a version is one of those rotations', or what was there just before the one that is named."""
+        version = str(found.get("VersionId") or "")
+        if sought.rotations:
+            return version in {self._mark.of(one) for one in sought.rotations}
+        previous, current = stages
+        follows = current.get("VersionId") == self._mark.of(sought.before)
+        return bool(version) and found is previous and follows and not rotation_in(version)
+
     # Nothing is outdated: AWS keeps the version before as AWSPREVIOUS, and drops older ones by itself.
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _fetch(self, stage: str) -> dict[str, Any]:
-        """Return the version with a label, nothing where there is none."""
+    def _value(self, key_id: str, value: str) -> str:
+        """Return what the secret holds of a credential."""
+        return self._shape.combine(key_id, value) if self._shape.id_label else self._shape.form(value)
+
+    def _beside_others(self, value: str) -> str:
+        """Return a new value together with what stands beside it in a JSON object."""
+        return json.dumps({**self._beside, **json.loads(value)}) if self._beside else value
+
+    def _refuse_what_does_not_fit(self) -> None:
+        sample = self._shape.sample
+        size = len(self._beside_others(self._value(sample, sample)).encode())
+        if size > MOST_BYTES:
+            raise Refused(
+                f"{SYSTEM}: put the secret {self._id}: with the new value it would have {size} bytes, and a secret "
+                f"takes {MOST_BYTES}",
+                next_step=TOO_LONG.way_out,
+            )
+
+    def _fetch(self, **which: str) -> dict[str, Any]:
+        """Return the version with a label, or an id; nothing where there is none."""
         try:
-            return self._ask("read the secret", "get_secret_value", VersionStage=stage)
+            return self._ask("read the secret", "get_secret_value", **which)
         except ApiError as error:
             # A secret without any version; that there is a secret, `examine` has seen.
             if error.name != "ResourceNotFoundException":
@@ -459,16 +515,20 @@ def rotation_in(version: str) -> str:
     return rotation_id if _ROTATION.fullmatch(rotation_id) and len(digest) == _DIGITS else ""
 
 
-def refuse_what_is_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> None:
-    """Raise Refused for a secret that is not ours to write: a replica, one that AWS rotates, or another service's."""
+def why_not_written(described: Mapping[str, Any], secret_id: str, region: str) -> tuple[Refusal, Refused] | None:
+    """Return why a secret is not ours to write, and the error for it; None where it is.
+
+    It may be a replica, one that AWS rotates, or another service's.
+    """
     what, primary = f"{SYSTEM}: secret {secret_id}", str(described.get("PrimaryRegion") or region)
     if primary != region:
         known = primary if re.fullmatch(_REGION, primary) else "another region"
-        raise REPLICA.as_error(f"{what} in {region}", f" {known}")
+        return REPLICA, REPLICA.as_error(f"{what} in {region}", f" {known}")
     if described.get("OwningService"):
-        raise MANAGED.as_error(what)
+        return MANAGED, MANAGED.as_error(what)
     if described.get("RotationEnabled"):
-        raise ROTATED.as_error(what)
+        return ROTATED, ROTATED.as_error(what)
+    return None
 
 
 def _text(found: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
@@ -21,13 +22,17 @@ from pam_scripts.stores.aws_secrets_manager import (
     Client,
     Mark,
     Place,
-    refuse_what_is_not_written,
     rotation_in,
+    why_not_written,
 )
+from pam_scripts.stores.aws_secrets_manager.refusals import MANAGED, REPLICA, ROTATED
 
 # The most that AWS puts on one page; and how many secrets are asked for one by one without looking for a list, since
 # an account may have any number of others.
 _PAGE, _FEW = 100, 3
+
+# The audit's finding for a secret that could be asked, and that no rotation can write.
+_NOT_WRITTEN = {REPLICA: "vault-replica", MANAGED: "vault-managed", ROTATED: "vault-rotated"}
 
 
 def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
@@ -50,6 +55,16 @@ def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str]
             say(f"aws {region}: DescribeSecret, {number} of {len(places)}")
         seen.append(_seen(client, place, session, listed.get(place.secret_id)))
     return seen
+
+
+def link(query: MirrorQuery) -> str:
+    """Return the secret's address in AWS's console; empty for an ARN, and for China and governments."""
+    place = query.group
+    assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for AWS's alone
+    if place.secret_id.startswith("arn:") or place.region.startswith(("cn-", "us-gov-", "us-iso")):
+        return ""
+    region, name = place.region, quote(place.secret_id, safe="")
+    return f"https://{region}.console.aws.amazon.com/secretsmanager/secret?name={name}&region={region}"
 
 
 def _listed(
@@ -82,7 +97,9 @@ def _seen(client: Client, place: Place, session: Session, described: Mapping[str
         described = described or retrying(session.deadline, lambda: _describe(client, place.secret_id))
         if described.get("DeletedDate"):
             return SeenMirror(deleted=frozenset({name}))
-        refuse_what_is_not_written(described, place.secret_id, place.region)
+        if why := why_not_written(described, place.secret_id, place.region):
+            refusal, error = why
+            return _unreadable(error, _NOT_WRITTEN[refusal])
     except ApiError as error:
         if error.name == "ResourceNotFoundException":
             return SeenMirror()
@@ -98,9 +115,9 @@ def _describe(client: Client, secret_id: str) -> Mapping[str, Any]:
     return client.ask(f"describe the secret {secret_id}", "describe_secret", SecretId=secret_id)
 
 
-def _unreadable(error: PamScriptError) -> SeenMirror:
+def _unreadable(error: PamScriptError, code: str = "vault-unreadable") -> SeenMirror:
     way_out = error.next_step or f"check '{LABEL}' and the region"
-    return SeenMirror(trouble=Trouble("vault-unreadable", error.cause, way_out))
+    return SeenMirror(trouble=Trouble(code, error.cause, way_out))
 
 
 def _tags(place: Place, version: str) -> Mapping[str, str]:

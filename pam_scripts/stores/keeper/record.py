@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
 
 LEASE = "rotation_lease"
-ROTATED_AT = Field("rotated_at", "when the key was made, ISO 8601 in UTC", TEXT, output=True)
+ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
 OPS_LOG = Field(
     "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
 )
@@ -95,9 +95,9 @@ class RecordStore(SourceOfTruth):
         return [f"{self.name}: {', '.join(self._shape.record_labels)}"] if self._shape.record_labels else []
 
     @property
-    def ended(self) -> Collection[str]:
-        """The rotations that the ops log tells of."""
-        return {entry["rotation_id"] for entry in read_entries(self._log)} - {""}
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """The entries of its field `last_rotation`."""
+        return read_entries(self._log)
 
     def parts(self, credential: Credential) -> Mapping[str, str]:
         """Return what stands in the fields once the record holds this credential."""

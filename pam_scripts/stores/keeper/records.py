@@ -47,6 +47,7 @@ def fetch_job(run: Run, uid: str, attached: Sequence[str], configuration: str) -
     fetched = retrying(run.deadline, lambda: client.fetch([]))
     for line in fetched.remarks:
         run.warn(line)
+    configuration = configuration or only_configuration(fetched.records)
     return job_among(fetched.records, uid, attached, configuration, fetched.left_out)
 
 
@@ -71,13 +72,10 @@ def job_among(
 ) -> Job:
     """Put a job together from records that were fetched before, by UID; as `fetch_job` does.
 
-    damaged: UIDs of those that could not be decrypted.
+    configuration: empty where there is to be none. damaged: UIDs of those that could not be decrypted.
     """
     if uid in records:
         attached = attached or _script_credentials(records[uid])
-    if not configuration:
-        configurations = [other for other, record in records.items() if _is_configuration(record)]
-        configuration = configurations[0] if len(configurations) == 1 else ""
     wanted = [item for item in (uid, configuration, *attached) if item]
     missing = [item for item in wanted if item not in records]
     if missing:
@@ -108,6 +106,12 @@ def _script_credentials(record: Any) -> list[str]:  # noqa: ANN401
             uid for value in attached_scripts(record.dict.get("fields") or []) for uid in value.get("recordRef") or []
         )
     )
+
+
+def only_configuration(records: Mapping[str, Any]) -> str:
+    """Return the UID of the PAM configuration among records, empty for none and for several."""
+    found = configurations(records)
+    return found[0] if len(found) == 1 else ""
 
 
 def configurations(records: Mapping[str, Any]) -> list[str]:

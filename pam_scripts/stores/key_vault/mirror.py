@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -27,13 +27,13 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretProperties
 
 from pam_scripts.core import http, refusals
-from pam_scripts.core.errors import ApiError, Refused
+from pam_scripts.core.errors import ApiError, PamScriptError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot
+from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
 from pam_scripts.stores import Adoption, not_ours
 from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
@@ -51,6 +51,9 @@ SDK_LOCK = threading.Lock()
 # What a secret takes: https://learn.microsoft.com/azure/key-vault/secrets/about-secrets
 MOST_BYTES = 25 * 1024
 MOST_TAGS = 15
+
+# How many older versions are read, at most, until the right one is found.
+_MOST_READ = 10
 
 # The tag that says which part of a credential a secret is.
 KEY_TYPE = "key-type"
@@ -256,7 +259,86 @@ class VaultMirror(Mirror):
                 if not spared and ours and version.version != ours.version:
                     submit(partial(self._disable, name, version.version))
 
+    def older(self, sought: Sought) -> Callable[[], Secret]:
+        """Find the value among the versions: in the combined secret, else in the two whose versions belong together.
+
+        A key's version that is disabled is so on purpose: rotations leave those of kept keys as they are. A value's
+        is disabled by the rotation after it, and is enabled for the moment of reading.
+        """
+        found = {part: self._older_versions(name, sought) for part, name in self._names.items()}
+        if not self._shape.id_label:
+            return self._older_value(found[self._shape.value_part], sought)
+        for version in _readable(found.get(self._shape.both_part, ())):
+            text, key_id, _ = self._shape.split(self._value_of(version))
+            if key_id == sought.key_id:
+                value = Secret(str(json.loads(text)[self._shape.value_label]))
+                return lambda: value
+        for version in _readable(found[self._shape.id_part]):
+            if self._value_of(version) == sought.key_id:
+                others = _readable(found[self._shape.value_part])
+                values = {self._value_of(one) for one in others if _rotation(one) == _rotation(version)}
+                if len(values) == 1:
+                    pair = Secret(values.pop())
+                    return lambda: pair
+        disabled = any(not version.enabled for versions in found.values() for version in versions)
+        raise Refused(f"{self.name}: {'its version is disabled' if disabled else 'has no version of it'}")
+
+    def _older_versions(self, name: str, sought: Sought) -> list[SecretProperties]:
+        """Return the versions of a secret that could be the credential's, the newest first; never another owner's."""
+        versions = sorted(self._versions(name), key=_created, reverse=True)
+        marked = [one for one in versions if _rotation(one) in sought.rotations and self._is_of(one, self._owner)]
+        unmarked = [one for one in versions if not _rotation(one) and self._is_of(one, "", self._owner)]
+        if sought.key_id:
+            # Of those that say nothing of their rotation the key's own id tells.
+            return [one for one in versions if one in marked or one in unmarked]
+        limits = [_created(one) for one in versions if sought.before and _rotation(one) == sought.before]
+        return marked or [one for one in unmarked if limits and _created(one) <= min(limits)]
+
+    def _older_value(self, versions: Sequence[SecretProperties], sought: Sought) -> Callable[[], Secret]:
+        if not versions:
+            raise Refused(f"{self.name}: has no version of it")
+        newest = versions[0]
+        if not sought.rotations and [_created(one) for one in versions].count(_created(newest)) > 1:
+            raise Refused(f"{self.name}: has several versions of that moment, and nothing tells which of them it is")
+
+        def read() -> Secret:
+            value = self._shape.value_in(self._value_of(newest))
+            if not value:
+                raise Refused(
+                    f"{self.name}: what its version holds is no text that the record's template makes of a value",
+                    next_step="set the template back to what it was then",
+                )
+            return Secret(value)
+
+        if newest.enabled:
+            secret = read()
+            return lambda: secret
+        return partial(self._unlocked, newest, read)
+
+    def _unlocked(self, version: SecretProperties, read: Callable[[], Secret]) -> Secret:
+        """Read a version while it is enabled. It never is the latest, and is disabled again whatever comes."""
+        name = version.name or ""
+        try:
+            self._enable(name, version.version, enabled=True)
+            return read()
+        finally:
+            try:
+                self._enable(name, version.version, enabled=False)
+            except PamScriptError as error:
+                error.next_step = f"an older version of secret {name} may be enabled still: disable it"
+                raise
+
     # -- within -----------------------------------------------------------------------------------
+
+    def _is_of(self, version: SecretProperties, *owners: str) -> bool:
+        return (self._owner_in(version) or "") in owners
+
+    def _value_of(self, version: SecretProperties) -> str:
+        """Return what one version holds."""
+        name = version.name or ""
+        return self._ask(
+            f"read a version of secret {name}", lambda: self._client.get_secret(name, version.version).value or ""
+        )
 
     def _part(self, name: str, secret: KeyVaultSecret) -> str:
         """Return what of a secret's value is ours: of a JSON object with both, these two words."""
@@ -409,9 +491,12 @@ class VaultMirror(Mirror):
         )
 
     def _disable(self, name: str, version: str | None) -> None:
+        self._enable(name, version, enabled=False)
+
+    def _enable(self, name: str, version: str | None, *, enabled: bool) -> None:
         self._ask(
-            f"disable a version of secret {name}",
-            lambda: self._client.update_secret_properties(name, version, enabled=False),
+            f"{'enable' if enabled else 'disable'} a version of secret {name}",
+            lambda: self._client.update_secret_properties(name, version, enabled=enabled),
         )
 
     def _get(self, name: str) -> KeyVaultSecret | None:
@@ -491,6 +576,11 @@ class _NoToken:
 def _rotation(version: SecretProperties) -> str:
     """Return the id of the rotation that set a version, empty where another hand did."""
     return (version.tags or {}).get(ROTATION_TAG, "")
+
+
+def _readable(versions: Iterable[SecretProperties]) -> list[SecretProperties]:
+    """Return those that are enabled, as many as are worth a request each."""
+    return [version for version in versions if version.enabled][:_MOST_READ]
 
 
 def _created(version: SecretProperties) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, PamScriptError
@@ -26,10 +27,27 @@ from pam_scripts.stores.key_vault.refusals import GRANT, KNOWN, SYSTEM, WRONG_TE
 # 25 is the most that Key Vault puts on one page.
 _PAGE = "api-version=7.4&maxresults=25"
 
+# By the suffix of a vault's host: https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
+_PORTALS = {
+    "vault.azure.net": "portal.azure.com",
+    "vault.usgovcloudapi.net": "portal.azure.us",
+    "vault.azure.cn": "portal.azure.cn",
+}
+
 
 def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str], None]) -> list[SeenMirror]:
     """Return the secrets of the vault that each mirror is in; why it could not be asked, where it could not."""
     return [_vault(query, session, say) for query in queries]
+
+
+def link(query: MirrorQuery) -> str:
+    """Return the address of the first secret in the cloud's portal; empty for a cloud without one."""
+    place = query.group
+    assert isinstance(place, Place)  # noqa: S101 - for the type checker, as below
+    portal = _PORTALS.get(place.url.partition(".")[2])
+    tenant = quote(place.identity.app.tenant_id, safe="") if place.identity.app else ""
+    secret = f"{place.url}/secrets/{quote(query.secrets[0], safe='')}"
+    return f"https://{portal}/#@{tenant}/asset/Microsoft_Azure_KeyVault/Secret/{secret}" if portal else ""
 
 
 def _vault(query: MirrorQuery, session: Session, say: Callable[[str], None]) -> SeenMirror:

@@ -23,7 +23,7 @@ def fleet_of(directory: Path, size: int, *ill: str) -> AbstractContextManager[Fl
 
 @dataclass(frozen=True)
 class Audited:
-    """A thousand records, audited once. records: what the JSON says of each, by uid."""
+    """A thousand records, audited once. records: what the JSON says of each, by uid. page: its HTML."""
 
     fleet: Fleet
     records: dict[str, dict[str, Any]]
@@ -31,6 +31,7 @@ class Audited:
     status: int
     log: list[Request]
     shown: str
+    page: str
 
 
 @pytest.fixture(scope="session")
@@ -46,5 +47,5 @@ def audited(tmp_path_factory: pytest.TempPathFactory, runtime_python: str) -> Au
         log = list(fleet.wire.log)
         told = json.loads(cost.output)
         records = {record["record"]: record for record in told["records"]}
-        shown = cost.output + html.read_text(encoding="utf-8")
-        return Audited(fleet, records, told["summary"], cost.status, log, shown)
+        page = html.read_text(encoding="utf-8")
+        return Audited(fleet, records, told["summary"], cost.status, log, cost.output + page, page)

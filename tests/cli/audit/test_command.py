@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +46,20 @@ def test_what_happens_on_the_way_is_shown_on_a_terminal_only(tmp_path: Path, run
     assert shown.endswith("\r\x1b[K")
 
 
+def test_a_terminal_that_is_wide_has_blocks_in_colours_and_a_pipe_has_none(tmp_path: Path) -> None:
+    """With rich installed, as `make demo-audit` has it: colours on a terminal, blocks within its width."""
+    with fleet_of(tmp_path, 10, "old-keys") as fleet:
+        environment = {**fleet.environment(), "COLUMNS": "90", "TERM": "xterm-256color"}
+        status, shown = audit_on_a_terminal(sys.executable, environment, whole=True)
+
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    lines = plain.rpartition("\x1b[K")[2].splitlines()
+    assert 1 == status
+    assert "\x1b[1;35m? " in shown
+    assert any(line.startswith("?   Seeq application key: old-keys (") for line in lines)
+    assert max(map(len, lines)) <= 90
+
+
 def test_the_demo_finds_exactly_the_ill_and_leaves_the_page(tmp_path: Path) -> None:
     """What `make demo-audit` does."""
     assert 0 == demo.main(tmp_path)
@@ -59,14 +75,14 @@ def test_an_error_has_a_line_of_its_own_on_a_terminal(runtime_python: str) -> No
     assert shown.endswith("\r\n")
 
 
-def audit_on_a_terminal(python: str, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Return the status of an audit whose stderr is a terminal, and all that this terminal got."""
+def audit_on_a_terminal(python: str, environment: Mapping[str, str], *, whole: bool = False) -> tuple[int, str]:
+    """Return the status of an audit whose stderr is a terminal, and all that it got. whole: stdout is it as well."""
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [python, "-m", "pam_scripts", "audit"],
         cwd=ROOT,
         env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
+        stdout=theirs if whole else subprocess.PIPE,
         stderr=theirs,
         check=False,
     )

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,13 @@ needs_a_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this m
 NASTY = "<script>document.title='taken'</script><img src=x onerror=alert(1)> \"quoted\" & 'more'"
 
 
-def row(number: int, days: float | None, severity: Severity | None = None, title: str = "") -> Row:
+def row(
+    number: int,
+    days: float | None,
+    severity: Severity | None = None,
+    title: str = "",
+    links: Mapping[str, str] | None = None,
+) -> Row:
     """Make a row whose key ends in so many days."""
     now = utc_now()
     rule = next((rule for rule in (EXPIRED, OLD_KEYS) if rule.severity == severity), None)
@@ -53,9 +59,15 @@ def row(number: int, days: float | None, severity: Severity | None = None, title
         build="0.2.0+1a2b3c4d",
         other_labels=[],
         problems=problems,
+        links=LINKS if links is None else links,
     )
 
 
+LINKS = {
+    "seeq.example.com": "https://seeq.example.com",
+    "plant-vault": "https://portal.azure.com/#@tenant.example/asset/Microsoft_Azure_KeyVault/Secret/"
+    "https://plant-vault.vault.azure.net/secrets/seeq-app-7-key-id",
+}
 ROWS = [
     row(1, -40, "broken", NASTY),
     *(row(number, number, "look") for number in range(2, 10)),
@@ -167,29 +179,57 @@ def test_the_keyboard_reaches_everything(browser: Browser, tmp_path: Path) -> No
 
     assert "summary" in reached
     assert "a" == reached[-1]
-    # The bar for what ended long ago is the first; its rows are those of the nasty title.
+    # The bar of this week is the first, and what is dead stands there: the row with the nasty title.
     keyboard.press("Enter")
     assert made.page.url.rpartition("#")[2].startswith("week-")
     group = made.page.locator("tr:target")
-    assert "1" in group.inner_text()
     assert group.is_visible()
+    assert made.page.locator("tbody:has(tr:target)").get_by_text(NASTY).is_visible()
+
+
+@needs_a_browser
+def test_links_lead_to_the_server_and_the_vault_and_nowhere_else(browser: Browser, tmp_path: Path) -> None:
+    """Each opens without telling where it was followed; an address that is no plain https is shown as a name alone."""
+    rows = [
+        row(1, 30, "look"),
+        row(2, 30, "look", links={"seeq.example.com": "http://seeq.example.com"}),
+        row(3, 30, "look", links={"seeq.example.com": "javascript:alert(1)"}),
+        row(4, 30, "look", links={"seeq.example.com": 'https://seeq.example.com/" onclick="alert(1)'}),
+        row(5, 30, "look", links={"seeq.example.com": "https://seeq.example.com@elsewhere.example"}),
+    ]
+    made = opened(browser, tmp_path, rows)
+    links = made.page.locator("main a[href^='http']")
+
+    assert {*LINKS.values()} == {one.get_attribute("href") for one in links.all()}
+    assert {"noopener noreferrer"} == {one.get_attribute("rel") for one in links.all()}
+    assert 2 * len(LINKS) == links.count(), "in the list of problems, and in the table"
+    assert 0 == made.page.locator("[onclick], a[href^='javascript']").count()
+    assert 10 == made.page.get_by_text("seeq.example.com", exact=True).count()
+    assert [] == made.complaints
+
+
+def test_a_key_that_is_dead_stands_at_today() -> None:
+    """Whenever it was to end, and where it had no end at all; one that only needs a mended field stands at its end."""
+    rows = [row(1, 100, "broken"), row(2, None, "broken"), row(3, -40, "broken"), row(4, 100, "look"), row(5, None)]
+    made = page(Report(rows, utc_now(), 0))
+    bars = re.findall(r'aria-label="(Week of [^"]+)"', made)
+
+    assert ["3 dead already; 3 broken", "1 end; 1 to look at"] == [bar.partition(": ")[2] for bar in bars]
+    assert "Not shown: 1 without an end" in made
+    assert 3 == made.count("<small>dead</small>")
 
 
 @needs_a_browser
 def test_filters_work_with_arrow_keys(browser: Browser, tmp_path: Path) -> None:
     """Radio buttons show all rows, those with problems, or the healthy ones."""
     made = opened(browser, tmp_path, ROWS)
-    rows = made.page.locator("tr.ill, tr.healthy")
-
-    def shown() -> int:
-        return sum(rows.nth(number).is_visible() for number in range(rows.count()))
-
-    assert 9 == shown(), "healthy rows are folded"
+    shown = made.page.locator("tr.ill:visible, tr.healthy:visible")
+    assert 9 == shown.count(), "healthy rows are folded"
     made.page.locator("#every").check()
-    counts = [shown()]
+    counts = [shown.count()]
     for _ in range(2):
         made.page.keyboard.press("ArrowRight")
-        counts.append(shown())
+        counts.append(shown.count())
 
     assert [61, 9, 52] == counts
 
@@ -239,11 +279,33 @@ def test_a_thousand_records_stay_small() -> None:
 
 @needs_a_browser
 def test_a_narrow_window_cuts_nothing_off(browser: Browser, tmp_path: Path) -> None:
-    """On a telephone the page itself does not scroll sideways; the wide table does, within its frame."""
+    """On a telephone the page does not scroll sideways, and every cell of a record stands within the window."""
     made = opened(browser, tmp_path, ROWS)
     made.page.set_viewport_size({"width": 390, "height": 800})
 
     assert made.page.evaluate("document.documentElement.scrollWidth") <= 390
+    edges = "cells => cells.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right])"
+    assert all(0 <= left <= right <= 390 for left, right in made.page.locator("tr.ill:visible td").evaluate_all(edges))
+
+
+@needs_a_browser
+@pytest.mark.parametrize("width", [1280, 800])
+def test_the_head_of_the_table_stays(width: int, browser: Browser, tmp_path: Path) -> None:
+    """However far the rows are scrolled, their columns' names stand above them; no build is broken in the middle."""
+    made = opened(browser, tmp_path, ROWS)
+    made.page.set_viewport_size({"width": width, "height": 600})
+    made.page.locator("#every").check()
+    made.page.locator("tr.healthy").nth(40).scroll_into_view_if_needed()
+
+    head, row_shown = made.page.locator("thead th").nth(1), made.page.locator("tr.healthy").nth(40)
+    boxes = [one.bounding_box() for one in (head, row_shown)]
+    assert boxes[0]
+    assert boxes[1]
+    assert 0 <= boxes[0]["y"] < boxes[1]["y"] < 600
+    lines = (
+        "one => { const all = document.createRange(); all.selectNodeContents(one); return all.getClientRects().length }"
+    )
+    assert 1 == made.page.locator("tr.healthy td:nth-child(10)").first.evaluate(lines)
 
 
 @needs_a_browser
@@ -256,7 +318,10 @@ def test_a_healthy_fleet_says_so(browser: Browser, tmp_path: Path) -> None:
 
 def test_an_empty_audit_has_a_page_too() -> None:
     """Without a single record the page is made all the same."""
-    assert "0 records" in page(Report([], utc_now(), 0))
+    made = page(Report([], utc_now(), 0))
+
+    assert "0 records" in made
+    assert "No record of a rotation is shared to the application." in made
 
 
 def test_its_policy_allows_its_own_style_and_nothing_else() -> None:

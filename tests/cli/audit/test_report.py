@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from pam_scripts.cli.audit import terminal
 from pam_scripts.cli.audit.report import Report, table
 from pam_scripts.core.times import utc_now
 from tests.cli.audit.conftest import Audited, fleet_of
@@ -70,16 +73,21 @@ def test_csv_has_a_line_for_each_record_and_no_formula(tmp_path: Path, command: 
     )
 
 
+@pytest.mark.parametrize("with_rich", [True, False])
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_terminal_gets_lines_within_its_width_and_no_word_is_broken(width: int) -> None:
+def test_a_terminal_gets_lines_within_its_width_and_no_word_is_broken(
+    width: int, with_rich: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every word stands whole in one line; only one that is longer than a line sticks out; a blank line between."""
+    if not with_rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
     rows = [
         row(number, number, "broken" if number % 2 else None, f"Key of a long-winded title {number}")
         for number in range(9)
     ]
     rows.append(row(9, 9, "look", "x" * 150))
     report = Report(rows, utc_now(), 3)
-    shown, plain = table(report, width=width), table(report)
+    shown, plain = terminal.shown(report, width), table(report)
 
     lines = shown.splitlines()
     assert [] == [line for line in lines if len(line) > width and "x" * 150 not in line]
@@ -89,3 +97,22 @@ def test_a_terminal_gets_lines_within_its_width_and_no_word_is_broken(width: int
         for problem in one.problems:
             assert f"{problem.rule.title}: {problem.what}" in " ".join(shown.split())
             assert {*problem.way_out.split()} <= {*shown.split()}
+
+
+def test_colours_change_no_word_and_go_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each state has its colour with rich, the words are those without; NO_COLOR means none; titles are no markup."""
+    report = Report([row(1, 1, "broken", "[red]A title[/red] of somebody"), row(2, 2, "look"), row(3, 3)], utc_now(), 3)
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = terminal.shown(report, 100)
+    monkeypatch.setenv("NO_COLOR", "1")
+    colourless = terminal.shown(report, 100)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    plain = terminal.shown(report, 100)
+
+    colours = r"\x1b\[[0-9;]*3[1-7]m"
+    assert len(re.findall(colours, coloured)) >= 5
+    assert [] == re.findall(colours, colourless)
+    assert plain == re.sub(r"\x1b\[[0-9;]*m", "", coloured) == re.sub(r"\x1b\[[0-9;]*m", "", colourless)
+    assert "[red]A title[/red] of somebody" in plain

@@ -83,6 +83,18 @@ def test_secrets_of_an_application_are_listed_made_and_deleted(plant: AzureAppPl
     assert not plant.entra.logs_in(target.client_id, plant.old_password)
 
 
+def test_a_service_principal_is_found_by_its_client_id(plant: AzureAppPlant, az: Az) -> None:
+    """The command filters by the principal's names first, then reads it by its own id; another id finds none."""
+    log_in(az, plant)
+    target = plant.target
+
+    shown = answer(az("ad", "sp", "show", "--id", target.client_id))
+    missing = az("ad", "sp", "show", "--id", "00000000-0000-4000-8000-000000000000")
+
+    assert (target.service_principal_id, target.client_id) == (shown["id"], shown["appId"])
+    assert 0 != missing.returncode
+
+
 def test_a_wrong_secret_is_told_by_its_code(plant: AzureAppPlant, az: Az) -> None:
     """The command repeats the number that Entra gave."""
     who = ("--username", plant.azure_app.client_id, "--password", "wrong", "--tenant", plant.tenant_id)

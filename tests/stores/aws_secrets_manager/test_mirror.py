@@ -15,9 +15,10 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_secrets_manager import Client, Identity, SecretMirror
+from pam_scripts.stores.aws_secrets_manager import MOST_BYTES, Client, Identity, SecretMirror
 from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of
-from sandbox.plant import Plant
+from sandbox.plant import Plant, on_loopback
+from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.support.in_process import InProcess
 from tests.support.invariants import assert_refuses, writes
@@ -55,6 +56,36 @@ def test_what_another_hand_put_since_is_brought_back_unless_it_is_dead(
 
     mirror.put_back(before, publication(), listed)
     assert pair(expected) == plant.aws.value(SECRET)
+
+
+@pytest.mark.parametrize(("longer", "status"), [(0, 0), (1, 1)], ids=["just fits", "one byte too many"])
+def test_a_value_is_measured_before_anything_is_made(longer: int, status: int) -> None:
+    """64 KiB with the text around it: to the byte, and in bytes."""
+    template = "\u00e9" * 30_000 + " value: {password}"
+    room = MOST_BYTES - len(template.replace("{password}", "x" * 32).encode())
+    with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+        plant.add_aws_mirror(SECRET)
+        plant.set_field("key_vault_name", "")
+        plant.set_field("value_template", "x" * (room + longer) + template)
+        plant.set_field("value_quoting", "plain")
+        before = plant.holdings()
+        result = InProcess("publish_secret").run(plant)
+
+        assert status == result.returncode, result.stderr
+        if status:
+            assert f"it would have {MOST_BYTES + 1} bytes, and a secret takes 65536" in result.stderr
+            assert "nothing changed" in result.stderr
+            assert [] == writes(plant.wire.log)
+            assert before == plant.holdings()
+
+
+def test_what_stands_beside_a_key_is_measured_with_it(plant: Plant, wired: Session) -> None:
+    """A JSON object that others fill up leaves no room: said by the look."""
+    plant.add_aws_mirror(SECRET, json.dumps({**json.loads(pair("old")), "others": "x" * 65_400}))
+
+    with pytest.raises(Refused, match="bytes, and a secret takes 65536") as caught:
+        store(plant, wired).examine()
+    assert "what others keep in the secret" in caught.value.next_step
 
 
 # -- whose a secret is ----------------------------------------------------------------------------

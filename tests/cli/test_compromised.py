@@ -1,0 +1,68 @@
+"""`compromised`: what a key that is no secret any more opens is said, then it is replaced with nothing kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from pam_scripts.rotation.ops_log import read_entries
+from sandbox.plant import AzureAppPlant, Plant, on_loopback
+from sandbox.publishing import PublishPlant
+from sandbox.services import keeper
+from tests.cli.conftest import Command, attach
+from tests.support.in_process import InProcess
+from tests.support.invariants import State, assert_as_before, assert_true_state, in_keeper, writes
+
+
+def test_it_says_who_used_and_holds_it_and_then_kills_every_other_key(command: Command) -> None:
+    """A record that keeps one previous key keeps none now; the same admin's other record is named, and its limits."""
+    with on_loopback(Plant) as plant:
+        plant.set_field("keep_previous_keys", "1")
+        plant.set_field("allow_targets", plant.application_id, plant.attached[0])
+        assert 0 == InProcess("rotate_seeq_application_key").run(plant).returncode
+        present, _ = in_keeper(plant)
+        custom = [keeper.text("application_id", "0EF1A2B3-4C5D-6E70-8F90-A1B2C3D4E5F6")]
+        other = plant.keeper.add_record("pamUser", "Second key", fields=[keeper.login("second")], custom=custom)
+        for uid in (plant.user_uid, other):
+            attach(plant, uid, plant.attached)
+        result = command("compromised", plant.user_uid, "--yes", sandbox=plant)
+
+        assert (0, "") == (result.returncode, result.stderr)
+        said = [line.strip() for line in result.stdout.splitlines()]
+        assert f"{plant.old_key_id} (alive beside it): never used" in said
+        assert any(line.startswith(f"{present} (in Keeper): last used ") for line in said)
+        assert {plant.id_name, plant.password_name} <= {*said}
+        assert f"record 'Second key' ({other}), for rotate_seeq_application_key" in said
+        assert f"allow_targets of record 'Seeq admin' ({plant.attached[0]}): {plant.application_id}" in said
+        assert "none in allow_vaults, allow_secret_names:" in said
+        assert "1 of 1 rotated, no key kept" in said
+        assert present != assert_true_state(plant)
+        entry = read_entries(plant.keeper.value(plant.user_uid, "last_rotation") or "")[0]
+        assert ("suspected compromise", {present, plant.old_key_id}) == (entry["reason"], {*entry["deleted"]})
+        assert [] == [len(value) for value in plant.secrets() if value in result.stdout]
+
+
+def test_it_says_where_the_issuer_does_not_tell_and_changes_nothing_where_it_only_looks(command: Command) -> None:
+    """Entra tells nothing of uses; --check ends before anything is written."""
+    with on_loopback(AzureAppPlant) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        before = State.of(plant)
+        result = command("compromised", plant.user_uid, "--check", sandbox=plant)
+
+        assert (0, "") == (result.returncode, result.stderr)
+        assert "its issuer does not tell by whom, or when" in result.stdout
+        assert "1 of 1 would be rotated, no key kept" in result.stdout
+        assert [] == writes(plant.wire.log)
+        assert_as_before(plant, before)
+
+
+@pytest.mark.parametrize("what", ["compromised", "rollback"])
+def test_a_password_that_keeper_makes_is_left_to_keeper(command: Command, what: str) -> None:
+    """It is refused in words, named, and nothing is touched."""
+    with on_loopback(PublishPlant) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        result = command(what, plant.user_uid, "--yes", sandbox=plant)
+
+        assert 2 == result.returncode
+        assert "the password that Keeper itself makes" in result.stderr
+        assert f"bad input: record 'ERP database' ({plant.user_uid})" in result.stdout
+        assert [] == writes(plant.wire.log)
