@@ -3,11 +3,14 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 SCRIPT ?= rotate_seeq_application_key
+# Another mirror than Key Vault, for the demo: openbao.
+MIRROR ?=
 
 # .venv runs tests and lint; .venv-demo has the sandbox alone, so that a first look takes less; .venv-runtime has what a
 # Gateway's host has, and runs the scripts; .venv-supply has what looks after packages and forms.
 DEV := .venv/.ready
 DEMO := .venv-demo/.ready
+OPENBAO := .foreign/openbao/.ready
 RUNTIME := .venv-runtime/.ready
 SUPPLY := .venv-supply/.ready
 RUN := .venv/bin/python
@@ -19,8 +22,9 @@ TEST := PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest
 help: ## What make can do here; this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
-demo: $(DEMO) $(RUNTIME) bundle ## Rotations against the sandbox, seen from outside; one is killed half-way
-	@.venv-demo/bin/python -m sandbox $(SCRIPT)
+# With MIRROR=openbao the mirror is in a real OpenBao server, of some 200 MB.
+demo: $(DEMO) $(RUNTIME) bundle $(if $(filter openbao,$(MIRROR)),$(OPENBAO)) ## Rotations against the sandbox, seen from outside; one is killed half-way
+	@.venv-demo/bin/python -m sandbox $(SCRIPT) $(if $(MIRROR),--mirror $(MIRROR))
 
 # An audit of forty records, some of them ill: the table, and the page's path.
 demo-audit: $(DEV) $(RUNTIME) ## An audit of forty records, some of them ill, with its page
@@ -39,9 +43,10 @@ pythons: ## The files as attached, under each other Python that is here
 behaviour-%: $(DEV) .venv-runtime-%/.ready
 	RUNTIME_PYTHON=.venv-runtime-$*/bin/python $(TEST) --numprocesses=6 --dist=worksteal --runtime-only tests/behaviour $(ARGS)
 
-# The vendors' own commands and Keeper's JavaScript SDK, some 600 MB; with them `make test` also holds the sandbox to these.
+# The vendors' own commands, Keeper's JavaScript SDK and a real OpenBao server, some 800 MB; with them `make test` also
+# holds the sandbox to these.
 # uv has them in seconds, pip takes minutes for azure-cli's 150 packages.
-foreign: .foreign/.ready ## The vendors' own commands (600 MB), to which the tests then hold the sandbox
+foreign: .foreign/.ready $(OPENBAO) ## The vendors' own commands and a server (800 MB), to which the tests hold the sandbox
 
 .foreign/.ready: tests/sandbox/foreign/requirements.txt tests/sandbox/foreign/package.json
 	$(PYTHON) -m venv --clear .foreign/uv
@@ -51,6 +56,12 @@ foreign: .foreign/.ready ## The vendors' own commands (600 MB), to which the tes
 	mkdir -p .foreign/node
 	cp tests/sandbox/foreign/package.json .foreign/node/
 	npm install --prefix .foreign/node --silent --no-fund --no-audit --no-package-lock
+	@touch $@
+
+$(OPENBAO): tests/sandbox/foreign/requirements-openbao.txt
+	@echo "Installing the OpenBao server, once; this takes a minute."
+	$(PYTHON) -m venv --clear .foreign/openbao
+	.foreign/openbao/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # What locks, audits, and holds our forms to the schemas of those who read them, some 140 MB.

@@ -1,7 +1,8 @@
 """The demo: run a script as the Keeper Gateway does, against the sandbox, and show what it did; then kill one half-way.
 
 `python -m sandbox [SCRIPT]`, or `make demo`, which also builds the bundle it runs. With `--fault` one request is
-spoiled; with `--serve` the sandbox stays up, for a shell in another terminal.
+spoiled; with `--serve` the sandbox stays up, for a shell in another terminal; with `--mirror openbao` the mirror is in
+a real OpenBao server, behind the sandbox's front.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -23,17 +25,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sandbox import faults
+from sandbox import bao, faults
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
 from sandbox.runs import Killed, named, run
 from sandbox.screens import WIDTH, Screens
-from sandbox.seen import Seen, table
+from sandbox.seen import OPENBAO_SECRET, Seen, table
 
 Wait = Callable[[], object]
 
 ROOT = Path(__file__).parents[1]
 PUBLISH = "publish_secret"
+OPENBAO = "openbao"
 NOT_SHOWN = "This is not what was to be shown."
 RUNTIME_PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 FAULTS: Mapping[str, faults.Fault] = {
@@ -53,12 +56,12 @@ FAULTS: Mapping[str, faults.Fault] = {
 class Demo:
     """What one script's demo differs in.
 
-    plant: makes the plant; prepare: puts something in its way. issued: the title over the issuer's
+    plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
     keys. target: which attribute of the plant has the id of their owner. ask: log in with a key, as a consumer
     would, and return the HTTP status.
     """
 
-    plant: Callable[[], AbstractContextManager[AnyPlant]]
+    plant: Callable[..., AbstractContextManager[AnyPlant]]
     prepare: Callable[[AnyPlant], object]
     issued: str
     target: str
@@ -75,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("script", nargs="?", default="rotate_seeq_application_key", choices=[*DEMOS, PUBLISH])
     whole.add_argument("--fault", metavar="PATH", help="spoil the first request to this path, * for any characters")
     whole.add_argument("--as", dest="kind", choices=FAULTS, default="effect, no answer", help="what happens to it")
+    whole.add_argument("--mirror", choices=[OPENBAO], help="another mirror than Key Vault")
     whole.add_argument("--serve", action="store_true", help="rotate nothing; keep the sandbox up until Ctrl-C")
     return whole
 
@@ -84,8 +88,10 @@ def main() -> int:
     options = parser().parse_args()
     if options.script == PUBLISH and (options.fault or options.serve):
         parser().error(f"{PUBLISH} has neither --fault nor --serve")
+    if options.mirror and not bao.INSTALLED.exists():
+        parser().error(f"{bao.INSTALLED} is missing: `make demo MIRROR={OPENBAO}` installs it")
     if options.serve:
-        return serve(DEMOS[options.script])
+        return serve(DEMOS[options.script], options.mirror)
     script = ROOT / "dist" / f"{options.script}.py"
     if not script.exists():
         parser().error(f"{script} is missing: `make bundle` builds it")
@@ -93,9 +99,9 @@ def main() -> int:
     wait = until_read if sys.stdin.isatty() and sys.stdout.isatty() else ignore
     try:
         if script.stem == PUBLISH:
-            return show_publishing(script, console, wait)
+            return show_publishing(script, console, wait, options.mirror)
         rule = faults.Rule(FAULTS[options.kind], path=options.fault, nth=1) if options.fault else None
-        return show(DEMOS[script.stem], script, console, rule, wait)
+        return show(DEMOS[script.stem], script, console, rule, wait, options.mirror)
     except KeyboardInterrupt:
         return 130
 
@@ -111,9 +117,23 @@ def ignore() -> None:
     """Wait for nobody."""
 
 
-def serve(demo: Demo) -> int:
+@contextlib.contextmanager
+def plant_of(demo: Demo, mirror: str | None) -> Iterator[AnyPlant]:
+    """Have a demo's plant listen, with its mirror in Key Vault or in a real OpenBao server."""
+    if not mirror:
+        with demo.plant() as plant:
+            yield plant
+        return
+    with demo.plant(mirrored=False) as plant, bao.running() as server:
+        plant.openbao.stand_behind(server)
+        both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
+        plant.add_openbao_mirror(OPENBAO_SECRET, held=both)
+        yield plant
+
+
+def serve(demo: Demo, mirror: str | None = None) -> int:
     """Keep a plant up, with its script attached to its record, and say what leads a shell to it; return 0 on Ctrl-C."""
-    with demo.plant() as plant:
+    with plant_of(demo, mirror) as plant:
         demo.prepare(plant)
         value = {"fileRef": "A" * 22, "command": "python3", "recordRef": list(plant.attached)}
         field = {"type": "script", "label": "rotationScripts", "value": [value]}
@@ -129,14 +149,21 @@ def serve(demo: Demo) -> int:
             return 0
 
 
-def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = None, wait: Wait = ignore) -> int:
-    """Rotate a key that is mirrored in Key Vault; kill a second rotation half-way, and have a third one mend that.
+def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have otherwise
+    demo: Demo,
+    script: Path,
+    console: Console,
+    rule: faults.Rule | None = None,
+    wait: Wait = ignore,
+    mirror: str | None = None,
+) -> int:
+    """Rotate a key that is mirrored; kill a second rotation half-way, and have a third one mend that.
 
     rule: one request that is spoiled instead, and how: then there is one rotation, and no more. wait: called after
-    each screen.
+    each screen. mirror: another than Key Vault; None for that.
     """
     screens = Screens(console, 3 if rule else 7, wait)
-    with demo.plant() as plant:
+    with plant_of(demo, mirror) as plant:
         demo.prepare(plant)
         os.environ.update(plant.wire.environment())
         seen = Seen(plant, demo.issued, demo.ask)
@@ -169,8 +196,8 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         half = seen.look()
         apart = result.returncode == -signal.SIGKILL and half.is_split_from(after)
         told = (
-            "Keeper holds a newer key than Key Vault, and both log in: the old one would have been deleted last. "
-            "Whoever reads either place goes on working, however long this lasts."
+            f"Keeper holds a newer key than {seen.mirror}, and both log in: the old one would have been deleted "
+            "last. Whoever reads either place goes on working, however long this lasts."
         )
         screens.show("What the kill left", *half.shown(told if apart else NOT_SHOWN))
 
@@ -184,11 +211,14 @@ def show(demo: Demo, script: Path, console: Console, rule: faults.Rule | None = 
         return 0 if rotated and apart and mended else 1
 
 
-def show_publishing(script: Path, console: Console, wait: Wait = ignore) -> int:
-    """Publish a connection string to two vaults and AWS, for two apps: three times, of which two go wrong."""
+def show_publishing(script: Path, console: Console, wait: Wait = ignore, mirror: str | None = None) -> int:
+    """Publish a connection string to two vaults and AWS, for two apps: three times, of which two go wrong.
+
+    mirror: one more.
+    """
     screens, verdicts = Screens(console, 10, wait), []
     for heals in (True, False):
-        with _publish_plant() as plant:
+        with _publish_plant(mirror) as plant:
             known = plant.written(plant.old_password)
             _add_apps(plant, heals=heals or (lambda held: held["credential"] == known))  # noqa: B023 - called before the next turn
             told = "Two apps read a connection string."
@@ -203,7 +233,7 @@ def show_publishing(script: Path, console: Console, wait: Wait = ignore) -> int:
             told = "Every place holds the new value, and both apps run on it."
             told = told if heals else "Every place holds the old value again, and both apps run on it."
             screens.show("After", _places(plant), _verdict(told, holds=verdicts[-1]))
-    with _publish_plant() as plant:
+    with _publish_plant(mirror) as plant:
         _add_apps(plant, heals=True)
         killed = Killed(plant)
         result, lines = run(script, RUNTIME_PYTHON, _names(plant), plant, killed)
@@ -283,8 +313,12 @@ def _names(plant: AnyPlant) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _publish_plant() -> Iterator[PublishPlant]:
-    with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+def _publish_plant(mirror: str | None) -> Iterator[PublishPlant]:
+    with contextlib.ExitStack() as stack:
+        plant = stack.enter_context(on_loopback(PublishPlant, value_format="alnum:32"))
+        if mirror:
+            plant.openbao.stand_behind(stack.enter_context(bao.running()))
+            plant.add_openbao_mirror(OPENBAO_SECRET, held={"value": plant.written(plant.old_password)})
         plant.set_field("health_seconds", "10")
         plant.add_aws_mirror("erp/database", plant.written(plant.old_password))
         yield plant
@@ -317,21 +351,21 @@ def _be_slow(plant: AnyPlant) -> None:
 
 DEMOS = {
     "rotate_seeq_application_key": Demo(
-        lambda: on_loopback(Plant),
+        partial(on_loopback, Plant),
         _leave_a_key_over,
         "Seeq: the application's access keys",
         "application_id",
         _ask_seeq,
     ),
     "rotate_seeq_user_key": Demo(
-        lambda: on_loopback(SeeqUserPlant),
+        partial(on_loopback, SeeqUserPlant),
         _use_keys_elsewhere_too,
         "Seeq: the user's access keys",
         "user_id",
         _ask_seeq,
     ),
     "rotate_azure_app_secret": Demo(
-        lambda: on_loopback(AzureAppPlant),
+        partial(on_loopback, AzureAppPlant),
         _be_slow,
         "Entra: the application's client secrets",
         "application_object_id",

@@ -26,6 +26,7 @@ from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
+from sandbox.services.openbao import ENGINE, HOST, OpenBao
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -54,6 +55,7 @@ class Services:
         self.key_vault = self._with(KeyVault(self.clock, self.entra))
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
         self.aws = self._with(Aws(self.clock))
+        self.openbao = self._with(OpenBao(self.clock))
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""
@@ -96,6 +98,7 @@ class AnyPlant(Services, abc.ABC):
     attached: uids of the records attached to the script. user_uid: the PAM User record.
     azure_app, azure_secret: the application that the script logs in to Azure as.
     apps: the container apps that read the mirror. aws_secret: the mirror in AWS, empty where there is none.
+    openbao_secrets: the names of the mirrors in OpenBao. openbao_uid: the record with the login to it.
     """
 
     outputs: ClassVar[Mapping[str, str]]
@@ -112,7 +115,8 @@ class AnyPlant(Services, abc.ABC):
         self.cloud = CLOUDS[cloud]
         self.attached: list[str] = []
         self.apps: list[ContainerApp] = []
-        self.subscription_id = self.aws_secret = self.aws_key_id = ""
+        self.subscription_id = self.aws_secret = self.aws_key_id = self.openbao_uid = ""
+        self.openbao_secrets: list[str] = []
         self.tenant_id = self.entra.add_tenant(authority=self.cloud.authorities[0])
         self.vault_url = self.key_vault.add_vault(VAULT, self.tenant_id, self.cloud.vaults)
         self.azure_app, self.azure_secret = self.add_azure_app("PAM Gateway")
@@ -184,6 +188,28 @@ class AnyPlant(Services, abc.ABC):
         self.attached.append(self.keeper.add_record("login", "AWS admin", custom=custom))
         self.set_field("aws_secret_id", name)
         self.set_field("aws_region", self.aws.regions[0])
+
+    def add_openbao_mirror(self, *names: str, held: Mapping[str, str] | None = None) -> None:
+        """Have secrets in OpenBao that the record asks to be kept too, and attach the AppRole that may write them.
+
+        names: theirs in the one engine. held: what stands in each, as somebody has set it by hand; None: nothing yet.
+        """
+        self.openbao_secrets = list(names)
+        for name in names if held is not None else ():
+            self.openbao.put(name, held or {})
+        self.openbao.allow_to_mirror(*names)
+        role_id, secret_id = self.openbao.add_approle()
+        self.openbao_uid = self.keeper.add_record(
+            "login",
+            "OpenBao rotation",
+            custom=[
+                keeper.text("vault_address", f"https://{HOST}"),
+                keeper.text("vault_role_id", role_id),
+                keeper.secret("vault_secret_id", secret_id),
+            ],
+        )
+        self.attached.append(self.openbao_uid)
+        self.set_field("vault_path", ", ".join(f"{ENGINE}/{name}" for name in names))
 
     # -- what a run is given ----------------------------------------------------------------------
 

@@ -89,6 +89,8 @@ class PublishPlant(AnyPlant):
             places["Keeper"] = self.keeper.value(self.user_uid, "value") or ""
         if self.aws_secret:
             places["AWS"] = self.value_in(self.aws.value(self.aws_secret))
+        for name in self.openbao_secrets:
+            places[f"OpenBao {name}"] = self.value_in((self.openbao.value(name) or {}).get("value"))
         return places
 
     def made(self) -> set[str]:

@@ -15,6 +15,8 @@ from sandbox.gateway import RotationResult, Running
 from sandbox.log import Request
 from sandbox.plant import AnyPlant
 from sandbox.publishing import PublishPlant
+from sandbox.seen import mirror_of
+from sandbox.services.openbao import ENGINE
 
 
 def run(
@@ -45,9 +47,10 @@ def run(
 
 
 def _writes_to_a_mirror(request: Request) -> bool:
-    """Say whether a request puts a value into Key Vault or AWS."""
+    """Say whether a request puts a value into Key Vault, AWS or OpenBao."""
     in_aws = request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
-    return in_aws or (request.method == "PUT" and request.path.startswith("/secrets/"))
+    in_openbao = request.method == "POST" and request.path.startswith(f"/v1/{ENGINE}/data/")
+    return in_aws or in_openbao or (request.method == "PUT" and request.path.startswith("/secrets/"))
 
 
 class Killed:
@@ -75,7 +78,8 @@ class Killed:
         """Return what there is to show: the run's last lines, and where it stopped."""
         self._plant.wire.rules.clear()
         where = f"{self._request.method} {self._request.host}" if self._request else "no request"
-        way = "look > make a key > log in with it > Keeper > [bold red]X[/] Key Vault > delete the old keys"
+        mirror = mirror_of(self._plant).removeprefix("Azure ")
+        way = f"look > make a key > log in with it > Keeper > [bold red]X[/] {mirror} > delete the old keys"
         if isinstance(self._plant, PublishPlant):
             way = "look > make a value > Keeper > [bold red]X[/] the vaults and AWS > restart the apps"
         return [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import requests
 from azure.identity import ClientSecretCredential
 from azure.keyvault.secrets import SecretClient
 from rich import box
@@ -15,6 +16,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from sandbox.plant import AnyPlant, Issued
+from sandbox.services.openbao import ENGINE, HOST
+
+OPENBAO_SECRET = "plant/demo"
+
+_READER = "reader"
 
 
 class Seen:
@@ -35,7 +41,8 @@ class Seen:
             self._keys.setdefault(key.key_id, key)
         label_of_id, label_of_value = list(self._plant.outputs)[:2]
         in_keeper = self._in_keeper(label_of_id), self._in_keeper(label_of_value)
-        pairs = {"Keeper record": in_keeper, "Azure Key Vault": read_key_vault(self._plant)}
+        in_mirror = read_openbao(self._plant) if self._plant.openbao_secrets else read_key_vault(self._plant)
+        pairs = {"Keeper record": in_keeper, self.mirror: in_mirror}
         return State(
             self._title,
             dict(self._keys),
@@ -43,6 +50,11 @@ class Seen:
             {place: key_id for place, (key_id, _) in pairs.items()},
             {place: self._logs_in(*pair) for place, pair in pairs.items()},
         )
+
+    @property
+    def mirror(self) -> str:
+        """What the place beside Keeper is called."""
+        return mirror_of(self._plant)
 
     def _in_keeper(self, label: str) -> str:
         return self._plant.keeper.value(self._plant.user_uid, label) or ""
@@ -112,6 +124,23 @@ def _column(head: str) -> Column:
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "refused"
+
+
+def mirror_of(plant: AnyPlant) -> str:
+    """Return what the place of a plant's mirror is called."""
+    return "OpenBao" if plant.openbao_secrets else "Azure Key Vault"
+
+
+def read_openbao(plant: AnyPlant) -> tuple[str, str]:
+    """Read the pair as a consumer would: as an AppRole that may read this secret and nothing else."""
+    plant.openbao.allow(_READER, {f"{ENGINE}/data/{OPENBAO_SECRET}": ["read"]})
+    role_id, secret_id = plant.openbao.add_approle(_READER)
+    base, body = f"https://{HOST}/v1", {"role_id": role_id, "secret_id": secret_id}
+    login = requests.post(f"{base}/auth/approle/login", json=body, timeout=10).json()
+    headers = {"X-Vault-Token": login["auth"]["client_token"]}
+    data = requests.get(f"{base}/{ENGINE}/data/{OPENBAO_SECRET}", headers=headers, timeout=10).json()["data"]["data"]
+    label_of_id, label_of_value = list(plant.outputs)[:2]
+    return data[label_of_id], data[label_of_value]
 
 
 def read_key_vault(plant: AnyPlant) -> tuple[str, str]:

@@ -44,6 +44,7 @@ from pam_scripts.rotation import ops_log
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals as keeper
 from pam_scripts.stores.key_vault import refusals as key_vault
+from pam_scripts.stores.openbao import refusals as openbao
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -65,6 +66,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
     "AWS Secrets Manager": aws.REFUSALS,
+    "OpenBao/Vault": openbao.REFUSALS,
 }
 """By system: what is known of its refusals, from the module that declares it, as REFUSALS."""
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pam_scripts.consumers import container_apps, health_pages
-from pam_scripts.stores import aws_secrets_manager, key_vault
+from pam_scripts.stores import aws_secrets_manager, key_vault, openbao
 
 if TYPE_CHECKING:
     from pam_scripts.assembly.kinds import ConsumerKind, Kind, MirrorKind
 
 K = TypeVar("K", bound="Kind")
 
-MIRRORS: Sequence[MirrorKind] = (key_vault, aws_secrets_manager)
+MIRRORS: Sequence[MirrorKind] = (key_vault, aws_secrets_manager, openbao)
 CONSUMERS: Sequence[ConsumerKind] = (container_apps, health_pages)
 
 

@@ -15,6 +15,7 @@ from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
+from pam_scripts.stores.openbao import refusals as openbao
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
@@ -201,6 +202,78 @@ def enter_another_secret_key(plant: Plant) -> None:
     plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
 
 
+OPENBAO_SECRET = "plant/reports"
+
+
+def in_openbao(change: Callable[[Plant], object], *, waits: bool = False) -> Provocation:
+    """Return a plant with a mirror in OpenBao alone, and what is then changed. waits: whether the run asks again."""
+
+    def set_up(plant: Plant) -> None:
+        plant.set_field("key_vault_name", "")
+        plant.add_openbao_mirror(OPENBAO_SECRET)
+        plant.set_field("deadline_seconds", "10" if waits else "")
+        change(plant)
+
+    return Provocation(Plant, set_up)
+
+
+def openbao_is(attribute: str, *, value: object = True, waits: bool = False) -> Provocation:
+    """Return a plant with a mirror in an OpenBao that is so."""
+    return in_openbao(lambda plant: setattr(plant.openbao.memory, attribute, value), waits=waits)
+
+
+def openbao_says(status: int, *errors: str, waits: bool = False) -> Provocation:
+    """Return a plant with a mirror in OpenBao, whose server answers whoever is not root so."""
+    return openbao_is("says", value=(status, errors), waits=waits)
+
+
+def openbao_has(label: str, value: str) -> Provocation:
+    """Return a plant with a mirror in OpenBao, and another value beside its login."""
+    return in_openbao(lambda plant: plant.set_field(label, value, plant.openbao_uid))
+
+
+def with_a_token_that_has_ended(plant: Plant) -> None:
+    """Have a file with a token in place of the AppRole, and let an hour go by."""
+    token = plant.openbao.add_token(lasts="20m")
+    path = plant.wire.ca_file.with_name("token")
+    path.write_text(f"{token}\n", encoding="utf-8")
+    for label in ("vault_role_id", "vault_secret_id"):
+        plant.set_field(label, "", plant.openbao_uid)
+    plant.set_field("vault_token_file", str(path), plant.openbao_uid)
+    plant.clock.advance(hours=1)
+
+
+def with_a_jwt_of_nobody(plant: Plant) -> None:
+    """Have a file with a JWT in place of the AppRole, for a role that is not there."""
+    plant.openbao.root("POST", "sys/auth/jwt", {"type": "jwt"})
+    path = plant.wire.ca_file.with_name("jwt")
+    path.write_text("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJnYXRld2F5In0.c2lnbmF0dXJlLW9mLW5vYm9keQ", encoding="utf-8")
+    for label in ("vault_role_id", "vault_secret_id"):
+        plant.set_field(label, "", plant.openbao_uid)
+    plant.set_field("vault_jwt_role", "gateway", plant.openbao_uid)
+    plant.set_field("vault_jwt_file", str(path), plant.openbao_uid)
+
+
+def in_version_one(plant: Plant) -> None:
+    """Name a secret in an engine without versions."""
+    plant.openbao.add_engine("first", 1)
+    plant.openbao.allow("rotation", {"first/reports": ["create", "read", "update"]})
+    plant.set_field("vault_path", "first/reports")
+
+
+def full_of_tags(plant: Plant) -> None:
+    """Have the secret's metadata hold as many words of others as it takes."""
+    put_as_ours(plant)
+    plant.openbao.tag(OPENBAO_SECRET, {f"word-{number}": "theirs" for number in range(64)})
+
+
+def put_as_ours(plant: Plant, **data: str) -> None:
+    """Have the secret hold the present key, and more."""
+    plant.openbao.put(
+        OPENBAO_SECRET, {"access_key_id": plant.old_key_id, "access_key_password": plant.old_password, **data}
+    )
+
+
 # By page and code: the tables of Azure have many rows, and no names for each.
 AZURE: Mapping[str, Provocation] = {
     "Entra: AADSTS7000215": of_application(with_a_wrong_secret),
@@ -301,6 +374,24 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     aws.MANAGED: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
     aws.ROTATED: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
     aws.TOO_LONG: aws_says("ValidationException", "Value at 'secretString': length"),
+    openbao.NOT_ALLOWED: in_openbao(lambda plant: plant.openbao.allow("rotation", {"secret/data/plant/*": ["read"]})),
+    openbao.TOKEN_ENDED: in_openbao(with_a_token_that_has_ended),
+    openbao.NO_ENGINE: in_openbao(lambda plant: plant.set_field("vault_path", "secrets/plant/reports")),
+    openbao.WRONG_ENGINE: in_openbao(in_version_one),
+    openbao.NO_NAMESPACE: openbao_has("vault_namespace", "plant"),
+    openbao.NO_ROUTE: openbao_says(404, 'no handler for route "secret/data/x". route entry not found.'),
+    openbao.CHANGED: openbao_is("beaten", waits=True),
+    openbao.UPGRADING: openbao_says(400, "Upgrading from non-versioned to versioned data.", waits=True),
+    openbao.WRONG_APPROLE: openbao_has("vault_secret_id", "00000000-0000-0000-0000-000000000000"),
+    openbao.WRONG_JWT: in_openbao(with_a_jwt_of_nobody),
+    openbao.NO_AUTH: openbao_has("vault_auth_path", "plant/approle"),
+    openbao.SEALED: openbao_is("sealed", waits=True),
+    openbao.NOT_ACTIVE: openbao_says(503, "no active Vault instance found", waits=True),
+    openbao.STANDBY: openbao_says(473),
+    openbao.TOO_MANY: openbao_is("quota", value=0, waits=True),
+    openbao.READ_ONLY: openbao_says(400, "cannot write to readonly storage"),
+    openbao.TOO_LONG: in_openbao(lambda plant: put_as_ours(plant, others="x" * 1_000_000)),
+    openbao.TOO_MANY_TAGS: in_openbao(full_of_tags),
     **{
         refusal: AZURE[f"{system}: {refusal.codes[0]}"]
         for system in ("Entra", "Key Vault", "Container Apps")

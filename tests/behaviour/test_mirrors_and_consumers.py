@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sandbox.faults import Rule, status
+from sandbox.log import Request
 from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
 from sandbox.services import keeper
 from sandbox.services.container_apps import APP_READ, PERMISSIONS_READ, REVISION_READ, REVISION_RESTART
@@ -155,6 +156,37 @@ def test_without_any_aws_credential_the_way_out_is_told(script: Script, plant: P
     assert 1 == result.returncode
     assert "no AWS credential was found" in result.stderr
     assert [] == writes(plant.wire.log)
+
+
+# -- OpenBao --------------------------------------------------------------------------------------
+
+
+def test_the_key_stands_in_openbao_beside_key_vault(script: Script, plant: Plant) -> None:
+    """By the attached file, with the packages of a Gateway's host alone; a check before it changes nothing."""
+    both = {"access_key_id": plant.old_key_id, "access_key_password": plant.old_password}
+    plant.add_openbao_mirror(SECRET, held={**both, "note": "of the team"})
+    assert_looks(script, plant, "check")
+
+    assert_rotates(script, plant)
+    held = plant.openbao.value(SECRET) or {}
+    assert in_keeper(plant) == (held["access_key_id"], held["access_key_password"]) == in_vault(plant)
+    assert "of the team" == held["note"]
+    assert [None] == [version.data for version in plant.openbao.versions(SECRET)[:-1]]
+
+
+def test_what_fails_in_openbao_puts_key_vault_back_too(script: Script, plant: Plant) -> None:
+    """The right is taken away right before the write: the line says which, and all is as before."""
+    plant.add_openbao_mirror(SECRET)
+    path = f"secret/data/{SECRET}"
+
+    async def gate(request: Request) -> None:
+        if "generate-access-key" in request.path:
+            plant.openbao.allow_to_mirror(SECRET, but={path: ["read"]})
+
+    plant.wire.gate = gate
+    told = fail(script, plant, 1, f'path "{path}" {{ capabilities = ["update"] }}', "all put back", written=True)
+    assert "add that line, or those lines, to one of the login's policies" in told
+    assert not plant.openbao.value(SECRET)
 
 
 # -- several vaults -------------------------------------------------------------------------------

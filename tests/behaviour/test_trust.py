@@ -39,6 +39,7 @@ LURES = (
 OTHER_LABELS = (
     *("azure_cloud", "ca_bundle", "subscription_id", "tenant_id", "application_client_id", "client_id", "url"),
     *("auth_provider_id", "seeq_admin_login", "seeq_admin_password", "aws_access_key_id", "aws_secret_access_key"),
+    *("vault_address", "vault_token_file"),
     *("allow_targets", "allow_vaults", "allow_secret_names", "allow_container_apps", "allow_health_hosts"),
 )
 LABELS = {

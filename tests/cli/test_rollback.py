@@ -164,11 +164,9 @@ def _marks(plant: AnyPlant) -> dict[str, str]:
     return {"seeq-application-id": plant.application_id, "rotation-id": "20260101T000000Z-0badc0de"}
 
 
-@pytest.mark.parametrize(
-    "quoting", ["Server=sql;Password={password}", "amqp://erp:{password}@mq/", '{"key": "{value}"}']
-)
-def test_a_value_made_here_comes_back_out_of_the_text_around_it(quoting: str) -> None:
+def test_a_value_made_here_comes_back_out_of_the_text_around_it() -> None:
     """Its version, which the rotation after it has disabled, is enabled, read, disabled again; a new one is set."""
+    quoting = "amqp://erp:{password}@mq/"
     with on_loopback(PublishPlant, value_format="base64:24", template=quoting) as plant:
         plant.set_field("value_template", quoting)
         rotate(plant, "publish_secret")
@@ -242,12 +240,9 @@ def test_what_cannot_be_brought_back_is_refused_and_nothing_changes(name: str) -
 
 
 def test_a_value_that_was_never_published_twice_has_none_before_it() -> None:
-    """Without a rotation in its log nothing tells; a password that Keeper makes is refused in words."""
+    """Without a rotation in its log nothing tells."""
     with on_loopback(PublishPlant, value_format="alnum:32") as plant:
         assert_refuses(InProcess("publish_secret", RollBack), plant, 1, "its ops log tells of no rotation")
-    with on_loopback(PublishPlant) as plant:
-        result = InProcess("publish_secret", RollBack).run(plant)
-        assert (2, True) == (result.returncode, "the password that Keeper itself makes" in result.stderr)
 
 
 # -- put back -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pam_scripts import publish_secret, rotate_seeq_application_key
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Plant
 from sandbox.publishing import PublishPlant
+from sandbox.services.openbao import ENGINE, ROLE
 from tests.contracts.mirrors import MirrorContract
 
 SECRET = "plant/reports"
@@ -113,6 +114,43 @@ class TestAwsSecretsManager(MirrorContract):
     def is_write(self, request: Request) -> bool:
         """Look for the action that a header names."""
         return request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
+
+
+class TestOpenBao(MirrorContract):
+    """One secret whose words are both, in a server that keeps all in memory."""
+
+    script, kind = rotate_seeq_application_key.SCRIPT, Plant
+    secret = SECRET
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for it alone."""
+        plant.set_field("key_vault_name", "")
+        plant.add_openbao_mirror(self.secret, held=None if plant.first_time else json.loads(_both(plant)))
+
+    def held(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return what readers get: both words as JSON, or the one that somebody else has set."""
+        (name,) = plant.openbao_secrets
+        data = plant.openbao.value(name) or {}
+        both = {label: data[label] for label in list(plant.outputs)[:2] if label in data}
+        text = json.dumps(both) if both else data.get("by hand")
+        return {f"{ENGINE}/{name}": text} if text else {}
+
+    def versions(self, plant: AnyPlant) -> int:
+        """Take the newest one's number: each write has the next."""
+        return int(plant.openbao.metadata(plant.openbao_secrets[0]).get("current_version", 0))
+
+    def write(self, plant: AnyPlant, place: str, value: str) -> None:
+        """Put a version with a word of one's own."""
+        plant.openbao.put(place.removeprefix(f"{ENGINE}/"), {"by hand": value})
+
+    def forbid(self, plant: AnyPlant) -> None:
+        """Leave the right to read."""
+        (name,) = plant.openbao_secrets
+        plant.openbao.allow(ROLE, {f"{ENGINE}/{kind}/{name}": ["read"] for kind in ("data", "metadata")})
+
+    def is_write(self, request: Request) -> bool:
+        """Look for what sets a version."""
+        return request.method == "POST" and request.path.startswith(f"/v1/{ENGINE}/data/")
 
 
 def _both(plant: AnyPlant) -> str:

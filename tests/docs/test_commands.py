@@ -25,6 +25,7 @@ from tests.support.in_process import InProcess
 NOT_RUN = {
     "az ": "needs an Azure tenant",
     "aws ": "needs an AWS account",
+    "bao ": "needs an OpenBao server; tests/sandbox/foreign asks a real one the same",
     "sudo systemctl ": "changes this machine's services",
     "journalctl ": "shows this machine's services",
     "sudo apt ": "changes this machine's packages",
@@ -49,7 +50,7 @@ OURS, MAKE, SANDBOX, SHELL = "pam-scripts ", "make ", ".venv/bin/python -m sandb
 CHANGING = {"rotate", "rollback", "compromised"}
 
 # Clients of the tests' own, by the names that they are imported by.
-CLIENTS = ("azure.mgmt", "keepercommander", "msgraph", "playwright", "seeq")
+CLIENTS = ("azure.mgmt", "hvac", "keepercommander", "msgraph", "playwright", "seeq")
 
 ALL = [command for page in PAGES for command in commands(page)]
 

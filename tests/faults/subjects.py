@@ -15,6 +15,7 @@ from typing import Any
 
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.ops_log import Entry
+from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
 from sandbox.services import keeper
@@ -146,6 +147,7 @@ def _held(plant: AnyPlant) -> Held:
     key_id, value, combined = (plant.key_vault.value(VAULT, name) or "" for name in names)
     both = words_of(combined)
     outside = {"AWS": plant.aws.value(plant.aws_secret) or ""} if plant.aws_secret else {}
+    outside |= {f"OpenBao {name}": json.dumps(plant.openbao.value(name)) for name in plant.openbao_secrets}
     outside |= {f"app {app.name}": app.holds.get("credential") or "" for app in plant.apps}
     elsewhere = {place: words_of(text) for place, text in outside.items()}
     copies = {
@@ -166,6 +168,7 @@ def _view(plant: AnyPlant) -> View:
     names = (plant.id_name, plant.password_name, plant.combined_name)
     enabled = [[one.enabled for one in plant.key_vault.versions(VAULT, name)] for name in names]
     fields = [label for label, held in values.items() if held and label != "last_rotation"]
+    enabled += [[one.data is not None for one in plant.openbao.versions(name)] for name in plant.openbao_secrets]
     shape = repr((held.copies, [key.key_id for key in live], enabled, sorted({*values} - {"last_rotation"}), fields))
     known = {plant.old_key_id: plant.old_password, **{key.key_id: key.value for key in issued}}
     for number, (known_id, known_value) in enumerate(known.items()):
@@ -174,9 +177,38 @@ def _view(plant: AnyPlant) -> View:
         copies=held.copies,
         live=held.live,
         labels={key.key_id: key.label for key in live},
-        rest=(_at_rest(record), *(plant.key_vault.value(VAULT, name) for name in names)),
+        rest=(
+            _at_rest(record),
+            *(plant.key_vault.value(VAULT, name) for name in names),
+            *((plant.openbao.value(name), _told(plant.openbao.tags(name))) for name in plant.openbao_secrets),
+        ),
         shape=shape,
     )
+
+
+def _told(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what a secret's tags say of its newest version: the numbers of versions go on."""
+    return {word: text for word, text in tags.items() if word != VERSIONS_TAG}
+
+
+def _in_openbao(directory: Path) -> AnyPlant:
+    """Make a plant whose mirror is in OpenBao alone, beside a word of somebody else's."""
+    plant = Plant(directory, mirrored=False)
+    plant.set_field("deadline_seconds", "20")
+    both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
+    plant.add_openbao_mirror("plant/reports", held={**both, "note": "of the team"})
+    return plant
+
+
+def _rotated_in_openbao(plant: AnyPlant, spotless: bool) -> None:
+    _rotated(combined=False)(plant, spotless)
+    for name in plant.openbao_secrets:
+        assert (plant.openbao.value(name) or {}).get("note") == "of the team", "others' words stay"
+        tags, newest = plant.openbao.tags(name), plant.openbao.versions(name)[-1]
+        assert tags.get("seeq-application-id") == plant.application_id, "it is tagged as the target's"  # type: ignore[attr-defined]
+        assert tags[VERSIONS_TAG].startswith(f"{newest.number}={tags['rotation-id']}"), "by this rotation"
+        older = [one.number for one in plant.openbao.versions(name)[:-1] if one.data is not None]
+        assert not (spotless and older), "older versions cannot be read"
 
 
 def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
@@ -184,9 +216,8 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
         new = invariants.assert_true_state(plant, combined=combined, older_disabled=spotless)
         assert new != plant.old_key_id, "the key is a new one"
         copies = _held(plant).copies
-        assert {copies["Keeper"]} == {copies[place] for place in copies if place.startswith(("AWS", "app "))} | {
-            copies["Keeper"]
-        }, "what is kept elsewhere, and what the apps hold, is what Keeper holds"
+        elsewhere = {pair for place, pair in copies.items() if place.startswith(("AWS", "OpenBao", "app "))}
+        assert elsewhere <= {copies["Keeper"]}, "what is kept elsewhere, and what the apps hold, is what Keeper holds"
 
     return check
 
@@ -325,6 +356,7 @@ SUBJECTS = {
     "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
+    "seeq application, in OpenBao": Subject(_MAIN_SCRIPT, _in_openbao, _view, _held, _rotated_in_openbao),
     "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
@@ -345,3 +377,4 @@ SUBJECTS = {
 }
 MAIN = SUBJECTS["seeq application"]
 SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}
+IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import DRAWN, EXHAUSTIVE, THOROUGH, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
-from tests.faults.subjects import MAIN, SISTERS, Subject
+from tests.faults.subjects import IN_OPENBAO, MAIN, SISTERS, Subject
 from tests.faults.trial import Bench, Outcome
 
 _PARTS = 6
@@ -58,13 +58,13 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
     tally("two at once, up to two switches", [partial(_outcome, bench, schedule, drawn) for schedule in schedules])
 
 
-@pytest.mark.parametrize("name", SISTERS)
-def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, name: str) -> None:
-    """The same holds for every script, since the order is the same."""
-    schedules = _up_to_two_switches(bench.happy_path(SISTERS[name]))
+@pytest.mark.parametrize(("name", "subject"), [*SISTERS.items(), ("in OpenBao", IN_OPENBAO)])
+def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, name: str, subject: Subject) -> None:
+    """The same holds for every script, since the order is the same, and for a mirror of another kind."""
+    schedules = _up_to_two_switches(bench.happy_path(subject))
     if not EXHAUSTIVE:
         schedules = random.Random(seed).sample(schedules, DRAWN)  # noqa: S311 - a draw that can be drawn again
-    trials = [partial(_outcome, bench, each, f", FAULTS_SEED={seed}", SISTERS[name]) for each in schedules]
+    trials = [partial(_outcome, bench, each, f", FAULTS_SEED={seed}", subject) for each in schedules]
     tally(f"{name}: two at once", trials)
 
 

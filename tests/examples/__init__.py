@@ -1,0 +1,1 @@
+"""The examples: each is tried as far as that goes without its own host."""
