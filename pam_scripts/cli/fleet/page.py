@@ -9,7 +9,7 @@ from html import escape
 from pam_scripts import __version__
 from pam_scripts.cli.audit.page import document
 from pam_scripts.cli.fleet.crowd import Outcome
-from pam_scripts.cli.fleet.report import Result
+from pam_scripts.cli.fleet.report import Result, cause
 from pam_scripts.cli.fleet.screen import shown_seconds
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.secret import presentable
@@ -17,7 +17,14 @@ from pam_scripts.core.times import iso
 
 # By exit status: the audit's word for how urgent it is, which decides the colour.
 _STATES = {0: "healthy", 1: "soon", 2: "look", 3: "broken", 4: "broken", None: "look"}
-_HEADINGS = ("", "Record", "Target", "New key", "Next due", "Seconds")
+_HEADINGS = (
+    ("", ""),
+    ("Record", ""),
+    ("Target", ""),
+    ("New key", ""),
+    ("Next due", "number"),
+    ("Seconds", "number"),
+)
 
 
 def page(result: Result) -> str:
@@ -68,7 +75,7 @@ def _problems(result: Result) -> Iterator[str]:
         word = f'<span class="word {state}">{one.status}</span>'
         yield f'<div class="head">{word}<h3>{escape(ENDS[one.status or 0])}</h3></div>'
         yield f"<ul><li><strong>{escape(presentable(one.title))}</strong> <code>{escape(one.uid)}</code>"
-        yield f"<p>{escape(presentable(one.error))}</p></li></ul>"
+        yield f"<p>{escape(cause(one))}</p></li></ul>"
         yield "</article>"
     yield "</div></section>"
 
@@ -78,7 +85,8 @@ def _records(result: Result) -> Iterator[str]:
     yield '<h2 id="records" tabindex="-1">All records</h2>'
     yield '<div class="card scroll" tabindex="0" role="region" aria-labelledby="records">'
     yield "<table>"
-    yield f"<thead><tr>{''.join(f'<th scope=col>{words}</th>' for words in _HEADINGS)}</tr></thead>"
+    cells = "".join(f'<th scope="col"{f" class={kind}" if kind else ""}>{words}</th>' for words, kind in _HEADINGS)
+    yield f"<thead><tr>{cells}</tr></thead>"
     yield "<tbody>"
     for one in result.outcomes:
         yield _row(one)
@@ -87,13 +95,13 @@ def _records(result: Result) -> Iterator[str]:
 
 def _row(one: Outcome) -> str:
     entry = one.entry
-    due = iso(entry.next_due) if entry and entry.next_due else "-"
+    due = f"{entry.next_due:%Y-%m-%d}" if entry and entry.next_due else "-"
     cells = [
         f'<td><span class="word {_STATES[one.status]}">{escape(one.words)}</span></td>',
         f"<td>{escape(presentable(one.title))}<br><code>{escape(one.uid)}</code></td>",
         f"<td>{escape(presentable(entry.target if entry else '') or '-')}<br><small>{escape(one.script)}</small></td>",
-        f"<td>{escape(presentable(entry.new_key if entry else '') or '-')}</td>",
-        f"<td>{due}</td>",
+        f"<td><code>{escape(presentable(entry.new_key if entry else '') or '-')}</code></td>",
+        f'<td class="number">{due}</td>',
         f'<td class="number">{f"{one.seconds:.1f}" if one.status is not None else "-"}</td>',
     ]
     return f'<tr class="{"ill" if one.status else "healthy"}">{"".join(cells)}</tr>'

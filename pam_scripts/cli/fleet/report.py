@@ -71,8 +71,13 @@ def table(result: Result) -> Iterator[str]:
         yield "What to look at, the gravest first:"
     for number, one in sorted(bad, key=lambda pair: -(pair[1].status or 0)):
         yield f"{number:>5}  {shortened(presentable(one.title), 48):<48}  {presentable(one.uid)}"
-        yield from _wrapped(presentable(one.error).removeprefix(f"{presentable(one.shown)}: "), "       ")
+        yield from _wrapped(cause(one), "       ")
         yield f"       exit status {one.status}: {ENDS[one.status or 0]}"
+
+
+def cause(one: Outcome) -> str:
+    """Return what a run failed with, without the record's name before it: that stands beside it."""
+    return presentable(one.error).removeprefix(f"{presentable(one.shown)}: ")
 
 
 def as_json(result: Result) -> str:
