@@ -35,13 +35,15 @@ def test_every_command_says_what_it_is_for(command: Command) -> None:
 def test_the_installed_command_is_there() -> None:
     """The entry point names a function that is there, and all code is installed, with every file beside it."""
     module, _, function = (re.search(r'^pam-scripts = "(.+)"$', PYPROJECT, re.MULTILINE) or ["", ""])[1].partition(":")
-    packages = set(re.findall(r'^  "(pam_scripts[\w.]*)",$', PYPROJECT, re.MULTILINE))
     listed = re.findall(r'^"(pam_scripts[\w.]*)" = \[(.+)\]$', PYPROJECT, re.MULTILINE)
     data = {(package, name) for package, names in listed for name in re.findall(r'"([^"]+)"', names)}
     files = [(".".join(path.parent.relative_to(ROOT).parts), path.name) for path in (ROOT / "pam_scripts").rglob("*.*")]
 
     assert callable(getattr(import_module(module), function))
-    assert packages == {package for package, name in files if name == "__init__.py"}
+    # Whatever is found by its __init__.py is installed.
+    assert 'include = ["pam_scripts", "pam_scripts.*"]' in PYPROJECT
+    packages = {package for package, name in files if name == "__init__.py"}
+    assert packages == {package for package, name in files if name.endswith(".py")}
     assert data == {(package, name) for package, name in files if not name.endswith((".py", ".pyc"))}
 
 

@@ -22,7 +22,8 @@ from tests.docs.pages import PAGES, prose, words
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pam_scripts").rglob("*.py"))
 EXAMPLE = (ROOT / "examples/data_lab/seeq_credential.py").read_text(encoding="utf-8")
 MODULES = {path.stem for name in ("pam_scripts", "sandbox", "tests", "tools") for path in (ROOT / name).rglob("*.py")}
-FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
+EXAMPLES = (ROOT / "examples").rglob("*")
+FOLDERS = {path.name for path in (*ROOT.iterdir(), *EXAMPLES) if path.is_dir()}
 STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclass(kind) and hasattr(kind, "status"))}
 
 # Words of others, by whose they are, that look like a label or a variable of ours.
@@ -35,6 +36,8 @@ OTHERS = {
     "add_return_field",
     "change_password",
     "rollback_password",
+    # A measure of Kubernetes.
+    "kube_job_status_failed",
     # Keeper's variables of its image.
     "GATEWAY_PIP_PACKAGES",
     "CA_CERTIFICATES",
