@@ -16,15 +16,9 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
 from pam_scripts.rotation.shape import ROTATION_TAG
-from pam_scripts.stores.aws_secrets_manager import (
-    CURRENT,
-    LABEL,
-    Client,
-    Mark,
-    Place,
-    rotation_in,
-    why_not_written,
-)
+from pam_scripts.stores.aws_secrets_manager import LABEL, Place
+from pam_scripts.stores.aws_secrets_manager.client import Client
+from pam_scripts.stores.aws_secrets_manager.mirror import CURRENT, Mark, rotation_in, why_not_written
 from pam_scripts.stores.aws_secrets_manager.refusals import MANAGED, REPLICA, ROTATED
 
 # The most that AWS puts on one page; and how many secrets are asked for one by one without looking for a list, since

@@ -15,7 +15,9 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_secrets_manager import MOST_BYTES, Client, Identity, SecretMirror
+from pam_scripts.stores.aws_secrets_manager import Identity
+from pam_scripts.stores.aws_secrets_manager.client import Client
+from pam_scripts.stores.aws_secrets_manager.mirror import MOST_BYTES, SecretMirror
 from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of
 from sandbox.plant import Plant, on_loopback
 from sandbox.publishing import PublishPlant

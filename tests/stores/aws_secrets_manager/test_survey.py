@@ -13,7 +13,8 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror
 from pam_scripts.rotation.shape import ROTATION_TAG
-from pam_scripts.stores.aws_secrets_manager import Identity, Mark, Place
+from pam_scripts.stores.aws_secrets_manager import Identity, Place
+from pam_scripts.stores.aws_secrets_manager.mirror import Mark
 from pam_scripts.stores.aws_secrets_manager.survey import survey
 from sandbox.plant import Plant
 from tests.support.in_process import InProcess
