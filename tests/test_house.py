@@ -109,15 +109,10 @@ def may_import(importer: str, imported: str) -> bool:
     if imported.endswith(".__main__"):
         return False
     if layer == other_layer == "parts":
-        return other_part in {"", part} or is_survey_of(importer, imported)
+        return other_part in {"", part}
     if layer == other_layer == "script":
         return False
     return LAYERS.index(other_layer) <= LAYERS.index(layer)
-
-
-def is_survey_of(importer: str, imported: str) -> bool:
-    """Say whether a module of its own looks at what the other one makes: `azure_app_survey` at `azure_app`."""
-    return importer.endswith("_survey") and f"{imported}.".startswith(f"{importer.removesuffix('_survey')}.")
 
 
 def wrong_imports(root: Path) -> list[str]:

@@ -31,7 +31,7 @@ from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli import main as command
 from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
-from pam_scripts.consumers import container_apps
+from pam_scripts.consumers.container_apps import refusals as container_apps
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields
 from pam_scripts.core.refusals import Refusal

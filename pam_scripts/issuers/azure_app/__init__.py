@@ -125,7 +125,7 @@ def read(job: Job) -> IssuerSpec:
         life=settings.life,
         server=identity.cloud.graph,
         group=identity,
-        survey="pam_scripts.issuers.azure_app_survey",
+        survey="pam_scripts.issuers.azure_app.survey",
         details=settings,
         limit=Limit.of(ALLOW_TARGETS, identity.owners),
         ca_bundle=identity.ca_bundle,

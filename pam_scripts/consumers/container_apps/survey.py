@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from pam_scripts.consumers.container_apps import Group, Manager
+from pam_scripts.consumers.container_apps import Group
+from pam_scripts.consumers.container_apps.app import Manager
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session

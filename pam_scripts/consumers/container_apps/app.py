@@ -11,99 +11,29 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from pam_scripts.consumers.container_apps.refusals import (
+    DISABLED,
+    GRANT,
+    LOCKED,
+    NAMES_WRONG,
+    REFUSALS,
+    RESTART,
+    SYSTEM,
+)
 from pam_scripts.core import http, refusals
-from pam_scripts.core.errors import ApiError, BadInput, Refused
-from pam_scripts.core.fields import Field, Fields, Names, Text
+from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.http import Session
-from pam_scripts.core.limits import NAMES, Limit
-from pam_scripts.core.refusals import Refusal, find_refusal
-from pam_scripts.gateway.payload import Job
-from pam_scripts.gateway.specs import ConsumerQuery, ConsumerSpec
+from pam_scripts.core.refusals import find_refusal
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Consumer
-from pam_scripts.rotation.shape import Shape
-
-SYSTEM = "container apps"
-LABEL = "container_apps"
-
-_GROUP = r"[\w.()-]{1,90}"
-_APP = r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
-
-APPS = Field(
-    LABEL,
-    "Azure Container Apps to restart, RESOURCE-GROUP/APP, several with commas",
-    Names(rf"{_GROUP}/{_APP}", "RESOURCE-GROUP/APP"),
-    prompt="RESOURCE-GROUP/APP of Azure Container Apps to restart, with commas; leave this for none",
-)
-SUBSCRIPTION_ID = Field(
-    "subscription_id",
-    "the Azure subscription of the container apps",
-    Text(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", "a GUID"),
-    prompt="id of the Azure subscription of the container apps",
-)
-
-ALLOW_CONTAINER_APPS = Field(
-    "allow_container_apps",
-    "apps that this credential may restart, RESOURCE-GROUP/APP, with commas, * for any characters; empty: any",
-    NAMES,
-    prompt="container apps that this credential may restart, RESOURCE-GROUP/APP, with commas; leave this for any",
-)
-
-FIELDS: Fields = (APPS,)
-ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, SUBSCRIPTION_ID, ALLOW_CONTAINER_APPS)
-
-RESTART = "Microsoft.App/containerApps/revisions/restart/action"
-GRANT = f"grant Microsoft.App/containerApps/read, .../revisions/read and {RESTART} on it"
 
 # Conflicts that pass: another operation on the same app is under way. Any other one stays until a person ends it.
 _PASSING = re.compile(r"\w*(?:InProgress|LockConflict)", re.IGNORECASE)
 _STUCK = "look at the app's provisioning state in Azure"
-
-_NAMES = "check 'container_apps' and 'subscription_id'"
-
-# https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources
-LOCKED = Refusal("ScopeLocked", "a lock forbids it", "remove the read-only lock")
-DISABLED = Refusal(
-    "ReadOnlyDisabledSubscription",
-    "the subscription is disabled, and may only be read",
-    "have the subscription enabled again",
-)
-
-# https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
-REFUSALS: Sequence[Refusal] = (
-    Refusal("AuthorizationFailed", "the Azure credential lacks a right", GRANT),
-    Refusal(
-        "RequestDisallowedByPolicy",
-        "an Azure Policy forbids it",
-        "have the policy's owner exempt the app; no right is missing",
-    ),
-    Refusal(
-        "DenyAssignmentAuthorizationFailed",
-        "a deny assignment forbids it",
-        "have it taken off the app, its group or its subscription; no right is missing",
-    ),
-    LOCKED,
-    DISABLED,
-    Refusal(
-        "InvalidAuthenticationTokenTenant",
-        "the subscription is another tenant's",
-        "check 'subscription_id' and 'tenant_id': the Azure credential must be of the subscription's tenant",
-    ),
-    Refusal(
-        "SubscriptionNotFound",
-        "there is no such subscription in this cloud",
-        f"{_NAMES}, and 'azure_cloud'",
-    ),
-    Refusal("ResourceGroupNotFound", "the subscription has no such resource group", _NAMES),
-    Refusal("ResourceNotFound", "the resource group has no such container app", _NAMES),
-)
-"""Codes of Azure Resource Manager for what it refuses."""
 
 _API = "2024-03-01"
 _PERMISSIONS_API = "2022-04-01"
@@ -112,51 +42,6 @@ _SUBSCRIPTIONS_API = "2022-12-01"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
 # How often in a row an app must be seen well: the old replicas still are, when a restart has just begun.
 _TIMES_WELL = 3
-
-
-def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
-    """Return the apps that a record names; raise BadInput for one that could not be, or without a subscription."""
-    apps = APPS.read(job.user)
-    if not apps:
-        return ()
-    identity = azure.find_identity(job, shape)
-    # It stands beside the credential, else in the PAM Configuration.
-    subscription = SUBSCRIPTION_ID.first(identity.owners)
-    if not subscription:
-        raise BadInput(
-            f"no record has a field '{SUBSCRIPTION_ID.label}', and '{LABEL}' needs it",
-            next_step="enter it in the record with the Azure credential, or in the PAM Configuration",
-        )
-    limit = Limit.of(ALLOW_CONTAINER_APPS, identity.owners)
-    for name in apps:
-        limit.check(f"{job.user.shown}: container app {name}", name)
-
-    def build(name: str, session: Session) -> Consumer:
-        group, _, app_name = name.partition("/")
-        return ContainerApp(Manager(identity, session), subscription, group, app_name)
-
-    def query(name: str) -> ConsumerQuery:
-        group, _, app_name = name.partition("/")
-        place = Group(identity, subscription.lower(), group.lower())
-        return ConsumerQuery("pam_scripts.consumers.container_apps_survey", place, app_name)
-
-    hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
-    return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), query(name)) for name in apps]
-
-
-@dataclass(frozen=True)
-class Group:
-    """A resource group with apps, and who logs in for it; apps of one group are looked at together."""
-
-    identity: azure.Identity
-    subscription: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        """Where Resource Manager has its apps."""
-        group = f"/subscriptions/{self.subscription}/resourceGroups/{quote(self.name)}"
-        return f"{group}/providers/Microsoft.App/containerApps"
 
 
 class Manager:
@@ -199,7 +84,7 @@ class Manager:
             if error.code == HTTPStatus.FORBIDDEN:
                 error.next_step = GRANT
             elif error.code == HTTPStatus.NOT_FOUND:
-                error.next_step = _NAMES
+                error.next_step = NAMES_WRONG
             elif error.code == HTTPStatus.CONFLICT:
                 error.busy = bool(_PASSING.fullmatch(error.name))
                 error.next_step = _STUCK
