@@ -46,7 +46,7 @@ behaviour-%: $(DEV) .venv-runtime-%/.ready
 # The vendors' own commands, Keeper's JavaScript SDK and a real OpenBao server, some 800 MB; with them `make test` also
 # holds the sandbox to these.
 # uv has them in seconds, pip takes minutes for azure-cli's 150 packages.
-foreign: .foreign/.ready $(OPENBAO) ## The vendors' own commands and a server (800 MB), to which the tests hold the sandbox
+foreign: .foreign/.ready $(OPENBAO) ## Vendors' own clients and a server (800 MB); the tests hold the sandbox to them
 
 .foreign/.ready: tests/sandbox/foreign/requirements.txt tests/sandbox/foreign/package.json
 	$(PYTHON) -m venv --clear .foreign/uv

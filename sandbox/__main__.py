@@ -142,6 +142,8 @@ def serve(demo: Demo, mirror: str | None = None) -> int:
         for name, text in {**plant.environment(), **uids}.items():
             sys.stdout.write(f"export {name}={shlex.quote(text)}\n")
         sys.stdout.flush()
+        # A shell that starts it in the background has it ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             while True:
                 time.sleep(3600)

@@ -153,9 +153,10 @@ class VaultMirror(Mirror):
         listed = {name: versions.result() for name, versions in listing.items()}
         for name, versions in listed.items():
             owners = {self._owner_in(version): version for version in versions}
-            if name in self._disabled and versions:
+            if name in self._disabled:
                 # Nobody reads a version that is disabled, and whose it is stands there all the same.
-                self._refuse_foreign(name, max(versions, key=_created))
+                for version in _newest_disabled(versions):
+                    self._refuse_foreign(name, version)
             if self._owner not in owners:
                 for version in owners.values():
                     self._refuse_foreign(name, version)
@@ -586,6 +587,12 @@ def _readable(versions: Iterable[SecretProperties]) -> list[SecretProperties]:
 def _created(version: SecretProperties) -> float:
     """Return when a version was set, in whole seconds by the vault's clock."""
     return version.created_on.timestamp() if version.created_on else 0.0
+
+
+def _newest_disabled(versions: Sequence[SecretProperties]) -> list[SecretProperties]:
+    """Return the disabled ones of the newest second: which of them was set last, the vault does not tell."""
+    latest = max(map(_created, versions), default=0.0)
+    return [version for version in versions if _created(version) == latest and not version.enabled]
 
 
 def _no_answer(action: str, error: AzureError) -> ApiError:

@@ -221,7 +221,7 @@ def test_a_secret_that_went_over_to_another_owner_is_refused(enabled: bool, plan
     stranger(plant, tags={SHAPE.owner_tag: plant.application_id})
     plant.key_vault.set(VAULT, plant.password_name, "theirs", tags={"keeper-record": "another"}, enabled=enabled)
 
-    with pytest.raises(Refused, match="is tagged as that of another"):
+    with pytest.raises(Refused, match="is tagged as belonging to another"):
         look(store(plant, wired, adopt=True), known(plant))
 
 
