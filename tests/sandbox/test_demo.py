@@ -20,6 +20,7 @@ from sandbox import __main__ as demo
 from sandbox.faults import Rule
 from sandbox.screens import WIDTH, Screens
 from tests.conftest import ROOT
+from tests.faults.conftest import THOROUGH
 from tests.support.invariants import Script
 
 Shown = Callable[..., tuple[int, str, int]]
@@ -47,7 +48,7 @@ def shown(cold_script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: 
     return run
 
 
-@pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH])
+@pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH] if THOROUGH else ["rotate_seeq_application_key"])
 def test_each_scripts_demo_ends_well_and_shows_no_secret(name: str, dist: Path, shown: Shown) -> None:
     """It rotates, is killed half-way, and the next rotation mends that; values do not show.
 
