@@ -183,12 +183,17 @@ def table(report: Report, *, only_problems: bool = False) -> str:
     return "\n".join([*lines, "", summary(report)] if lines else [summary(report)])
 
 
+def _records(count: int, which: str = "") -> str:
+    return f"{count} {which}record{'' if count == 1 else 's'}"
+
+
 def summary(report: Report) -> str:
     """Say in one sentence how things are."""
     counts = Counter(row.severity for row in report.rows)
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
     state = f"{len(report.with_problems)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
-    told = f"{len(report.rows)} records of rotations: {state}; {report.others} other records; {iso(report.made_at)}"
+    ours, others = _records(len(report.rows)), _records(report.others, "other ")
+    told = f"{ours} of rotations: {state}; {others}; {iso(report.made_at)}"
     if report.silent:
         told += f"\n{NO_ANSWER}: {', '.join(report.silent)}"
     unlimited = Counter(label for row in report.rows for label in row.unlimited)
