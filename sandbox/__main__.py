@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pam_scripts.core.words import count
 from sandbox import bao, faults
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
@@ -272,7 +273,7 @@ def _places(plant: PublishPlant) -> Table:
     for app in plant.apps:
         running, health = app.state(app.latest)
         held = shown(plant.value_in(app.holds.get("credential")))
-        restarts = f"{app.restarts} restart{'' if app.restarts == 1 else 's'}"
+        restarts = count(app.restarts, "restart")
         places.add_row(f"app {app.name}", held, f"{running}, {health}; {restarts}")
     return places
 

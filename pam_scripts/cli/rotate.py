@@ -22,6 +22,7 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import utc_now
+from pam_scripts.core.words import count
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import DIAGNOSE
@@ -112,7 +113,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
         say("The configuration is a Gateway's: its calls are counted with these, and where Keeper turns calls away,")
         say("rotations wait for it. A device of its own in the same application, as KSM_CONFIG, is never turned away.")
     if not options.check and chosen:
-        confirm(options, f"Rotate {_count(chosen)}?")
+        confirm(options, f"Rotate {count(len(chosen), 'record')}?")
     numbers = {one.uid: number for number, one in enumerate(chosen, 1)}
 
     def console_of(uid: str) -> Callable[[], Console]:
@@ -241,21 +242,17 @@ def _tell_choice(  # noqa: PLR0913, PLR0917 - each is one thing to be told
     say: Callable[[str], None],
 ) -> None:
     what = "to look at" if options.check else "to rotate"
-    say(f"Run {mark}: {_count(chosen)} {what}, at most {options.at_once} at a time")
+    say(f"Run {mark}: {count(len(chosen), 'record')} {what}, at most {options.at_once} at a time")
     for line in listed(chosen):
         say(line)
     say("")
     if done:
-        say(f"Done by this run before, and left out: {_count(done)}")
+        say(f"Done by this run before, and left out: {count(len(done), 'record')}")
     if passed:
-        say(f"Not rotated here: {_count(passed)} of publish_secret with a password that Keeper makes.")
+        say(f"Not rotated here: {count(len(passed), 'record')} of publish_secret with a password that Keeper makes.")
         say("Keeper must change it first: press Rotate in the record, or `pam action rotate`.")
         for one in passed:
             say(f"        {presentable(one.record.shown)}")
-
-
-def _count(chosen: Sequence[Chosen]) -> str:
-    return f"{len(chosen)} record{'' if len(chosen) == 1 else 's'}"
 
 
 def _all_before(users: dict[str, set[str]], uid: str) -> set[str]:

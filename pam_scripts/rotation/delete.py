@@ -11,8 +11,8 @@ from pam_scripts.core import retry
 from pam_scripts.core.errors import ApiError, NotCertain, OldKeysAlive, PamScriptError, defect
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.retry import any_error
+from pam_scripts.core.words import count
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.look import count
 from pam_scripts.rotation.publish import put
 from pam_scripts.rotation.roles import Key, Mirror, Progress, Rotation
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pam_scripts.core.errors import ApiError, BadInput, NotCertain, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.core.words import count
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.roles import Decision, Key, Known, Mirror, Progress, Rotation, Snapshot
@@ -208,8 +209,3 @@ def describe_held(rotation: Rotation, progress: Progress, snapshot: Snapshot) ->
         return snapshot.key_id if snapshot.key_id in {key.id for key in progress.keys} else "a key that is not listed"
     nothing = f"no {'key' if rotation.traits.login_proof else 'value'} yet"
     return snapshot.shown or ("a mixed pair" if snapshot.parts else nothing)
-
-
-def count(number: int, noun: str) -> str:
-    """Write so many of something: `1 key`, `2 keys`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

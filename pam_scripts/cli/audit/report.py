@@ -17,6 +17,7 @@ from pam_scripts.cli.audit.rules import DEAD, find_other_builds, find_shared_tar
 from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
+from pam_scripts.core.words import count
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
 NO_ANSWER = "Did not answer in time"
@@ -183,16 +184,12 @@ def table(report: Report, *, only_problems: bool = False) -> str:
     return "\n".join([*lines, "", summary(report)] if lines else [summary(report)])
 
 
-def _records(count: int, which: str = "") -> str:
-    return f"{count} {which}record{'' if count == 1 else 's'}"
-
-
 def summary(report: Report) -> str:
     """Say in one sentence how things are."""
     counts = Counter(row.severity for row in report.rows)
     parts = [f"{counts[severity]} {WORDS[severity]}" for severity in SEVERITIES if counts[severity]]
     state = f"{len(report.with_problems)} with problems ({', '.join(parts)})" if parts else "nothing wrong"
-    ours, others = _records(len(report.rows)), _records(report.others, "other ")
+    ours, others = count(len(report.rows), "record"), count(report.others, "other record")
     told = f"{ours} of rotations: {state}; {others}; {iso(report.made_at)}"
     if report.silent:
         told += f"\n{NO_ANSWER}: {', '.join(report.silent)}"

@@ -20,6 +20,7 @@ from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.fields import Record
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import read_moment, utc_now
+from pam_scripts.core.words import count
 from pam_scripts.gateway.payload import Job
 from pam_scripts.stores.keeper.record import ROTATED_AT
 
@@ -110,7 +111,7 @@ def listed(chosen: Iterable[Chosen]) -> Iterator[str]:
     numbered = enumerate(chosen, 1)
     for script, group in groupby(numbered, key=lambda pair: pair[1].script):
         ours = list(group)
-        yield f"{script.stem}: {len(ours)} record{'' if len(ours) == 1 else 's'}"
+        yield f"{script.stem}: {count(len(ours), 'record')}"
         for number, one in ours:
             yield f"  {number:>4}  {shortened(_title(one), 48):<48}  {presentable(one.uid)}"
 

@@ -10,6 +10,7 @@ from pam_scripts.cli.fleet.choose import Choice, Chosen, confirm, listed
 from pam_scripts.cli.fleet.crowd import Crowd, Outcome, Task
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput
+from pam_scripts.core.words import count
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import Script as Runnable
@@ -33,7 +34,7 @@ def ask(options: argparse.Namespace, choice: Choice, what: str) -> None:
         raise BadInput("no record is left to work on", next_step="look at what was chosen, and at the lines above")
     if not options.check:
         number = len(choice.chosen)
-        confirm(options, what.format(f"{number} record{'' if number == 1 else 's'}"))
+        confirm(options, what.format(count(number, "record")))
 
 
 def go_through(  # noqa: PLR0913 - each is one thing that commands differ in
