@@ -7,14 +7,18 @@ from typing import Any
 from pam_scripts import (
     publish_secret,
     rotate_azure_app_secret,
+    rotate_azure_resource_key,
     rotate_seeq_application_key,
     rotate_seeq_user_key,
 )
+from pam_scripts.core.times import utc_now
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.contracts.issuers import IssuerContract, IssuerOnTheWire
+from tests.contracts.on_site import Site
 
 
 class TestSeeqApplicationKeys(IssuerOnTheWire):
@@ -76,6 +80,34 @@ class TestAzureAppSecrets(IssuerOnTheWire):
     def take_rights_away(self, plant: AnyPlant) -> None:
         """Leave it the right to read."""
         plant.graph.grant(plant.azure_app.client_id, "Application.Read.All")
+
+
+class TestStorageKeys(IssuerOnTheWire):
+    """The two keys of a storage account, of which one is in use."""
+
+    script, kind = rotate_azure_resource_key.SCRIPT, SlotPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the regeneration of a slot."""
+        return request.path.endswith("/regenerateKey")
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to look at the account, and not at its keys."""
+        rights = ["Microsoft.Storage/storageAccounts/read", "Microsoft.Authorization/permissions/read"]
+        plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, rights)
+
+    def test_all_keys_are_listed_expired_ones_too(self, site: Site) -> None:
+        """The one in use is, with its age; the idle slot holds none that anybody was told."""
+        (listed,) = site.issuer().list_keys()
+
+        (issued,) = [key for key in site.plant.issued() if key.listed]
+        assert (issued.key_id, issued.created_at) == (listed.id, listed.created_at)
+
+    def test_the_end_that_is_asked_for_is_what_is_told(self, site: Site) -> None:
+        """A slot's key has no end, whatever is asked for."""
+        key, _ = self.ready(site).create_key(self.own_label(site), utc_now())
+
+        assert key.expires_at is None
 
 
 class TestValues(IssuerContract):
