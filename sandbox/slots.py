@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +17,8 @@ MARK = "0badc0de0bad"
 class SlotPlant(AnyPlant):
     """The plant for `rotate_azure_resource_key`.
 
-    of: the kind of resource. admin: where the credential stands that changes it: in a record `attached` to the script, or
-    in the PAM `configuration`. mirrored and first_time are those of `Plant`: the first time the record holds nothing.
+    of: the kind of resource. admin: where the credential stands that changes it, in a record `attached` to the script,
+    or in the PAM `configuration`. mirrored, first_time: those of `Plant`; the first time the record holds nothing.
     """
 
     outputs = MappingProxyType(
@@ -38,6 +39,9 @@ class SlotPlant(AnyPlant):
         self.kind = of
         self.subscription_id = self.container_apps.add_subscription(self.tenant_id)
         self.resource = self.azure_resources.add(self.subscription_id, "plant-data", of, "plantdata")
+        if of != "storage":
+            redis = self.azure_resources.as_redis(self.resource)
+            self.wire.add_tcp(self.resource.host, self.resource.port, redis)
         self.container_apps.grant(self.subscription_id, self.azure_app.client_id, rights(of))
         self.first, self.second = SLOTS[of]
         self.old_key_id, self.old_password = f"{self.first}-{MARK}", self.resource.value(self.first)
@@ -87,6 +91,12 @@ class SlotPlant(AnyPlant):
         slot = key_id.partition("-")[0]
         held = self.resource.keys.get(slot, ("",))[0]
         return bool(value) and held == value and self.azure_resources.lets_in(self.resource, value)
+
+    def marks(self) -> Mapping[str, str]:
+        """Return the tags of a secret that an earlier rotation has set."""
+        return {"azure-resource-id": self.resource.id.lower(), "rotation-id": "20260101T000000Z-0badc0de"}
+
+    _marks = marks
 
     def _learn(self) -> None:
         """Know a key by the id under which the record holds it."""

@@ -11,6 +11,7 @@ accounts' blob hosts. A Redis is no web server: who wants one to log in to leads
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from sandbox.clock import Clock
     from sandbox.services.container_apps import ContainerApps
+    from sandbox.wire import Talk
 
 Kind = Literal["redis", "managed redis", "storage"]
 
@@ -344,6 +346,27 @@ class AzureResources:
             headers={"Retry-After": "0"},
         )
 
+    # -- Redis ----------------------------------------------------------------------------------
+
+    def as_redis(self, resource: Resource) -> Talk:
+        """Return what lets in as a Redis of this resource does, and can do nothing else.
+
+        https://redis.io/docs/latest/develop/reference/protocol-spec/
+        """
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while words := await _read_command(reader):
+                if words[0].upper() != "AUTH":
+                    answer = "-NOAUTH Authentication required."
+                elif words[1:-1] in ([], ["default"]) and self.lets_in(resource, words[-1]):
+                    answer = "+OK"
+                else:
+                    answer = "-WRONGPASS invalid username-password pair or user is disabled."
+                writer.write(f"{answer}\r\n".encode())
+                await writer.drain()
+
+        return talk
+
     # -- blobs ----------------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Response:
@@ -379,6 +402,16 @@ class AzureResources:
             if stamp["account"] == account.name and base64.b64encode(digest).decode() == stamp["signature"]:
                 return
         raise Refusal(403, "AuthenticationFailed", "Server failed to authenticate the request.")
+
+
+async def _read_command(reader: asyncio.StreamReader) -> list[str]:
+    """Read one command: an array of texts, each with its length before it; nothing at the end."""
+    head = await reader.readline()
+    words = []
+    for _ in range(int(head[1:]) if head[:1] == b"*" else 0):
+        length = int((await reader.readline())[1:])
+        words.append((await reader.readexactly(length + 2))[:-2].decode())
+    return words
 
 
 def _to_sign(request: Request, account: str) -> str:

@@ -246,7 +246,7 @@ def _in_slots(directory: Path, *, first_time: bool = False) -> AnyPlant:
     plant.set_field("key_vault_combined", "True")
     if not first_time:
         both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
-        plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both))
+        plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both), tags=plant.marks())
     return plant
 
 
@@ -258,8 +258,8 @@ def _held_in_slots(plant: AnyPlant) -> Held:
     """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
     assert isinstance(plant, SlotPlant)
     copies = _held(plant).copies
-    known = {**dict(copies.values()), plant.old_key_id: plant.old_password}
-    return Held(copies, {key_id: value for key_id, value in known.items() if plant.logs_in(key_id, value)})
+    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
 
 
 def _view_of_slots(plant: AnyPlant) -> View:
@@ -267,7 +267,7 @@ def _view_of_slots(plant: AnyPlant) -> View:
     held = _held_in_slots(plant)
     seen = _view(plant)
     shape = repr((held.copies, sorted(held.live), seen.shape))
-    for number, (key_id, value) in enumerate(sorted({**dict(held.copies.values())}.items())):
+    for number, (key_id, value) in enumerate(held.copies.values()):
         shape = shape.replace(key_id, f"{key_id.partition('-')[0]} {number}" if key_id else "")
         shape = shape.replace(value, f"value{number}") if value else shape
     return View(copies=held.copies, live=held.live, labels=dict.fromkeys(held.live, ""), rest=seen.rest, shape=shape)
@@ -436,3 +436,4 @@ SUBJECTS = {
 MAIN = SUBJECTS["seeq application"]
 SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
+IN_SLOTS = SUBJECTS["storage keys"]

@@ -19,7 +19,6 @@ from http import HTTPStatus
 from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-import certifi
 import requests
 from urllib3.util import create_urllib3_context, make_headers
 
@@ -112,7 +111,8 @@ def _ask_redis(place: Place, key: Secret, session: Session, ca_bundle: str) -> b
     settings = session.merge_environment_settings(url, {}, None, None, None)
     proxy = urlsplit(requests.utils.select_proxy(url, settings["proxies"]) or "")
     context = create_urllib3_context()
-    context.load_verify_locations(certifi.where() if settings["verify"] is True else settings["verify"])
+    trusted = requests.utils.DEFAULT_CA_BUNDLE_PATH if settings["verify"] is True else settings["verify"]
+    context.load_verify_locations(trusted)
     if ca_bundle:
         context.load_verify_locations(ca_bundle)
     timeout = session.deadline.call_timeout()

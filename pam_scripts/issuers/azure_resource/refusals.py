@@ -33,7 +33,7 @@ REFUSALS: Sequence[Refusal] = (
     LOCKED,
     Refusal(
         "ReadOnlyDisabledSubscription",
-        "the subscription is disabled, and may only be read",
+        "the resource's subscription is disabled, and may only be read",
         "have the subscription enabled again",
     ),
     Refusal(
