@@ -91,7 +91,8 @@ class Resource:
     seconds: how long a regeneration takes, by the shared clock; 0 for one that is answered at once, by 200. failing:
     whether it ends as Failed, with nothing changed. conflicts: how many of the next regenerations are refused, as
     another operation is under way. denied: the code with which every regeneration is refused, empty for none.
-    firewall: whether its own network rules turn everybody away. on_change: told of the values that let in, first and
+    firewall: whether its own network rules turn everybody away. told_host, operations_at: names of hosts that Resource
+    Manager tells in place of the right ones, empty for those. on_change: told of the values that let in, first and
     whenever that changes. regenerated: how often each slot was.
     """
 
@@ -106,6 +107,8 @@ class Resource:
     conflicts: int = 0
     denied: str = ""
     firewall: bool = False
+    told_host: str = ""
+    operations_at: str = ""
     on_change: Callable[[list[str]], None] | None = field(default=None, repr=False)
     regenerated: dict[str, int] = field(default_factory=dict)
 
@@ -238,7 +241,7 @@ class AzureResources:
     def _show(self, _call: Call, resource: Resource) -> Response:
         shown = {
             "redis": {
-                "hostName": resource.host,
+                "hostName": resource.told_host or resource.host,
                 "port": 6379,
                 "sslPort": 6380,
                 "enableNonSslPort": False,
@@ -287,7 +290,7 @@ class AzureResources:
                 "location": _LOCATION,
                 "sku": {"name": "Balanced_B1"},
                 "properties": {
-                    "hostName": resource.host,
+                    "hostName": resource.told_host or resource.host,
                     "provisioningState": "Succeeded",
                     "resourceState": "Running",
                     "redisVersion": "7.4",
@@ -322,7 +325,8 @@ class AzureResources:
         self._operations[number] = _Operation(resource, slot, ends, resource.failing)
         path = f"/subscriptions/{call.subscription.subscription_id}/providers/Microsoft.Cache/locations/{_LOCATION}"
         version = call.request.query_params["api-version"]
-        url = f"https://{call.request.url.hostname}{path}/operationsStatus/{number}?api-version={version}"
+        host = resource.operations_at or call.request.url.hostname
+        url = f"https://{host}{path}/operationsStatus/{number}?api-version={version}"
         headers = {"Azure-AsyncOperation": url, "Location": url, "Retry-After": "0"}
         return Response(status_code=202, headers=headers)
 
@@ -398,6 +402,8 @@ class AzureResources:
             )
         text = _to_sign(request, account.name)
         for value, _ in account.keys.values():
+            if not self.lets_in(account, value):
+                continue
             digest = hmac.new(base64.b64decode(value), text.encode(), hashlib.sha256).digest()
             if stamp["account"] == account.name and base64.b64encode(digest).decode() == stamp["signature"]:
                 return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pam_scripts import (
     publish_secret,
     rotate_azure_app_secret,
@@ -11,6 +13,7 @@ from pam_scripts import (
     rotate_seeq_application_key,
     rotate_seeq_user_key,
 )
+from pam_scripts.core.errors import Yielded
 from pam_scripts.core.times import utc_now
 from sandbox.log import Request
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
@@ -108,6 +111,28 @@ class TestStorageKeys(IssuerOnTheWire):
         key, _ = self.ready(site).create_key(self.own_label(site), utc_now())
 
         assert key.expires_at is None
+
+    def test_what_another_hand_regenerates_meanwhile_is_left_to_them(self, site: Site) -> None:
+        """Our key is gone then, and deleting it touches nothing; nobody is cut off by the rotation that steps back."""
+        issuer = self.ready(site)
+        key, _ = self.make(site, issuer)
+        assert isinstance(site.plant, SlotPlant)
+        theirs = site.plant.azure_resources.regenerate(site.plant.resource, site.plant.second)
+
+        assert key.id not in [one.id for one in issuer.list_keys()]
+        assert self.own_label(site) not in [one.label for one in issuer.list_keys()]
+        issuer.delete_key(key)
+        assert theirs == site.plant.resource.value(site.plant.second)
+
+    def test_a_slot_that_changed_since_the_look_is_not_regenerated(self, site: Site) -> None:
+        """Somebody has begun to use it."""
+        issuer = self.ready(site)
+        assert isinstance(site.plant, SlotPlant)
+        theirs = site.plant.azure_resources.regenerate(site.plant.resource, site.plant.second)
+
+        with pytest.raises(Yielded):
+            self.make(site, issuer)
+        assert theirs == site.plant.resource.value(site.plant.second)
 
 
 class TestValues(IssuerContract):

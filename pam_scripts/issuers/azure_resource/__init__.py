@@ -188,11 +188,20 @@ class _Proof:
 
 @dataclass(frozen=True)
 class _Made:
-    """What this run made in a slot. before: the mark of what stood there; at: when, where Azure does not say."""
+    """What this run makes in a slot.
+
+    at: when, where Azure does not say. before: the mark of what stood there. mark: of what it made, empty where the
+    answer was lost: then it is whatever stands there now.
+    """
 
     label: str
     at: datetime
     before: str
+    mark: str = ""
+
+    def is_it(self, mark: str) -> bool:
+        """Say whether a slot holds what was made, by the mark of what it holds."""
+        return mark == self.mark if self.mark else mark != self.before
 
 
 class SlotKeys(Issuer):
@@ -305,7 +314,7 @@ class SlotKeys(Issuer):
         self._thrown_away.pop(slot, None)
         self._made[slot] = _Made(label, utc_now(), before)
         try:
-            self._present = self._arm.regenerate(slot)
+            self._present = self._arm.regenerate(slot, seen[slot].value)
         except ApiError as error:
             if error.declined:
                 del self._made[slot]
@@ -313,6 +322,7 @@ class SlotKeys(Issuer):
         found = self._present[slot]
         if self._mark(found.value) == before:
             raise ApiError(SYSTEM, f"regenerate {slot} of {self.target}", "it still holds the value of before")
+        self._made[slot] = replace(self._made[slot], mark=self._mark(found.value))
         key = self._key(slot, found)
         return key, Credential(key.id, found.value)
 
@@ -331,7 +341,7 @@ class SlotKeys(Issuer):
         if self._id(slot, found.value) != key.id:
             return
         self._thrown_away[slot] = self._mark(found.value)
-        self._arm.regenerate(slot)
+        self._arm.regenerate(slot, found.value)
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -369,7 +379,7 @@ class SlotKeys(Issuer):
 
     def _key(self, slot: str, found: SlotValue) -> Key:
         made = self._made.get(slot)
-        if made and self._mark(found.value) != made.before:
+        if made and made.is_it(self._mark(found.value)):
             return Key(self._id(slot, found.value), made.label, found.created_at or made.at)
         return Key(self._id(slot, found.value), "", found.created_at or NOT_TOLD)
 

@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,8 @@ from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
 from pam_scripts.core.refusals import find_refusal
-from pam_scripts.core.retry import retrying
+from pam_scripts.core.retry import WAITS, retrying
+from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.azure_resource.kinds import Resource, SlotValue
 from pam_scripts.issuers.azure_resource.refusals import GRANT, REFUSALS, SYSTEM
 from pam_scripts.logins import azure
@@ -59,20 +61,29 @@ class Arm:
         answer, _ = self._call("POST", f"{self._resource.path}/listKeys", action)
         return self._both(answer, action)
 
-    def regenerate(self, slot: str) -> Mapping[str, SlotValue]:
+    def regenerate(self, slot: str, before: Secret) -> Mapping[str, SlotValue]:
         """POST regenerateKey for one slot, wait until that is done, and return what each slot holds then.
 
-        After an ApiError that is not `declined` it may have been done.
+        before: what the slot holds. After an ApiError that is not `declined` it may have been done.
         """
         action = f"regenerate {slot} of {self._resource.name}"
         body = {self._resource.kind.selector: slot}
         answer, headers = self._call("POST", f"{self._resource.path}/regenerateKey", action, body)
-        operation = headers.get("Azure-AsyncOperation") or ""
-        if operation or headers.get("Location"):
-            self._wait(operation or headers["Location"], action, http.retry_after(headers))
-            answer = {}
         found = self._resource.kind.read(answer)
-        return found if slot in found else retrying(self._session.deadline, self.slots)
+        operation = headers.get("Azure-AsyncOperation") or headers.get("Location")
+        if slot in found and not operation:
+            return found
+        ended = self._wait(operation, action, http.retry_after(headers)) if operation else ""
+        for pause in itertools.chain(WAITS, itertools.repeat(WAITS[-1])):
+            found = retrying(self._session.deadline, self.slots)
+            if found[slot].value != before or ended == "succeeded":
+                return found
+            if ended:
+                # It is over, and has changed nothing: as clear a no as a refusal.
+                what = f"Azure began it, and ended it as {ended}"
+                raise ApiError(SYSTEM, action, what, code=HTTPStatus.CONFLICT)
+            self._session.deadline.wait(pause)
+        raise AssertionError("the waits have no end")
 
     def missing(self) -> list[str]:
         """Return the rights that are missing, and the locks that stand in the way, as far as one may ask."""
@@ -100,10 +111,10 @@ class Arm:
             raise ApiError(SYSTEM, action, "the answer has not both keys; is a proxy in the way?")
         return found
 
-    def _wait(self, url: str, action: str, pause: float | None) -> None:
-        """Ask how an operation goes until it has ended; raise ApiError where it ends otherwise than well.
+    def _wait(self, url: str, action: str, pause: float | None) -> str:
+        """Ask how an operation goes until it has ended; return how, empty where that may not be asked.
 
-        Who may not ask, or finds nothing there any more, looks at the keys instead.
+        Raises ApiError where it cannot be asked now.
         """
         if urlsplit(url).hostname != self.host or urlsplit(url).scheme != "https":
             raise ApiError(SYSTEM, action, "the answer leads to another host, which gets no token")
@@ -115,16 +126,16 @@ class Arm:
                 )
             except ApiError as error:
                 if error.code in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-                    return
+                    return ""
                 # What was asked for before is under way: no refusal of a question takes that back.
                 error.unclear = True
                 raise
             status = str(answer.get("status") or "").lower()
-            # An operation's own status; the address of its result has none, and is there once it has ended.
-            if status == "succeeded" or (not status and not headers.get("Location")):
-                return
-            if status in ("failed", "canceled"):
-                raise ApiError(SYSTEM, action, f"Azure began it, and ended it as {status}")
+            if status in ("succeeded", "failed", "canceled"):
+                return status
+            # The address of its result has no status, and an answer once it has ended.
+            if not status and not headers.get("Location"):
+                return "succeeded"
             pause = http.retry_after(headers)
 
     def _ask(self, what: str, api: str, query: str = "") -> dict[str, Any] | None:
