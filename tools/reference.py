@@ -66,7 +66,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Entra": (*azure.REFUSALS, *graph.REFUSALS),
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
-    "Azure": (*azure_resource.REFUSALS, *azure_resource.STATES),
+    "Azure": azure_resource.REFUSALS,
     "AWS Secrets Manager": aws.REFUSALS,
     "OpenBao/Vault": openbao.REFUSALS,
 }
@@ -89,7 +89,6 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
         {
             "resource_id": "/subscriptions/3fe1a2b3-4c5d-4e7f-8091-a2b3c4d5e6f7/resourceGroups/plant/providers/"
             "Microsoft.Cache/redis/plant-cache",
-            "take_over": "True",
         },
         {
             "tenant_id": "1fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",

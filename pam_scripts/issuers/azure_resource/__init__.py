@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -112,9 +112,9 @@ def read(job: Job) -> IssuerSpec:
     """Return what a record asks for; raise BadInput where that could not be."""
     identity = azure.find_identity(job, SHAPE)
     record = job.user
-    resource = RESOURCE_ID.read(record)
+    named = RESOURCE_ID.read(record)
     settings = ResourceSettings(
-        resource,
+        named,
         Credential(record.get(KEY_SLOT.label), Secret(record.get(KEY_VALUE.label))),
         KEEP_PREVIOUS_KEYS.read(record),
         TAKE_OVER.read(record),
@@ -122,22 +122,22 @@ def read(job: Job) -> IssuerSpec:
     )
     if settings.keep > 1:
         raise BadInput(
-            f"{record.shown}: field '{KEEP_PREVIOUS_KEYS.label}' is {settings.keep}, and {resource.kind.name} has two "
+            f"{record.shown}: field '{KEEP_PREVIOUS_KEYS.label}' is {settings.keep}, and {named.kind.name} has two "
             "keys, of which one is new",
             next_step="set it to 0 or 1",
         )
     text = VALUE_TEMPLATE.read(record)
 
     def fill(value: str) -> str:
-        words = {"login": resource.name, "password": value, "value": value}
+        words = {"login": named.name, "password": value, "value": value}
         return template.fill(text, "", words) if text else value
 
     fill(_STAND_IN)
     return IssuerSpec(
-        target=Target(resource.word, resource.id.lower()),
+        target=Target(named.word, named.id.lower()),
         shape=replace(SHAPE, form=fill),
         build=lambda run, session: SlotKeys(
-            Arm(identity, resource, session), _Proof(identity, resource, session), settings, run
+            Arm(identity, named, session), _Proof(identity, named, session), settings, run
         ),
         hosts={identity.cloud.manager: 1, identity.cloud.authority: 1},
         server=identity.cloud.manager,
@@ -342,6 +342,11 @@ class SlotKeys(Issuer):
             return
         self._thrown_away[slot] = self._mark(found.value)
         self._arm.regenerate(slot, found.value)
+
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """The same once more: what was refused may have been refused by something on the way."""
+        return (self.delete_key,)
 
     # -- within -----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.retry import WAITS, retrying
 from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.azure_resource.kinds import Resource, SlotValue
-from pam_scripts.issuers.azure_resource.refusals import GRANT, REFUSALS, SYSTEM
+from pam_scripts.issuers.azure_resource.refusals import BY_CODE, GRANT, SYSTEM
 from pam_scripts.logins import azure
 
 _PERMISSIONS_API = "2022-04-01"
@@ -99,7 +99,7 @@ class Arm:
         found = [f"{', '.join(lacking)} on {self._resource.name}: {GRANT}"] if lacking else []
         locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         if any(_properties(lock).get("level") == "ReadOnly" for lock in locks if isinstance(lock, Mapping)):
-            locked = find_refusal("ScopeLocked", REFUSALS)
+            locked = find_refusal("ScopeLocked", BY_CODE)
             found += [f"{locked.words}: {locked.way_out}"] if locked else []
         return found
 
@@ -175,7 +175,7 @@ class Arm:
                 json=body,
             )
         except ApiError as error:
-            if not refusals.explain(error, REFUSALS):
+            if not refusals.explain(error, BY_CODE):
                 if error.code == HTTPStatus.FORBIDDEN:
                     error.next_step = GRANT
                 elif error.code == HTTPStatus.NOT_FOUND:
@@ -195,5 +195,5 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     error = answer.get("error")
     name = str(error.get("code") or "") if isinstance(error, Mapping) else ""
     # The message names callers and scopes at length; the code says what it is.
-    refusal = find_refusal(name, REFUSALS)
+    refusal = find_refusal(name, BY_CODE)
     return name, refusal.words if refusal else ""

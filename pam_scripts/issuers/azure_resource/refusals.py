@@ -18,7 +18,7 @@ LOCKED = Refusal(
 )
 
 # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
-REFUSALS: Sequence[Refusal] = (
+BY_CODE: Sequence[Refusal] = (
     Refusal("AuthorizationFailed", "the Azure credential lacks a right", GRANT),
     Refusal(
         "RequestDisallowedByPolicy",
@@ -80,5 +80,5 @@ NOT_PROVABLE = Refusal(
     "let this host connect to it, or set 'require_proof' to 'False'",
     answer="no connection to the resource itself, or its firewall refuses this host, and `require_proof` is True",
 )
-STATES: Sequence[Refusal] = (KEYS_DISABLED, BEING_CHANGED, FIRST_TIME, BOTH_IN_USE, NOT_PROVABLE)
-"""States in which no rotation begins."""
+REFUSALS: Sequence[Refusal] = (*BY_CODE, KEYS_DISABLED, BEING_CHANGED, FIRST_TIME, BOTH_IN_USE, NOT_PROVABLE)
+"""Those, and the states in which no rotation begins."""

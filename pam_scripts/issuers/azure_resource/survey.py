@@ -50,16 +50,16 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
     settings, identity = spec.details, spec.group
     assert isinstance(settings, ResourceSettings)  # noqa: S101 - for the type checker: this module is asked for these alone
     assert isinstance(identity, azure.Identity)  # noqa: S101 - the same
-    resource, arm = settings.resource, Arm(identity, settings.resource, session)
-    known_as = (resource.id.lower(), resource.name)
-    name = f"{resource.kind.name} {resource.name}"
+    named, arm = settings.resource, Arm(identity, settings.resource, session)
+    known_as = (named.id.lower(), named.name)
+    name = f"{named.kind.name} {named.name}"
     try:
         properties = retrying(session.deadline, arm.read)
         missing = retrying(session.deadline, arm.missing)
     except PamScriptError as error:
         if isinstance(error, ApiError) and error.code == HTTPStatus.NOT_FOUND:
             gone = Trouble("gone", f"{name}: {error.cause}", error.next_step)
-            return SurveyResult(SeenTarget(resource.id, name, known_as=known_as, trouble=(gone,)))
+            return SurveyResult(SeenTarget(named.id, name, known_as=known_as, trouble=(gone,)))
         name, code = (error.name, error.code) if isinstance(error, ApiError) else ("", None)
         refused = name.startswith("AADSTS") or code == HTTPStatus.UNAUTHORIZED
         return SurveyResult(
@@ -67,11 +67,11 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
         )
     dead = (
         (Trouble("cannot-log-in", f"{name}: {KEYS_DISABLED.words}", KEYS_DISABLED.way_out),)
-        if resource.kind.disabled(properties)
+        if named.kind.disabled(properties)
         else ()
     )
     lacking = [Trouble("admin-rights", *_parted(one)) for one in missing]
-    return SurveyResult(SeenTarget(resource.id, name, _keys(settings, properties), known_as, trouble=dead), lacking)
+    return SurveyResult(SeenTarget(named.id, name, _keys(settings, properties), known_as, trouble=dead), lacking)
 
 
 def _keys(settings: ResourceSettings, properties: Mapping[str, Any]) -> list[Key]:
