@@ -382,7 +382,8 @@ class AzureResources:
                     raise Refusal(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
                 self._let_in(request, found[0])
             except Refusal as refusal:
-                body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{refusal.code}</Code></Error>'
+                words = f"<Code>{refusal.code}</Code><Message>{refusal.message}</Message>"
+                body = f'<?xml version="1.0" encoding="utf-8"?><Error>{words}</Error>'
                 headers = {"x-ms-error-code": refusal.code}
                 return Response(body, refusal.status, headers, "application/xml")
         if request.query_params.get("restype") != "account":
