@@ -147,7 +147,8 @@ class Traits:
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
     whether a new key can be taken back; where it cannot, a rotation only goes forward. earlier: whether the key is one
-    from before that is brought back: then none is made, and none is to be deleted where that fails.
+    from before that is brought back: then none is made, and none is to be deleted where that fails. tells_former:
+    whether a list tells which of its keys was in use before; where it does not, none can be rolled back to.
     """
 
     system: str
@@ -160,6 +161,7 @@ class Traits:
     lists_all: bool = True
     reversible: bool = True
     earlier: bool = False
+    tells_former: bool = True
 
     @property
     def new_noun(self) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from pam_scripts.cli.rollback import RollBack
 from sandbox.faults import Rule, effect_no_answer
 from sandbox.log import Request
 from sandbox.plant import VAULT, on_loopback
@@ -180,6 +181,15 @@ def test_where_a_rotation_was_interrupted_its_key_is_set_everywhere() -> None:
         assert (f"{plant.second}-0123456789ab", newer) == in_keeper(plant)
         assert newer == plant.key_vault.value(VAULT, plant.password_name)
         assert {plant.first: 1} == plant.resource.regenerated
+
+
+def test_nothing_is_rolled_back_to() -> None:
+    """What stands in the other slot nobody can tell, kept or not: the way out is a rotation."""
+    with plant_of() as plant:
+        plant.set_field("keep_previous_keys", "1")
+        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        plant.wire.log.clear()
+        assert_refuses(InProcess(STEM, RollBack), plant, 1, "nothing tells whether a former access key", "rotate: that")
 
 
 # -- proof ----------------------------------------------------------------------------------------

@@ -235,6 +235,7 @@ class SlotKeys(Issuer):
             login_proof="" if self._looked and self._login.why_not else told,
             activation_delay=60.0,
             earlier=self._interrupted is not None,
+            tells_former=False,
         )
 
     @property
