@@ -153,6 +153,28 @@ def test_the_first_rotation_says_what_it_would_do_and_wants_a_word() -> None:
         assert_rotates(RUN, plant)  # type: ignore[arg-type]
 
 
+def test_a_template_that_nobody_has_filled_in_counts_as_empty() -> None:
+    """What stands in pointed brackets is no key, and no change of the record either."""
+    with plant_of(first_time=True) as plant:
+        plant.set_field("key_slot", "<written by the rotation>")
+        plant.set_field("key_value", "<written by the rotation>")
+        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+
+
+def test_a_record_that_another_rotation_has_changed_meanwhile_is_left_alone() -> None:
+    """The slots have changed places since the record was handed over: nothing is known of what is idle now."""
+    with plant_of() as plant:
+        handed_over = plant.payload()
+        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        seen = dict(plant.resource.regenerated)
+        result = RUN.run(plant, handed_over)
+
+        assert 1 == result.returncode, result.stderr
+        assert "the record was changed after it was read; nothing changed" in result.stderr
+        assert seen == plant.resource.regenerated
+        assert plant.logs_in(*in_keeper(plant))
+
+
 def test_a_regeneration_whose_answer_is_lost_is_seen_in_the_list() -> None:
     """The slot holds another value than before: it is regenerated once more, and nobody has it."""
     with plant_of() as plant:

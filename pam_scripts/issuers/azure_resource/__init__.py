@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from pam_scripts.core import template
 from pam_scripts.core.errors import ApiError, BadInput, Yielded
@@ -219,7 +220,8 @@ class SlotKeys(Issuer):
             {settings.held.key_id: settings.held.secret} if settings.held.key_id and settings.held.secret else {}
         )
         self._present: Mapping[str, SlotValue] = {}
-        self._looked = False
+        self._properties: Mapping[str, Any] = {}
+        self._looked = self._tried = False
         self._idle = ""
         self._made: dict[str, _Made] = {}
         self._thrown_away: dict[str, str] = {}
@@ -232,7 +234,7 @@ class SlotKeys(Issuer):
         return Traits(
             system=SYSTEM,
             noun="access key",
-            login_proof="" if self._looked and self._login.why_not else told,
+            login_proof="" if self._tried and self._login.why_not else told,
             activation_delay=60.0,
             earlier=self._interrupted is not None,
             tells_former=False,
@@ -272,9 +274,12 @@ class SlotKeys(Issuer):
         Where a rotation was interrupted while it published, its key is set everywhere, in place of making another.
         """
         truth, *others = held
-        if Secret(truth.parts.get(KEY_VALUE.label, "")) != self._settings.held.secret:
-            raise Yielded(f"{self.target}: the record was changed after it was read", next_step="rotate again")
         in_truth = self._slots_in(truth)
+        if in_truth != {slot for slot, found in self._present.items() if found.value == self._settings.held.secret}:
+            raise Yielded(
+                f"{SYSTEM}: {self.target}: the record was changed after it was read", next_step="rotate again"
+            )
+        self._find_out_whether_keys_can_be_proven()
         in_use = in_truth.union(*(self._slots_in(other) for other in others))
         managed = _MANAGED.fullmatch(truth.key_id)
         for snapshot in held:
@@ -329,6 +334,7 @@ class SlotKeys(Issuer):
 
     def log_in(self, credential: Credential) -> None:
         """Log in to the resource with a key; does nothing where it cannot be reached from here, as was said."""
+        self._find_out_whether_keys_can_be_proven()
         if not self._login.why_not:
             try:
                 self._login.log_in(credential.secret, f"log in with {credential.key_id}")
@@ -356,7 +362,7 @@ class SlotKeys(Issuer):
         return self._present
 
     def _look(self, present: Mapping[str, SlotValue]) -> None:
-        """Raise Refused for what keeps a rotation from beginning; find out whether keys can be proven from here."""
+        """Raise Refused for what keeps a rotation from beginning; choose the idle slot, as far as the record tells."""
         what = f"{SYSTEM}: {self.target}"
         properties = self._arm.read()
         if self._kind.disabled(properties):
@@ -367,14 +373,21 @@ class SlotKeys(Issuer):
         first, second = self._kind.slots
         held = [slot for slot in self._kind.slots if present[slot].value == self._settings.held.secret]
         self._idle = first if second in held else second
+        self._properties = {**properties, **self._arm.read_cluster(), "port": properties.get("port")}
+        self._looked = True
+
+    def _find_out_whether_keys_can_be_proven(self) -> None:
+        """Try a key that is alive, once; where it cannot be tried from here say so, or raise Refused."""
+        if self._tried:
+            return
         (alive,) = {*self._kind.slots} - {self._idle}
-        cluster = self._arm.read_cluster()
-        self._login.look({**properties, **cluster, "port": properties.get("port")}, present[alive].value)
+        self._login.look(self._properties, self._present[alive].value)
         if self._login.why_not:
+            what = f"{SYSTEM}: {self.target}"
             if self._settings.strict:
                 raise NOT_PROVABLE.as_error(what, f": {self._login.why_not}")
             self._run.warn(f"{what}: the new key will not be proven: {self._login.why_not}")
-        self._looked = True
+        self._tried = True
 
     def _counts(self, slot: str, found: SlotValue) -> bool:
         """Say whether what a slot holds is a key that somebody may have been told."""
@@ -410,7 +423,7 @@ class SlotKeys(Issuer):
         }
 
     def _forms(self, value: str) -> set[str]:
-        return {value, json.dumps(value)[1:-1]}
+        return {value, json.dumps(value)[1:-1], quote(value, safe="")}
 
     def _learn(self, snapshot: Snapshot) -> None:
         """Call a key by the id under which a store holds it."""

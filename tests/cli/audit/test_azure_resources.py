@@ -41,7 +41,6 @@ def test_the_key_is_shown_with_its_age_where_azure_tells_it(of: Kind, command: C
     ("change", "code", "words"),
     [
         (lambda plant: setattr(plant.resource, "enabled", False), "cannot-log-in", "access keys are disabled"),
-        (lambda plant: setattr(plant.resource, "enabled", False), "cannot-log-in", "enable access keys"),
         (
             lambda plant: plant.set_field("resource_id", plant.resource.id.replace("plantdata", "another")),
             "gone",
