@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,12 @@ def plant_of(of: Kind = "storage", **options: object) -> Iterator[SlotPlant]:
 def is_creation(request: Request) -> bool:
     """Look for the regeneration of a slot."""
     return request.path.endswith("/regenerateKey")
+
+
+def enter(plant: SlotPlant, key_id: str, value: str) -> None:
+    """Have the record hold a key, as a rotation leaves it that is killed before it comes to the mirrors."""
+    plant.set_field("key_slot", key_id)
+    plant.set_field("key_value", value)
 
 
 # -- done -----------------------------------------------------------------------------------------
@@ -191,18 +198,29 @@ def test_where_a_rotation_was_interrupted_its_key_is_set_everywhere() -> None:
     """Keeper has the newer key and the vault the former: either regeneration would cut somebody off, so none is new."""
     with plant_of() as plant:
         newer = plant.resource.value(plant.second)
-        plant.set_field("key_slot", f"{plant.second}-0123456789ab")
-
-        def enter(data: dict[str, list[dict[str, object]]]) -> None:
-            next(one for one in data["custom"] if one["label"] == "key_value")["value"] = [newer]
-
-        plant.keeper.edit(plant.user_uid, enter)
+        enter(plant, f"{plant.second}-0123456789ab", newer)
         result = assert_rotates(RUN, plant)  # type: ignore[arg-type]
 
         assert "an earlier rotation was interrupted" in result.stdout
         assert (f"{plant.second}-0123456789ab", newer) == in_keeper(plant)
         assert newer == plant.key_vault.value(VAULT, plant.password_name)
         assert {plant.first: 1} == plant.resource.regenerated
+
+
+def test_an_interrupted_rotation_is_told_by_every_kind_of_mirror() -> None:
+    """AWS and OpenBao keep both halves in one text: the former key in it is found all the same."""
+    with plant_of(mirrored=False) as plant:
+        held = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
+        plant.add_aws_mirror("plant/data", json.dumps(held))
+        plant.add_openbao_mirror("plant/data", held=held)
+        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        newer = plant.azure_resources.regenerate(plant.resource, plant.first)
+        enter(plant, f"{plant.first}-0123456789ab", newer)
+        result = assert_rotates(RUN, plant)  # type: ignore[arg-type]
+
+        assert "an earlier rotation was interrupted" in result.stdout
+        assert newer == json.loads(plant.aws.value("plant/data") or "")["key_value"]
+        assert newer == (plant.openbao.value("plant/data") or {})["key_value"]
 
 
 def test_nothing_is_rolled_back_to() -> None:

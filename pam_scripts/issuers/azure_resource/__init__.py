@@ -167,6 +167,8 @@ class _Proof:
             self.why_not = "Azure names no host of its own for it"
             return
         self._place = proof.Place(host, kind.port(properties), self._resource.name)
+        if self._identity.ca_bundle:
+            self._session.trust(host, self._identity.ca_bundle)
         try:
             retrying(self._session.deadline, partial(self.log_in, key, "try the present key"))
         except proof.Elsewhere as reason:
