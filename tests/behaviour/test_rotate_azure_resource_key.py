@@ -177,7 +177,7 @@ def test_a_record_that_another_rotation_has_changed_meanwhile_is_left_alone() ->
         result = RUN.run(plant, handed_over)
 
         assert 1 == result.returncode, result.stderr
-        assert "the record was changed after it was read; nothing changed" in result.stderr
+        assert "someone else changed its record after it was read; nothing changed" in result.stderr
         assert seen == plant.resource.regenerated
         assert plant.logs_in(*in_keeper(plant))
 

@@ -279,7 +279,7 @@ class SlotKeys(Issuer):
         in_truth = self._slots_in(truth)
         if in_truth != {slot for slot, found in self._present.items() if found.value == self._settings.held.secret}:
             raise Yielded(
-                f"{SYSTEM}: {self.target}: the record was changed after it was read", next_step="rotate again"
+                f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
         self._find_out_whether_keys_can_be_proven()
         in_use = in_truth.union(*(self._slots_in(other) for other in others))
