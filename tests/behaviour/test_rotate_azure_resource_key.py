@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from pam_scripts.cli.rollback import RollBack
-from sandbox.faults import Rule, effect_no_answer
+from sandbox.faults import Fault, Rule, broken_body, effect_no_answer, no_effect_no_answer, status
 from sandbox.log import Request
 from sandbox.plant import VAULT, on_loopback
 from sandbox.services import keeper
@@ -113,6 +113,16 @@ def test_an_operation_that_takes_its_time_is_waited_for(of: Kind) -> None:
         plant.resource.seconds = 0.05
         assert_rotates(RUN, plant)  # type: ignore[arg-type]
         assert_true_state(plant)
+
+
+@pytest.mark.parametrize("fault", [status(500), broken_body(), no_effect_no_answer()], ids=["500", "half", "nothing"])
+def test_a_question_how_it_goes_that_is_not_answered_is_asked_again(fault: Fault) -> None:
+    """Nothing is regenerated a second time for it."""
+    with plant_of("managed redis") as plant:
+        plant.resource.seconds = 0.05
+        plant.wire.rules.append(Rule(fault, where=lambda one: "/operationsStatus/" in one.path, nth=1))
+        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert {plant.first: 1, plant.second: 1} == plant.resource.regenerated
 
 
 def test_an_operation_that_fails_is_no_new_key() -> None:
