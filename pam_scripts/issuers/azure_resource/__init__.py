@@ -439,9 +439,10 @@ class SlotKeys(Issuer):
         (former,) = {*self._kind.slots} - {slot}
         self._idle = ""
         self._interrupted = self._key(slot, self._present[slot])
-        self._run.say(
-            f"{self.target}: an earlier rotation was interrupted after it had stored "
-            f"{self._interrupted.id}, which is now set everywhere"
+        self._run.warn(
+            f"{SYSTEM}: {self.target}: its stores hold both keys, as a rotation leaves them that is interrupted: "
+            f"{self._interrupted.id}, which the record holds, is set everywhere, and no other is made; rotate "
+            "once more for that"
         )
         return replace(self._decision(former), earlier=self._interrupted)
 
