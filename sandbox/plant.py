@@ -27,6 +27,7 @@ from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
+from sandbox.services.rabbitmq import RabbitMQ
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -56,6 +57,7 @@ class Services:
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
         self.aws = self._with(Aws(self.clock))
         self.openbao = self._with(OpenBao(self.clock))
+        self.rabbitmq = self._with(RabbitMQ())
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""

@@ -14,7 +14,7 @@ from pam_scripts.core.times import iso, utc_now
 from pam_scripts.core.words import count
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
-from pam_scripts.rotation.roles import Decision, Key, Known, Mirror, Progress, Rotation, Snapshot
+from pam_scripts.rotation.roles import NO_BIRTH, Decision, Key, Known, Mirror, Progress, Rotation, Snapshot
 
 T = TypeVar("T")
 
@@ -197,9 +197,13 @@ def _report(rotation: Rotation, progress: Progress) -> None:
     if has_keys:
         run.say(f"Found {count(len(progress.keys), rotation.traits.noun)} of {rotation.issuer.target}")
     for key in decision.kept:
-        run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
+        run.say(f"  to keep: {_with_age(key)}")
     for key in decision.to_delete:
-        run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
+        run.say(f"  to delete: {_with_age(key)}")
+
+
+def _with_age(key: Key) -> str:
+    return key.shown + ("" if key.created_at == NO_BIRTH else f", created {iso(key.created_at)}")
 
 
 def describe_held(rotation: Rotation, progress: Progress, snapshot: Snapshot) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol, TypeVar
 
 from pam_scripts.core import retry
@@ -16,6 +16,9 @@ from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
 
 T = TypeVar("T")
+
+NO_BIRTH = datetime.min.replace(tzinfo=timezone.utc)
+"""When a key was made whose issuer does not say: before any other."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,9 @@ class Traits:
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
-    whether a new key can be taken back; where it cannot, a rotation only goes forward. earlier: whether the key is one
-    from before that is brought back: then none is made, and none is to be deleted where that fails.
+    whether a new key can be taken back; where it cannot, a rotation only goes forward. replaces: whether a new key
+    ends the one before it, under the same id, until `revive`: then nothing is to be deleted. earlier: whether the key
+    is one from before that is brought back: then none is made, and none is to be deleted where that fails.
     """
 
     system: str
@@ -150,6 +154,7 @@ class Traits:
     deletions_at_once: int = 1
     lists_all: bool = True
     reversible: bool = True
+    replaces: bool = False
     earlier: bool = False
 
     @property
@@ -222,6 +227,10 @@ class Issuer(Protocol):
     def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """What to try, in this order, where a key is listed all the same."""
         return ()
+
+    def revive(self) -> None:
+        """Where the traits have `replaces`: bring the key back that a new one has ended, which ends the new one."""
+        return None
 
     def others_alive(self) -> Sequence[str]:
         """Return what else can log in as the target and is deleted by no rotation, where that must end in status 3."""
