@@ -152,11 +152,16 @@ class _User:
 
 
 class Memory:
-    """A server in memory. shortest: how many characters its validator asks of a password."""
+    """A server in memory.
+
+    shortest: how many characters its validator asks of a password. loopback: users who log in from its own host alone.
+    elsewhere: users whose passwords it looks up in another system.
+    """
 
     def __init__(self) -> None:
         self.shortest = 0
-        self.serves_first_from_anywhere = True
+        self.loopback: set[str] = set()
+        self.elsewhere: set[str] = set()
         self._lock = threading.Lock()
         self._users = {FIRST[0]: _User(FIRST[0], hash_of(FIRST[1]), _ALGORITHM, ["administrator"], {})}
         self._connections: dict[str, str] = {}
@@ -191,9 +196,9 @@ class Memory:
         except (binascii.Error, UnicodeDecodeError):
             return Answer(400, {"error": "bad_request", "reason": "invalid authorization header"})
         user = self._users.get(name)
-        if not user or not password or not is_hash_of(user.password_hash, password):
+        if not user or name in self.elsewhere or not password or not is_hash_of(user.password_hash, password):
             return Answer(401, {"error": "not_authorized", "reason": "Login failed"})
-        if not self.serves_first_from_anywhere and name == FIRST[0]:
+        if name in self.loopback:
             return Answer(401, {"error": "not_authorised", "reason": "User can only log in via localhost"})
         return user
 
