@@ -296,8 +296,8 @@ def _keep_new_key(
     run.entry.may_be_stored_in = [place for store in missing for place in store.places]
     return NotCertain(
         error.cause,
-        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, so that the "
-        f"{noun} {key.id} was left alive; "
+        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, "
+        + (f"so that the {noun} {key.id} was left alive; " if alive else f"nor does the {noun} {key.id}; ")
         + (f"{', '.join(store.name for store in missing)} may not hold it" if missing else "every store holds it"),
         next_step="run the rotation again: it starts from whatever it finds",
     )

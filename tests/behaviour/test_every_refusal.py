@@ -12,6 +12,7 @@ import pytest
 
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
+from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
