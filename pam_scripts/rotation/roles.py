@@ -101,6 +101,10 @@ class Snapshot:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)
 
+    def lacks(self, parts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return those of these parts that do not stand here; the same id may come again with another value."""
+        return {place: value for place, value in parts.items() if self.parts.get(place) != value}
+
     def holds_any(self, parts: Mapping[str, str]) -> bool:
         """Say whether any of these parts stands here."""
         return any(self.parts.get(place) == value for place, value in parts.items())
