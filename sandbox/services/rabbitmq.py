@@ -200,14 +200,14 @@ class Memory:
             return Answer(401, {"error": "not_authorized", "reason": "Login failed"})
         if name in self.loopback:
             return Answer(401, {"error": "not_authorised", "reason": "User can only log in via localhost"})
+        if not _LETS_IN & {*user.tags}:
+            return Answer(401, {"error": "not_authorised", "reason": "Not management user"})
         return user
 
     def _who_am_i(self, headers: Mapping[str, str]) -> Answer:
         user = self._logged_in(headers)
         if isinstance(user, Answer):
             return user
-        if not _LETS_IN & {*user.tags}:
-            return Answer(401, {"error": "not_authorised", "reason": "Not management user"})
         return Answer(200, {"name": user.name, "tags": user.tags})
 
     def _administered(self, headers: Mapping[str, str]) -> Answer | None:

@@ -6,15 +6,17 @@ import json
 
 import pytest
 
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
 from tests.cli.conftest import Command, attach
 from tests.support.invariants import State, assert_as_before, writes
 
-PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant]] = {
+PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant | RabbitPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
+    "rotate_rabbitmq_password": RabbitPlant,
     "rotate_azure_app_secret": AzureAppPlant,
 }
 
