@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from tests.behaviour.conftest import Idle
 from tests.faults.conftest import THOROUGH
 from tests.support.in_process import InProcess
@@ -55,7 +53,6 @@ AZURE = frozenset(("login.microsoftonline.com", "graph.microsoft.com"))
 CASES = {
     "seeq-application": Case("rotate_seeq_application_key", Plant, frozenset((SEEQ_HOST,))),
     "seeq-user": Case("rotate_seeq_user_key", SeeqUserPlant, frozenset((SEEQ_HOST,))),
-    "rabbitmq": Case("rotate_rabbitmq_password", RabbitPlant, frozenset((RABBITMQ_HOST,))),
     "azure-app": Case("rotate_azure_app_secret", AzureAppPlant, AZURE),
 }
 
