@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.http import Session
@@ -20,6 +21,10 @@ from tests.support.warm import Warm
 from tools import bundle, pythons
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

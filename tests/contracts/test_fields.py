@@ -138,7 +138,7 @@ def matching(pattern: str) -> tuple[str, ...]:
     """Return texts that match a pattern, the same ones every time."""
     found: list[str] = []
 
-    @settings(max_examples=8, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
+    @settings(max_examples=8, derandomize=True, database=None, phases=[Phase.generate])
     @given(
         st.from_regex(re.compile(pattern), fullmatch=True, alphabet=st.characters(min_codepoint=33, max_codepoint=126))
     )
