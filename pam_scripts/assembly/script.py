@@ -47,7 +47,10 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
 _GENERIC = "username"
 
 # Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
-_READ_ELSEWHERE = ("seeq_admin_login", "seeq_admin_password", "rotation_lease", "client_secret_id", "value")
+_READ_ELSEWHERE = (
+    *("seeq_admin_login", "seeq_admin_password", "rabbitmq_admin_login", "rabbitmq_admin_password"),
+    *("rotation_lease", "client_secret_id", "value"),
+)
 
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
