@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.core.errors import ENDS, NotCertain
 from pam_scripts.core.host import HERE
 from pam_scripts.gateway.console import Console
@@ -250,17 +251,16 @@ class Crowd:
                 signal.signal(number, handler)
 
 
-class _Stoppable:
+class _Stoppable(WrappedScript[Script]):
     """A script whose work does not begin once all was told to stop: a run gets its own deadline only just before."""
 
     def __init__(self, script: Script, is_stopped: Callable[[], bool]) -> None:
-        self._script, self._is_stopped = script, is_stopped
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.untouched, self.remarks = script.seconds, script.untouched, script.remarks
+        super().__init__(script)
+        self._is_stopped = is_stopped
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return the script's own work."""
-        work = self._script.prepare(job)
+        work = self.script.prepare(job)
 
         def unless_stopped(run: Run) -> None:
             if self._is_stopped():

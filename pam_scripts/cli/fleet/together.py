@@ -12,6 +12,7 @@ from functools import partial
 
 from pam_scripts.assembly.script import Means, Script
 from pam_scripts.cli.fleet.pace import Pace
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
@@ -90,14 +91,13 @@ class Together(Means):
         return shared
 
 
-class Within:
+class Within(WrappedScript[Script]):
     """A script whose runs are given what they share."""
 
     def __init__(self, script: Script, means: Means) -> None:
-        self._script, self._means = script, means
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.untouched, self.remarks = script.seconds, script.untouched, script.remarks
+        super().__init__(script)
+        self._means = means
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates as a job's records say."""
-        return self._script.prepare(job, self._means)
+        return self.script.prepare(job, self._means)
