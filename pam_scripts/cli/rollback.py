@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
-from pam_scripts.assembly.script import Alone, Script
+from pam_scripts.assembly.script import Script
 from pam_scripts.cli.common import Commands, fetch
 from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
@@ -14,7 +15,6 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ROTATION_REASON
-from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Run
 from pam_scripts.rotation.roll_back import rolled_back
 
@@ -64,12 +64,4 @@ class RollBack(WrappedScript[Script]):
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rolls back; raise BadInput for what is wrong with the record, and for Keeper's own password."""
         refuse_keepers_own(self.script, job, "rolled back")
-        asked = self.script.read(job)
-        for problem in asked.problems:
-            raise problem
-
-        def roll_back(run: Run) -> None:
-            whole = self.script.assemble(job, asked, run, Alone())
-            rotate(rolled_back(whole, keep=self._keep, further=self._further))
-
-        return roll_back
+        return self.script.prepare(job, change=partial(rolled_back, keep=self._keep, further=self._further))
