@@ -147,6 +147,7 @@ class Crowd:
     _asked_twice: bool = field(default=False, init=False)
     _at_hosts: Counter[str] = field(default_factory=Counter, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def carry_out(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Do them, in their order as far as there is room; return what came of each."""
@@ -201,7 +202,8 @@ class Crowd:
 
     def _next(self) -> Task | None:
         """Return what is to be done next, once there is room for it; None where nothing more is begun."""
-        with self._changed:
+        # One thread looks at a time, for all: where nobody may begin, each of them would find that out again and again.
+        with self._looking, self._changed:
             while self.waiting and not self.stopped_by:
                 task = next((one for one in self.waiting if self._has_room(one)), None)
                 wait = self.gate.seconds() if task else _LOOKS
@@ -216,7 +218,7 @@ class Crowd:
     def _has_room(self, task: Task) -> bool:
         if time.time() < task.not_before:
             return False
-        in_its_way = {*self.under_way, *(one.uid for one in self.waiting)}.intersection(task.after)
+        in_its_way = task.after and {*self.under_way, *(one.uid for one in self.waiting)}.intersection(task.after)
         return not in_its_way and all(self._at_hosts[host] < self.at_each for host in task.hosts)
 
     def _do(self, task: Task) -> None:
