@@ -37,6 +37,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_seeq_application_key": ("application_id",),
     "rotate_azure_app_secret": ("application_object_id",),
     "rotate_seeq_user_key": ("username", "user_id"),
+    "rotate_azure_resource_key": ("resource_id",),
     "publish_secret": ("secret_name", "value_format", "value_template"),
 }
 """By script: the labels that identify its records; a record with any of them filled in is that script's."""
@@ -45,7 +46,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
 _GENERIC = "username"
 
 # Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
-_READ_ELSEWHERE = ("seeq_admin_login", "seeq_admin_password", "rotation_lease", "client_secret_id")
+_READ_ELSEWHERE = ("seeq_admin_login", "seeq_admin_password", "rotation_lease", "client_secret_id", "value")
 
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 

@@ -15,7 +15,7 @@ from pam_scripts.core.errors import PamScriptError
 ROTATION_TAG = "rotation-id"
 """The tag of a secret that says which rotation has set it."""
 
-OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id", "keeper-record")
+OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id", "keeper-record", "azure-resource-id")
 """The tags by which scripts mark a secret as their target's, each one of them."""
 
 EXPIRY_TAG = "expiry"

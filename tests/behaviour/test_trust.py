@@ -13,12 +13,14 @@ from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
 
-SITES: Mapping[str, type[Plant | SeeqUserPlant | AzureAppPlant]] = {
+SITES: Mapping[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
     "rotate_azure_app_secret": AzureAppPlant,
+    "rotate_azure_resource_key": SlotPlant,
 }
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
@@ -84,6 +86,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     with on_loopback(SITES[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, plant.cloud.graph, plant.cloud.authorities[0], VAULT_HOST}
+        hosts |= {plant.cloud.management, plant.resource.host} if isinstance(plant, SlotPlant) else set()
         reached: dict[str, set[str]] = {}
         taken: dict[str, str] = {}
         for label, lure in itertools.product(LABELS[stem], LURES):
