@@ -32,11 +32,13 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.words import count
 from pam_scripts.issuers.azure_resource import proof
 from sandbox import bao, faults
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
 from sandbox.runs import Killed, named, run
 from sandbox.screens import WIDTH, Screens
 from sandbox.seen import OPENBAO_SECRET, Seen, table
+from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 
 Wait = Callable[[], object]
@@ -363,6 +365,12 @@ def _use_keys_elsewhere_too(plant: AnyPlant) -> None:
     plant.seeq.add_key(plant.user_id, "the user's own spreadsheet", created_days_ago=10)
 
 
+def _ask_rabbitmq(_plant: AnyPlant, username: str, password: str) -> int:
+    """Log in at the management plug-in, which says 401 of a right password, too, where it lets the user not in."""
+    url = f"https://{RABBITMQ_HOST}/api/whoami"
+    return requests.get(url, auth=(username.removesuffix(" (unpublished)"), password), timeout=10).status_code
+
+
 def _be_slow(plant: AnyPlant) -> None:
     """Have a new secret refused for a while, and then let in here and there only, as Entra does."""
     _leave_a_key_over(plant)
@@ -384,6 +392,13 @@ DEMOS = {
         "Seeq: the user's access keys",
         "user_id",
         _ask_seeq,
+    ),
+    "rotate_rabbitmq_password": Demo(
+        partial(on_loopback, RabbitPlant),
+        _leave_a_key_over,
+        "RabbitMQ: the passwords of two users",
+        "username",
+        _ask_rabbitmq,
     ),
     "rotate_azure_app_secret": Demo(
         partial(on_loopback, AzureAppPlant),

@@ -28,6 +28,7 @@ from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
+from sandbox.services.rabbitmq import RabbitMQ
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -58,6 +59,7 @@ class Services:
         self.azure_resources = self._with(AzureResources(self.clock, self.container_apps))
         self.aws = self._with(Aws(self.clock))
         self.openbao = self._with(OpenBao(self.clock))
+        self.rabbitmq = self._with(RabbitMQ())
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""

@@ -39,6 +39,7 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.azure_resource import refusals as azure_resource
+from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
@@ -64,6 +65,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Keeper": keeper.REFUSALS,
     "Seeq": seeq.REFUSALS,
     "Entra": (*azure.REFUSALS, *graph.REFUSALS),
+    "RabbitMQ": rabbitmq.REFUSALS,
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
     "Azure": azure_resource.REFUSALS,
@@ -99,6 +101,14 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "rotate_seeq_user_key": (
         {"login": "reports"},
         {"login": "keeper-rotation", "password": "PASSWORD", "seeq_server_url": "https://seeq.plant.example"},
+    ),
+    "rotate_rabbitmq_password": (
+        {"login": "erp", "rabbitmq_url": "https://rabbitmq.plant.example:15671"},
+        {
+            "login": "keeper-rotation",
+            "password": "PASSWORD",
+            "rabbitmq_url": "https://rabbitmq.plant.example:15671",
+        },
     ),
     "publish_secret": ({"key_vault_name": "plant-stage-kv", "secret_name": "RabbitMq--Password"}, {}),
 }

@@ -36,6 +36,7 @@ T = TypeVar("T")
 IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_seeq_application_key": ("application_id",),
     "rotate_azure_app_secret": ("application_object_id",),
+    "rotate_rabbitmq_password": ("rabbitmq_url", "username_spare"),
     "rotate_seeq_user_key": ("username", "user_id"),
     "rotate_azure_resource_key": ("resource_id",),
     "publish_secret": ("secret_name", "value_format", "value_template"),

@@ -19,7 +19,7 @@ from pam_scripts.rotation.ops_log import Entry
 T = TypeVar("T")
 
 NOT_TOLD = datetime.min.replace(tzinfo=timezone.utc)
-"""When a key was made whose issuer does not say."""
+"""When a key was made whose issuer does not say: before any other."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,10 @@ class Snapshot:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)
 
+    def lacks(self, parts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return those of these parts that do not stand here; the same id may come again with another value."""
+        return {place: value for place, value in parts.items() if self.parts.get(place) != value}
+
     def holds_any(self, parts: Mapping[str, str]) -> bool:
         """Say whether any of these parts stands here."""
         return any(self.parts.get(place) == value for place, value in parts.items())
@@ -146,9 +150,11 @@ class Traits:
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
-    whether a new key can be taken back; where it cannot, a rotation only goes forward. earlier: whether the key is one
-    from before that is brought back: then none is made, and none is to be deleted where that fails. tells_former:
-    whether a list tells which of its keys was in use before; where it does not, none can be rolled back to.
+    whether a new key can be taken back; where it cannot, a rotation only goes forward. replaces: whether a new key
+    ends the one before it, under the same id, until `revive`: then nothing is to be deleted. earlier: whether the key
+    is one from before that is brought back: then none is made, and none is to be deleted where that fails.
+    tells_former: whether a list tells which of its keys was in use before; where it does not, none can be rolled back
+    to.
     """
 
     system: str
@@ -160,6 +166,7 @@ class Traits:
     deletions_at_once: int = 1
     lists_all: bool = True
     reversible: bool = True
+    replaces: bool = False
     earlier: bool = False
     tells_former: bool = True
 
@@ -233,6 +240,10 @@ class Issuer(Protocol):
     def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """What to try, in this order, where a key is listed all the same."""
         return ()
+
+    def revive(self) -> None:
+        """Where the traits have `replaces`: bring the key back that a new one has ended, which ends the new one."""
+        return None
 
     def others_alive(self) -> Sequence[str]:
         """Return what else can log in as the target and is deleted by no rotation, where that must end in status 3."""

@@ -12,10 +12,12 @@ import pytest
 
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
+from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from pam_scripts.stores.openbao import refusals as openbao
+from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
@@ -31,6 +33,7 @@ STEMS: Mapping[type[AnyPlant], str] = {
     SeeqUserPlant: "rotate_seeq_user_key",
     AzureAppPlant: "rotate_azure_app_secret",
     SlotPlant: "rotate_azure_resource_key",
+    RabbitPlant: "rotate_rabbitmq_password",
     PublishPlant: "publish_secret",
 }
 """The script of each plant."""
@@ -381,6 +384,12 @@ AZURE: Mapping[str, Provocation] = {
     ),
 }
 
+
+def in_rabbitmq(set_up: Callable[[RabbitPlant], object]) -> Provocation:
+    """Return what is changed in RabbitMQ, or in the record."""
+    return Provocation(RabbitPlant, set_up, UNMIRRORED)
+
+
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[Refusal, Provocation] = {
     refusals.THROTTLED: Provocation(Plant, throttle),
@@ -410,6 +419,15 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     seeq.USER_MUST_LOG_IN: Provocation(
         SeeqUserPlant, become(validity_minutes=600, logged_in_days_ago=2), {"mirrored": False}
     ),
+    rabbitmq.WRONG_LOGIN: in_rabbitmq(lambda plant: plant.rabbitmq.add_user(ADMIN, "another", ["administrator"])),
+    rabbitmq.NOT_ADMINISTRATOR: in_rabbitmq(
+        lambda plant: plant.rabbitmq.add_user(ADMIN, plant.admin_password, ["monitoring"])
+    ),
+    rabbitmq.NOT_MANAGEMENT: in_rabbitmq(lambda plant: plant.rabbitmq.add_user(ADMIN, plant.admin_password)),
+    rabbitmq.LOOPBACK: in_rabbitmq(lambda plant: plant.rabbitmq.memory.loopback.add(ADMIN)),
+    rabbitmq.NO_USER: in_rabbitmq(lambda plant: plant.set_field("username_spare", "nobody")),
+    rabbitmq.VALIDATOR: in_rabbitmq(lambda plant: setattr(plant.rabbitmq.memory, "shortest", 41)),
+    rabbitmq.NOT_ACCEPTED: in_rabbitmq(lambda plant: plant.rabbitmq.memory.elsewhere.add(plant.spare)),
     aws.KEY_NOT_ALLOWED: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
     aws.KEY_DISABLED: in_aws(disable_the_kms_key),
     aws.KEY_MISSING: aws_says("KMSNotFoundException"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
 from sandbox.services import keeper
@@ -223,6 +224,11 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
     return check
 
 
+def _in_turn(plant: AnyPlant, spotless: bool) -> None:
+    invariants.assert_true_state(plant, combined=True, older_disabled=spotless)
+    assert plant.old_password not in {value for _, value in _held(plant).copies.values()}, "the password is a new one"
+
+
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
     kind: type[AnyPlant],
@@ -401,6 +407,8 @@ SUBJECTS = {
     # Entra's listings lag: putting back waits for them, and needs the time to.
     "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
+    # The names of its two users come again, the passwords do not.
+    "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
     "seeq application, in OpenBao": Subject(_MAIN_SCRIPT, _in_openbao, _view, _held, _rotated_in_openbao),
     "storage keys": Subject(
@@ -434,6 +442,6 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
