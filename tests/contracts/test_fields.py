@@ -30,6 +30,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.azure_resource.kinds import ResourceId
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.slots import SlotPlant
@@ -43,12 +44,14 @@ APPLICATION, USER, APP, VALUE = (
     "rotate_azure_app_secret",
     "publish_secret",
 )
+QUEUE = "rotate_rabbitmq_password"
 PLANTS: Mapping[str, type[AnyPlant]] = {
     APPLICATION: Plant,
     USER: SeeqUserPlant,
     APP: AzureAppPlant,
     "rotate_azure_resource_key": SlotPlant,
     VALUE: PublishPlant,
+    QUEUE: RabbitPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
 RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"

@@ -31,6 +31,7 @@ URL = Field(
     "address of the management plug-in, https://HOST or https://HOST:15671: one of those that the record with the "
     "login names",
     HttpsAddress(),
+    required=True,
     prompt="https://HOST:15671, the address of RabbitMQ's management plug-in",
 )
 URLS = Field(
@@ -121,8 +122,6 @@ def find_admin(job: Job) -> Admin:
 def _server(job: Job, source: Record) -> str:
     """Return the server that is asked for, once it is one of those beside the login."""
     asked, named = URL.read(job.user), URLS.read(source)
-    if not asked:
-        raise BadInput(f"{job.user.shown}: field '{URL.label}' is empty; enter {URL.prompt}")
     if asked not in named:
         raise BadInput(
             f"{job.user.shown}: field '{URL.label}' names {asked}, and {source.shown} allows its login at "
