@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.logins.aws import Identity
+
+if TYPE_CHECKING:
+    from botocore.loaders import Loader
 
 _AWS_DOMAINS = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)"
 _BUSY = {"ThrottlingException", "Throttling"}
@@ -55,6 +60,7 @@ class Client:
                 ProfileNotFound,
                 SSOError,
             )
+            from botocore.parsers import ResponseParserError  # noqa: PLC0415
         except ImportError:
             raise BadInput(
                 f"{service.asked_by} needs the package boto3, which is not installed",
@@ -64,6 +70,8 @@ class Client:
         self._refusals: tuple[type[Exception], ...] = (ClientError,)
         self._no_credential: tuple[type[Exception], ...] = (NoCredentialsError,)
         self._lost_credential: tuple[type[Exception], ...] = (CredentialRetrievalError, SSOError)
+        self._unreadable: tuple[type[Exception], ...] = (ResponseParserError,)
+        self._status: int | None = None
         self.region = region
         self._service = service
         self._session = session
@@ -72,6 +80,7 @@ class Client:
             # Of the environment and of configuration files only the identity counts, for this client and for those
             # that fetch a role's keys: endpoints are AWS's own.
             core = botocore.session.Session()
+            core.register_component("data_loader", _loader())
             core.set_config_variable("ignore_configured_endpoint_urls", value=True)
             self._client = boto3.session.Session(botocore_session=core).client(
                 service.name,
@@ -99,7 +108,7 @@ class Client:
 
     def ask(self, action: str, operation: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - boto3's own
         """Make one call; raise ApiError for any answer but the one that was asked for."""
-        system = self._service.system
+        system, self._status = self._service.system, None
         try:
             answer = getattr(self._client, operation)(**parameters)
         except self._refusals as error:
@@ -115,6 +124,10 @@ class Client:
                 next_step="log in anew on the host as the Gateway's user, or give the host a role, or attach a record "
                 "with the two 'aws_' key fields",
             ) from None
+        except self._unreadable as error:
+            # A page of something on the way, whose status counts all the same.
+            told = http.phrase(self._status) if self._status else f"the answer is not readable ({type(error).__name__})"
+            raise ApiError(system, action, told, code=self._status) from None
         except self._errors as error:
             raise ApiError(system, action, f"no usable answer ({type(error).__name__})") from None
         except OSError as error:
@@ -137,6 +150,7 @@ class Client:
             )
         headers = {name: text.decode() if isinstance(text, bytes) else text for name, text in request.headers.items()}
         answer = self._session.request(request.method, request.url, headers=headers, data=request.body)
+        self._status = answer.status_code if answer.status_code >= HTTPStatus.BAD_REQUEST else None
         return self._answer(request.url, answer.status_code, answer.headers, _Body(answer.content))
 
     def _refused(self, action: str, response: Mapping[str, Any]) -> ApiError:
@@ -164,3 +178,11 @@ class _Body(io.BytesIO):
     def stream(self, **_: object) -> Iterator[bytes]:
         """Give all of it."""
         yield self.read()
+
+
+@functools.cache
+def _loader() -> Loader:
+    """Return what reads botocore's description of a service, each once for all clients: IAM's alone is large."""
+    from botocore.loaders import create_loader  # noqa: PLC0415 - an optional extra
+
+    return create_loader()
