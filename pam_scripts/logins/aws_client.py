@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pam_scripts.core import http
@@ -16,8 +16,7 @@ from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.logins.aws import Identity
 
-if TYPE_CHECKING:
-    from botocore.loaders import Loader
+T = TypeVar("T")
 
 _AWS_DOMAINS = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)"
 _BUSY = {"ThrottlingException", "Throttling"}
@@ -60,6 +59,7 @@ class Client:
                 ProfileNotFound,
                 SSOError,
             )
+            from botocore.loaders import create_loader  # noqa: PLC0415
             from botocore.parsers import ResponseParserError  # noqa: PLC0415
         except ImportError:
             raise BadInput(
@@ -80,7 +80,7 @@ class Client:
             # Of the environment and of configuration files only the identity counts, for this client and for those
             # that fetch a role's keys: endpoints are AWS's own.
             core = botocore.session.Session()
-            core.register_component("data_loader", _loader())
+            core.register_component("data_loader", _shared(create_loader))
             core.set_config_variable("ignore_configured_endpoint_urls", value=True)
             self._client = boto3.session.Session(botocore_session=core).client(
                 service.name,
@@ -181,8 +181,6 @@ class _Body(io.BytesIO):
 
 
 @functools.cache
-def _loader() -> Loader:
-    """Return what reads botocore's description of a service, each once for all clients: IAM's alone is large."""
-    from botocore.loaders import create_loader  # noqa: PLC0415 - an optional extra
-
-    return create_loader()
+def _shared(make: Callable[[], T]) -> T:
+    """Return the one that all clients have: what reads botocore's descriptions of services, of which IAM's is large."""
+    return make()
