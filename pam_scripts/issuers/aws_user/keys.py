@@ -186,6 +186,7 @@ class AccessKeys(Issuer):
             return
         try:
             self._iam.switch(self._name, key.id, active=False)
+            self._run.say(f"Made access key {key.id} inactive, to see the new one log in without it")
             self.log_in(self._new)
             self._delete_if_there(key)
         except PamScriptError:
