@@ -21,6 +21,7 @@ from sandbox.clock import Clock
 from sandbox.gateway import Gateway
 from sandbox.services import Service, entra, keeper
 from sandbox.services.aws import Aws
+from sandbox.services.azure_resources import AzureResources
 from sandbox.services.container_apps import ContainerApp, ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
@@ -55,6 +56,7 @@ class Services:
         self.graph = self._with(Graph(self.clock, self.entra))
         self.key_vault = self._with(KeyVault(self.clock, self.entra))
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
+        self.azure_resources = self._with(AzureResources(self.clock, self.container_apps))
         self.aws = self._with(Aws(self.clock))
         self.openbao = self._with(OpenBao(self.clock))
         self.rabbitmq = self._with(RabbitMQ())

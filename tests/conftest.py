@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,6 +42,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         under = [item for item in items if "runtime_python" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in under])
         items[:] = under
+
+
+def pytest_configure() -> None:
+    """Look for no garbage while tests are collected: all that is made stays."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Have the collector look from now on, and never at what four thousand tests and the SDKs are made of."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header() -> str:

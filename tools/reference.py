@@ -38,6 +38,7 @@ from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.azure_app import graph
+from pam_scripts.issuers.azure_resource import refusals as azure_resource
 from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
@@ -67,6 +68,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "RabbitMQ": rabbitmq.REFUSALS,
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
+    "Azure": azure_resource.REFUSALS,
     "AWS Secrets Manager": aws.REFUSALS,
     "OpenBao/Vault": openbao.REFUSALS,
 }
@@ -79,6 +81,17 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     ),
     "rotate_azure_app_secret": (
         {"application_object_id": "0fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7"},
+        {
+            "tenant_id": "1fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "application_client_id": "2fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "client_secret": "CLIENT-SECRET",
+        },
+    ),
+    "rotate_azure_resource_key": (
+        {
+            "resource_id": "/subscriptions/3fe1a2b3-4c5d-4e7f-8091-a2b3c4d5e6f7/resourceGroups/plant/providers/"
+            "Microsoft.Cache/redis/plant-cache",
+        },
         {
             "tenant_id": "1fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
             "application_client_id": "2fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pam_scripts import (
     publish_secret,
     rotate_azure_app_secret,
+    rotate_azure_resource_key,
     rotate_rabbitmq_password,
     rotate_seeq_application_key,
     rotate_seeq_user_key,
@@ -18,6 +19,7 @@ SCRIPTS: tuple[Script, ...] = (
     rotate_azure_app_secret.SCRIPT,
     rotate_rabbitmq_password.SCRIPT,
     rotate_seeq_user_key.SCRIPT,
+    rotate_azure_resource_key.SCRIPT,
     publish_secret.SCRIPT,
 )
 

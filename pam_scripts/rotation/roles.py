@@ -12,12 +12,13 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, PamScriptError, Refused
 from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
 
 T = TypeVar("T")
 
-NO_BIRTH = datetime.min.replace(tzinfo=timezone.utc)
+NOT_TOLD = datetime.min.replace(tzinfo=timezone.utc)
 """When a key was made whose issuer does not say: before any other."""
 
 
@@ -53,6 +54,11 @@ class Key:
     def shown(self) -> str:
         """The key as messages name it."""
         return f"{self.id} ('{self.label}')" if self.label else self.id
+
+    @property
+    def dated(self) -> str:
+        """The key with when it was made, where its issuer tells."""
+        return self.shown if self.created_at == NOT_TOLD else f"{self.shown}, created {iso(self.created_at)}"
 
 
 def required_id(item: Mapping[str, Any], name: str) -> str:
@@ -147,6 +153,8 @@ class Traits:
     whether a new key can be taken back; where it cannot, a rotation only goes forward. replaces: whether a new key
     ends the one before it, under the same id, until `revive`: then nothing is to be deleted. earlier: whether the key
     is one from before that is brought back: then none is made, and none is to be deleted where that fails.
+    tells_former: whether a list tells which of its keys was in use before; where it does not, none can be rolled back
+    to.
     """
 
     system: str
@@ -160,6 +168,7 @@ class Traits:
     reversible: bool = True
     replaces: bool = False
     earlier: bool = False
+    tells_former: bool = True
 
     @property
     def new_noun(self) -> str:
@@ -206,10 +215,10 @@ class Issuer(Protocol):
         """Return what must be granted before a rotation can work, as far as the system can tell."""
         return []
 
-    def decide(self, _keys: Sequence[Key], _held: Snapshot, /) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], _held: Sequence[Snapshot], /) -> Decision | None:
         """Say what is to become of the keys that are there, where not the plan does; raise where it cannot be done.
 
-        keys: as they were listed. held: what the truth holds.
+        keys: as they were listed. held: what each store holds, the truth first.
         """
         return None
 

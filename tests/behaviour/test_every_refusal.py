@@ -21,6 +21,7 @@ from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
 from tools.reference import REFUSALS
@@ -31,6 +32,7 @@ STEMS: Mapping[type[AnyPlant], str] = {
     Plant: "rotate_seeq_application_key",
     SeeqUserPlant: "rotate_seeq_user_key",
     AzureAppPlant: "rotate_azure_app_secret",
+    SlotPlant: "rotate_azure_resource_key",
     RabbitPlant: "rotate_rabbitmq_password",
     PublishPlant: "publish_secret",
 }
@@ -277,6 +279,29 @@ def put_as_ours(plant: Plant, **data: str) -> None:
     )
 
 
+def with_slots(set_up: Callable[[SlotPlant], object], **options: object) -> Provocation:
+    """Return what is changed at a storage account whose keys are rotated."""
+    return Provocation(SlotPlant, set_up, options or UNMIRRORED)
+
+
+def name_another_account(plant: SlotPlant, before: str, after: str) -> None:
+    """Have the record name another resource."""
+    plant.set_field("resource_id", plant.resource.id.replace(before, after))
+
+
+def with_both_in_use(plant: SlotPlant) -> None:
+    """Have the record hold the one key, as somebody has entered it, and the vault the other."""
+    plant.set_field("key_slot", plant.first)
+    plant.key_vault.set(VAULT, plant.id_name, plant.second, tags=plant.marks())
+    plant.key_vault.set(VAULT, plant.password_name, plant.resource.value(plant.second), tags=plant.marks())
+
+
+def out_of_reach(plant: SlotPlant) -> None:
+    """Have the account's firewall turn this host away, and the record ask for proof."""
+    plant.resource.firewall = True
+    plant.set_field("require_proof", "True")
+
+
 # By page and code: the tables of Azure have many rows, and no names for each.
 AZURE: Mapping[str, Provocation] = {
     "Entra: AADSTS7000215": of_application(with_a_wrong_secret),
@@ -326,6 +351,34 @@ AZURE: Mapping[str, Provocation] = {
     "Container Apps: ResourceGroupNotFound": with_an_app(
         lambda plant: plant.set_field("container_apps", "elsewhere/reports")
     ),
+    "Azure: AuthorizationFailed": with_slots(
+        lambda plant: plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, ())
+    ),
+    "Azure: RequestDisallowedByPolicy": with_slots(
+        lambda plant: setattr(plant.resource, "denied", "RequestDisallowedByPolicy")
+    ),
+    "Azure: DenyAssignmentAuthorizationFailed": with_slots(
+        lambda plant: setattr(plant.resource, "denied", "DenyAssignmentAuthorizationFailed")
+    ),
+    "Azure: ScopeLocked": with_slots(lambda plant: plant.container_apps.lock(plant.resource.id)),
+    "Azure: ReadOnlyDisabledSubscription": with_slots(
+        lambda plant: plant.container_apps.disable(plant.subscription_id)
+    ),
+    "Azure: InvalidAuthenticationTokenTenant": with_slots(
+        lambda plant: name_another_account(
+            plant, plant.subscription_id, plant.container_apps.add_subscription(plant.entra.add_tenant())
+        )
+    ),
+    "Azure: SubscriptionNotFound": with_slots(
+        lambda plant: name_another_account(plant, plant.subscription_id, NO_GUID)
+    ),
+    "Azure: ResourceGroupNotFound": with_slots(lambda plant: name_another_account(plant, "plant-data", "elsewhere")),
+    "Azure: ResourceNotFound": with_slots(lambda plant: name_another_account(plant, "/plantdata", "/plantdate")),
+    "Azure: keys-disabled": with_slots(lambda plant: setattr(plant.resource, "enabled", False)),
+    "Azure: being-changed": with_slots(lambda plant: setattr(plant.resource, "state", "ResolvingDNS")),
+    "Azure: first-time": with_slots(lambda plant: plant.set_field("take_over", ""), first_time=True),
+    "Azure: both-in-use": with_slots(with_both_in_use, mirrored=True),
+    "Azure: not-provable": with_slots(out_of_reach),
     "Container Apps: ResourceNotFound": with_an_app(
         lambda plant: plant.set_field("container_apps", "plant-apps/report")
     ),
@@ -412,7 +465,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     openbao.TOO_MANY_TAGS: in_openbao(full_of_tags),
     **{
         refusal: AZURE[f"{system}: {refusal.codes[0]}"]
-        for system in ("Entra", "Key Vault", "Container Apps")
+        for system in ("Entra", "Key Vault", "Container Apps", "Azure")
         for refusal in REFUSALS[system]
     },
 }
@@ -424,7 +477,7 @@ ROWS = [(system, refusal) for system, refusals in REFUSALS.items() for refusal i
 def test_every_row_is_provoked_and_nothing_else() -> None:
     """No row without somebody who provokes it, and nothing that the page does not have."""
     assert {refusal for _, refusal in ROWS} == {*PROVOKED}
-    assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps"} for system, _ in ROWS)
+    assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps", "Azure"} for system, _ in ROWS)
 
 
 @pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])

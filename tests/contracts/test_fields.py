@@ -28,10 +28,12 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Number, Text, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
+from pam_scripts.issuers.azure_resource.kinds import ResourceId
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support import invariants
 from tests.support.in_process import UpToItsParts, carry_out
@@ -47,6 +49,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     APPLICATION: Plant,
     USER: SeeqUserPlant,
     APP: AzureAppPlant,
+    "rotate_azure_resource_key": SlotPlant,
     VALUE: PublishPlant,
     QUEUE: RabbitPlant,
 }
@@ -200,6 +203,23 @@ def of_value_format(_parser: ValueFormat) -> Samples:
     return Samples(["keeper", "uuid", "UUID", *good], [*bad, "hex", "rot13:32", "uuid:4"])
 
 
+def of_resource_id(_parser: ResourceId) -> Samples:
+    """Take one of each kind, however it is spelled; no part of one, and nothing else of Azure."""
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/plant-data/providers"
+    cluster, account = (
+        f"{group}/Microsoft.Cache/redisEnterprise/cache",
+        f"{group}/Microsoft.Storage/storageAccounts/data",
+    )
+    good = [
+        f"{group}/Microsoft.Cache/redis/cache",
+        f"{cluster}/databases/default",
+        account,
+        account.lower(),
+        f"{account}/",
+    ]
+    return Samples(good, [cluster, group, f"{group}/Microsoft.Web/sites/s", "plantdata", f"{account}/blobServices/x y"])
+
+
 SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Text: of_text,
     Number: of_number,
@@ -209,6 +229,7 @@ SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Names: of_names,
     HttpsAddress: of_address,
     ValueFormat: of_value_format,
+    ResourceId: of_resource_id,
 }
 
 

@@ -119,7 +119,7 @@ class Office(System):
         """Return what a test says is missing."""
         return self.missing
 
-    def decide(self, _keys: Sequence[Key], _held: Snapshot) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], _held: Sequence[Snapshot]) -> Decision | None:
         """Leave it to the plan."""
         return None
 

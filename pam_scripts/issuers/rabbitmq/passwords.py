@@ -15,7 +15,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.issuers.rabbitmq.client import ADMINISTRATOR, Client, User
 from pam_scripts.issuers.rabbitmq.refusals import NOT_ADMINISTRATOR, SYSTEM
-from pam_scripts.rotation.roles import NO_BIRTH, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
+from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
 
 _TRAITS = Traits(
     system=SYSTEM,
@@ -132,7 +132,7 @@ class Passwords(Issuer):
             return []
         return [f"{NOT_ADMINISTRATOR.words}, that of {self._client.login_shown}: {NOT_ADMINISTRATOR.way_out}"]
 
-    def decide(self, _keys: Sequence[Key], held: Snapshot, /) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
         """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old."""
         if not self._users.spare:
             self._run.say(
@@ -140,7 +140,7 @@ class Passwords(Issuer):
                 f"nobody can log in anew; a second user, as 'username_spare', spares you that"
             )
             return Decision()
-        if held.key_id != self._users.published:
+        if held[0].key_id != self._users.published:
             raise Yielded(
                 f"{SYSTEM}: the record has come to hold another of {self.target} since it was read",
                 next_step="rotate again",
@@ -202,7 +202,7 @@ class Passwords(Issuer):
         # Somebody else has set it since, or a rotation that was interrupted before.
         unpublished = bool(made and user.name == made.key.id and user.password_hash != made.before.password_hash)
         unpublished |= bool(self._users.spare) and user.name == self._users.next
-        return Key(f"{user.name}{_UNPUBLISHED}" if unpublished else user.name, "", NO_BIRTH)
+        return Key(f"{user.name}{_UNPUBLISHED}" if unpublished else user.name, "", NOT_TOLD)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
