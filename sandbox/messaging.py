@@ -42,7 +42,7 @@ class RabbitPlant(AnyPlant):
         self.old_key_id, self.old_password = self.username, f"{secrets.token_hex(8)}-of-last-year"
         self.rabbitmq.add_user(self.username, self.old_password, ["monitoring", "erp"])
         if spare:
-            self.rabbitmq.add_user(self.spare)
+            self.rabbitmq.add_user(self.spare, "", ["monitoring", "erp"])
         self._mirror(f"rabbitmq-{self.username}")
         url = f"https://{HOST}"
         own = [
@@ -72,7 +72,7 @@ class RabbitPlant(AnyPlant):
         """Have the user whose turn it is be one who has a password already, which ends with the next rotation."""
         assert self.spare, (label, created_days_ago, expires_in_days)  # noqa: S101 - one user has one password
         value = secrets.token_hex(12)
-        self.rabbitmq.add_user(self.idle, value)
+        self.rabbitmq.add_user(self.idle, value, ["monitoring", "erp"])
         return f"{self.idle} (unpublished)", value
 
     def issued(self) -> list[Issued]:
