@@ -27,6 +27,7 @@ from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
+from sandbox.services.s3 import S3
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -55,6 +56,7 @@ class Services:
         self.key_vault = self._with(KeyVault(self.clock, self.entra))
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
         self.aws = self._with(Aws(self.clock))
+        self.s3 = self._with(S3(self.aws))
         self.openbao = self._with(OpenBao(self.clock))
 
     def environment(self) -> Mapping[str, str]:
