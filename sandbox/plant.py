@@ -21,12 +21,14 @@ from sandbox.clock import Clock
 from sandbox.gateway import Gateway
 from sandbox.services import Service, entra, keeper
 from sandbox.services.aws import Aws
+from sandbox.services.azure_resources import AzureResources
 from sandbox.services.container_apps import ContainerApp, ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
+from sandbox.services.rabbitmq import RabbitMQ
 from sandbox.services.s3 import S3
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
@@ -55,9 +57,11 @@ class Services:
         self.graph = self._with(Graph(self.clock, self.entra))
         self.key_vault = self._with(KeyVault(self.clock, self.entra))
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
+        self.azure_resources = self._with(AzureResources(self.clock, self.container_apps))
         self.aws = self._with(Aws(self.clock))
         self.s3 = self._with(S3(self.aws))
         self.openbao = self._with(OpenBao(self.clock))
+        self.rabbitmq = self._with(RabbitMQ())
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""

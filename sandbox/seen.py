@@ -88,6 +88,12 @@ class State:
             {*self.held.values()} & {*before.keys}
         )
 
+    def is_brought_to_its_end_from(self, half: State) -> bool:
+        """Say whether all places hold the newer key of those that they held, and the others do not log in."""
+        newest = max({*half.held.values()}, key=list(half.keys).index)
+        gone = not any(self.alive[key_id] for key_id in {*half.held.values()} - {newest})
+        return all(self.well.values()) and {newest} == {*self.held.values()} and gone
+
     def shown(self, told: str) -> list[RenderableType]:
         """Return two tables, and what to see in them."""
         keys = table(self.title, "", _column("key"), "made", "logs in")

@@ -39,6 +39,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Gate = Callable[[Request], Awaitable[None]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 ERROR_PAGE = b"<html><head><title>Gateway</title></head><body>Please sign in to the network.</body></html>"
 
@@ -70,6 +71,9 @@ class Wire:
         self.round_trip = 0.0
         self.refused: list[str] = []
         self._apps: dict[str, App] = {}
+        # By host and port: who talks there, and which port of this machine that is.
+        self._talks: dict[str, Talk] = {}
+        self._tunnels: dict[str, int] = {}
         self._connections = {"tls": 0, "connect": 0}
         # Who is behind a connection that the proxy made, by the connection's own port.
         self._clients: dict[int, str] = {}
@@ -89,6 +93,23 @@ class Wire:
     def remove(self, host: str) -> None:
         """Serve nothing there any more: the proxy refuses the host."""
         del self._apps[host.lower()]
+
+    def add_tcp(self, host: str, port: int, talk: Talk) -> None:
+        """Have `talk` deal with whoever connects to a port of a host, over TLS; before the start."""
+        self._talks[f"{host}:{port}"] = talk
+
+    def lead(self, host: str, port: int, local_port: int) -> None:
+        """Lead whoever connects to a port of a host to a port of this machine, where a server has its own TLS."""
+        self._tunnels[f"{host}:{port}"] = local_port
+
+    def close_tcp(self, host: str, port: int) -> None:
+        """Let nobody reach that port any more."""
+        del self._tunnels[f"{host}:{port}"]
+
+    def certificate(self, host: str, file: Path) -> None:
+        """Write a certificate for a host, with its key, to a file, for a server that does not run here."""
+        issued = _authority().issue_cert(host)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(file))
 
     def serve(self, *services: Service) -> None:
         """Serve each of the services at all its hosts."""
@@ -148,16 +169,27 @@ class Wire:
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve(sockets=[self._listen[0]]))  # noqa: SLF001 - the public one installs signal handlers, which only a main thread may
         proxy = await asyncio.start_server(self._proxy, sock=self._listen[1])
+        talking = [await self._listen_at(place, talk) for place, talk in self._talks.items()]
         while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, no event
             await asyncio.sleep(0.005)
         self._ready.set()
         await self._stopped.wait()
         # Uvicorn's own way to stop waits for what is under way, and sleeps before that.
-        for listening in (proxy, *server.servers):
+        for listening in (proxy, *talking, *server.servers):
             listening.close()
         for connection in list(server.server_state.connections):
             connection.transport.abort()
         serving.cancel()
+
+    async def _listen_at(self, place: str, talk: Talk) -> asyncio.Server:
+        async def deal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await talk(reader, writer)
+            writer.close()
+
+        listener = _listener()
+        self._tunnels.setdefault(place, listener.getsockname()[1])
+        return await asyncio.start_server(deal, sock=listener, ssl=_certified(place.partition(":")[0]))
 
     def _tls(self) -> ssl.SSLContext:
         def choose(tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> int | None:
@@ -248,13 +280,15 @@ class Wire:
             # The TCP handshake with the proxy and the CONNECT exchange are two round trips of a real client;
             # the first is free on loopback, so both are waited for here.
             await asyncio.sleep(2 * self.round_trip)
-            if method != "CONNECT" or port != "443" or self.app_for(host) is None:
+            web = self.tls_port if port == "443" and self.app_for(host) else None
+            local = self._tunnels.get(f"{host.lower()}:{port}", web)
+            if method != "CONNECT" or local is None:
                 self.refused.append(rest.split(" ")[0])
                 writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 await writer.drain()
             else:
                 self._connections["connect"] += 1
-                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.tls_port)
+                inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", local)
                 self._clients[inner_writer.get_extra_info("sockname")[1]] = _account(head)
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(

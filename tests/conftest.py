@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.http import Session
@@ -20,6 +22,10 @@ from tests.support.warm import Warm
 from tools import bundle, pythons
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +42,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         under = [item for item in items if "runtime_python" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in under])
         items[:] = under
+
+
+def pytest_configure() -> None:
+    """Look for no garbage while tests are collected: all that is made stays."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Have the collector look from now on, and never at what four thousand tests and the SDKs are made of."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header() -> str:

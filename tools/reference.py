@@ -38,6 +38,8 @@ from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.azure_app import graph
+from pam_scripts.issuers.azure_resource import refusals as azure_resource
+from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
@@ -63,8 +65,10 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Keeper": keeper.REFUSALS,
     "Seeq": seeq.REFUSALS,
     "Entra": (*azure.REFUSALS, *graph.REFUSALS),
+    "RabbitMQ": rabbitmq.REFUSALS,
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
+    "Azure": azure_resource.REFUSALS,
     "AWS Secrets Manager": aws.REFUSALS,
     "OpenBao/Vault": openbao.REFUSALS,
 }
@@ -83,9 +87,28 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "client_secret": "CLIENT-SECRET",
         },
     ),
+    "rotate_azure_resource_key": (
+        {
+            "resource_id": "/subscriptions/3fe1a2b3-4c5d-4e7f-8091-a2b3c4d5e6f7/resourceGroups/plant/providers/"
+            "Microsoft.Cache/redis/plant-cache",
+        },
+        {
+            "tenant_id": "1fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "application_client_id": "2fe1a2b3-4c5d-6e7f-8091-a2b3c4d5e6f7",
+            "client_secret": "CLIENT-SECRET",
+        },
+    ),
     "rotate_seeq_user_key": (
         {"login": "reports"},
         {"login": "keeper-rotation", "password": "PASSWORD", "seeq_server_url": "https://seeq.plant.example"},
+    ),
+    "rotate_rabbitmq_password": (
+        {"login": "erp", "rabbitmq_url": "https://rabbitmq.plant.example:15671"},
+        {
+            "login": "keeper-rotation",
+            "password": "PASSWORD",
+            "rabbitmq_url": "https://rabbitmq.plant.example:15671",
+        },
     ),
     "publish_secret": ({"key_vault_name": "plant-stage-kv", "secret_name": "RabbitMq--Password"}, {}),
 }

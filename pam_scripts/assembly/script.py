@@ -36,7 +36,9 @@ T = TypeVar("T")
 IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_seeq_application_key": ("application_id",),
     "rotate_azure_app_secret": ("application_object_id",),
+    "rotate_rabbitmq_password": ("rabbitmq_url", "username_spare"),
     "rotate_seeq_user_key": ("username", "user_id"),
+    "rotate_azure_resource_key": ("resource_id",),
     "publish_secret": ("secret_name", "value_format", "value_template"),
 }
 """By script: the labels that identify its records; a record with any of them filled in is that script's."""
@@ -45,7 +47,10 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
 _GENERIC = "username"
 
 # Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
-_READ_ELSEWHERE = ("seeq_admin_login", "seeq_admin_password", "rotation_lease", "client_secret_id")
+_READ_ELSEWHERE = (
+    *("seeq_admin_login", "seeq_admin_password", "rabbitmq_admin_login", "rabbitmq_admin_password"),
+    *("rotation_lease", "client_secret_id", "value"),
+)
 
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
@@ -82,7 +87,7 @@ class RotationSpec:
         return {host: max(each.get(host, 0) for each in hosts) for host in chain(*hosts)}
 
 
-class Means(Protocol):
+class Resources(Protocol):
     """What a run has to do its work with."""
 
     @property
@@ -93,7 +98,7 @@ class Means(Protocol):
         """Begin to make the store of the PAM User record, and return what gives it once it is needed."""
 
 
-class Alone(Means):
+class OwnResources(Resources):
     """What a run has that is alone in its process: all that it needs is made for it."""
 
     @property
@@ -267,21 +272,26 @@ class Script:
         """Say what state a run leaves that has touched nothing."""
         return NOTHING_CHANGED
 
-    def prepare(self, job: Job, means: Means | None = None) -> Callable[[Run], None]:
-        """Return what rotates as a job's records say; raise the first of their problems."""
+    def prepare(
+        self, job: Job, resources: Resources | None = None, change: Callable[[Rotation], Rotation] = lambda whole: whole
+    ) -> Callable[[Run], None]:
+        """Return what rotates as a job's records say; raise the first of their problems.
+
+        resources: the run's own where none are given. change: makes another rotation of the one that they ask for.
+        """
         spec = self.read(job)
         for problem in spec.problems:
             raise problem
-        return lambda run: rotate(self.assemble(job, spec, run, means or Alone()))
+        return lambda run: rotate(change(self._assemble(job, spec, run, resources or OwnResources())))
 
-    def assemble(self, job: Job, spec: RotationSpec, run: Run, means: Means) -> Rotation:
+    def _assemble(self, job: Job, spec: RotationSpec, run: Run, resources: Resources) -> Rotation:
         """Put the parts of a rotation together. spec: without a problem."""
         issuer = spec.issuer
         assert issuer  # noqa: S101 - where an issuer's part is not usable, that is one of the problems
         for note in issuer.notes:
             run.say(note)
-        truth = means.truth(run, job.user.uid, issuer.shape, self.longest_lease)
-        session = open_session(run.deadline, spec.ca_bundle, spec.specs, means.common)
+        truth = resources.truth(run, job.user.uid, issuer.shape, self.longest_lease)
+        session = open_session(run.deadline, spec.ca_bundle, spec.specs, resources.common)
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
         for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)

@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from pam_scripts.assembly.script import Script
 from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.common import Commands, fetch, progress
 from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.gateway.console import Console
@@ -53,18 +55,16 @@ def work(options: argparse.Namespace, console: Console) -> int:
     return go_through(choice, shared, _AtOnce, fields, console, check=options.check, done="rotated, no key kept")
 
 
-class _AtOnce:
+class _AtOnce(WrappedScript[Script]):
     """The script of a record, which has to be rotated from here."""
 
     def __init__(self, chosen: Chosen) -> None:
-        self._script = script = chosen.script
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.remarks, self.untouched = script.seconds, script.remarks, script.untouched
+        super().__init__(chosen.script)
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates; raise BadInput for what is wrong with the record, and for Keeper's own password."""
-        refuse_keepers_own(self._script, job, "replaced")
-        return self._script.prepare(job)
+        refuse_keepers_own(self.script, job, "replaced")
+        return self.script.prepare(job)
 
 
 # -- what there is to know ----------------------------------------------------------------------------

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
-from pam_scripts.assembly.script import Alone, Script
+from pam_scripts.assembly.script import Script
 from pam_scripts.cli.common import Commands, fetch
 from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ROTATION_REASON
-from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Run
 from pam_scripts.rotation.roll_back import rolled_back
 
@@ -53,23 +54,14 @@ def work(options: argparse.Namespace, console: Console) -> int:
     return go_through(choice, shared, script, reason, console, check=options.check, done="rolled back")
 
 
-class RollBack:
+class RollBack(WrappedScript[Script]):
     """A script, made to roll back. keep, further: as `rolled_back` has them."""
 
     def __init__(self, script: Script, *, keep: bool = False, further: bool = False) -> None:
-        self._script, self._keep, self._further = script, keep, further
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.remarks, self.untouched = script.seconds, script.remarks, script.untouched
+        super().__init__(script)
+        self._keep, self._further = keep, further
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rolls back; raise BadInput for what is wrong with the record, and for Keeper's own password."""
-        refuse_keepers_own(self._script, job, "rolled back")
-        asked = self._script.read(job)
-        for problem in asked.problems:
-            raise problem
-
-        def roll_back(run: Run) -> None:
-            whole = self._script.assemble(job, asked, run, Alone())
-            rotate(rolled_back(whole, keep=self._keep, further=self._further))
-
-        return roll_back
+        refuse_keepers_own(self.script, job, "rolled back")
+        return self.script.prepare(job, change=partial(rolled_back, keep=self._keep, further=self._further))

@@ -16,8 +16,8 @@ from pam_scripts.cli.fleet.choose import Choice, Chosen, add_choice, choose, con
 from pam_scripts.cli.fleet.crowd import Crowd, Outcome, Task
 from pam_scripts.cli.fleet.pace import Pace
 from pam_scripts.cli.fleet.report import Result
+from pam_scripts.cli.fleet.resources import SharedResources, WithResources
 from pam_scripts.cli.fleet.screen import Logged, Progress, Screen, Unheard, log_of, make_logs
-from pam_scripts.cli.fleet.together import Together, Within
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.core.secret import Secret, presentable
@@ -97,13 +97,13 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
     place, config = find_config()
     pace = Pace(_CALLS_OF_A_LOOK if options.check else _CALLS, lambda: quiet_for(config["clientId"]))
     screen.progress("keeper: asking for all records", at_once=True)
-    together = Together(
+    resources = SharedResources(
         config, pace, at_once=options.at_once, attached=options.credential, configuration=options.configuration
     )
     screen.progress("", at_once=True)
-    for remark in together.shared.remarks:
+    for remark in resources.shared.remarks:
         screen.warn(remark)
-    choice = choose(options, together.shared)
+    choice = choose(options, resources.shared)
     mark = options.resume or secrets.token_hex(4)
     chosen, passed = _begun_here(choice, check=options.check)
     done = [one for one in chosen if options.resume and is_done(one.record, options.resume)]
@@ -121,7 +121,7 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
             return lambda: Logged(log_of(options.logs, uid))
         return Unheard if options.json else lambda: screen.prefixed(f"{numbers[uid]:>5} | ")
 
-    tasks = tasks_for(chosen, together, console_of, options.resume or "")
+    tasks = tasks_for(chosen, resources, console_of, options.resume or "")
     if len(tasks) > pace.at_once:
         pace.be_silent_first()
     progress = Progress(screen, say, numbers, tells_ends=bool(options.logs))
@@ -170,7 +170,10 @@ def tell(options: argparse.Namespace, result: Result, say: Callable[[str], None]
 
 
 def tasks_for(
-    chosen: Sequence[Chosen], together: Together, console_of: Callable[[str], Callable[[], Console]], mark: str = ""
+    chosen: Sequence[Chosen],
+    resources: SharedResources,
+    console_of: Callable[[str], Callable[[], Console]],
+    mark: str = "",
 ) -> list[Task]:
     """Return what is to be done for each record: a record that others log in with comes after them.
 
@@ -179,7 +182,7 @@ def tasks_for(
     asked, users = {}, {one.uid: set[str]() for one in chosen}
     for one in chosen:
         try:
-            job = together.shared.job(one.uid)
+            job = resources.shared.job(one.uid)
         except BadInput:
             # The run itself says so.
             continue
@@ -196,8 +199,8 @@ def tasks_for(
         Task(
             one.uid,
             one.record.title,
-            Within(one.script, together),
-            _job(together, one.uid),
+            WithResources(one.script, resources),
+            _job(resources, one.uid),
             console_of(one.uid),
             _bounded(asked.get(one.uid)),
             sorted(users[one.uid]),
@@ -266,9 +269,9 @@ def _all_before(users: dict[str, set[str]], uid: str) -> set[str]:
     return found
 
 
-def _job(together: Together, uid: str) -> Callable[[object], Job]:
+def _job(resources: SharedResources, uid: str) -> Callable[[object], Job]:
     def job(_run: object) -> Job:
-        job = together.job(uid)
+        job = resources.job(uid)
         if DIAGNOSE.read(job.user):
             raise BadInput(
                 f"{job.user.shown}: '{DIAGNOSE.label}' is set", next_step="take it out, and rotate the record again"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pam_scripts import (
     publish_secret,
     rotate_azure_app_secret,
+    rotate_azure_resource_key,
+    rotate_rabbitmq_password,
     rotate_seeq_application_key,
     rotate_seeq_user_key,
 )
@@ -15,7 +17,9 @@ from pam_scripts.core.fields import Record, normalised
 SCRIPTS: tuple[Script, ...] = (
     rotate_seeq_application_key.SCRIPT,
     rotate_azure_app_secret.SCRIPT,
+    rotate_rabbitmq_password.SCRIPT,
     rotate_seeq_user_key.SCRIPT,
+    rotate_azure_resource_key.SCRIPT,
     publish_secret.SCRIPT,
 )
 

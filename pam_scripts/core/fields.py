@@ -159,7 +159,7 @@ class HttpsAddress:
             return ""
         try:
             parts = urlsplit(text)
-            is_server = parts.scheme == "https" and parts.hostname and not parts.username and (parts.port or 1)
+            is_server = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc and (parts.port or 1)
         except ValueError:
             raise ValueError(text) from None
         if not is_server or parts.path.rstrip("/") not in self.paths or parts.query or parts.fragment:

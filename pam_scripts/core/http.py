@@ -38,6 +38,7 @@ from pam_scripts import __version__
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.files import is_plain_file
+from pam_scripts.core.parallel import Once
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, utc_now
 
@@ -75,8 +76,8 @@ class Session(requests.Session):
         self.auth = _as_it_is
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = f"pam-scripts/{__version__}"
-        # What those who share the session make once between them, such as a login.
-        self.shared: dict[Hashable, Any] = {}
+        # For those who share the session, such as a login that goes by its deadline.
+        self.own = Once()
         self._connecting: dict[str, list[threading.Thread]] = {}
         self._settings = self._common.settings
         self._answered = self._common.answered
@@ -88,9 +89,9 @@ class Session(requests.Session):
     def made_once(self, url: str, key: Hashable, make: Callable[[], T]) -> T:
         """Return what all sessions have in common that share connections to a server, trusting the same CAs for it.
 
-        key: what it is. make: makes it where nobody has yet; it must not call anybody.
+        key: what it is. make: as `Once.get` has it.
         """
-        return self._common.made_once((self.get_adapter(url), key), make)
+        return self._common.once.get((self.get_adapter(url), key), make)
 
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
@@ -158,15 +159,15 @@ class Session(requests.Session):
 class Common:
     """What several sessions in one process share, whose deadlines are their own: connections, by the CAs they trust.
 
-    connections: how many to one host stay open. settings: what the environment says of each server. answered: the
-    hosts that have ever answered.
+    connections: how many to one host stay open. once: what else they have between them. settings: what the
+    environment says of each server. answered: the hosts that have ever answered.
     """
 
     def __init__(self, connections: int = requests.adapters.DEFAULT_POOLSIZE) -> None:
         self._connections = connections
         self._lock = threading.Lock()
         self._adapters: dict[tuple[str, ...], _Adapter] = {}
-        self._made: dict[Hashable, Any] = {}
+        self.once = Once()
         self.settings: dict[Hashable, Mapping[str, Any]] = {}
         self.answered: set[str] = set()
 
@@ -177,14 +178,6 @@ class Common:
             if named not in self._adapters:
                 self._adapters[named] = _Adapter(*named, connections=self._connections)
             return self._adapters[named]
-
-    def made_once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what goes by this key: made at the first time."""
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-            made: T = self._made[key]
-            return made
 
 
 class TooLong(requests.RequestException):

@@ -3,9 +3,10 @@
 What threads may share, and why they may:
 
 - a `Session`: its settings are read only once it is made; its pools of connections lock themselves; its TLS context
-  is changed before the first handshake, under a lock. What it keeps for others (`shared`) is filled by one thread.
-- what the sessions of several runs have in `Common`: it is made under a lock, and what it holds is of these kinds.
-- logins (Seeq's `Server`, those to Azure): who needs a token or a session first gets it, the others wait for it.
+  is changed before the first handshake, under a lock.
+- what is made once (`Once`), for those who share a session and for the sessions that share connections (`Common`): it
+  is made under a lock, and is of these kinds.
+- logins (to Seeq, Azure, OpenBao): who needs a token or a session first gets it, the others wait for it (`holding`).
 - a `Deadline`, the `Secret`s, the run's console: each locks what it changes.
 - Azure's SDK: one thread at a time, but for its time on the wire (`SDK_LOCK`).
 
@@ -15,10 +16,13 @@ call at a time. Lists that several calls add to are only appended to, and read w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from pam_scripts.core.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -51,3 +55,30 @@ def concurrently(at_once: int = AT_ONCE) -> Iterator[Submit]:
         yield submit
     for future in futures:
         future.result()
+
+
+@contextmanager
+def holding(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
+    """Hold a lock within the `with` statement; raise OutOfTime where whoever has it does not let go in time."""
+    while not lock.acquire(timeout=deadline.call_timeout()):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Once:
+    """Things that are made when somebody asks for them first, and are then the same for all who ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what goes by this key. make: makes it at the first time; it must not call anybody."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            made: T = self._made[key]
+            return made

@@ -17,13 +17,21 @@ _LONG = 6
 _BREAKS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+# What an agent of a build pipeline obeys in the output that it reads: `##vso[...]` and `##[...]` anywhere in a line,
+# `::...::` where a line begins, as any word may after a break.
+# https://learn.microsoft.com/azure/devops/pipelines/scripts/logging-commands
+# https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
+_COMMANDS = re.compile(r"#(?=#\w*\[)|(?<!\S):(?=:[a-z])", re.IGNORECASE)
+
 
 def presentable(text: str) -> str:
-    """Return a text as it may be shown on one line: without secret values, and without what a terminal would obey.
+    """Return a text as it may be shown on one line: without secret values, and without what its reader would obey.
 
-    For raw parts, before they are quoted, cut or put into JSON or HTML.
+    That is a terminal, or the agent of a build pipeline. For raw parts, before they are quoted, cut or put into JSON or
+    HTML.
     """
-    return _CONTROLS.sub("\ufffd", _BREAKS.sub(" ", Secret.redact(text)))
+    shown = _CONTROLS.sub("\ufffd", _BREAKS.sub(" ", Secret.redact(text)))
+    return _COMMANDS.sub(r"\g<0> ", shown)
 
 
 class _Redactor:

@@ -84,7 +84,11 @@ KEEP_PREVIOUS_KEYS = Field(
     "keep_previous_keys", "how many of the newest old keys stay alive", Number(0, 100), default="0"
 )
 TAKE_OVER = Field(
-    "take_over", "'True': also delete keys that another Keeper record's rotation made", FLAG, default="False"
+    "take_over",
+    "'True': also delete keys that another Keeper record's rotation made; of an Azure resource with two keys: begin, "
+    "though whoever uses the other one is cut off",
+    FLAG,
+    default="False",
 )
 
 PLAN_FIELDS: Fields = (KEEP_PREVIOUS_KEYS, TAKE_OVER)

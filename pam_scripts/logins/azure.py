@@ -21,6 +21,7 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
 from pam_scripts.core.http import Session
+from pam_scripts.core.parallel import holding
 from pam_scripts.core.refusals import Refusal, explain, find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
@@ -232,10 +233,11 @@ def log_in(identity: Identity, session: Session) -> TokenSource:
     Whoever shares the session shares it.
     """
     app, authority = identity.app, identity.cloud.authority
-    if (app, authority) not in session.shared:
-        session.shared[app, authority] = AppLogin(app, authority, session) if app else HostIdentity(authority, session)
-    login: TokenSource = session.shared[app, authority]
-    return login
+
+    def make() -> TokenSource:
+        return AppLogin(app, authority, session) if app else HostIdentity(authority, session)
+
+    return session.own.get((app, authority), make)
 
 
 class _Tokens:
@@ -252,15 +254,11 @@ class _Tokens:
 
     def get(self, key: Hashable, deadline: Deadline, ask: Callable[[], Token]) -> Token:
         """Return the token for a resource; raise what `ask` raises, and OutOfTime where another one's asking lasts."""
-        while not self._lock.acquire(timeout=deadline.call_timeout()):
-            pass
-        try:
+        with holding(self._lock, deadline):
             token = self._made.get(key)
             if not token or token.expires_at - time.time() < _SPARE:
                 token = self._made[key] = ask()
             return token
-        finally:
-            self._lock.release()
 
 
 class AppLogin:
@@ -447,3 +445,16 @@ class SdkCredential:
         resource = scopes[0].removeprefix("https://").removesuffix("/.default")
         made = self._login.token(resource, self._system, self._action, tenant_id or "")
         return AccessToken(made.value.reveal(), int(made.expires_at))
+
+
+def allows(permission: Any, action: str) -> bool:  # noqa: ANN401 - whatever JSON it is
+    """Say whether an entry of a scope's permissions, as Resource Manager lists them, covers an action."""
+    if not isinstance(permission, Mapping):
+        return False
+    return _covers(permission.get("actions"), action) and not _covers(permission.get("notActions"), action)
+
+
+def _covers(patterns: Sequence[Any] | None, action: str) -> bool:
+    return any(
+        re.fullmatch(re.escape(str(pattern)).replace(r"\*", ".*"), action, re.IGNORECASE) for pattern in patterns or []
+    )

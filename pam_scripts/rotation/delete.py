@@ -33,7 +33,8 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         and not (item.label == rotation.label and item.id in before)
     ]
     # One that was brought back may be wanted again, and then be looked for among its own rotation's versions.
-    kept = [item.rotation_id for item in (*progress.decision.kept, *([key] if key.id in before else []))]
+    again = [key] if key.id in before and not rotation.traits.replaces else []
+    kept = [item.rotation_id for item in (*progress.decision.kept, *again)]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pam_scripts.core.errors import ApiError, BadInput, NotCertain, PamScriptError, Refused, Yielded
 from pam_scripts.core.parallel import concurrently
-from pam_scripts.core.times import iso, utc_now
+from pam_scripts.core.times import utc_now
 from pam_scripts.core.words import count
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
@@ -76,7 +76,7 @@ def look(rotation: Rotation, progress: Progress) -> None:
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
         if _retry_or_warn(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)
-    decided = rotation.retrying(partial(rotation.issuer.decide, progress.keys, progress.before[0]))
+    decided = rotation.retrying(partial(rotation.issuer.decide, progress.keys, progress.before))
     progress.decision = decided or _decide(rotation, progress)
     _report(rotation, progress)
 
@@ -197,9 +197,9 @@ def _report(rotation: Rotation, progress: Progress) -> None:
     if has_keys:
         run.say(f"Found {count(len(progress.keys), rotation.traits.noun)} of {rotation.issuer.target}")
     for key in decision.kept:
-        run.say(f"  to keep: {key.shown}, created {iso(key.created_at)}")
+        run.say(f"  to keep: {key.dated}")
     for key in decision.to_delete:
-        run.say(f"  to delete: {key.shown}, created {iso(key.created_at)}")
+        run.say(f"  to delete: {key.dated}")
 
 
 def describe_held(rotation: Rotation, progress: Progress, snapshot: Snapshot) -> str:

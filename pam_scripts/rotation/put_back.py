@@ -77,6 +77,8 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     new_id = progress.key.id if progress.key else ""
     if progress.touched or new_id:
         run.say(f"Putting everything back, since this failed: {error.cause}")
+    if rotation.traits.replaces and (unclear := _revive(rotation, progress, error)):
+        return unclear
     listed = _alive(rotation, progress) if progress.touched else None
     if without_key := _without_live_key(rotation, progress, listed):
         return _keep_new_key(rotation, progress, error, without_key, new_id in (listed or ()))
@@ -87,11 +89,12 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     if stuck and progress.touched:
         return NotCertain(
             error.cause,
-            state=f"{', '.join(stuck)} may hold the {noun} {new_id}, which stays alive, as do all other keys; "
-            "every other store holds what it held before",
+            state=f"{', '.join(stuck)} may hold the {noun} {new_id}, "
+            + ("which no longer logs in" if rotation.traits.replaces else "which stays alive, as do all other keys")
+            + "; every other store holds what it held before",
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
-    alive = _delete_new_key(rotation, progress)
+    alive = set() if rotation.traits.replaces else _delete_new_key(rotation, progress)
     run.entry.may_be_alive = sorted(alive)
     if alive:
         return NotCertain(
@@ -109,6 +112,32 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
         again = ", and reloaded again" if restarted else ""
         error.state += f"{again}, but not healthy: {', '.join(ill)}"
     return error
+
+
+def _revive(rotation: Rotation, progress: Progress, error: PamScriptError) -> NotCertain | None:
+    """Bring the key back that the new one has ended, before any store is: what stands there logs in again from then on.
+
+    Return the error where that fails: then the new one stays, and every store gets it.
+    """
+    noun, made = rotation.traits.noun, progress.key
+    if not (made or progress.creation_unclear):
+        return None
+    try:
+        rotation.retrying(rotation.issuer.revive, any_error)
+    except PamScriptError as reason:
+        rotation.run.warn(f"the former {noun} could not be put back: {reason.cause}")
+    else:
+        rotation.run.say(f"Put back: the former {noun} of {rotation.issuer.target}")
+        return None
+    if not made:
+        return NotCertain(
+            error.cause,
+            state=f"no store was changed, but {rotation.traits.system} may have a new {noun} for "
+            f"{rotation.issuer.target}, which no store has",
+            next_step="run the rotation again: it makes another one",
+        )
+    alive = _alive(rotation, progress)
+    return _keep_new_key(rotation, progress, error, rotation.stores, alive is None or made.id in alive)
 
 
 def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[str] | None) -> list[str]:
@@ -267,8 +296,8 @@ def _keep_new_key(
     run.entry.may_be_stored_in = [place for store in missing for place in store.places]
     return NotCertain(
         error.cause,
-        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, so that the "
-        f"{noun} {key.id} was left alive; "
+        state=f"what {', '.join(store.name for store in without_key)} held before no longer works, "
+        + (f"so that the {noun} {key.id} was left alive; " if alive else f"nor does the {noun} {key.id}; ")
         + (f"{', '.join(store.name for store in missing)} may not hold it" if missing else "every store holds it"),
         next_step="run the rotation again: it starts from whatever it finds",
     )

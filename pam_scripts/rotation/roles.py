@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol, TypeVar
 
 from pam_scripts.core import retry
@@ -12,10 +12,14 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, PamScriptError, Refused
 from pam_scripts.core.limits import NO_LIMIT, Limit
 from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import iso
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
 
 T = TypeVar("T")
+
+NOT_TOLD = datetime.min.replace(tzinfo=timezone.utc)
+"""When a key was made whose issuer does not say: before any other."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Key:
     def shown(self) -> str:
         """The key as messages name it."""
         return f"{self.id} ('{self.label}')" if self.label else self.id
+
+    @property
+    def dated(self) -> str:
+        """The key with when it was made, where its issuer tells."""
+        return self.shown if self.created_at == NOT_TOLD else f"{self.shown}, created {iso(self.created_at)}"
 
 
 def required_id(item: Mapping[str, Any], name: str) -> str:
@@ -98,6 +107,10 @@ class Snapshot:
         """Say whether all of these parts stand here, and nothing else."""
         return dict(self.parts) == dict(parts)
 
+    def lacks(self, parts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return those of these parts that do not stand here; the same id may come again with another value."""
+        return {place: value for place, value in parts.items() if self.parts.get(place) != value}
+
     def holds_any(self, parts: Mapping[str, str]) -> bool:
         """Say whether any of these parts stands here."""
         return any(self.parts.get(place) == value for place, value in parts.items())
@@ -137,8 +150,11 @@ class Traits:
     logins must succeed in a row before a new key counts as proven. listing_delay: seconds that a list of keys
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
-    whether a new key can be taken back; where it cannot, a rotation only goes forward. earlier: whether the key is one
-    from before that is brought back: then none is made, and none is to be deleted where that fails.
+    whether a new key can be taken back; where it cannot, a rotation only goes forward. replaces: whether a new key
+    ends the one before it, under the same id, until `revive`: then nothing is to be deleted. earlier: whether the key
+    is one from before that is brought back: then none is made, and none is to be deleted where that fails.
+    tells_former: whether a list tells which of its keys was in use before; where it does not, none can be rolled back
+    to.
     """
 
     system: str
@@ -150,7 +166,9 @@ class Traits:
     deletions_at_once: int = 1
     lists_all: bool = True
     reversible: bool = True
+    replaces: bool = False
     earlier: bool = False
+    tells_former: bool = True
 
     @property
     def new_noun(self) -> str:
@@ -197,10 +215,10 @@ class Issuer(Protocol):
         """Return what must be granted before a rotation can work, as far as the system can tell."""
         return []
 
-    def decide(self, _keys: Sequence[Key], _held: Snapshot, /) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], _held: Sequence[Snapshot], /) -> Decision | None:
         """Say what is to become of the keys that are there, where not the plan does; raise where it cannot be done.
 
-        keys: as they were listed. held: what the truth holds.
+        keys: as they were listed. held: what each store holds, the truth first.
         """
         return None
 
@@ -222,6 +240,10 @@ class Issuer(Protocol):
     def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
         """What to try, in this order, where a key is listed all the same."""
         return ()
+
+    def revive(self) -> None:
+        """Where the traits have `replaces`: bring the key back that a new one has ended, which ends the new one."""
+        return None
 
     def others_alive(self) -> Sequence[str]:
         """Return what else can log in as the target and is deleted by no rotation, where that must end in status 3."""

@@ -57,14 +57,19 @@ class RollBack(Issuer):
 
     # -- what is brought back ---------------------------------------------------------------------
 
-    def decide(self, keys: Sequence[Key], held: Snapshot) -> Decision:
+    def decide(self, keys: Sequence[Key], held: Sequence[Snapshot]) -> Decision:
         """Choose the earlier key, and find who has its value; raise what keeps it from being brought back."""
         run = self._rotation.run
+        if not self.traits.tells_former:
+            raise Refused(
+                f"{self.traits.system}: nothing tells whether a former {self.traits.noun} of {self.target} is there",
+                next_step="rotate: that makes a new one, and sets it everywhere",
+            )
         entries = [
             entry for entry in self._rotation.truth.entries if entry["result"] in _SUCCEEDED and entry["new_key"]
         ]
         if self.traits.login_proof:
-            earlier, present = self._choose_key(entries, keys, held.key_id)
+            earlier, present = self._choose_key(entries, keys, held[0].key_id)
             published = {str(entry["rotation_id"]) for entry in entries if entry["new_key"] == earlier.id}
             sought = Sought(earlier.id, {*published, earlier.rotation_id} - {""})
             run.say(f"To be brought back: {earlier.shown}, created {iso(earlier.created_at)}")

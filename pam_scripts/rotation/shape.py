@@ -15,7 +15,14 @@ from pam_scripts.core.errors import PamScriptError
 ROTATION_TAG = "rotation-id"
 """The tag of a secret that says which rotation has set it."""
 
-OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id", "keeper-record")
+OWNER_TAGS = (
+    "seeq-application-id",
+    "seeq-user-id",
+    "entra-application-id",
+    "azure-resource-id",
+    "rabbitmq-user",
+    "keeper-record",
+)
 """The tags by which scripts mark a secret as their target's, each one of them."""
 
 EXPIRY_TAG = "expiry"

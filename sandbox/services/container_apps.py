@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -236,7 +236,9 @@ class ContainerApp:
 
 
 @dataclass(frozen=True)
-class _Subscription:
+class Subscription:
+    """A subscription of a tenant, and its resource groups."""
+
     subscription_id: str
     tenant_id: str
     # By name in small letters.
@@ -244,7 +246,9 @@ class _Subscription:
 
 
 @dataclass(frozen=True)
-class _Role:
+class Role:
+    """What somebody may do somewhere."""
+
     actions: tuple[str, ...]
     not_actions: tuple[str, ...]
 
@@ -257,19 +261,29 @@ class _Role:
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """One request: what it names, and what the caller may do there."""
 
     request: Request
     scope: str
-    subscription: _Subscription
+    subscription: Subscription
     group: str
     app: str
     revision: str
-    roles: list[_Role]
+    roles: list[Role]
 
 
-_Work = Callable[[_Call], Response]
+Work = Callable[[Call], Response]
+
+
+class OtherResources(Protocol):
+    """A further kind of resources of Resource Manager."""
+
+    def operation(self, request: Request, scope: str, rest: str, /) -> tuple[str, str, str, Work] | None:
+        """Find what is asked for, as `ContainerApps`: the right that it takes, the scope, nothing, and the work.
+
+        scope: a group's or a subscription's resource id. rest: what a path has behind it. None for another kind.
+        """
 
 
 class ContainerApps:
@@ -292,14 +306,16 @@ class ContainerApps:
         self.key_vault = key_vault
         self.page_size = 100
         self._lock = threading.RLock()
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         # By scope in small letters, then by client id.
-        self._grants: dict[str, dict[str, _Role]] = {}
+        self._grants: dict[str, dict[str, Role]] = {}
         self._throttled = 0
         self._retry_after = 0
         self._busy = 0
         self._conflict = ""
         self._locked: set[str] = set()
+        # Kinds of resources beside apps, each in a module of its own.
+        self.others: list[OtherResources] = []
         self._denial = ""
         self._disabled: set[str] = set()
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
@@ -311,9 +327,15 @@ class ContainerApps:
         self.entra.cloud(tenant_id)
         with self._lock:
             number = len(self._subscriptions) + 1
-            made = _Subscription(str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{number}.subscription.invalid")), tenant_id)
+            made = Subscription(str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{number}.subscription.invalid")), tenant_id)
             self._subscriptions[made.subscription_id] = made
         return made.subscription_id
+
+    def add_group(self, subscription_id: str, name: str) -> str:
+        """Make a resource group where there is none of this name, and return its resource id."""
+        with self._lock:
+            self._subscriptions[subscription_id].groups.setdefault(name.lower(), {})
+        return f"/subscriptions/{subscription_id}/resourceGroups/{name}"
 
     def add_app(
         self,
@@ -374,7 +396,7 @@ class ContainerApps:
         elif not scope.startswith("/"):
             scope = f"/subscriptions/{self._subscriptions[scope].subscription_id}"
         with self._lock:
-            self._grants.setdefault(scope.lower(), {})[client_id] = _Role(tuple(actions), tuple(not_actions))
+            self._grants.setdefault(scope.lower(), {})[client_id] = Role(tuple(actions), tuple(not_actions))
 
     def throttle(self, times: int, retry_after: int) -> None:
         """Answer the next so many management requests 429, to be asked again in `retry_after` seconds."""
@@ -476,6 +498,7 @@ class ContainerApps:
         if cloud is None:
             return await self._serve_page(request)
         ids = {"x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": str(uuid.uuid4())}
+        request.state.body = await request.body()
         with self._lock:
             try:
                 response = self._manage(request, cloud)
@@ -518,11 +541,19 @@ class ContainerApps:
         if path["group"] and path["group"].lower() not in subscription.groups:
             raise Refusal(404, "ResourceGroupNotFound", f"Resource group '{path['group']}' could not be found.")
         if request.method != "GET" and work != self._list_secrets:
-            self._refuse_what_is_locked(subscription, path["scope"])
-        call = _Call(request, path["scope"], subscription, path["group"] or "", path["app"] or "", revision, roles)
+            self._refuse_what_is_locked(subscription, scope)
+        call = Call(
+            request,
+            scope if not path["app"] else path["scope"],
+            subscription,
+            path["group"] or "",
+            path["app"] or "",
+            revision,
+            roles,
+        )
         return work(call)
 
-    def _authenticate(self, request: Request, cloud: Cloud, subscription: _Subscription | None) -> dict[str, Any]:
+    def _authenticate(self, request: Request, cloud: Cloud, subscription: Subscription | None) -> dict[str, Any]:
         token = bearer(request)
         claims = self.entra.token_claims(token)
         code, described = "InvalidAuthenticationToken", "The access token is invalid."
@@ -555,7 +586,7 @@ class ContainerApps:
         )
         raise Refusal(401, code, message, headers={"WWW-Authenticate": challenge})
 
-    def _hold_back(self, subscription: _Subscription, claims: dict[str, Any]) -> None:
+    def _hold_back(self, subscription: Subscription, claims: dict[str, Any]) -> None:
         # https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
         if self._throttled:
             self._throttled -= 1
@@ -567,7 +598,7 @@ class ContainerApps:
                 headers={"Retry-After": str(self._retry_after)},
             )
 
-    def _refuse_what_is_locked(self, subscription: _Subscription, scope: str) -> None:
+    def _refuse_what_is_locked(self, subscription: Subscription, scope: str) -> None:
         # A restart is a POST, which a read-only lock refuses.
         if subscription.subscription_id in self._disabled:
             raise Refusal(
@@ -585,20 +616,24 @@ class ContainerApps:
                 f" '{','.join(locked)}'. Please remove the lock and try again.",
             )
 
-    def _operation(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:
+    def _operation(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, Work]:
         """Find what is asked for: the right it takes, the scope that takes it at, the revision, the work."""
         rest, scope, method = path["rest"] or "", path["scope"], request.method
         version = request.query_params["api-version"]
+        at, _, asked = f"{scope}{rest}".rpartition("/providers/Microsoft.Authorization/")
+        if at and not path["app"]:
+            scope, rest = at, f"/providers/Microsoft.Authorization/{asked}"
         for pattern, versions, what, right, listing in (
             (_PERMISSIONS, PERMISSIONS_API_VERSIONS, "permissions", PERMISSIONS_READ, self._list_permissions),
             (_LOCKS, LOCKS_API_VERSIONS, "locks", LOCKS_READ, self._list_locks),
         ):
             if pattern.fullmatch(rest) and method == "GET":
-                _check_version(version, versions, what)
+                check_version(version, versions, what)
                 return right, scope, "", listing
         if not path["app"]:
-            return self._operation_above_apps(request, path)
-        _check_version(version, API_VERSIONS, "containerApps")
+            theirs = (other.operation(request, scope, rest) for other in self.others)
+            return next((one for one in theirs if one), None) or self._operation_above_apps(request, path)
+        check_version(version, API_VERSIONS, "containerApps")
         if not rest and method == "GET":
             return APP_READ, scope, "", self._get_app
         if rest.lower() == "/listsecrets" and method == "POST":
@@ -606,7 +641,7 @@ class ContainerApps:
         found = _REVISION.fullmatch(rest)
         if found is None:
             raise _no_such_type(request)
-        known: dict[tuple[str, bool, str], tuple[str, _Work]] = {
+        known: dict[tuple[str, bool, str], tuple[str, Work]] = {
             ("GET", False, ""): (REVISION_READ, self._list_revisions),
             ("GET", True, ""): (REVISION_READ, self._get_revision),
             ("POST", True, "restart"): (REVISION_RESTART, self._restart),
@@ -618,13 +653,13 @@ class ContainerApps:
         action, work = known[method, bool(revision), what]
         return action, f"{scope}/revisions/{revision}" if revision else scope, revision, work
 
-    def _operation_above_apps(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, _Work]:
+    def _operation_above_apps(self, request: Request, path: re.Match[str]) -> tuple[str, str, str, Work]:
         """Find what is asked of a subscription or a group, as `_operation` does."""
         rest, scope, version = path["rest"] or "", path["scope"], request.query_params["api-version"]
         if request.method == "GET" and _APPS.fullmatch(rest):
-            _check_version(version, API_VERSIONS, "containerApps")
+            check_version(version, API_VERSIONS, "containerApps")
             return APP_READ, scope, "", self._list_apps
-        known: list[tuple[bool, str, tuple[str, _Work]]] = [
+        known: list[tuple[bool, str, tuple[str, Work]]] = [
             (not path["group"] and not rest, "subscriptions", (SUBSCRIPTION_READ, self._get_subscription)),
             (not path["group"] and bool(_GROUPS.fullmatch(rest)), "resourceGroups", (GROUP_READ, self._list_groups)),
             (not path["group"] and bool(_PROVIDER.fullmatch(rest)), "providers", (PROVIDERS_READ, self._get_provider)),
@@ -632,11 +667,11 @@ class ContainerApps:
         ]
         for is_meant, kind, (action, work) in known:
             if is_meant and request.method == "GET":
-                _check_version(version, RESOURCES_API_VERSIONS, kind)
+                check_version(version, RESOURCES_API_VERSIONS, kind)
                 return action, scope, "", work
         raise _no_such_type(request)
 
-    def _roles(self, client_id: str, scope: str) -> list[_Role]:
+    def _roles(self, client_id: str, scope: str) -> list[Role]:
         """List the roles that an application has at a scope or above it."""
         there = f"{scope.lower()}/"
         return [
@@ -647,7 +682,7 @@ class ContainerApps:
 
     # -- the operations -------------------------------------------------------------------------
 
-    def _app(self, call: _Call) -> ContainerApp:
+    def _app(self, call: Call) -> ContainerApp:
         app = call.subscription.groups[call.group.lower()].get(call.app.lower())
         if app is None:
             raise Refusal(
@@ -658,7 +693,7 @@ class ContainerApps:
             )
         return app
 
-    def _revision(self, call: _Call) -> tuple[ContainerApp, Revision]:
+    def _revision(self, call: Call) -> tuple[ContainerApp, Revision]:
         app = self._app(call)
         for revision in app.revisions:
             if revision.name == call.revision.lower():
@@ -666,7 +701,7 @@ class ContainerApps:
         # The real code is not written down; it is a 404 in any case.
         raise Refusal(404, "RevisionNotFound", f"Revision '{call.revision}' of '{app.name}' was not found.")
 
-    def _list_permissions(self, call: _Call) -> Response:
+    def _list_permissions(self, call: Call) -> Response:
         """https://learn.microsoft.com/rest/api/authorization/permissions."""
         if call.app:
             self._app(call)
@@ -681,7 +716,7 @@ class ContainerApps:
         ]
         return JSONResponse({"value": shown})
 
-    def _list_locks(self, call: _Call) -> Response:
+    def _list_locks(self, call: Call) -> Response:
         """https://learn.microsoft.com/rest/api/resources/management-locks."""
         at_scope = call.request.query_params.get("$filter") == "atScope()"
         there = f"{call.scope}/".lower()
@@ -698,14 +733,14 @@ class ContainerApps:
         ]
         return JSONResponse({"value": shown})
 
-    def _get_app(self, call: _Call) -> Response:
+    def _get_app(self, call: Call) -> Response:
         return JSONResponse(_shown_app(self._app(call)))
 
-    def _get_revision(self, call: _Call) -> Response:
+    def _get_revision(self, call: Call) -> Response:
         app, revision = self._revision(call)
         return JSONResponse(_shown_revision(app, revision))
 
-    def _list_revisions(self, call: _Call) -> Response:
+    def _list_revisions(self, call: Call) -> Response:
         app = self._app(call)
         query = dict(call.request.query_params)
         if "$filter" in query:
@@ -722,7 +757,7 @@ class ContainerApps:
             page["nextLink"] = f"https://{call.request.url.hostname}{call.request.url.path}?{options}"
         return JSONResponse(page)
 
-    def _restart(self, call: _Call) -> Response:
+    def _restart(self, call: Call) -> Response:
         app, revision = self._revision(call)
         if self._denial:
             raise Refusal(403, self._denial, f"Restarting '{app.name}' was disallowed.")
@@ -738,7 +773,7 @@ class ContainerApps:
             self._start(app, revision, app.restart_lag, app.restart_seconds)
         return JSONResponse("Restart succeeded")
 
-    def _list_replicas(self, call: _Call) -> Response:
+    def _list_replicas(self, call: Call) -> Response:
         app, revision = self._revision(call)
         run = revision.run(self.clock.now())
         shown = [_shown_replica(app, revision, run, name) for name in run.names] if run else []
@@ -751,7 +786,7 @@ class ContainerApps:
 
         Whoever has any right in a subscription, or in a part of it, finds that there; without one the list is empty.
         """
-        _check_version(request.query_params["api-version"], RESOURCES_API_VERSIONS, what)
+        check_version(request.query_params["api-version"], RESOURCES_API_VERSIONS, what)
         tenant = claims["tid"]
         if what == "tenants":
             shown = [{"id": f"/tenants/{tenant}", "tenantId": tenant, "tenantCategory": "Home"}]
@@ -769,7 +804,7 @@ class ContainerApps:
             ]
         return JSONResponse({"value": shown, "count": {"type": "Total", "value": len(shown)}})
 
-    def _shown_subscription(self, subscription: _Subscription) -> dict[str, Any]:
+    def _shown_subscription(self, subscription: Subscription) -> dict[str, Any]:
         disabled = subscription.subscription_id in self._disabled
         return {
             "id": f"/subscriptions/{subscription.subscription_id}",
@@ -786,10 +821,10 @@ class ContainerApps:
             },
         }
 
-    def _get_subscription(self, call: _Call) -> Response:
+    def _get_subscription(self, call: Call) -> Response:
         return JSONResponse(self._shown_subscription(call.subscription))
 
-    def _get_provider(self, call: _Call) -> Response:
+    def _get_provider(self, call: Call) -> Response:
         """https://learn.microsoft.com/rest/api/resources/providers/get."""
         versions = list(reversed(API_VERSIONS))
         apps = {"resourceType": "containerApps", "locations": [_LOCATION[0]], "apiVersions": versions}
@@ -803,18 +838,18 @@ class ContainerApps:
             }
         )
 
-    def _list_groups(self, call: _Call) -> Response:
+    def _list_groups(self, call: Call) -> Response:
         return JSONResponse({"value": [_shown_group(call.subscription, name) for name in call.subscription.groups]})
 
-    def _get_group(self, call: _Call) -> Response:
+    def _get_group(self, call: Call) -> Response:
         return JSONResponse(_shown_group(call.subscription, call.group))
 
-    def _list_apps(self, call: _Call) -> Response:
+    def _list_apps(self, call: Call) -> Response:
         groups = call.subscription.groups
         of = [groups[call.group.lower()]] if call.group else groups.values()
         return JSONResponse({"value": [_shown_app(app) for group in of for app in group.values()]})
 
-    def _list_secrets(self, call: _Call) -> Response:
+    def _list_secrets(self, call: Call) -> Response:
         """https://learn.microsoft.com/rest/api/resource-manager/containerapps/container-apps/list-secrets.
 
         That the value of a reference is shown as well is not written down; what can be read is what must be guarded.
@@ -832,7 +867,8 @@ def _domain(cloud: Cloud) -> str:
     return f"{_ENVIRONMENT}.{_LOCATION[1]}.{_APP_DOMAINS[cloud]}"
 
 
-def _check_version(version: str, known: Sequence[str], kind: str) -> None:
+def check_version(version: str, known: Sequence[str], kind: str) -> None:
+    """Refuse a version that a kind of resource does not know."""
     if version not in known:
         raise Refusal(
             400,
@@ -878,7 +914,7 @@ def _secret_name(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _shown_group(subscription: _Subscription, name: str) -> dict[str, Any]:
+def _shown_group(subscription: Subscription, name: str) -> dict[str, Any]:
     """Show a resource group: https://learn.microsoft.com/rest/api/resources/resource-groups/get."""
     apps = subscription.groups[name.lower()].values()
     name = next((app.resource_group for app in apps), name)

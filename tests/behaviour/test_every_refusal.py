@@ -12,13 +12,16 @@ import pytest
 
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
+from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from pam_scripts.stores.openbao import refusals as openbao
+from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
 from tools.reference import REFUSALS
@@ -29,6 +32,8 @@ STEMS: Mapping[type[AnyPlant], str] = {
     Plant: "rotate_seeq_application_key",
     SeeqUserPlant: "rotate_seeq_user_key",
     AzureAppPlant: "rotate_azure_app_secret",
+    SlotPlant: "rotate_azure_resource_key",
+    RabbitPlant: "rotate_rabbitmq_password",
     PublishPlant: "publish_secret",
 }
 """The script of each plant."""
@@ -274,6 +279,29 @@ def put_as_ours(plant: Plant, **data: str) -> None:
     )
 
 
+def with_slots(set_up: Callable[[SlotPlant], object], **options: object) -> Provocation:
+    """Return what is changed at a storage account whose keys are rotated."""
+    return Provocation(SlotPlant, set_up, options or UNMIRRORED)
+
+
+def name_another_account(plant: SlotPlant, before: str, after: str) -> None:
+    """Have the record name another resource."""
+    plant.set_field("resource_id", plant.resource.id.replace(before, after))
+
+
+def with_both_in_use(plant: SlotPlant) -> None:
+    """Have the record hold the one key, as somebody has entered it, and the vault the other."""
+    plant.set_field("key_slot", plant.first)
+    plant.key_vault.set(VAULT, plant.id_name, plant.second, tags=plant.marks())
+    plant.key_vault.set(VAULT, plant.password_name, plant.resource.value(plant.second), tags=plant.marks())
+
+
+def out_of_reach(plant: SlotPlant) -> None:
+    """Have the account's firewall turn this host away, and the record ask for proof."""
+    plant.resource.firewall = True
+    plant.set_field("require_proof", "True")
+
+
 # By page and code: the tables of Azure have many rows, and no names for each.
 AZURE: Mapping[str, Provocation] = {
     "Entra: AADSTS7000215": of_application(with_a_wrong_secret),
@@ -323,10 +351,44 @@ AZURE: Mapping[str, Provocation] = {
     "Container Apps: ResourceGroupNotFound": with_an_app(
         lambda plant: plant.set_field("container_apps", "elsewhere/reports")
     ),
+    "Azure: AuthorizationFailed": with_slots(
+        lambda plant: plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, ())
+    ),
+    "Azure: RequestDisallowedByPolicy": with_slots(
+        lambda plant: setattr(plant.resource, "denied", "RequestDisallowedByPolicy")
+    ),
+    "Azure: DenyAssignmentAuthorizationFailed": with_slots(
+        lambda plant: setattr(plant.resource, "denied", "DenyAssignmentAuthorizationFailed")
+    ),
+    "Azure: ScopeLocked": with_slots(lambda plant: plant.container_apps.lock(plant.resource.id)),
+    "Azure: ReadOnlyDisabledSubscription": with_slots(
+        lambda plant: plant.container_apps.disable(plant.subscription_id)
+    ),
+    "Azure: InvalidAuthenticationTokenTenant": with_slots(
+        lambda plant: name_another_account(
+            plant, plant.subscription_id, plant.container_apps.add_subscription(plant.entra.add_tenant())
+        )
+    ),
+    "Azure: SubscriptionNotFound": with_slots(
+        lambda plant: name_another_account(plant, plant.subscription_id, NO_GUID)
+    ),
+    "Azure: ResourceGroupNotFound": with_slots(lambda plant: name_another_account(plant, "plant-data", "elsewhere")),
+    "Azure: ResourceNotFound": with_slots(lambda plant: name_another_account(plant, "/plantdata", "/plantdate")),
+    "Azure: keys-disabled": with_slots(lambda plant: setattr(plant.resource, "enabled", False)),
+    "Azure: being-changed": with_slots(lambda plant: setattr(plant.resource, "state", "ResolvingDNS")),
+    "Azure: first-time": with_slots(lambda plant: plant.set_field("take_over", ""), first_time=True),
+    "Azure: both-in-use": with_slots(with_both_in_use, mirrored=True),
+    "Azure: not-provable": with_slots(out_of_reach),
     "Container Apps: ResourceNotFound": with_an_app(
         lambda plant: plant.set_field("container_apps", "plant-apps/report")
     ),
 }
+
+
+def in_rabbitmq(set_up: Callable[[RabbitPlant], object]) -> Provocation:
+    """Return what is changed in RabbitMQ, or in the record."""
+    return Provocation(RabbitPlant, set_up, UNMIRRORED)
+
 
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[Refusal, Provocation] = {
@@ -357,6 +419,15 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     seeq.USER_MUST_LOG_IN: Provocation(
         SeeqUserPlant, become(validity_minutes=600, logged_in_days_ago=2), {"mirrored": False}
     ),
+    rabbitmq.WRONG_LOGIN: in_rabbitmq(lambda plant: plant.rabbitmq.add_user(ADMIN, "another", ["administrator"])),
+    rabbitmq.NOT_ADMINISTRATOR: in_rabbitmq(
+        lambda plant: plant.rabbitmq.add_user(ADMIN, plant.admin_password, ["monitoring"])
+    ),
+    rabbitmq.NOT_MANAGEMENT: in_rabbitmq(lambda plant: plant.rabbitmq.add_user(ADMIN, plant.admin_password)),
+    rabbitmq.LOOPBACK: in_rabbitmq(lambda plant: plant.rabbitmq.memory.loopback.add(ADMIN)),
+    rabbitmq.NO_USER: in_rabbitmq(lambda plant: plant.set_field("username_spare", "nobody")),
+    rabbitmq.VALIDATOR: in_rabbitmq(lambda plant: setattr(plant.rabbitmq.memory, "shortest", 41)),
+    rabbitmq.NOT_ACCEPTED: in_rabbitmq(lambda plant: plant.rabbitmq.memory.elsewhere.add(plant.spare)),
     aws.KEY_NOT_ALLOWED: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
     aws.KEY_DISABLED: in_aws(disable_the_kms_key),
     aws.KEY_MISSING: aws_says("KMSNotFoundException"),
@@ -394,7 +465,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     openbao.TOO_MANY_TAGS: in_openbao(full_of_tags),
     **{
         refusal: AZURE[f"{system}: {refusal.codes[0]}"]
-        for system in ("Entra", "Key Vault", "Container Apps")
+        for system in ("Entra", "Key Vault", "Container Apps", "Azure")
         for refusal in REFUSALS[system]
     },
 }
@@ -406,7 +477,7 @@ ROWS = [(system, refusal) for system, refusals in REFUSALS.items() for refusal i
 def test_every_row_is_provoked_and_nothing_else() -> None:
     """No row without somebody who provokes it, and nothing that the page does not have."""
     assert {refusal for _, refusal in ROWS} == {*PROVOKED}
-    assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps"} for system, _ in ROWS)
+    assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps", "Azure"} for system, _ in ROWS)
 
 
 @pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])

@@ -229,6 +229,28 @@ def test_a_record_with_several_scripts_is_left_to_a_person(tmp_path: Path, comma
     assert uids[1] not in (tmp_path / "out" / f"{STEM}.upgrade-1-add.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("word", ["command", "fileRef", "recordRef"])
+def test_what_stands_in_a_record_adds_no_command_to_a_batch(
+    word: str, tmp_path: Path, command: Command, plant: Plant
+) -> None:
+    """Who edits a record writes what they like there, and who runs the batch may do more: that record is left out."""
+    uids = add_records(plant, scripts=2)
+    more = f"x\nrm -f {plant.admin_uid}\n"
+
+    def edit(data: dict[str, Any]) -> None:
+        script = next(item for item in data["fields"] if item["type"] == "script")["value"][0]
+        script[word] = [more] if word == "recordRef" else more
+
+    plant.keeper.edit(uids[0], edit)
+    said = ask(command, "--batch", "upgrade", output=tmp_path / "out", sandbox=plant)
+
+    assert f"({uids[0]}) has a script whose command or UIDs have a line end" in said
+    for batch in (tmp_path / "out").iterdir():
+        lines = batch.read_text(encoding="utf-8").splitlines()
+        assert [] == [line for line in lines if not line.startswith(("# ", "pam rotation "))]
+        assert any(uids[1] in line for line in lines)
+
+
 def test_a_record_that_was_not_converted_is_left_out(tmp_path: Path, command: Command, plant: Plant) -> None:
     """Commander attaches no script to a Login: there is no line for it, and what to do is said."""
     custom = [keeper.text("application_id", "ID-1"), keeper.text("access_key_id")]

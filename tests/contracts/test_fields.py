@@ -28,9 +28,12 @@ from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Number, Text, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
+from pam_scripts.issuers.azure_resource.kinds import ResourceId
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support import invariants
 from tests.support.in_process import UpToItsParts, carry_out
@@ -41,11 +44,14 @@ APPLICATION, USER, APP, VALUE = (
     "rotate_azure_app_secret",
     "publish_secret",
 )
+QUEUE = "rotate_rabbitmq_password"
 PLANTS: Mapping[str, type[AnyPlant]] = {
     APPLICATION: Plant,
     USER: SeeqUserPlant,
     APP: AzureAppPlant,
+    "rotate_azure_resource_key": SlotPlant,
     VALUE: PublishPlant,
+    QUEUE: RabbitPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
 RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
@@ -138,7 +144,7 @@ def matching(pattern: str) -> tuple[str, ...]:
     """Return texts that match a pattern, the same ones every time."""
     found: list[str] = []
 
-    @settings(max_examples=8, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
+    @settings(max_examples=8, derandomize=True, database=None, phases=[Phase.generate])
     @given(
         st.from_regex(re.compile(pattern), fullmatch=True, alphabet=st.characters(min_codepoint=33, max_codepoint=126))
     )
@@ -197,6 +203,23 @@ def of_value_format(_parser: ValueFormat) -> Samples:
     return Samples(["keeper", "uuid", "UUID", *good], [*bad, "hex", "rot13:32", "uuid:4"])
 
 
+def of_resource_id(_parser: ResourceId) -> Samples:
+    """Take one of each kind, however it is spelled; no part of one, and nothing else of Azure."""
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/plant-data/providers"
+    cluster, account = (
+        f"{group}/Microsoft.Cache/redisEnterprise/cache",
+        f"{group}/Microsoft.Storage/storageAccounts/data",
+    )
+    good = [
+        f"{group}/Microsoft.Cache/redis/cache",
+        f"{cluster}/databases/default",
+        account,
+        account.lower(),
+        f"{account}/",
+    ]
+    return Samples(good, [cluster, group, f"{group}/Microsoft.Web/sites/s", "plantdata", f"{account}/blobServices/x y"])
+
+
 SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Text: of_text,
     Number: of_number,
@@ -206,6 +229,7 @@ SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Names: of_names,
     HttpsAddress: of_address,
     ValueFormat: of_value_format,
+    ResourceId: of_resource_id,
 }
 
 

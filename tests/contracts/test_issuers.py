@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pam_scripts import (
     publish_secret,
     rotate_azure_app_secret,
+    rotate_azure_resource_key,
+    rotate_rabbitmq_password,
     rotate_seeq_application_key,
     rotate_seeq_user_key,
 )
+from pam_scripts.core.errors import Yielded
+from pam_scripts.core.times import utc_now
 from sandbox.log import Request
+from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.contracts.issuers import IssuerContract, IssuerOnTheWire
+from tests.contracts.on_site import Site
 
 
 class TestSeeqApplicationKeys(IssuerOnTheWire):
@@ -76,6 +85,115 @@ class TestAzureAppSecrets(IssuerOnTheWire):
     def take_rights_away(self, plant: AnyPlant) -> None:
         """Leave it the right to read."""
         plant.graph.grant(plant.azure_app.client_id, "Application.Read.All")
+
+
+class TestStorageKeys(IssuerOnTheWire):
+    """The two keys of a storage account, of which one is in use."""
+
+    script, kind = rotate_azure_resource_key.SCRIPT, SlotPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the regeneration of a slot."""
+        return request.path.endswith("/regenerateKey")
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to look at the account, and not at its keys."""
+        rights = ["Microsoft.Storage/storageAccounts/read", "Microsoft.Authorization/permissions/read"]
+        plant.container_apps.grant(plant.subscription_id, plant.azure_app.client_id, rights)
+
+    def test_all_keys_are_listed_expired_ones_too(self, site: Site) -> None:
+        """The one in use is, with its age; the idle slot holds none that anybody was told."""
+        (listed,) = site.issuer().list_keys()
+
+        (issued,) = [key for key in site.plant.issued() if key.listed]
+        assert (issued.key_id, issued.created_at) == (listed.id, listed.created_at)
+
+    def test_the_end_that_is_asked_for_is_what_is_told(self, site: Site) -> None:
+        """A slot's key has no end, whatever is asked for."""
+        key, _ = self.ready(site).create_key(self.own_label(site), utc_now())
+
+        assert key.expires_at is None
+
+    def test_what_another_hand_regenerates_meanwhile_is_left_to_them(self, site: Site) -> None:
+        """Our key is gone then, and deleting it touches nothing; nobody is cut off by the rotation that steps back."""
+        issuer = self.ready(site)
+        key, _ = self.make(site, issuer)
+        assert isinstance(site.plant, SlotPlant)
+        theirs = site.plant.azure_resources.regenerate(site.plant.resource, site.plant.second)
+
+        assert key.id not in [one.id for one in issuer.list_keys()]
+        assert self.own_label(site) not in [one.label for one in issuer.list_keys()]
+        issuer.delete_key(key)
+        assert theirs == site.plant.resource.value(site.plant.second)
+
+    def test_a_slot_that_changed_since_the_look_is_not_regenerated(self, site: Site) -> None:
+        """Somebody has begun to use it."""
+        issuer = self.ready(site)
+        assert isinstance(site.plant, SlotPlant)
+        theirs = site.plant.azure_resources.regenerate(site.plant.resource, site.plant.second)
+
+        with pytest.raises(Yielded):
+            self.make(site, issuer)
+        assert theirs == site.plant.resource.value(site.plant.second)
+
+
+class _RabbitMQ(IssuerOnTheWire):
+    """Passwords have no label, no birth and no end on the server; a login is sent with every request."""
+
+    script, kind = rotate_rabbitmq_password.SCRIPT, RabbitPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for a PUT with a user's new password; the one that takes it back has the former hash."""
+        return request.method == "PUT" and "/api/users/" in request.path
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to look at queues."""
+        assert isinstance(plant, RabbitPlant)
+        plant.rabbitmq.add_user(ADMIN, plant.admin_password, ["monitoring"])
+
+    def test_logging_in_looks_at_nothing(self, site: Site) -> None:
+        """The login is tried at the told host, and again; of the users nothing is asked."""
+        issuer = site.issuer()
+        issuer.connect()
+        issuer.connect()
+
+        spec = site.asked().issuer
+        assert spec
+        assert ["/api/whoami"] * 2 == [one.path for one in site.plant.wire.log]
+        assert {*spec.hosts} == {one.host for one in site.plant.wire.log}
+
+    def test_no_key_has_the_id_of_one_before_it(self, site: Site) -> None:
+        """The id is the user's name, which a client logs in with, and comes again; the value never does."""
+        values = [site.plant.old_password]
+        for number in range(3):
+            _, credential = self.make(site, self.ready(site), str(number))
+            values.append(credential.secret.reveal())
+
+        assert 4 == len({*values})
+
+
+class TestRabbitMQPasswordsInTurn(_RabbitMQ):
+    """The passwords of two users that take turns."""
+
+    def test_all_keys_are_listed_expired_ones_too(self, site: Site) -> None:
+        """One for every user that has a password; that of the user whose turn it is under another word."""
+        key_id, _ = site.plant.add_key("left over")
+
+        assert {site.plant.old_key_id, key_id} == {key.id for key in site.issuer().list_keys()}
+
+
+class TestRabbitMQPasswordOfOneUser(_RabbitMQ):
+    """The password of one user, which the next one ends."""
+
+    def options(self) -> dict[str, object]:
+        """Have one user."""
+        return {"spare": False}
+
+    def test_all_keys_are_listed_expired_ones_too(self, site: Site) -> None:
+        """The one, until it is taken away."""
+        assert [site.plant.old_key_id] == [key.id for key in site.issuer().list_keys()]
+        site.plant.rabbitmq.add_user(site.plant.old_key_id)
+        assert [] == site.issuer().list_keys()
 
 
 class TestValues(IssuerContract):

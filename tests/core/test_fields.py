@@ -261,6 +261,8 @@ def test_an_address_is_read_without_its_path(value: str, expected: str) -> None:
         "http://seeq.example.com",
         "https://",
         "https://user:pass@seeq.example.com",
+        "https://:pass@seeq.example.com",
+        "https://@seeq.example.com",
         "https://seeq.example.com/login",
         "https://seeq.example.com?x=1",
         "https://seeq.example.com:none",

@@ -32,6 +32,9 @@ STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclas
 
 # Words of others, by whose they are, that look like a label or a variable of ours.
 OTHERS = {
+    # RabbitMQ's, of its configuration, and our name for one of its refusals.
+    "credential_validator",
+    "login_failed",
     # Keeper's: events, and a method of Commander's.
     "record_rotation_scheduled_fail",
     "record_rotation_on_demand_fail",
@@ -78,7 +81,7 @@ def labels() -> set[str]:
     known = {field.label for script in SCRIPTS for field in (*script.fields, *script.admin_fields)}
     known |= {field.label for kind in (*MIRRORS, *CONSUMERS) for field in kind.ADMIN_FIELDS}
     known |= {request.CA_BUNDLE.label, "rotation_lease"}
-    in_code = set(re.findall(r'"(seeq_admin_\w+|allow_\w+)"', SOURCE))
+    in_code = set(re.findall(r'"((?:seeq|rabbitmq)_admin_\w+|allow_\w+)"', SOURCE))
     log = set(re.findall(r'"(\w+)": ', inspect.getsource(Entry))) | {field.name for field in fields(Entry)}
     return known | in_code | log
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.support import invariants
 
 
@@ -222,6 +224,11 @@ def _rotated(*, combined: bool) -> Callable[[AnyPlant, bool], None]:
     return check
 
 
+def _in_turn(plant: AnyPlant, spotless: bool) -> None:
+    invariants.assert_true_state(plant, combined=True, older_disabled=spotless)
+    assert plant.old_password not in {value for _, value in _held(plant).copies.values()}, "the password is a new one"
+
+
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
     kind: type[AnyPlant],
@@ -233,6 +240,50 @@ def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
 ) -> Subject:
     make = _plant(kind, deadline, combined=combined, first_time=first_time, read=read)
     return Subject(script, make, _view, _held, _rotated(combined=combined), frozenset((_PAIR,)), deadline)
+
+
+# -- keys in slots --------------------------------------------------------------------------------
+
+
+def _in_slots(directory: Path, *, first_time: bool = False) -> AnyPlant:
+    """Make a plant with a storage account, whose key in use is in the vault's combined secret, too."""
+    plant = SlotPlant(directory, first_time=first_time)
+    plant.set_field("deadline_seconds", "20")
+    plant.set_field("key_vault_combined", "True")
+    if not first_time:
+        both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
+        plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both), tags=plant.marks())
+    return plant
+
+
+def _in_slots_for_the_first_time(directory: Path) -> AnyPlant:
+    return _in_slots(directory, first_time=True)
+
+
+def _held_in_slots(plant: AnyPlant) -> Held:
+    """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
+    assert isinstance(plant, SlotPlant)
+    copies = _held(plant).copies
+    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
+
+
+def _view_of_slots(plant: AnyPlant) -> View:
+    assert isinstance(plant, SlotPlant)
+    held = _held_in_slots(plant)
+    seen = _view(plant)
+    shape = repr((held.copies, sorted(held.live), seen.shape))
+    for number, (key_id, value) in enumerate(held.copies.values()):
+        shape = shape.replace(key_id, f"{key_id.partition('-')[0]} {number}" if key_id else "")
+        shape = shape.replace(value, f"value{number}") if value else shape
+    return View(copies=held.copies, live=held.live, labels=dict.fromkeys(held.live, ""), rest=seen.rest, shape=shape)
+
+
+def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
+    assert isinstance(plant, SlotPlant)
+    new = invariants.assert_true_state(plant, combined=True, older_disabled=spotless)
+    assert new.partition("-")[0] in plant.resource.keys, "its id begins with its slot"
+    assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
 
 
 # -- values that are published --------------------------------------------------------------------
@@ -347,6 +398,7 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
+_SLOTS = "rotate_azure_resource_key"
 
 SUBJECTS = {
     "seeq application": _subject(_MAIN_SCRIPT, Plant),
@@ -355,8 +407,22 @@ SUBJECTS = {
     # Entra's listings lag: putting back waits for them, and needs the time to.
     "azure app": _subject("rotate_azure_app_secret", AzureAppPlant, deadline=30),
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
+    # The names of its two users come again, the passwords do not.
+    "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
     "seeq application, in OpenBao": Subject(_MAIN_SCRIPT, _in_openbao, _view, _held, _rotated_in_openbao),
+    "storage keys": Subject(
+        _SLOTS, _in_slots, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)), 20
+    ),
+    "storage keys, first time": Subject(
+        _SLOTS,
+        _in_slots_for_the_first_time,
+        _view_of_slots,
+        _held_in_slots,
+        _rotated_in_slots,
+        frozenset((_PAIR,)),
+        20,
+    ),
     "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
@@ -376,5 +442,6 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
+IN_SLOTS = SUBJECTS["storage keys"]

@@ -66,7 +66,7 @@ _STDIN = st.one_of(
 # -- in this process ------------------------------------------------------------------------------
 
 
-@settings(max_examples=_EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=_EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
 @given(_STDIN)
 def test_a_payload_is_either_read_or_refused(stdin: bytes) -> None:
     """Nothing but a job, or an error that names the field, comes of any bytes at all."""

@@ -164,7 +164,6 @@ def run(
                 settings=settings(
                     max_examples=examples,
                     stateful_step_count=_STEPS,
-                    deadline=None,
                     database=None,
                     phases=phases,
                     report_multiple_bugs=False,

@@ -119,9 +119,12 @@ class Office(System):
         """Return what a test says is missing."""
         return self.missing
 
-    def decide(self, _keys: Sequence[Key], _held: Snapshot) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], _held: Sequence[Snapshot]) -> Decision | None:
         """Leave it to the plan."""
         return None
+
+    def revive(self) -> None:
+        """Nothing is ended by a new key here."""
 
     def others_alive(self) -> Sequence[str]:
         """Return what a test says is alive beside the keys."""

@@ -11,12 +11,13 @@ import contextlib
 import io
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import pytest
 
 from pam_scripts.assembly.script import RotationSpec, Script, open_session
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway import run
 from pam_scripts.gateway.console import Console
@@ -64,32 +65,19 @@ def carry_out(script: run.Script, get_job: Callable[[Run], Job]) -> RotationResu
     return RotationResult(script.stem, status == 0, out.getvalue(), err.getvalue(), status, seconds)
 
 
-class UpToItsParts:
+class UpToItsParts(WrappedScript[Script]):
     """A script that makes all its parts, as a rotation does, and then asks nobody.
 
     reached: whether a run came so far, past all that is refused.
     """
 
     def __init__(self, script: Script) -> None:
-        self._script = script
-        self.stem, self.title = script.stem, script.title
+        super().__init__(script)
         self.reached = False
-
-    def seconds(self, job: Job) -> int:
-        """Return the script's own."""
-        return self._script.seconds(job)
-
-    def untouched(self, job: Job) -> str:
-        """Return the script's own."""
-        return self._script.untouched(job)
-
-    def remarks(self, job: Job) -> Sequence[str]:
-        """Return the script's own."""
-        return self._script.remarks(job)
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what makes the issuer, the mirrors and the consumers; raise what the script's own raises."""
-        spec = self._script.read(job)
+        spec = self.script.read(job)
         for problem in spec.problems:
             raise problem
         return partial(self._make_parts, spec)

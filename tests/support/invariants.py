@@ -246,7 +246,14 @@ def assert_as_before(plant: AnyPlant, before: State) -> None:
 # What AWS is asked for by POST, and changes nothing.
 _READING = tuple(f"secretsmanager.{verb}" for verb in ("Describe", "Get", "List"))
 # What others are asked for so: logins, and what only looks.
-_READING_PATHS = ("/auth/login", "/get_secret", "/oauth2/v2.0/token", "/approle/login", "/sys/capabilities-self")
+_READING_PATHS = (
+    "/auth/login",
+    "/get_secret",
+    "/oauth2/v2.0/token",
+    "/approle/login",
+    "/sys/capabilities-self",
+    "/listKeys",
+)
 
 
 def writes(log: Iterable[Request]) -> list[str]:

@@ -18,6 +18,7 @@ from pam_scripts.cli.audit.subject import Subject
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso
 from pam_scripts.core.words import count
+from pam_scripts.rotation.roles import NOT_TOLD
 
 WORDS = {"broken": "broken", "soon": "soon", "look": "to look at"}
 NO_ANSWER = "Did not answer in time"
@@ -74,7 +75,7 @@ class Row:
         """Judge one subject, and return what to say of it."""
         now, seen, present, expires_at = subject.now, subject.seen, subject.present, subject.expires_at
         created_at = present.created_at if present else None
-        if not subject.script.has_keys:
+        if not subject.script.has_keys or created_at == NOT_TOLD:
             created_at = subject.rotated_at
         return cls(
             record=presentable(subject.uid),

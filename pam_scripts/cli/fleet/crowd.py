@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.core.errors import ENDS, NotCertain
 from pam_scripts.core.host import HERE
 from pam_scripts.gateway.console import Console
@@ -146,6 +147,7 @@ class Crowd:
     _asked_twice: bool = field(default=False, init=False)
     _at_hosts: Counter[str] = field(default_factory=Counter, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _looking: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def carry_out(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Do them, in their order as far as there is room; return what came of each."""
@@ -200,7 +202,8 @@ class Crowd:
 
     def _next(self) -> Task | None:
         """Return what is to be done next, once there is room for it; None where nothing more is begun."""
-        with self._changed:
+        # One thread looks at a time, for all: where nobody may begin, each of them would find that out again and again.
+        with self._looking, self._changed:
             while self.waiting and not self.stopped_by:
                 task = next((one for one in self.waiting if self._has_room(one)), None)
                 wait = self.gate.seconds() if task else _LOOKS
@@ -215,7 +218,7 @@ class Crowd:
     def _has_room(self, task: Task) -> bool:
         if time.time() < task.not_before:
             return False
-        in_its_way = {*self.under_way, *(one.uid for one in self.waiting)}.intersection(task.after)
+        in_its_way = task.after and {*self.under_way, *(one.uid for one in self.waiting)}.intersection(task.after)
         return not in_its_way and all(self._at_hosts[host] < self.at_each for host in task.hosts)
 
     def _do(self, task: Task) -> None:
@@ -250,17 +253,16 @@ class Crowd:
                 signal.signal(number, handler)
 
 
-class _Stoppable:
+class _Stoppable(WrappedScript[Script]):
     """A script whose work does not begin once all was told to stop: a run gets its own deadline only just before."""
 
     def __init__(self, script: Script, is_stopped: Callable[[], bool]) -> None:
-        self._script, self._is_stopped = script, is_stopped
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.untouched, self.remarks = script.seconds, script.untouched, script.remarks
+        super().__init__(script)
+        self._is_stopped = is_stopped
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return the script's own work."""
-        work = self._script.prepare(job)
+        work = self.script.prepare(job)
 
         def unless_stopped(run: Run) -> None:
             if self._is_stopped():

@@ -231,6 +231,12 @@ def _can_be_done(one: Existing, batch: str, console: Console) -> bool:
     if normalised(one.record_type) != "pamuser":
         console.warn(f"{one.record.shown} is not a PAM User record, and is left out; convert it in the vault")
         return False
+    if not one.fits_a_batch:
+        console.warn(
+            f"{one.record.shown} has a script whose command or UIDs have a line end or a control character, and is "
+            "left out; look in the vault at who has edited it, and delete the script there"
+        )
+        return False
     if batch == "upgrade" and one.is_without:
         console.warn(f"{one.record.shown} has no script attached, and is left out; --batch set-up attaches it")
         return False

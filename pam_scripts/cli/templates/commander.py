@@ -105,6 +105,15 @@ class Existing:
         """Whether no script is attached."""
         return not self.scripts
 
+    @property
+    def fits_a_batch(self) -> bool:
+        """Whether what is attached has no line end: in a batch, more commands would stand behind it.
+
+        Whoever edits a record writes there what they like, and who runs the batch may do more.
+        """
+        words = [word for one in self.scripts for word in (one.get("command"), one.get("fileRef"))]
+        return all(str(word or "").isprintable() for word in (*words, *self.credentials(Attach(""))))
+
     def credentials(self, attach: Attach) -> Sequence[str]:
         """Return the UIDs to attach: those that are asked for, else those that it has."""
         return attach.credentials or [uid for one in self.scripts for uid in one.get("recordRef") or []]

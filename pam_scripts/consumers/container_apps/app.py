@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -128,7 +128,7 @@ class ContainerApp(Consumer):
         """Say what a restart would be refused for: rights, a lock, a disabled subscription; as far as one may ask."""
         permissions = self._ask("permissions", _PERMISSIONS_API)
         missing = []
-        if permissions is not None and not any(_allows(each, RESTART) for each in permissions.get("value") or []):
+        if permissions is not None and not any(azure.allows(each, RESTART) for each in permissions.get("value") or []):
             missing.append(GRANT)
         locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         locked = [_scope_of(each, self._path) for each in locks if _is_read_only(each)]
@@ -203,18 +203,6 @@ def _trouble(name: str, revision: Mapping[str, Any]) -> str:
 def _properties(revision: Mapping[str, Any]) -> Mapping[str, Any]:
     found = revision.get("properties")
     return found if isinstance(found, Mapping) else {}
-
-
-def _allows(permission: Any, action: str) -> bool:  # noqa: ANN401 - whatever JSON it is
-    if not isinstance(permission, Mapping):
-        return False
-    return _covers(permission.get("actions"), action) and not _covers(permission.get("notActions"), action)
-
-
-def _covers(patterns: Sequence[Any] | None, action: str) -> bool:
-    return any(
-        re.fullmatch(re.escape(str(pattern)).replace(r"\*", ".*"), action, re.IGNORECASE) for pattern in patterns or []
-    )
 
 
 def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pam_scripts.core.errors import ApiError, BadInput, NoLogin
 from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Record
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import Limit
+from pam_scripts.core.parallel import holding
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
@@ -333,15 +334,11 @@ class Server:
     def _renew(self, ended: Mapping[str, str]) -> bool:
         """Log in, unless another call has done so since `ended` was the session; say whether it was done now."""
         sitting = self._sitting
-        while not sitting.lock.acquire(timeout=self.deadline.call_timeout()):
-            pass
-        try:
+        with holding(sitting.lock, self.deadline):
             if sitting.headers != ended:
                 return False
             self._log_in_as_admin(sitting)
             return True
-        finally:
-            sitting.lock.release()
 
     def _log_in_as_admin(self, sitting: _Sitting) -> None:
         action = f"log in with the credential of {self.login_shown}"

@@ -145,7 +145,7 @@ class RecordStore(SourceOfTruth):
         """Restore the fields where they hold this publication."""
         if publication is None:
             return
-        written = self.parts(publication.credential)
+        written = before.lacks(self.parts(publication.credential))
         record = self._fetch()
         if not _holds_any(record, written):
             return

@@ -234,7 +234,7 @@ class VaultMirror(Mirror):
         with concurrently() as submit:
             for name in written:
                 submit(partial(self._withdraw, name, publication))
-        if ours and self.read().holds_any(written):
+        if ours and self.read().holds_any(before.lacks(written)):
             raise ApiError(SYSTEM, f"put back the secrets in {self._vault}", "they read back unchanged")
 
     def outdated(self) -> Sequence[Outdated]:

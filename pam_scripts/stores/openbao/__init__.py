@@ -161,10 +161,10 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
 def _spec(place: Place, adoption: Adoption, owner: str, limit: Limit) -> MirrorSpec:
     def build(session: Session) -> Mirror:
         # Imported here, as it imports this module.
-        from pam_scripts.stores.openbao.client import client_of  # noqa: PLC0415
+        from pam_scripts.stores.openbao.client import Client  # noqa: PLC0415
         from pam_scripts.stores.openbao.mirror import SecretMirror  # noqa: PLC0415
 
-        return SecretMirror(client_of(place.login, session), place.path, adoption, owner)
+        return SecretMirror(Client(place.login, session), place.path, adoption, owner)
 
     login = place.login
     return MirrorSpec(

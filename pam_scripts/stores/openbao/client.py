@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput
 from pam_scripts.core.files import is_plain_file
+from pam_scripts.core.parallel import holding
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.stores.openbao import JWT_FILE, TOKEN_FILE, Login
@@ -47,12 +49,13 @@ class NotThere(ApiError):
     """Nothing stands at a path, or nothing any more."""
 
 
-def client_of(login: Login, session: http.Session) -> Client:
-    """Return what asks a server as somebody; whoever shares the session shares it."""
-    if login not in session.shared:
-        session.shared[login] = Client(login, session)
-    client: Client = session.shared[login]
-    return client
+@dataclass
+class _Token:
+    """The token of one login, for all that share connections. good_until: by the monotonic clock."""
+
+    value: Secret = field(default_factory=lambda: Secret(""))
+    good_until: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Client:
@@ -61,9 +64,7 @@ class Client:
     def __init__(self, login: Login, session: http.Session) -> None:
         self._login = login
         self._session = session
-        self._lock = threading.Lock()
-        self._token = Secret("")
-        self._good_until = 0.0
+        self._token = session.made_once(login.address, login, _Token)
 
     @property
     def host(self) -> str:
@@ -72,12 +73,13 @@ class Client:
 
     def log_in(self) -> Secret:
         """Return a token that is good for a while, having logged in where there is none."""
-        with self._lock:
-            if not self._token or time.monotonic() > self._good_until:
-                self._token, lasts = self._log_in()
+        token = self._token
+        with holding(token.lock, self._session.deadline):
+            if not token.value or time.monotonic() > token.good_until:
+                token.value, lasts = self._log_in()
                 # A token without an end has a lease of 0 seconds.
-                self._good_until = time.monotonic() + (max(lasts - _SPARE, lasts / 2) if lasts else 1e9)
-            return self._token
+                token.good_until = time.monotonic() + (max(lasts - _SPARE, lasts / 2) if lasts else 1e9)
+            return token.value
 
     def engine_of(self, path: str) -> str:
         """Return the path of the engine that a secret is in, with a slash behind it.
@@ -129,8 +131,8 @@ class Client:
                 raise
         if not self._is_good(token):
             # A token that has ended was refused, and nothing was done with it.
-            with self._lock:
-                self._token = Secret("") if self._token == token else self._token
+            with holding(self._token.lock, self._session.deadline):
+                self._token.value = Secret("") if self._token.value == token else self._token.value
             fresh = self.log_in()
             if fresh == token:
                 raise _refusal(action, HTTPStatus.FORBIDDEN, TOKEN_ENDED)

@@ -18,7 +18,7 @@ from pam_scripts.gateway.specs import MirrorQuery
 from pam_scripts.rotation.seen import SeenMirror, SeenSecret, Trouble
 from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
 from pam_scripts.stores.openbao import LABEL, Place
-from pam_scripts.stores.openbao.client import Client, NotThere, client_of
+from pam_scripts.stores.openbao.client import Client, NotThere
 from pam_scripts.stores.openbao.mirror import rotations_in
 
 # How many secrets of one folder are asked for one by one without looking which of them are there.
@@ -32,7 +32,7 @@ def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str]
     for. A secret whose newest version is destroyed counts as none, one whose newest version is deleted as deleted.
     """
     places = [query.group for query in queries if isinstance(query.group, Place)]
-    client = client_of(places[0].login, session)
+    client = Client(places[0].login, session)
     engines: dict[str, str] = {}
     names: dict[str, set[str] | None] = {}
     folders = [place.path.rpartition("/")[0] for place in places]

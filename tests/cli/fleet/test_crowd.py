@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pam_scripts.cli.fleet.crowd import Crowd, Task
+from pam_scripts.cli.fleet.crowd import Crowd, Open, Task
 from pam_scripts.cli.fleet.screen import Unheard
 from pam_scripts.core.errors import BadInput, Refused
 from pam_scripts.core.fields import Record
@@ -91,6 +91,29 @@ def test_who_comes_after_others_waits_for_their_end() -> None:
 
     assert ["first", "held", "last"] == work.order
     assert time.time() >= later
+
+
+class Closed(Open):
+    """Lets nobody in the first ten times; asked_by: which threads have asked so far."""
+
+    def __init__(self) -> None:
+        self.asked_by: list[int] = []
+
+    def seconds(self) -> float:
+        """Say that one is to ask again at once, ten times."""
+        if len(self.asked_by) == 10:
+            return 0.0
+        self.asked_by.append(threading.get_ident())
+        return 0.01
+
+
+def test_while_nobody_may_begin_one_thread_looks_for_all() -> None:
+    """A hundred that wait for a pause of Keeper's cost what one costs."""
+    gate, work = Closed(), Work()
+    outcomes = Crowd(20, 20, gate=gate).carry_out([work.task(f"{number}") for number in range(20)])
+
+    assert 1 == len(set(gate.asked_by))
+    assert [0] * 20 == [one.status for one in outcomes]
 
 
 def test_a_failure_is_its_own_and_so_is_a_defect() -> None:

@@ -234,6 +234,22 @@ def test_each_records_lines_stand_in_a_file_of_its_own(command: Command, make_si
     assert [] == [len(value) for value in site.secrets() if value in page + "".join(written.values()) + done.stdout]
 
 
+def test_no_title_tells_the_agent_of_a_build_pipeline_what_to_do(command: Command, make_site: MakeSite) -> None:
+    """Whoever may name a record could else have the agent upload a file with a token, whichever lines name it."""
+    site = make_site(1)
+    site.keeper.edit(
+        site.targets[0].user_uid, lambda data: data.update(title="##vso[task.uploadfile]/tmp/token ::add-mask::a")
+    )
+    site.wire.rules = [lost_for(site.targets[0])]
+    lines = command("rotate", "--all", "--yes", sandbox=site)
+    facts = command("rotate", "--all", "--check", "--json", sandbox=site)
+
+    told = [lines.stdout, lines.stderr, facts.stdout, facts.stderr]
+    assert "# #vso[task.uploadfile]/tmp/token : :add-mask::a" in lines.stdout
+    assert "# #vso[task.uploadfile]" in facts.stdout
+    assert [] == [text for text in told if "##vso[" in text or re.search(r"(?m)^\s*::", text)]
+
+
 def test_a_login_that_others_use_is_replaced_after_them(command: Command, make_site: MakeSite) -> None:
     """Else they would log in with what is gone: the record that is attached to another comes last."""
     site = make_site(3)

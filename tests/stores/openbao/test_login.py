@@ -10,6 +10,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.http import Common, Session
+from pam_scripts.core.secret import Secret
+from pam_scripts.stores.openbao import Login
+from pam_scripts.stores.openbao.client import Client
 from sandbox.plant import Plant
 from sandbox.services import keeper
 from sandbox.services.openbao import ENGINE, HOST
@@ -74,6 +79,19 @@ def test_a_fresh_token_is_read_where_the_one_before_has_ended(plant: Plant, tmp_
 
     plant.wire.gate = gate
     assert_mirrored(plant)
+
+
+def test_runs_of_one_process_log_in_once(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet's runs have a session each, and the token of a login between them."""
+    for name, value in plant.environment().items():
+        monkeypatch.setenv(name, value)
+    role, secret = plant.openbao.add_approle()
+    login = Login(f"https://{HOST}", "approle", mount="approle", role=role, secret=Secret(secret))
+    common = Common()
+    tokens = [Client(login, Session(Deadline(30), common=common)).log_in().reveal() for _ in range(2)]
+
+    assert tokens[0] == tokens[1]
+    assert 1 == len([one for one in plant.wire.log if one.path.endswith("/login") and one.host == HOST])
 
 
 def test_a_jwt_of_the_host_will_do(plant: Plant, tmp_path: Path) -> None:

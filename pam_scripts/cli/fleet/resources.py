@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 
-from pam_scripts.assembly.script import Means, Script
+from pam_scripts.assembly.script import Resources, Script
 from pam_scripts.cli.fleet.pace import Pace
+from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import PamScriptError
@@ -30,7 +31,7 @@ _FRESH = 10.0
 _SECONDS_TO_READ = 60.0
 
 
-class Together(Means):
+class SharedResources(Resources):
     """What runs share. Each has its own deadline, and its own clients over the shared connections.
 
     config: of the device. attached, configuration: UIDs that somebody named for all of them.
@@ -90,14 +91,13 @@ class Together(Means):
         return shared
 
 
-class Within:
-    """A script whose runs are given what they share."""
+class WithResources(WrappedScript[Script]):
+    """A script whose runs use the same resources."""
 
-    def __init__(self, script: Script, means: Means) -> None:
-        self._script, self._means = script, means
-        self.stem, self.title = script.stem, script.title
-        self.seconds, self.untouched, self.remarks = script.seconds, script.untouched, script.remarks
+    def __init__(self, script: Script, resources: Resources) -> None:
+        super().__init__(script)
+        self._resources = resources
 
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates as a job's records say."""
-        return self._script.prepare(job, self._means)
+        return self.script.prepare(job, self._resources)

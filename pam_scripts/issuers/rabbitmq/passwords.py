@@ -1,0 +1,240 @@
+"""The password of one RabbitMQ user, or of two that take turns, as an issuer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pam_scripts.core.errors import ApiError, BadInput, Yielded
+from pam_scripts.core.limits import Limit
+from pam_scripts.core.secret import Secret
+from pam_scripts.core.times import utc_now
+from pam_scripts.gateway.request import ALLOW_TARGETS
+from pam_scripts.issuers.rabbitmq.client import ADMINISTRATOR, Client, User
+from pam_scripts.issuers.rabbitmq.refusals import NOT_ADMINISTRATOR, SYSTEM
+from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
+
+_TRAITS = Traits(
+    system=SYSTEM,
+    noun="password",
+    login_proof="the new password logs in",
+    # Nodes of a cluster have the new hash a moment after the one that was asked.
+    activation_delay=5.0,
+)
+
+_UNPUBLISHED = " (unpublished)"
+
+# By the server's name: what hashes a password, behind a salt of four bytes.
+# https://www.rabbitmq.com/docs/passwords
+_HASHES: Mapping[str, str] = {
+    "rabbit_password_hashing_sha256": "sha256",
+    "rabbit_password_hashing_sha512": "sha512",
+    "rabbit_password_hashing_md5": "md5",
+}
+_SALT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Users:
+    """Whose password a record asks for.
+
+    spare: the second user, empty for none. published: which of the two the record holds. shown: by name, as messages
+    name them before the server knows them. limit: whose passwords the login may set. close_connections: whether those
+    of the user whose password has ended are to end, too.
+    """
+
+    username: str
+    spare: str
+    published: str
+    shown: Mapping[str, str]
+    limit: Limit
+    close_connections: bool
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The one or two names."""
+        return tuple(filter(None, (self.username, self.spare)))
+
+    @property
+    def next(self) -> str:
+        """The user who gets the next password: the one that the record does not hold, where there are two."""
+        return self.spare if self.spare and self.published != self.spare else self.username
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The password that this run has set, or was about to. before: the user as it was just before that."""
+
+    key: Key
+    password: Secret = field(repr=False)
+    before: User
+
+
+class Passwords(Issuer):
+    """The passwords of the users that a record names.
+
+    A user without a password has no key. What is listed under a user's name is the password that logs it in; whether
+    that is the one made here is told by its hash, since nobody else can know the value. The user whose turn it is may
+    have a password from before that no store holds: it is listed under another word, as it ends with the next one.
+    """
+
+    def __init__(self, users: Users, make: Callable[[], Secret], client: Client, run: Run) -> None:
+        self._users = users
+        self._make = make
+        self._client = client
+        self._run = run
+        self._known = False
+        self._seen: dict[str, User] = {}
+        self._made: _Made | None = None
+        self._open: list[str] = []
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of RabbitMQ beforehand; with one user, a new password ends the one before it."""
+        return replace(_TRAITS, replaces=not self._users.spare)
+
+    @property
+    def target(self) -> str:
+        """The user, or the two, as messages name them."""
+        shown = [f"user {name}" if self._known else self._users.shown[name] for name in self._users.names]
+        return " and ".join(shown)
+
+    @property
+    def known_as(self) -> Sequence[str]:
+        """The users' names, once they were seen."""
+        return self._users.names if self._known else ()
+
+    @property
+    def login_key_id(self) -> str:
+        """The administrator's own name: its password is not to end here."""
+        return self._client.username
+
+    def connect(self) -> None:
+        """GET /api/whoami as the administrator."""
+        self._client.own_tags()
+
+    def list_keys(self) -> list[Key]:
+        """GET /api/users/NAME of each: a key for every one that has a password."""
+        users = [self._user(name) for name in self._users.names]
+        if not self._known:
+            self._seen = {user.name: user for user in users}
+            self._refuse_administrators(users)
+            self._known = True
+            self._run.say(f"Retrieved {self.target}")
+        return [self._key_of(user) for user in users if user.password_hash]
+
+    def missing_rights(self) -> list[str]:
+        """Say so where the login is no administrator."""
+        if ADMINISTRATOR in self._client.own_tags():
+            return []
+        return [f"{NOT_ADMINISTRATOR.words}, that of {self._client.login_shown}: {NOT_ADMINISTRATOR.way_out}"]
+
+    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
+        """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old."""
+        if not self._users.spare:
+            self._run.say(
+                f"The present password of {self.target} ends when the new one is set: until every store has that, "
+                f"nobody can log in anew; a second user, as 'username_spare', spares you that"
+            )
+            return Decision()
+        if held[0].key_id != self._users.published:
+            raise Yielded(
+                f"{SYSTEM}: the record has come to hold another of {self.target} since it was read",
+                next_step="rotate again",
+            )
+        return None
+
+    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
+        """PUT /api/users/NAME with a new password, for the user whose turn it is."""
+        user = self._user(self._users.next)
+        password = self._made.password if self._made else self._make()
+        before = self._made.before if self._made else user
+        self._made = _Made(Key(user.name, label, utc_now()), password, before)
+        self._client.set_password(user, password)
+        return self._made.key, Credential(user.name, password)
+
+    def log_in(self, credential: Credential) -> None:
+        """GET /api/whoami as the user."""
+        self._client.try_password(credential.key_id, credential.secret)
+
+    def delete_key(self, key: Key) -> None:
+        """Put back what was there before, for the password made here; take away any other that is as it was seen."""
+        if self._made and key == self._made.key:
+            self.revive()
+            return
+        name = key.id.removesuffix(_UNPUBLISHED)
+        user, seen = self._user(name), self._seen[name]
+        if not user.password_hash or user.password_hash != seen.password_hash:
+            return
+        self._client.set_hash(user, "", user.algorithm)
+        self._close(name)
+
+    def revive(self) -> None:
+        """PUT /api/users/NAME with the hash of before, where the password made here stands; leave alone another's."""
+        if not self._made:
+            return
+        before, user = self._made.before, self._user(self._made.before.name)
+        if _is_hash_of(user, self._made.password):
+            self._client.set_hash(user, before.password_hash, before.algorithm)
+
+    def act_as(self, credential: Credential) -> None:
+        """End the user's connections where the new password has ended the old one; a failure is told at the end."""
+        if not self._users.spare:
+            self._close(credential.key_id)
+
+    def others_alive(self) -> Sequence[str]:
+        """Return the connections that were to end, and may not have."""
+        return [f"the connections of user {name}, which live on with the former password" for name in self._open]
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _user(self, name: str) -> User:
+        shown = f"user {name}" if self._known else self._users.shown[name]
+        return self._client.user(name, shown)
+
+    def _key_of(self, user: User) -> Key:
+        made = self._made
+        if made and user.name == made.key.id and _is_hash_of(user, made.password):
+            return made.key
+        # Somebody else has set it since, or a rotation that was interrupted before.
+        unpublished = bool(made and user.name == made.key.id and user.password_hash != made.before.password_hash)
+        unpublished |= bool(self._users.spare) and user.name == self._users.next
+        return Key(f"{user.name}{_UNPUBLISHED}" if unpublished else user.name, "", NOT_TOLD)
+
+    def _close(self, name: str) -> None:
+        if not self._users.close_connections:
+            self._run.say(f"Connections that user {name} has open live on; 'close_connections' = 'True' ends them")
+            return
+        try:
+            self._client.close_connections(name)
+            self._run.say(f"Ended the connections of user {name}")
+        except ApiError as error:
+            self._run.warn(error.cause)
+            self._open.append(name)
+
+    def _refuse_administrators(self, users: Sequence[User]) -> None:
+        """Refuse a user who may do everything, unless the login's owner has named that one to the letter."""
+        for user in users:
+            named = self._users.limit.names(user.name)
+            if ADMINISTRATOR in user.tags and user.name != self._client.username and not named:
+                raise BadInput(
+                    f"{SYSTEM}: {self._users.shown[user.name]} is an administrator",
+                    next_step="have the owner of the record with the login enter that user's exact name there, in "
+                    f"'{ALLOW_TARGETS.label}'",
+                )
+
+
+def _is_hash_of(user: User, password: Secret) -> bool:
+    """Say whether a user's hash is that of a password: the salt stands before it."""
+    name = _HASHES.get(user.algorithm)
+    try:
+        whole = base64.b64decode(user.password_hash, validate=True)
+    except ValueError:
+        return False
+    if not name or len(whole) <= _SALT_BYTES:
+        return False
+    salt, digest = whole[:_SALT_BYTES], whole[_SALT_BYTES:]
+    return hashlib.new(name, salt + password.reveal().encode(), usedforsecurity=False).digest() == digest

@@ -1,0 +1,60 @@
+"""What RabbitMQ refuses, and what is said of it."""
+
+from __future__ import annotations
+
+from pam_scripts.core.refusals import Refusal
+
+SYSTEM = "rabbitmq"
+
+_GRANT = "have an administrator set the tag `administrator` on the admin record's user: `rabbitmqctl set_user_tags`"
+
+WRONG_LOGIN = Refusal(
+    "login_failed",
+    "the login is not valid",
+    "check the admin record's 'login' and 'password'",
+    message_pattern="login failed|^not_authorized$",
+    answer="401 to the admin's login: `Login failed`",
+)
+NOT_ADMINISTRATOR = Refusal(
+    "not_administrator",
+    "the login is no administrator",
+    _GRANT,
+    message_pattern="not administrator",
+    answer="401 to reading a user, `Not administrator user`; or the login's tags lack it",
+)
+NOT_MANAGEMENT = Refusal(
+    "not_management",
+    "the login may not use the management interface",
+    _GRANT,
+    message_pattern="not management",
+    answer="401 to the admin's login: `Not management user`, which is said of a right password alone",
+)
+LOOPBACK = Refusal(
+    "loopback_only",
+    "the user may log in from the server's own host only",
+    "name another user in the admin record, or take it out of the server's `loopback_users`",
+    message_pattern="via localhost",
+    answer="401: `User can only log in via localhost`",
+)
+NO_USER = Refusal(
+    "no_user",
+    "404 Not Found",
+    "check 'username' and 'username_spare': users are not made here, and their names are told apart by case",
+    message_pattern="not found",
+    answer="404 to reading the user",
+)
+VALIDATOR = Refusal(
+    "credential_validation_failed",
+    "the server's rule for passwords refuses it",
+    "set 'password_length' or 'password_symbols' as the server's `credential_validator` asks for",
+    message_pattern="credential_validation_failed",
+    answer="400 to setting the password: `credential_validation_failed`",
+)
+NOT_ACCEPTED = Refusal(
+    "not_accepted",
+    "the new password does not log in, though the server holds it",
+    "the server may look this user up elsewhere (`auth_backends`), where this script changes nothing",
+    answer="401 to the user's login with the new password: `Login failed`",
+)
+
+REFUSALS = (WRONG_LOGIN, NOT_ADMINISTRATOR, NOT_MANAGEMENT, LOOPBACK, NO_USER, VALIDATOR, NOT_ACCEPTED)

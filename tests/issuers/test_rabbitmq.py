@@ -1,0 +1,228 @@
+"""What is particular to RabbitMQ's passwords: one user or two, what a failure puts back, connections, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sandbox import faults
+from sandbox.faults import Rule
+from sandbox.log import Request
+from sandbox.messaging import RabbitPlant
+from sandbox.plant import VAULT, on_loopback
+from tests.support.in_process import InProcess
+from tests.support.invariants import (
+    State,
+    assert_as_before,
+    assert_refuses,
+    assert_silent,
+    assert_true_state,
+    in_keeper,
+)
+
+SCRIPT = InProcess("rotate_rabbitmq_password")
+
+
+@pytest.fixture
+def pair() -> Iterator[RabbitPlant]:
+    """Return a plant with two users."""
+    with on_loopback(RabbitPlant) as plant:
+        yield plant
+
+
+@pytest.fixture
+def single() -> Iterator[RabbitPlant]:
+    """Return a plant with one user."""
+    with on_loopback(RabbitPlant, spare=False) as plant:
+        yield plant
+
+
+def _sets_a_password(request: Request) -> bool:
+    return request.method == "PUT" and "/api/users/" in request.path
+
+
+def _writes_to_the_vault(request: Request) -> bool:
+    return request.method == "PUT" and request.path.startswith("/secrets/")
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_it_rotates(spare: bool) -> None:
+    """Each time all get a new password that logs in, the one before does not, and the tags stay."""
+    with on_loopback(RabbitPlant, spare=spare) as plant:
+        tags = plant.rabbitmq.user(plant.username)["tags"]
+        values = [plant.old_password]
+        for number in range(3):
+            former = in_keeper(plant)
+            result = SCRIPT.run(plant)
+
+            assert (0, "") == (result.returncode, result.stderr)
+            assert_silent(plant, result)
+            name = assert_true_state(plant)
+            assert name == ("erp-spare" if spare and number % 2 == 0 else "erp")
+            assert not plant.logs_in(*former)
+            values.append(in_keeper(plant)[1])
+        assert 4 == len({*values})
+        assert tags == plant.rabbitmq.user(plant.username)["tags"]
+
+
+def test_one_users_former_password_is_put_back_exactly(single: RabbitPlant) -> None:
+    """Where a store cannot be written, the hash of before is set again: the old password logs in, and stands in all."""
+    before, held = State.of(single), single.rabbitmq.user("erp")
+    single.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault, times=4))
+
+    result = SCRIPT.run(single)
+
+    assert 1 == result.returncode
+    assert "all put back as it was" in result.stderr
+    assert "until every store has that, nobody can log in anew" in result.stdout
+    assert_as_before(single, before)
+    assert held == single.rabbitmq.user("erp")
+    assert single.logs_in("erp", single.old_password)
+
+
+def test_where_it_cannot_be_put_back_every_store_gets_the_new_one(single: RabbitPlant) -> None:
+    """The old one no longer logs in then: the new one goes wherever it can, and the line says who may lack it."""
+    single.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault))
+    single.wire.rules.append(Rule(faults.status(500), where=lambda one: _sets_a_password(one) and _was_set(single)))
+    single.set_field("deadline_seconds", "10")
+
+    result = SCRIPT.run(single)
+
+    assert 4 == result.returncode, result.stderr
+    assert "the former password could not be put back" in result.stderr
+    assert f"{VAULT} may not hold it" in result.stderr
+    assert single.logs_in(*in_keeper(single))
+    assert in_keeper(single)[1] != single.old_password
+
+
+def _was_set(plant: RabbitPlant) -> bool:
+    """Say whether a password was set before."""
+    return any(_sets_a_password(one) and one.ended for one in plant.wire.log)
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_a_lost_answer_is_told_by_the_hash(spare: bool) -> None:
+    """Whether the password was set shows in its hash, which only our value has: what was done is undone."""
+    with on_loopback(RabbitPlant, spare=spare) as plant:
+        before = [plant.rabbitmq.user(name) for name in ("erp", plant.spare) if name]
+        plant.wire.rules.append(Rule(faults.effect_no_answer(), where=_sets_a_password, nth=1))
+
+        result = SCRIPT.run(plant)
+
+        assert 1 == result.returncode, result.stderr
+        assert before == [plant.rabbitmq.user(name) for name in ("erp", plant.spare) if name]
+
+
+def test_what_somebody_else_sets_meanwhile_is_theirs(single: RabbitPlant) -> None:
+    """Of two who set one user's password the later one's stands: this one leaves that alone, and says what is dead."""
+    changed: list[Request] = []
+
+    def meddle(request: Request) -> bool:
+        if _writes_to_the_vault(request) and not changed:
+            changed.append(request)
+            single.rabbitmq.add_user("erp", "of somebody else, by hand", ["erp"])
+        return False
+
+    single.wire.rules.append(Rule(faults.status(500), where=meddle))
+    single.set_field("deadline_seconds", "10")
+
+    result = SCRIPT.run(single)
+
+    assert 4 == result.returncode, result.stderr
+    assert "was deleted by someone else" in result.stderr
+    assert "held before no longer works, nor does the new password erp" in result.stderr
+    assert single.logs_in("erp", "of somebody else, by hand")
+
+
+@pytest.mark.parametrize("spare", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_connections_end_only_where_that_is_asked_for(spare: bool, asked: bool) -> None:
+    """They survive a changed password, which the log says; 'close_connections' ends those of the former one."""
+    with on_loopback(RabbitPlant, spare=spare) as plant:
+        plant.rabbitmq.memory.open_connection("erp")
+        plant.rabbitmq.memory.open_connection("another")
+        plant.set_field("close_connections", str(asked))
+
+        result = SCRIPT.run(plant)
+
+        assert 0 == result.returncode, result.stderr
+        said = "Ended the connections of user erp" if asked else "Connections that user erp has open live on"
+        assert said in result.stdout
+        assert (0 if asked else 1) == len(plant.rabbitmq.connections("erp"))
+        assert 1 == len(plant.rabbitmq.connections("another"))
+
+
+def test_connections_that_were_to_end_and_did_not_are_named(single: RabbitPlant) -> None:
+    """Then the former password's holder is still in: status 3, though every store has the new one."""
+    single.set_field("close_connections", "True")
+    single.wire.rules.append(Rule(faults.status(500), where=lambda one: "/connections/" in one.path))
+
+    result = SCRIPT.run(single)
+
+    assert 3 == result.returncode, result.stderr
+    assert "the connections of user erp, which live on with the former password" in result.stderr
+    assert_true_state(single)
+
+
+def test_a_user_without_a_management_tag_is_proven_too(single: RabbitPlant) -> None:
+    """The plug-in lets that one not in, but says so only of a right password."""
+    single.rabbitmq.add_user("erp", single.old_password)
+
+    result = SCRIPT.run(single)
+
+    assert 0 == result.returncode, result.stderr
+    assert "Verified: the new password logs in" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("set_up", "parts"),
+    [
+        (lambda plant: plant.set_field("rabbitmq_url", ""), ("'rabbitmq_url' is empty",)),
+        (lambda plant: plant.set_field("rabbitmq_url", "https://evil.example.com"), ("evil.example.com", "only")),
+        (lambda plant: plant.set_field("username_spare", "erp"), ("name the same user",)),
+        (lambda plant: plant.set_field("keep_previous_keys", "2"), ("'keep_previous_keys' is 2", "enter 1")),
+        (lambda plant: plant.set_field("allow_targets", "erp", plant.admin_uid), ("erp-spare", "'allow_targets'")),
+        (lambda plant: plant.set_field("username", "rotation.admin"), ("the admin credential is",)),
+        (lambda plant: plant.rabbitmq.add_user("erp-spare", "", ["administrator"]), ("is an administrator",)),
+    ],
+    ids=["no server", "another server", "the same user", "two kept", "not allowed", "itself", "administrator"],
+)
+def test_what_is_refused_beforehand(pair: RabbitPlant, set_up: Callable[[RabbitPlant], None], parts: list[str]) -> None:
+    """With status 2, and nothing touched."""
+    if "the admin credential is" in parts:
+        pair.set_field("allow_targets", "rotation.admin, erp-spare", pair.admin_uid)
+        pair.set_field("key_vault_name", "")
+        pair.set_field("rabbitmq_username", "")
+        pair.set_field("rabbitmq_password", "")
+    set_up(pair)
+
+    assert_refuses(SCRIPT, pair, 2, *parts)
+
+
+def test_one_user_can_keep_no_former_password(single: RabbitPlant) -> None:
+    """The new one ends it."""
+    single.set_field("keep_previous_keys", "1")
+
+    assert_refuses(SCRIPT, single, 2, "a new password ends the one before it", "'username_spare'")
+
+
+def test_the_former_of_two_may_live_until_the_next_rotation(pair: RabbitPlant) -> None:
+    """With 'keep_previous_keys' = 1 slow consumers have that long."""
+    pair.set_field("keep_previous_keys", "1")
+
+    assert 0 == SCRIPT.run(pair).returncode
+    assert pair.logs_in("erp", pair.old_password)
+    assert "erp-spare" == assert_true_state(pair, kept=["erp"])
+
+
+def test_a_password_has_what_rules_ask_for(single: RabbitPlant) -> None:
+    """So many characters, one of each kind; symbols only where they are asked for, and such as need no quotes."""
+    single.set_field("password_length", "60")
+    single.set_field("password_symbols", "True")
+
+    assert 0 == SCRIPT.run(single).returncode
+    value = in_keeper(single)[1]
+    assert 60 == len(value)
+    for holds in (str.islower, str.isupper, str.isdigit, "-._~".__contains__):
+        assert any(map(holds, value))
