@@ -106,7 +106,7 @@ class S3DataUpload:
         rows.writerow(["time", "signal", "value"])
         for item in shown:
             answer = signals.get_samples(id=item["id"], start=start, end=end, limit=SAMPLES)
-            rows.writerows([sample.key, item["name"], sample.value] for sample in answer.samples)
+            rows.writerows([sample.key, item["name"], sample.value] for sample in answer.samples or [])
         body = text.getvalue().encode()
         self.identity.use(lambda s3: s3.put_object(Bucket=self.bucket, Key=name, Body=body, ContentType="text/csv"))
         return json.dumps({"object": name, "bytes": len(body)})
@@ -158,7 +158,8 @@ def _attempt(request: Callable[[Any], Answer], client: Any) -> Answer | Exceptio
     try:
         return request(client)
     except ClientError as error:
-        return error
+        refusal: Exception = error
+        return refusal
 
 
 def _is_refused(answer: object) -> bool:
