@@ -74,10 +74,10 @@ class Outside:
         self.lab = DataLab(plant.seeq.app, PROJECT, project, environment)
         plant.wire.add(SEEQ_HOST, self.lab.app)
         plant.seeq.add_worksheet(WORKSHEET)
-        home = {"HOME": str(caller), "USERPROFILE": str(caller), "PYTHONPATH": str(caller)}
+        at_home = {"HOME": str(caller), "USERPROFILE": str(caller), "PYTHONPATH": str(caller)}
         self.caller = subprocess.Popen(
             [sys.executable, "-c", CALLER, f"https://{SEEQ_HOST}"],
-            env={**environment, **home},
+            env={**environment, **at_home},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
