@@ -55,6 +55,8 @@ OTHERS = {
     # Settings of AWS's that have no effect here.
     "AWS_ENDPOINT_URL",
     "endpoint_url",
+    # A word of MySQL's JDBC driver.
+    "VERIFY_IDENTITY",
     # A setting of OpenBao's.
     "delete_version_after",
     # A file of OpenSSH's.
@@ -63,6 +65,8 @@ OTHERS = {
     "ADMIN_UID",
     "APPLICATION_ID",
     "erp_user",
+    "erp_user_a",
+    "erp_user_b",
     "secrets_auth",
     "APPLICATION_OBJECT_ID",
     "ARN_OF_THE_SECRET",

@@ -19,7 +19,7 @@ def test_a_group_is_listed_once_for_all_records(audited: Audited) -> None:
     groups = [path.split("/")[4] for path in asked]
 
     assert [1, 1, 2] == sorted(map(groups.count, {*groups}))
-    assert any(audited.fleet.keeper.value(uid, "container_apps") for uid in audited.fleet.healthy)
+    assert any(audited.fleet.values[uid, "container_apps"] for uid in audited.fleet.healthy)
 
 
 def test_without_the_right_to_list_each_app_is_asked_for(tmp_path: Path, command: Command) -> None:

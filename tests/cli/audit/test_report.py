@@ -24,12 +24,12 @@ def test_each_healthy_record_shows_its_keys_and_dates(audited: Audited) -> None:
     fleet = audited.fleet
     for uid in fleet.healthy:
         record = audited.records[uid]
-        if not fleet.keeper.value(uid, "rotation_lease"):
-            mirrored = any(fleet.keeper.value(uid, label) for label in ("key_vault_name", "aws_secret_id"))
+        if not fleet.values[uid, "rotation_lease"]:
+            mirrored = any(fleet.values[uid, label] for label in ("key_vault_name", "aws_secret_id"))
             assert record["mirror"] == ("same" if mirrored else "none"), record
         assert 0 <= record["age_days"] < EVERY
         if record["script"] == "publish_secret":
-            assert (fleet.keeper.value(uid, "secret_name"), None, "") == (
+            assert (fleet.values[uid, "secret_name"], None, "") == (
                 *(record["target"], record["live_keys"], record["key_id"]),
             )
             continue

@@ -66,7 +66,7 @@ def test_no_secret_value_is_read_from_a_vault_and_none_is_shown(audited: Audited
     shown = audited.shown + "\n".join(request.url for request in audited.log)
 
     assert {"/secrets", "/deletedsecrets"} == vaults
-    assert [] == [len(value) for value in audited.fleet.secrets() if value in shown]
+    assert [] == [len(value) for value in audited.fleet.secrets if value in shown]
 
 
 def test_a_server_that_lists_applications_without_keys_is_asked_for_each(tmp_path: Path, command: Command) -> None:
