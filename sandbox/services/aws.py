@@ -190,6 +190,11 @@ class Aws:
         with _turn:
             del self._identities[access_key_id]
 
+    def identity(self, access_key_id: str) -> _Identity | None:
+        """Return whose an access key is, None where it is unknown: for other services of the account."""
+        with _turn:
+            return self._identities.get(access_key_id)
+
     def throttle(self, times: int) -> None:
         """Answer the next so many requests with ThrottlingException."""
         self.refuse("ThrottlingException", "Rate exceeded", times, spelling="message")
