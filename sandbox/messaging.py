@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 
+from pam_scripts.rotation.roles import NOT_TOLD
 from sandbox.plant import AnyPlant, Issued
 from sandbox.services import keeper
 from sandbox.services.rabbitmq import HOST
@@ -78,8 +78,9 @@ class RabbitPlant(AnyPlant):
     def issued(self) -> list[Issued]:
         """Return the password of each user that has one; passwords have no label, and nobody knows since when."""
         held = {name: self.rabbitmq.password(name) for name in (self.username, self.spare) if name}
-        never = datetime.min.replace(tzinfo=timezone.utc)
-        return [Issued(name, value, "", never, None, listed=True, live=True) for name, value in held.items() if value]
+        return [
+            Issued(name, value, "", NOT_TOLD, None, listed=True, live=True) for name, value in held.items() if value
+        ]
 
     def logs_in(self, key_id: str, value: str) -> bool:
         """Say whether a password logs a user in now."""
