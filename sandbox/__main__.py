@@ -69,8 +69,8 @@ class Demo:
     """What one script's demo differs in.
 
     plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
-    keys. target: which attribute of the plant has the id of their owner. ask: log in with a key, as a consumer
-    would, and return the HTTP status.
+    keys. target: which attribute of the plant has the long id of their owner, empty where its name is short. ask: log
+    in with a key, as a consumer would, and return the HTTP status.
     """
 
     plant: Callable[..., AbstractContextManager[AnyPlant]]
@@ -81,7 +81,8 @@ class Demo:
 
     def names(self, plant: AnyPlant) -> Mapping[str, str]:
         """Return what stands for long ids in what is shown."""
-        return {getattr(plant, self.target): self.target.upper(), **_names(plant)}
+        long = {getattr(plant, self.target): self.target.upper()} if self.target else {}
+        return {**long, **_names(plant)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -371,7 +372,7 @@ def _use_keys_elsewhere_too(plant: AnyPlant) -> None:
 def _ask_rabbitmq(_plant: AnyPlant, username: str, password: str) -> int:
     """Log in at the management plug-in, which says 401 of a right password, too, where it lets the user not in."""
     url = f"https://{RABBITMQ_HOST}/api/whoami"
-    return requests.get(url, auth=(username.removesuffix(" (unpublished)"), password), timeout=10).status_code
+    return requests.get(url, auth=(username, password), timeout=10).status_code
 
 
 def _ask_aws(_plant: AnyPlant, key_id: str, value: str) -> int:
@@ -410,7 +411,7 @@ DEMOS = {
         partial(on_loopback, RabbitPlant),
         _leave_a_key_over,
         "RabbitMQ: the passwords of two users",
-        "username",
+        "",
         _ask_rabbitmq,
     ),
     "rotate_azure_app_secret": Demo(

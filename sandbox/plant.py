@@ -30,6 +30,7 @@ from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
 from sandbox.services.rabbitmq import RabbitMQ
+from sandbox.services.s3 import S3
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -60,6 +61,7 @@ class Services:
         self.azure_resources = self._with(AzureResources(self.clock, self.container_apps))
         self.aws = self._with(Aws(self.clock))
         self.iam = self._with(Iam(self.clock, self.aws))
+        self.s3 = self._with(S3(self.aws))
         self.openbao = self._with(OpenBao(self.clock))
         self.rabbitmq = self._with(RabbitMQ())
 

@@ -192,6 +192,11 @@ class Aws:
         with TURN:
             del self.identities[access_key_id]
 
+    def identity(self, access_key_id: str) -> Identity | None:
+        """Return whose an access key is, None where it is unknown: for other services of the account."""
+        with TURN:
+            return self.identities.get(access_key_id)
+
     def throttle(self, times: int) -> None:
         """Answer the next so many requests with ThrottlingException."""
         self.refuse("ThrottlingException", "Rate exceeded", times, spelling="message")

@@ -206,7 +206,7 @@ class Iam:
         given = AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if not given:
             raise Refusal(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-        identity = self.aws.identities.get(given["key"])
+        identity = self.aws.identity(given["key"])
         if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _INVALID
         made = self._key(identity.access_key_id)
