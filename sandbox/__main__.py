@@ -30,8 +30,11 @@ from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.words import count
+from pam_scripts.issuers.aws_user.client import Iam
 from pam_scripts.issuers.azure_resource import proof
+from pam_scripts.logins import aws
 from sandbox import bao, faults
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
@@ -372,6 +375,16 @@ def _ask_rabbitmq(_plant: AnyPlant, username: str, password: str) -> int:
     return requests.get(url, auth=(username, password), timeout=10).status_code
 
 
+def _ask_aws(_plant: AnyPlant, key_id: str, value: str) -> int:
+    """Ask STS who has a key, as a consumer's SDK would; 403 for one that is not let in."""
+    identity = aws.Identity(key_id, Secret(value))
+    try:
+        Iam("eu-central-1", identity, Session(Deadline(10))).who()
+    except ApiError as error:
+        return error.code or 0
+    return 200
+
+
 def _be_slow(plant: AnyPlant) -> None:
     """Have a new secret refused for a while, and then let in here and there only, as Entra does."""
     _leave_a_key_over(plant)
@@ -414,6 +427,13 @@ DEMOS = {
         "Azure: the storage account's two keys",
         "subscription_id",
         _ask_storage,
+    ),
+    "rotate_aws_access_key": Demo(
+        partial(on_loopback, IamPlant),
+        lambda plant: setattr(plant.iam, "unaccepted", 2),
+        "AWS: the user's access keys",
+        "user_name",
+        _ask_aws,
     ),
 }
 

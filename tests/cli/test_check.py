@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -14,12 +15,13 @@ from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support.invariants import State, assert_as_before, writes
 
-PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant | RabbitPlant]] = {
+PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant | RabbitPlant | IamPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
     "rotate_azure_app_secret": AzureAppPlant,
     "rotate_azure_resource_key": SlotPlant,
     "rotate_rabbitmq_password": RabbitPlant,
+    "rotate_aws_access_key": IamPlant,
 }
 
 
