@@ -159,8 +159,7 @@ class Passwords(Issuer):
             return Decision()
         if held[0].key_id != self._users.published:
             raise Yielded(
-                f"{SYSTEM}: the record has come to hold another of {self.target} since it was read",
-                next_step="rotate again",
+                f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
         return None
 
