@@ -27,6 +27,7 @@ from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
+from sandbox.services.keycloak import Keycloak
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
 from sandbox.services.rabbitmq import RabbitMQ
 from sandbox.services.seeq import Seeq
@@ -60,6 +61,7 @@ class Services:
         self.aws = self._with(Aws(self.clock))
         self.openbao = self._with(OpenBao(self.clock))
         self.rabbitmq = self._with(RabbitMQ())
+        self.keycloak = self._with(Keycloak(self.clock))
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""

@@ -21,6 +21,7 @@ OWNER_TAGS = (
     "entra-application-id",
     "azure-resource-id",
     "rabbitmq-user",
+    "keycloak-client",
     "keeper-record",
 )
 """The tags by which scripts mark a secret as their target's, each one of them."""
