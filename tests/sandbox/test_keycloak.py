@@ -54,7 +54,7 @@ def _token(ca_file: str, secret: str) -> str:
     return str(client.token(grant_type="client_credentials")["access_token"])
 
 
-def test_a_secret_is_set_with_the_client_as_it_is(server: Keycloak, ca_file: str) -> None:
+def test_a_secret_is_set_with_the_client_as_it_is(ca_file: str) -> None:
     """A client is found by its client id, read, and sent back with another secret; nothing else of it changes."""
     admin = _admin(ca_file)
     uuid = admin.get_client_id("erp")
@@ -68,7 +68,7 @@ def test_a_secret_is_set_with_the_client_as_it_is(server: Keycloak, ca_file: str
         _token(ca_file, "of last year")
 
 
-def test_a_client_that_is_sent_without_its_secret_keeps_it(server: Keycloak, ca_file: str) -> None:
+def test_a_client_that_is_sent_without_its_secret_keeps_it(ca_file: str) -> None:
     """And its attributes are merged with those that are sent."""
     admin = _admin(ca_file)
     uuid = str(admin.get_client_id("erp"))
