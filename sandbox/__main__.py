@@ -30,8 +30,11 @@ from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.words import count
+from pam_scripts.issuers.aws_user.client import Iam
 from pam_scripts.issuers.azure_resource import proof
+from pam_scripts.logins import aws
 from sandbox import bao, faults
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
@@ -68,8 +71,8 @@ class Demo:
     """What one script's demo differs in.
 
     plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
-    keys. target: which attribute of the plant has the id of their owner. ask: log in with a key, as a consumer
-    would, and return the HTTP status.
+    keys. target: which attribute of the plant has the long id of their owner, empty where its name is short. ask: log
+    in with a key, as a consumer would, and return the HTTP status.
     """
 
     plant: Callable[..., AbstractContextManager[AnyPlant]]
@@ -80,7 +83,8 @@ class Demo:
 
     def names(self, plant: AnyPlant) -> Mapping[str, str]:
         """Return what stands for long ids in what is shown."""
-        return {getattr(plant, self.target): self.target.upper(), **_names(plant)}
+        long = {getattr(plant, self.target): self.target.upper()} if self.target else {}
+        return {**long, **_names(plant)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -370,7 +374,17 @@ def _use_keys_elsewhere_too(plant: AnyPlant) -> None:
 def _ask_rabbitmq(_plant: AnyPlant, username: str, password: str) -> int:
     """Log in at the management plug-in, which says 401 of a right password, too, where it lets the user not in."""
     url = f"https://{RABBITMQ_HOST}/api/whoami"
-    return requests.get(url, auth=(username.removesuffix(" (unpublished)"), password), timeout=10).status_code
+    return requests.get(url, auth=(username, password), timeout=10).status_code
+
+
+def _ask_aws(_plant: AnyPlant, key_id: str, value: str) -> int:
+    """Ask STS who has a key, as a consumer's SDK would; 403 for one that is not let in."""
+    identity = aws.Identity(key_id, Secret(value))
+    try:
+        Iam("eu-central-1", identity, Session(Deadline(10))).who()
+    except ApiError as error:
+        return error.code or 0
+    return 200
 
 
 def _ask_keycloak(_plant: AnyPlant, client_id: str, secret: str) -> int:
@@ -406,7 +420,7 @@ DEMOS = {
         partial(on_loopback, RabbitPlant),
         _leave_a_key_over,
         "RabbitMQ: the passwords of two users",
-        "username",
+        "",
         _ask_rabbitmq,
     ),
     "rotate_keycloak_client_secret": Demo(
@@ -429,6 +443,13 @@ DEMOS = {
         "Azure: the storage account's two keys",
         "subscription_id",
         _ask_storage,
+    ),
+    "rotate_aws_access_key": Demo(
+        partial(on_loopback, IamPlant),
+        lambda plant: setattr(plant.iam, "unaccepted", 2),
+        "AWS: the user's access keys",
+        "user_name",
+        _ask_aws,
     ),
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 
+from pam_scripts.rotation.roles import NOT_TOLD
 from sandbox.plant import AnyPlant, Issued
 from sandbox.services import keeper
 from sandbox.services.rabbitmq import HOST
@@ -42,7 +42,7 @@ class RabbitPlant(AnyPlant):
         self.old_key_id, self.old_password = self.username, f"{secrets.token_hex(8)}-of-last-year"
         self.rabbitmq.add_user(self.username, self.old_password, ["monitoring", "erp"])
         if spare:
-            self.rabbitmq.add_user(self.spare)
+            self.rabbitmq.add_user(self.spare, "", ["monitoring", "erp"])
         self._mirror(f"rabbitmq-{self.username}")
         url = f"https://{HOST}"
         own = [
@@ -72,14 +72,15 @@ class RabbitPlant(AnyPlant):
         """Have the user whose turn it is be one who has a password already, which ends with the next rotation."""
         assert self.spare, (label, created_days_ago, expires_in_days)  # noqa: S101 - one user has one password
         value = secrets.token_hex(12)
-        self.rabbitmq.add_user(self.idle, value)
+        self.rabbitmq.add_user(self.idle, value, ["monitoring", "erp"])
         return f"{self.idle} (unpublished)", value
 
     def issued(self) -> list[Issued]:
         """Return the password of each user that has one; passwords have no label, and nobody knows since when."""
         held = {name: self.rabbitmq.password(name) for name in (self.username, self.spare) if name}
-        never = datetime.min.replace(tzinfo=timezone.utc)
-        return [Issued(name, value, "", never, None, listed=True, live=True) for name, value in held.items() if value]
+        return [
+            Issued(name, value, "", NOT_TOLD, None, listed=True, live=True) for name, value in held.items() if value
+        ]
 
     def logs_in(self, key_id: str, value: str) -> bool:
         """Say whether a password logs a user in now."""

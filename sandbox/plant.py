@@ -25,11 +25,13 @@ from sandbox.services.azure_resources import AzureResources
 from sandbox.services.container_apps import ContainerApp, ContainerApps
 from sandbox.services.entra import App, Entra
 from sandbox.services.graph import Graph
+from sandbox.services.iam import Iam
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
 from sandbox.services.keycloak import Keycloak
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
 from sandbox.services.rabbitmq import RabbitMQ
+from sandbox.services.s3 import S3
 from sandbox.services.seeq import Seeq
 from sandbox.wire import Wire
 
@@ -59,6 +61,8 @@ class Services:
         self.container_apps = self._with(ContainerApps(self.clock, self.entra, self.key_vault))
         self.azure_resources = self._with(AzureResources(self.clock, self.container_apps))
         self.aws = self._with(Aws(self.clock))
+        self.iam = self._with(Iam(self.clock, self.aws))
+        self.s3 = self._with(S3(self.aws))
         self.openbao = self._with(OpenBao(self.clock))
         self.rabbitmq = self._with(RabbitMQ())
         self.keycloak = self._with(Keycloak(self.clock))

@@ -15,12 +15,16 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from pam_scripts.rotation.roles import NOT_TOLD
 from sandbox.plant import AnyPlant, Issued
 from sandbox.services.openbao import ENGINE, HOST
 
 OPENBAO_SECRET = "plant/demo"
 
 _READER = "reader"
+
+Pair = tuple[str, str]
+"""A key's id, and its value: an id alone may come again, as a user's name does with the next password."""
 
 
 class Seen:
@@ -33,12 +37,12 @@ class Seen:
         self._plant = plant
         self._title = title
         self._ask = ask
-        self._keys: dict[str, Issued] = {}
+        self._keys: dict[Pair, Issued] = {}
 
     def look(self) -> State:
         """Try each key and each place's credential with a real login."""
         for key in sorted(self._plant.issued(), key=lambda one: one.created_at):
-            self._keys.setdefault(key.key_id, key)
+            self._keys.setdefault((key.key_id, key.value), key)
         label_of_id, label_of_value = list(self._plant.outputs)[:2]
         in_keeper = self._in_keeper(label_of_id), self._in_keeper(label_of_value)
         in_mirror = read_openbao(self._plant) if self._plant.openbao_secrets else read_key_vault(self._plant)
@@ -46,8 +50,8 @@ class Seen:
         return State(
             self._title,
             dict(self._keys),
-            {key_id: self._logs_in(key_id, key.value) for key_id, key in self._keys.items()},
-            {place: key_id for place, (key_id, _) in pairs.items()},
+            {pair: self._logs_in(*pair) for pair in self._keys},
+            pairs,
             {place: self._logs_in(*pair) for place, pair in pairs.items()},
         )
 
@@ -65,21 +69,21 @@ class Seen:
 
 @dataclass(frozen=True)
 class State:
-    """What there is at one moment. alive: whether a key logs in, by its id; held: the id of the key that a place holds.
+    """What there is at one moment. alive: whether a key logs in; held: what a place holds.
 
     keys: all that were ever seen, in their order; well: whether what a place holds logs in, as a whole.
     """
 
     title: str
-    keys: Mapping[str, Issued]
-    alive: Mapping[str, bool]
-    held: Mapping[str, str]
+    keys: Mapping[Pair, Issued]
+    alive: Mapping[Pair, bool]
+    held: Mapping[str, Pair]
     well: Mapping[str, bool]
 
     def is_rotated_from(self, before: State) -> bool:
         """Say whether all places hold one new key that logs in, and those that they held before do not."""
         new = {*self.held.values()}
-        gone = not any(self.alive[key_id] for key_id in before.held.values())
+        gone = not any(self.alive[pair] for pair in before.held.values())
         return all(self.well.values()) and len(new) == 1 and not new & {*before.keys} and gone
 
     def is_split_from(self, before: State) -> bool:
@@ -91,28 +95,34 @@ class State:
     def is_brought_to_its_end_from(self, half: State) -> bool:
         """Say whether all places hold the newer key of those that they held, and the others do not log in."""
         newest = max({*half.held.values()}, key=list(half.keys).index)
-        gone = not any(self.alive[key_id] for key_id in {*half.held.values()} - {newest})
+        gone = not any(self.alive[pair] for pair in {*half.held.values()} - {newest})
         return all(self.well.values()) and {newest} == {*self.held.values()} and gone
 
     def shown(self, told: str) -> list[RenderableType]:
         """Return two tables, and what to see in them."""
         keys = table(self.title, "", _column("key"), "made", "logs in")
-        for key_id, key in self.keys.items():
+        for pair, key in self.keys.items():
             label = "by the script" if key.label.startswith("keeper:") else key.label
-            made = f"{key.created_at:%Y-%m-%d} {label}"
-            style = self._style(key_id) if self.alive[key_id] else "dim"
-            keys.add_row(self._letter(key_id), key_id, made, _yes(self.alive[key_id]), style=style)
+            made = "not told" if key.created_at == NOT_TOLD else f"{key.created_at:%Y-%m-%d} {label}"
+            style = self._style(pair) if self.alive[pair] else "dim"
+            keys.add_row(self._letter(pair), self._name(pair), made, _yes(self.alive[pair]), style=style)
         places = table("Where it is stored", "", "place", _column("holds the key"), "logs in")
-        for place, key_id in self.held.items():
-            row = (self._letter(key_id), place, key_id, _yes(self.well[place]))
-            places.add_row(*row, style=self._style(key_id))
+        for place, pair in self.held.items():
+            row = (self._letter(pair), place, self._name(pair), _yes(self.well[place]))
+            places.add_row(*row, style=self._style(pair))
         return [keys, places, Text(told, "bold")]
 
-    def _letter(self, key_id: str) -> str:
-        return string.ascii_uppercase[list(self.keys).index(key_id)] if key_id in self.keys else "?"
+    def _name(self, pair: Pair) -> str:
+        """Return a key's id, and which one it is of those that had the same."""
+        same = [each for each in self.keys if each[0] == pair[0]]
+        number = same.index(pair) + 1 if pair in same else 1
+        return pair[0] if number == 1 else f"{pair[0]}, no. {number}"
 
-    def _style(self, key_id: str) -> str:
-        return _COLOURS[list(self.keys).index(key_id) % len(_COLOURS)] if key_id in self.keys else "red"
+    def _letter(self, pair: Pair) -> str:
+        return string.ascii_uppercase[list(self.keys).index(pair)] if pair in self.keys else "?"
+
+    def _style(self, pair: Pair) -> str:
+        return _COLOURS[list(self.keys).index(pair) % len(_COLOURS)] if pair in self.keys else "red"
 
 
 _COLOURS = ("yellow", "bright_black", "cyan", "magenta", "green", "blue")
@@ -137,7 +147,7 @@ def mirror_of(plant: AnyPlant) -> str:
     return "OpenBao" if plant.openbao_secrets else "Azure Key Vault"
 
 
-def read_openbao(plant: AnyPlant) -> tuple[str, str]:
+def read_openbao(plant: AnyPlant) -> Pair:
     """Read the pair as a consumer would: as an AppRole that may read this secret and nothing else."""
     plant.openbao.allow(_READER, {f"{ENGINE}/data/{OPENBAO_SECRET}": ["read"]})
     role_id, secret_id = plant.openbao.add_approle(_READER)
@@ -149,7 +159,7 @@ def read_openbao(plant: AnyPlant) -> tuple[str, str]:
     return data[label_of_id], data[label_of_value]
 
 
-def read_key_vault(plant: AnyPlant) -> tuple[str, str]:
+def read_key_vault(plant: AnyPlant) -> Pair:
     """Read the pair as a consumer would: with the official SDK, from wherever the environment leads."""
     credential = ClientSecretCredential(plant.tenant_id, plant.azure_app.client_id, plant.azure_secret)
     client = SecretClient(plant.vault_url, credential)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def example() -> ModuleType:
 def hide(home: Path, section: str, settings: Mapping[str, str]) -> Path:
     """Write the hidden file."""
     file = home / ".secrets_auth.ini"
+    file.touch(0o600)
     file.write_text(f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
     return file
 
@@ -275,8 +277,19 @@ def test_a_hidden_file_that_cannot_be_read_does_not_show_its_lines(example: Modu
     file = home / ".secrets_auth.ini"
     assert "cannot be read" in refusal(example, file)
     for text in ("hunter2\n", "[Azure auth]\nhunter2\n", "[Azure auth]\nclient_secret = hunter2\n[AWS auth]\n", ""):
+        file.touch(0o600)
         file.write_text(text)
         assert "hunter2" not in refusal(example, file)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_hidden_file_that_others_may_read_is_not_used(mode: int, example: ModuleType, home: Path) -> None:
+    """The message says which file it is, and what to do; nothing of it is read."""
+    file = hide(home, "AWS auth", dict.fromkeys(example.SETTINGS["AWS auth"], "x"))
+    file.chmod(mode)
+
+    assert refusal(example, file).endswith(f"in a terminal: chmod 600 {file}")
 
 
 def test_a_percent_sign_in_the_hidden_file_is_just_that(example: ModuleType, home: Path) -> None:

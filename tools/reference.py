@@ -37,6 +37,7 @@ from pam_scripts.core.fields import Field, Fields
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console
+from pam_scripts.issuers.aws_user import refusals as aws_user
 from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.azure_resource import refusals as azure_resource
 from pam_scripts.issuers.keycloak import refusals as keycloak
@@ -71,6 +72,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
     "Azure": azure_resource.REFUSALS,
+    "AWS IAM": aws_user.REFUSALS,
     "AWS Secrets Manager": aws.REFUSALS,
     "OpenBao/Vault": openbao.REFUSALS,
 }
@@ -120,6 +122,10 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "keycloak_url": "https://keycloak.plant.example",
             "keycloak_realm": "plant",
         },
+    ),
+    "rotate_aws_access_key": (
+        {"aws_user_name": "erp-export"},
+        {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "SECRET-ACCESS-KEY"},
     ),
     "publish_secret": ({"key_vault_name": "plant-stage-kv", "secret_name": "RabbitMq--Password"}, {}),
 }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ SETTINGS = {
 LOOKS, SECONDS_BETWEEN = 5, 2.0
 """How often a pair of secrets is looked at until both are of one rotation, and the seconds in between."""
 
+_OTHERS = 0o077  # what a file's mode lets its group and everybody do
 _TIMEOUT = 15  # seconds that one request may take
 
 
@@ -143,6 +145,8 @@ def source_from_file(path: Path) -> Source:
     # Values may have percent signs. A parser's own message would show the line, which may be a secret.
     parser = configparser.ConfigParser(interpolation=None)
     try:
+        if os.name == "posix" and path.stat().st_mode & _OTHERS:
+            raise CredentialError(f"{path} may be read by other users of this machine; in a terminal: chmod 600 {path}")
         parser.read_string(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CredentialError(f"{path} cannot be read: {error.strerror}") from None
@@ -191,8 +195,10 @@ def _secrets_manager(section: configparser.SectionProxy) -> Source:
 def _credential(text: str | None, what: str) -> Credential:
     try:
         both = json.loads(text or "")
-        return Credential(both["access_key_id"], both["access_key_password"])
-    except (ValueError, KeyError, TypeError):
+        # An AWS access key that a person stored has AWS's own word for its secret.
+        password = both.get("access_key_password") or both["secret_access_key"]
+        return Credential(both["access_key_id"], password)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CredentialError(f'{what} is not JSON with "access_key_id" and "access_key_password"') from None
 
 

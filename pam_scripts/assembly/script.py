@@ -40,6 +40,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_keycloak_client_secret": ("keycloak_url", "keycloak_client"),
     "rotate_seeq_user_key": ("username", "user_id"),
     "rotate_azure_resource_key": ("resource_id",),
+    "rotate_aws_access_key": ("aws_user_name",),
     "publish_secret": ("secret_name", "value_format", "value_template"),
 }
 """By script: the labels that identify its records; a record with any of them filled in is that script's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pam_scripts import (
     publish_secret,
+    rotate_aws_access_key,
     rotate_azure_app_secret,
     rotate_azure_resource_key,
     rotate_keycloak_client_secret,
@@ -22,6 +23,7 @@ SCRIPTS: tuple[Script, ...] = (
     rotate_keycloak_client_secret.SCRIPT,
     rotate_seeq_user_key.SCRIPT,
     rotate_azure_resource_key.SCRIPT,
+    rotate_aws_access_key.SCRIPT,
     publish_secret.SCRIPT,
 )
 

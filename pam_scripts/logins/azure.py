@@ -445,16 +445,3 @@ class SdkCredential:
         resource = scopes[0].removeprefix("https://").removesuffix("/.default")
         made = self._login.token(resource, self._system, self._action, tenant_id or "")
         return AccessToken(made.value.reveal(), int(made.expires_at))
-
-
-def allows(permission: Any, action: str) -> bool:  # noqa: ANN401 - whatever JSON it is
-    """Say whether an entry of a scope's permissions, as Resource Manager lists them, covers an action."""
-    if not isinstance(permission, Mapping):
-        return False
-    return _covers(permission.get("actions"), action) and not _covers(permission.get("notActions"), action)
-
-
-def _covers(patterns: Sequence[Any] | None, action: str) -> bool:
-    return any(
-        re.fullmatch(re.escape(str(pattern)).replace(r"\*", ".*"), action, re.IGNORECASE) for pattern in patterns or []
-    )

@@ -22,6 +22,7 @@ OWNER_TAGS = (
     "azure-resource-id",
     "rabbitmq-user",
     "keycloak-client",
+    "aws-user-name",
     "keeper-record",
 )
 """The tags by which scripts mark a secret as their target's, each one of them."""

@@ -50,7 +50,7 @@ _VERSIONS = 100
 # A version without a label stays for so long at least.
 _VERSION_STAYS = timedelta(hours=24)
 _SERVICE = "secretsmanager"
-_AUTHORIZATION = re.compile(
+AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<key>[^/,\s]+)/(?P<scope>[^,\s]+), *"
     r"SignedHeaders=(?P<headers>[^,\s]+), *Signature=(?P<signature>[0-9a-f]{64})"
 )
@@ -70,7 +70,7 @@ _NOT_WHEN_DELETED = frozenset(
 _CHANGES = _NOT_WHEN_DELETED - {"GetSecretValue"}
 _accounts = itertools.count(100_000_000_001)
 # moto is not made for several threads, and every sandbox has one: they take turns.
-_turn = threading.RLock()
+TURN = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Version:
 
 
 @dataclass
-class _Identity:
+class Identity:
     """Whoever has one access key. allowed: pairs of an action and a secret's name (or `*`); None: all.
 
     token, ends_at: of a temporary key: what is sent with it, and when it ends.
@@ -99,6 +99,7 @@ class _Identity:
     denied: set[str] = field(default_factory=set)
 
     def may(self, action: str, name: str) -> bool:
+        """Say whether this identity may do something to what has this name."""
         if action in self.denied:
             return False
         return self.allowed is None or not self.allowed.isdisjoint({(action, name), (action, "*")})
@@ -138,7 +139,7 @@ class Aws:
         self.regions = tuple(regions)
         self.account_id = str(next(_accounts))
         self.hosts: tuple[str, ...] = tuple(f"{_SERVICE}.{region}.amazonaws.com" for region in regions)
-        self._identities: dict[str, _Identity] = {}
+        self.identities: dict[str, Identity] = {}
         self._secrets: set[str] = set()
         self._refusals: list[_Refusal] = []
         # The ARNs of secrets whose KMS key is disabled.
@@ -158,37 +159,43 @@ class Aws:
 
     def add_identity(self, name: str) -> tuple[str, str]:
         """Make an IAM user who may do everything; return the id and the secret of their access key."""
-        identity = self._add(_Identity(name, _new_key_id("AKIA"), secrets.token_urlsafe(30)))
+        identity = self.add(Identity(name, _new_key_id("AKIA"), secrets.token_urlsafe(30)))
         return identity.access_key_id, identity.secret_access_key
 
     def add_session(self, name: str, lasts: timedelta = timedelta(hours=1)) -> tuple[str, str, str]:
         """Let somebody assume a role that may do everything; return a temporary key's id, its secret and its token."""
         ends_at = self.clock.now() + lasts
-        identity = self._add(
-            _Identity(name, _new_key_id("ASIA"), secrets.token_urlsafe(30), secrets.token_urlsafe(60), ends_at=ends_at)
+        identity = self.add(
+            Identity(name, _new_key_id("ASIA"), secrets.token_urlsafe(30), secrets.token_urlsafe(60), ends_at=ends_at)
         )
         return identity.access_key_id, identity.secret_access_key, identity.token
 
-    def _add(self, identity: _Identity) -> _Identity:
-        with _turn:
-            self._identities[identity.access_key_id] = identity
+    def add(self, identity: Identity) -> Identity:
+        """Let an access key in from now on."""
+        with TURN:
+            self.identities[identity.access_key_id] = identity
             self._secrets |= {identity.secret_access_key, *filter(None, [identity.token])}
         return identity
 
     def allow_only(self, access_key_id: str, *actions: str, name: str = "*") -> None:
         """Let an access key do these actions (`secretsmanager:GetSecretValue`) on the secret of this name alone."""
-        with _turn:
-            self._identities[access_key_id].allowed = {(action, name) for action in actions}
+        with TURN:
+            self.identities[access_key_id].allowed = {(action, name) for action in actions}
 
     def deny(self, access_key_id: str, action: str) -> None:
         """Deny an access key one action (`secretsmanager:PutSecretValue`), whatever else it may do."""
-        with _turn:
-            self._identities[access_key_id].denied.add(action)
+        with TURN:
+            self.identities[access_key_id].denied.add(action)
 
     def remove_identity(self, access_key_id: str) -> None:
         """Delete an access key: it is unknown from now on."""
-        with _turn:
-            del self._identities[access_key_id]
+        with TURN:
+            del self.identities[access_key_id]
+
+    def identity(self, access_key_id: str) -> Identity | None:
+        """Return whose an access key is, None where it is unknown: for other services of the account."""
+        with TURN:
+            return self.identities.get(access_key_id)
 
     def throttle(self, times: int) -> None:
         """Answer the next so many requests with ThrottlingException."""
@@ -196,7 +203,7 @@ class Aws:
 
     def refuse(self, code: str, message: str, times: int = 1, *, spelling: str = "Message") -> None:
         """Refuse the next so many requests, whatever they ask: for what does not come about here by itself."""
-        with _turn:
+        with TURN:
             self._refusals = [_Refusal(code, message, spelling=spelling)] * times
 
     def add_secret(self, name: str, value: str | None = None, region: str = "") -> str:
@@ -204,13 +211,13 @@ class Aws:
         asked = {"Name": name, "ClientRequestToken": str(uuid.uuid4())}
         if value is not None:
             asked["SecretString"] = value
-        with _turn:
+        with TURN:
             call = _Call(region or self.regions[0], "CreateSecret", asked, None)
             return str(self._create(call)["ARN"])
 
     def put(self, secret_id: str, value: str, region: str = "", version_id: str = "") -> str:
         """Write a new version, as a client would who names no label; return the version's id."""
-        with _turn:
+        with TURN:
             secret = self._existing(region or self.regions[0], secret_id)
             asked = {"SecretId": secret_id, "SecretString": value}
             if version_id:
@@ -219,7 +226,7 @@ class Aws:
 
     def replicate(self, secret_id: str, region: str) -> str:
         """Have a secret of the first region in another one too, where it can be read alone; return its ARN there."""
-        with _turn:
+        with TURN:
             self._existing(self.regions[0], secret_id)
             asked = {"SecretId": secret_id, "AddReplicaRegions": [{"Region": region}]}
             self._ask_moto(self.regions[0], "ReplicateSecretToRegions", asked)
@@ -227,24 +234,24 @@ class Aws:
 
     def give_to_service(self, secret_id: str, service: str) -> None:
         """Have a service of AWS manage a secret from now on: nobody else writes it."""
-        with _turn:
+        with TURN:
             secret = self._existing(self.regions[0], secret_id)
             secret.tags = [*(secret.tags or []), {"Key": "aws:secretsmanager:owningService", "Value": service}]
 
     def rotate_by_itself(self, secret_id: str) -> None:
         """Have AWS rotate a secret from now on."""
-        with _turn:
+        with TURN:
             secret = self._existing(self.regions[0], secret_id)
             secret.rotation_requested = secret.rotation_enabled = True
 
     def disable_kms_key(self, secret_id: str) -> None:
         """Disable the key that a secret's values are encrypted with."""
-        with _turn:
+        with TURN:
             self._locked.add(self._existing(self.regions[0], secret_id).arn)
 
     def schedule_deletion(self, secret_id: str, region: str = "") -> None:
         """Delete a secret as a client would: it stays for 30 days, and cannot be used meanwhile."""
-        with _turn:
+        with TURN:
             self._existing(region or self.regions[0], secret_id)
             self._ask_moto(region or self.regions[0], "DeleteSecret", {"SecretId": secret_id})
 
@@ -255,7 +262,7 @@ class Aws:
 
     def versions(self, secret_id: str, region: str = "") -> list[Version]:
         """List a secret's versions in the order they were written, the deprecated ones included."""
-        with _turn:
+        with TURN:
             secret = self._existing(region or self.regions[0], secret_id)
             return [
                 Version(
@@ -269,7 +276,7 @@ class Aws:
 
     def secrets(self) -> set[str]:
         """Return the secret of every access key, and every value that was ever stored."""
-        with _turn:
+        with TURN:
             return set(self._secrets)
 
     # -- who is asking --------------------------------------------------------------------------
@@ -277,7 +284,7 @@ class Aws:
     async def _endpoint(self, request: Request) -> Response:
         body = await request.body()
         headers = {"x-amzn-requestid": str(uuid.uuid4())}
-        with _turn:
+        with TURN:
             try:
                 answer = self._serve(request, body)
                 return Response(json.dumps(answer), headers=headers, media_type=MEDIA_TYPE)
@@ -299,15 +306,15 @@ class Aws:
         self._check(call)
         return self._held.get(action, self._hand_on)(call)
 
-    def _authenticate(self, request: Request, body: bytes, region: str) -> _Identity:
+    def _authenticate(self, request: Request, body: bytes, region: str) -> Identity:
         """Say whose signature a request carries.
 
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
         """
-        given = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
+        given = AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if not given:
             raise _Refusal("MissingAuthenticationTokenException", "Missing Authentication Token", spelling="message")
-        identity = self._identities.get(given["key"])
+        identity = self.identities.get(given["key"])
         if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _Refusal(
                 "UnrecognizedClientException",
@@ -320,7 +327,7 @@ class Aws:
             )
         day = request.headers.get("x-amz-date", "")[:8]
         is_for_here = given["scope"] == f"{day}/{region}/{_SERVICE}/aws4_request"
-        expected = _signature(request, body, given["headers"].split(";"), identity, region)
+        expected = signature(request, body, given["headers"].split(";"), identity, region)
         if not is_for_here or not secrets.compare_digest(expected, given["signature"]):
             raise _Refusal(
                 "InvalidSignatureException",
@@ -330,7 +337,7 @@ class Aws:
             )
         return identity
 
-    def _authorize(self, identity: _Identity, call: _Call) -> None:
+    def _authorize(self, identity: Identity, call: _Call) -> None:
         """Refuse what the identity may not do, in the service's words; this comes before any look at the secret."""
         action = f"{_SERVICE}:{call.action}"
         named = str(call.asked.get("SecretId") or call.asked.get("Name") or "")
@@ -554,16 +561,30 @@ class Aws:
             raise _Refusal(content.get("__type", "ValidationException"), content.get("message", ""))
         return content
 
+    @property
+    def users(self) -> Any:  # noqa: ANN401 - moto's own
+        """The state that moto keeps of this account's IAM."""
+        return self._iam_backends["aws"]
+
     @functools.cached_property
     def _backends(self) -> Any:  # noqa: ANN401 - moto's own
         """The state that moto keeps for this account, by region; it goes when this object goes."""
         _moto()
-        from moto.iam.models import iam_backends  # noqa: PLC0415 - heavy; see the module's docstring
-        from moto.secretsmanager.models import secretsmanager_backends  # noqa: PLC0415 - the same
+        from moto.secretsmanager.models import secretsmanager_backends  # noqa: PLC0415 - heavy; see above
 
-        for backends in (iam_backends, secretsmanager_backends):
-            weakref.finalize(self, backends.pop, self.account_id, None).atexit = False
-        return secretsmanager_backends[self.account_id]
+        return self._kept(secretsmanager_backends)
+
+    @functools.cached_property
+    def _iam_backends(self) -> Any:  # noqa: ANN401 - moto's own
+        """The same, of IAM."""
+        _moto()
+        from moto.iam.models import iam_backends  # noqa: PLC0415 - heavy; see above
+
+        return self._kept(iam_backends)
+
+    def _kept(self, backends: Any) -> Any:  # noqa: ANN401 - moto's own
+        weakref.finalize(self, backends.pop, self.account_id, None).atexit = False
+        return backends[self.account_id]
 
     def _find(self, region: str, secret_id: str) -> Any:  # noqa: ANN401 - moto's own
         return self._backends[region].secrets.get(secret_id) if secret_id else None
@@ -587,7 +608,9 @@ def _moto() -> Client:
     return Client(create_backend_app("secretsmanager"))
 
 
-def _signature(request: Request, body: bytes, signed: Sequence[str], identity: _Identity, region: str) -> str:
+def signature(  # noqa: PLR0913, PLR0917 - each is one part of what is signed
+    request: Request, body: bytes, signed: Sequence[str], identity: Identity, region: str, service: str = _SERVICE
+) -> str:
     """Compute the signature that a request should carry, from the headers it says are signed."""
     from botocore.auth import SigV4Auth  # noqa: PLC0415 - comes with moto
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - the same
@@ -596,7 +619,7 @@ def _signature(request: Request, body: bytes, signed: Sequence[str], identity: _
     headers = {name: request.headers.get(name, "") for name in signed}
     same = AWSRequest(method=request.method, url=str(request.url), data=body, headers=headers)
     same.context["timestamp"] = request.headers.get("x-amz-date", "")
-    auth = SigV4Auth(Credentials(identity.access_key_id, identity.secret_access_key), _SERVICE, region)
+    auth = SigV4Auth(Credentials(identity.access_key_id, identity.secret_access_key), service, region)
     return str(auth.signature(auth.string_to_sign(same, auth.canonical_request(same)), same))
 
 

@@ -158,6 +158,21 @@ class _Call:
 _Handler = Callable[[_Call], tuple[Any, dict[str, str]]]
 
 
+@dataclass(frozen=True)
+class Worksheet:
+    """What a worksheet's trend shows. start, end: of the display, in milliseconds since 1970.
+
+    shown: by a signal's id its name, and its samples by their times, which are ISO 8601 in UTC.
+    """
+
+    workbook_id: str
+    worksheet_id: str
+    workstep_id: str
+    start: int
+    end: int
+    shown: Mapping[str, tuple[str, Mapping[str, float]]]
+
+
 class Seeq:
     """One Seeq server. Its settings may be changed at any time, also while it serves.
 
@@ -213,6 +228,7 @@ class Seeq:
         self._secrets: set[str] = set()
         self._last_created = datetime.min.replace(tzinfo=timezone.utc)
         self._directories = {SEEQ_DIRECTORY: _new_id()}
+        self._worksheets: dict[tuple[str, str], Worksheet] = {}
         self._folders = {name: _new_id() for name in ("mine", "corporate")}
         self.app = Starlette(
             routes=[
@@ -249,6 +265,9 @@ class Seeq:
                         self._route("GET", "/items/{id}", self._get_item),
                         self._route("DELETE", "/items/{id}", self._archive_item),
                         self._route("GET", "/folders/{folderId}", self._get_folder),
+                        self._route("GET", "/workbooks/{book}/worksheets/{sheet}", self._get_worksheet),
+                        self._route("GET", "/workbooks/{book}/worksheets/{sheet}/worksteps/{step}", self._get_workstep),
+                        self._route("GET", "/signals/{id}/samples", self._get_samples),
                     ],
                 )
             ],
@@ -693,6 +712,46 @@ class Seeq:
         if name not in self._folders:
             raise _Refusal(404, "There is no folder with that ID.")
         return {"id": self._folders[name], "name": name.capitalize(), "type": "Folder"}, {}
+
+    # -- wire: what a worksheet shows ------------------------------------------------------------
+
+    def add_worksheet(self, worksheet: Worksheet) -> None:
+        """Add a worksheet, which every user may read."""
+        with self._lock:
+            self._worksheets[worksheet.workbook_id, worksheet.worksheet_id] = worksheet
+
+    def _worksheet(self, call: _Call) -> Worksheet:
+        worksheet = self._worksheets.get((call.path["book"], call.path["sheet"]))
+        if worksheet is None:
+            raise _Refusal(404, "There is no worksheet with that ID in the workbook.")
+        return worksheet
+
+    def _get_worksheet(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        worksheet = self._worksheet(call)
+        return {"id": worksheet.worksheet_id, "name": "Trend", "worksteps": [], "workstepId": worksheet.workstep_id}, {}
+
+    def _get_workstep(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        worksheet = self._worksheet(call)
+        if call.path["step"] != worksheet.workstep_id:
+            raise _Refusal(404, "There is no workstep with that ID in the worksheet.")
+        stores = {
+            "sqTrendSeriesStore": {"items": [{"id": key, "name": name} for key, (name, _) in worksheet.shown.items()]},
+            "sqDurationStore": {"displayRange": {"start": worksheet.start, "end": worksheet.end}},
+        }
+        return {"data": json.dumps({"version": 65, "state": {"stores": stores}}), "previous": None, "next": None}, {}
+
+    def _get_samples(self, call: _Call) -> tuple[Any, dict[str, str]]:
+        wanted = call.path["id"]
+        for worksheet in self._worksheets.values():
+            if wanted in worksheet.shown:
+                samples = worksheet.shown[wanted][1]
+                found = [
+                    {"key": key, "value": value}
+                    for key, value in samples.items()
+                    if call.query["start"] <= key <= call.query["end"]
+                ]
+                return {"samples": found[: int(call.query.get("limit", "1000"))], "limit": 1000}, {}
+        raise _Refusal(404, "There is no signal with that ID.")
 
     # -- wire: what administrators do -----------------------------------------------------------
 

@@ -12,12 +12,14 @@ import pytest
 
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
+from pam_scripts.issuers.aws_user import refusals as iam
 from pam_scripts.issuers.keycloak import refusals as keycloak
 from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from pam_scripts.stores.openbao import refusals as openbao
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -37,6 +39,7 @@ STEMS: Mapping[type[AnyPlant], str] = {
     SlotPlant: "rotate_azure_resource_key",
     RabbitPlant: "rotate_rabbitmq_password",
     KeycloakPlant: "rotate_keycloak_client_secret",
+    IamPlant: "rotate_aws_access_key",
     PublishPlant: "publish_secret",
 }
 """The script of each plant."""
@@ -403,6 +406,40 @@ def keycloak_client(**settings: object) -> Provocation:
     return in_keycloak(lambda plant: plant.client.update(settings))
 
 
+def in_iam(set_up: Callable[[IamPlant], object], **options: object) -> Provocation:
+    """Return what is changed at the user, or in the record."""
+    return Provocation(IamPlant, set_up, {**UNMIRRORED, **options})
+
+
+def iam_says(code: str, message: str = "", status: int = 403, times: int = 1) -> Provocation:
+    """Return what has IAM itself refuse the next requests."""
+    return in_iam(lambda plant: plant.iam.refuse(code, message, times=times, status=status))
+
+
+def with_a_second_key(plant: IamPlant, *, taken_over: bool) -> None:
+    """Have a second key that somebody uses."""
+    key_id, _ = plant.add_key("of somebody")
+    plant.iam.use(key_id)
+    plant.set_field("take_over", "True" if taken_over else "")
+
+
+def with_both_keys_stored(plant: IamPlant) -> None:
+    """Have the vault hold another key than the record."""
+    key_id, value = plant.add_key("of somebody")
+    plant.key_vault.set(VAULT, plant.id_name, key_id)
+    plant.key_vault.set(VAULT, plant.password_name, value)
+
+
+def with_a_stranger_s_key(plant: IamPlant) -> None:
+    """Enter a key of another user into the record."""
+    plant.iam.add_user("somebody-else")
+    key_id, value = plant.iam.add_key("somebody-else")
+    plant.user.allowed.clear()
+    plant.aws.identities[key_id].allowed = None
+    plant.set_field("iam_access_key_id", key_id)
+    plant.set_field("iam_secret_access_key", value)
+
+
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
 PROVOKED: Mapping[Refusal, Provocation] = {
     refusals.THROTTLED: Provocation(Plant, throttle),
@@ -472,6 +509,22 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     aws.MANAGED: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
     aws.ROTATED: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
     aws.TOO_LONG: aws_says("ValidationException", "Value at 'secretString': length"),
+    iam.DENIED: in_iam(lambda plant: plant.aws.deny(plant.admin_key_id, "iam:CreateAccessKey")),
+    iam.NOT_ALLOWED: in_iam(lambda plant: plant.aws.allow_only(plant.admin_key_id, "iam:GetUser")),
+    iam.NO_USER: in_iam(lambda plant: plant.set_field("aws_user_name", "nobody")),
+    iam.NO_ROOM: iam_says("LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2", status=409),
+    iam.BEING_CHANGED: iam_says("EntityTemporarilyUnmodifiable", status=409),
+    iam.KEY_ID_UNKNOWN: in_iam(lambda plant: plant.aws.remove_identity(plant.admin_key_id)),
+    iam.KEY_ENDED: iam_says("ExpiredToken", "The security token included in the request is expired"),
+    iam.CLOCK: iam_says("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2"),
+    iam.WRONG_SECRET: in_iam(
+        lambda plant: plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
+    ),
+    iam.THIRD_KEY: in_iam(partial(with_a_second_key, taken_over=False)),
+    iam.IN_USE: in_iam(partial(with_a_second_key, taken_over=True)),
+    iam.BOTH_IN_USE: in_iam(with_both_keys_stored, mirrored=True),
+    iam.INACTIVE: in_iam(lambda plant: plant.iam.switch(plant.old_key_id, active=False)),
+    iam.OTHER_USER: in_iam(with_a_stranger_s_key, admin="own_key"),
     openbao.NOT_ALLOWED: in_openbao(lambda plant: plant.openbao.allow("rotation", {"secret/data/plant/*": ["read"]})),
     openbao.TOKEN_ENDED: in_openbao(with_a_token_that_has_ended),
     openbao.NO_ENGINE: in_openbao(lambda plant: plant.set_field("vault_path", "secrets/plant/reports")),

@@ -11,6 +11,7 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.realm import KeycloakPlant
@@ -20,13 +21,14 @@ from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
 
-SITES: Mapping[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant | RabbitPlant | KeycloakPlant]] = {
+SITES: Mapping[str, type[AnyPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
     "rotate_azure_app_secret": AzureAppPlant,
     "rotate_azure_resource_key": SlotPlant,
     "rotate_rabbitmq_password": RabbitPlant,
     "rotate_keycloak_client_secret": KeycloakPlant,
+    "rotate_aws_access_key": IamPlant,
 }
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
@@ -93,6 +95,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
         hosts |= {plant.cloud.graph, plant.cloud.authorities[0]}
+        hosts |= {*plant.iam.hosts} if isinstance(plant, IamPlant) else set()
         hosts |= {plant.cloud.management, plant.resource.host} if isinstance(plant, SlotPlant) else set()
         reached: dict[str, set[str]] = {}
         taken: dict[str, str] = {}

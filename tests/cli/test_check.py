@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
-from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
@@ -15,13 +16,14 @@ from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support.invariants import State, assert_as_before, writes
 
-PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant | RabbitPlant | KeycloakPlant]] = {
+PLANTS: dict[str, type[AnyPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
     "rotate_azure_app_secret": AzureAppPlant,
     "rotate_azure_resource_key": SlotPlant,
     "rotate_rabbitmq_password": RabbitPlant,
     "rotate_keycloak_client_secret": KeycloakPlant,
+    "rotate_aws_access_key": IamPlant,
 }
 
 

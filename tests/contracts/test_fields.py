@@ -31,6 +31,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.azure_resource.kinds import ResourceId
 from pam_scripts.issuers.keycloak.client import ServerAddress
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -55,6 +56,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     VALUE: PublishPlant,
     QUEUE: RabbitPlant,
     "rotate_keycloak_client_secret": KeycloakPlant,
+    "rotate_aws_access_key": IamPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
 RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"

@@ -8,6 +8,7 @@ import pytest
 
 from pam_scripts import (
     publish_secret,
+    rotate_aws_access_key,
     rotate_azure_app_secret,
     rotate_azure_resource_key,
     rotate_keycloak_client_secret,
@@ -17,6 +18,7 @@ from pam_scripts import (
 )
 from pam_scripts.core.errors import Yielded
 from pam_scripts.core.times import utc_now
+from sandbox.iam_users import USER, IamPlant
 from sandbox.log import Request
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
@@ -242,6 +244,54 @@ class TestKeycloakClientSecretWithoutProof(TestKeycloakClientSecret):
     def options(self) -> dict[str, object]:
         """Have a client that users log in through; the server has a path."""
         return {"provable": False, "path": "/auth"}
+
+
+class _AwsAccessKeys(IssuerOnTheWire):
+    """Access keys have no label at AWS: only the issuer that has made one knows that it has."""
+
+    script, kind = rotate_aws_access_key.SCRIPT, IamPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the action, which stands in the body."""
+        return request.body.startswith(b"Action=CreateAccessKey")
+
+    def test_no_key_has_the_id_of_one_before_it(self, site: Site) -> None:
+        """A user has two keys at most, so that each is deleted before the next."""
+        ids, values = [site.plant.old_key_id], [site.plant.old_password]
+        for number in range(3):
+            issuer = self.ready(site)
+            key, credential = self.make(site, issuer, str(number))
+            issuer.delete_key(key)
+            ids.append(key.id)
+            values.append(credential.secret.reveal())
+
+        assert (4, 4) == (len({*ids}), len({*values}))
+
+
+class TestAwsAccessKeys(_AwsAccessKeys):
+    """The access keys of a user, made by an administrator."""
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to look."""
+        assert isinstance(plant, IamPlant)
+        rights = [f"iam:{name}" for name in ("GetUser", "ListAccessKeys", "SimulatePrincipalPolicy")]
+        plant.aws.allow_only(plant.admin_key_id, *rights)
+
+
+class TestAwsAccessKeysByTheUsersOwn(_AwsAccessKeys):
+    """The access keys of a user, made with the present one of them."""
+
+    def options(self) -> dict[str, object]:
+        """Attach nothing: the record's own key acts."""
+        return {"admin": "own_key"}
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave the user the right to look."""
+        assert isinstance(plant, IamPlant)
+        plant.user.allowed.clear()
+        plant.user.allowed |= {
+            (f"iam:{name}", USER) for name in ("GetUser", "ListAccessKeys", "SimulatePrincipalPolicy")
+        }
 
 
 class TestValues(IssuerContract):

@@ -21,7 +21,11 @@ from tests.docs.pages import PAGES, prose, words
 
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pam_scripts").rglob("*.py"))
 EXAMPLE = (ROOT / "examples/data_lab/seeq_credential.py").read_text(encoding="utf-8")
-MODULES = {path.stem for name in ("pam_scripts", "sandbox", "tests", "tools") for path in (ROOT / name).rglob("*.py")}
+MODULES = {
+    path.stem
+    for name in ("examples", "pam_scripts", "sandbox", "tests", "tools")
+    for path in (ROOT / name).rglob("*.py")
+}
 EXAMPLES = (ROOT / "examples").rglob("*")
 FOLDERS = {path.name for path in (*ROOT.iterdir(), *EXAMPLES) if path.is_dir()}
 STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclass(kind) and hasattr(kind, "status"))}

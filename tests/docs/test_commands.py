@@ -25,6 +25,7 @@ from tests.support.in_process import InProcess
 NOT_RUN = {
     "az ": "needs an Azure tenant",
     "aws ": "needs an AWS account",
+    "rabbitmqctl ": "needs a RabbitMQ server's host; tests/sandbox/foreign sets the same over HTTP",
     "bao ": "needs an OpenBao server; tests/sandbox/foreign asks a real one the same",
     "sudo systemctl ": "changes this machine's services",
     "journalctl ": "shows this machine's services",

@@ -16,6 +16,7 @@ from typing import Any
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
+from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
@@ -416,6 +417,8 @@ SUBJECTS = {
     "keycloak": replace(
         _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
     ),
+    # Lists of IAM lag as those of Entra do.
+    "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
     "seeq application, in OpenBao": Subject(_MAIN_SCRIPT, _in_openbao, _view, _held, _rotated_in_openbao),
     "storage keys": Subject(
@@ -449,6 +452,6 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]

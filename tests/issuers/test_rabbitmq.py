@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pam_scripts.core import retry
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.log import Request
@@ -36,6 +37,12 @@ def single() -> Iterator[RabbitPlant]:
     """Return a plant with one user."""
     with on_loopback(RabbitPlant, spare=False) as plant:
         yield plant
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have as many tries as ever between shorter waits."""
+    monkeypatch.setattr(retry, "WAITS", tuple(0.001 for _ in retry.WAITS))
 
 
 def _sets_a_password(request: Request) -> bool:
@@ -81,11 +88,11 @@ def test_one_users_former_password_is_put_back_exactly(single: RabbitPlant) -> N
     assert single.logs_in("erp", single.old_password)
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_where_it_cannot_be_put_back_every_store_gets_the_new_one(single: RabbitPlant) -> None:
     """The old one no longer logs in then: the new one goes wherever it can, and the line says who may lack it."""
     single.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault))
     single.wire.rules.append(Rule(faults.status(500), where=lambda one: _sets_a_password(one) and _was_set(single)))
-    single.set_field("deadline_seconds", "10")
 
     result = SCRIPT.run(single)
 
@@ -114,6 +121,7 @@ def test_a_lost_answer_is_told_by_the_hash(spare: bool) -> None:
         assert before == [plant.rabbitmq.user(name) for name in ("erp", plant.spare) if name]
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_what_somebody_else_sets_meanwhile_is_theirs(single: RabbitPlant) -> None:
     """Of two who set one user's password the later one's stands: this one leaves that alone, and says what is dead."""
     changed: list[Request] = []
@@ -125,7 +133,6 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(single: RabbitPlant) -> Non
         return False
 
     single.wire.rules.append(Rule(faults.status(500), where=meddle))
-    single.set_field("deadline_seconds", "10")
 
     result = SCRIPT.run(single)
 

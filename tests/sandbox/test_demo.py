@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import signal
@@ -18,9 +19,13 @@ from rich.text import Text
 
 from sandbox import __main__ as demo
 from sandbox.faults import Rule
+from sandbox.messaging import RabbitPlant
+from sandbox.plant import on_loopback
 from sandbox.screens import WIDTH, Screens
+from sandbox.seen import Seen
 from tests.conftest import ROOT
 from tests.faults.conftest import THOROUGH
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script
 
 Shown = Callable[..., tuple[int, str, int]]
@@ -73,6 +78,27 @@ def test_each_scripts_demo_ends_well_and_shows_no_secret(name: str, dist: Path, 
     assert len(screens) == waits
     assert [] == [screen for screen in screens if len(screen.splitlines()) > 23]
     assert [] == [line for line in text.splitlines() if len(line) > 80 or "…" in line]
+
+
+def test_passwords_of_one_user_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's name comes again with the next password: that is another key, shown by its number, never its value."""
+    out = io.StringIO()
+    with on_loopback(RabbitPlant) as plant:
+        for name, value in plant.wire.environment().items():
+            monkeypatch.setenv(name, value)
+        rabbit = demo.DEMOS["rotate_rabbitmq_password"]
+        seen = Seen(plant, rabbit.issued, rabbit.ask)
+        states = [seen.look()]
+        for _ in range(2):
+            assert 0 == InProcess("rotate_rabbitmq_password").run(plant).returncode
+            states.append(seen.look())
+        values = plant.secrets()
+    Console(width=WIDTH, file=out).print(*states[-1].shown(""))
+    text = out.getvalue()
+
+    assert [True, True] == [after.is_rotated_from(before) for before, after in itertools.pairwise(states)]
+    assert ["erp", "erp-spare", "erp, no. 2"] == re.findall(r"^ [A-Z]   (\S.*?)  +not told", text, re.MULTILINE)
+    assert [] == [value for value in values if value in text]
 
 
 def test_a_pipe_gets_whole_lines() -> None:

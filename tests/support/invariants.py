@@ -245,6 +245,8 @@ def assert_as_before(plant: AnyPlant, before: State) -> None:
 
 # What AWS is asked for by POST, and changes nothing.
 _READING = tuple(f"secretsmanager.{verb}" for verb in ("Describe", "Get", "List"))
+# The same of IAM and STS, which name the action in the body.
+_READING_ACTIONS = (b"Action=Get", b"Action=List", b"Action=Simulate")
 # What others are asked for so: logins, and what only looks.
 _READING_PATHS = (
     "/auth/login",
@@ -265,6 +267,7 @@ def writes(log: Iterable[Request]) -> list[str]:
         if request.method not in ("GET", "HEAD")
         and not request.path.endswith(_READING_PATHS)
         and not request.headers.get("x-amz-target", "").startswith(_READING)
+        and not request.body.startswith(_READING_ACTIONS)
     ]
 
 

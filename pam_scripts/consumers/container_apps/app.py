@@ -29,6 +29,7 @@ from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.http import Session
 from pam_scripts.core.refusals import find_refusal
 from pam_scripts.logins import azure
+from pam_scripts.logins.resource_manager import LOCKS_API, PERMISSIONS_API, ResourceManager, allows
 from pam_scripts.rotation.roles import Consumer
 
 # Conflicts that pass: another operation on the same app is under way. Any other one stays until a person ends it.
@@ -36,8 +37,6 @@ _PASSING = re.compile(r"\w*(?:InProgress|LockConflict)", re.IGNORECASE)
 _STUCK = "look at the app's provisioning state in Azure"
 
 _API = "2024-03-01"
-_PERMISSIONS_API = "2022-04-01"
-_LOCKS_API = "2020-05-01"
 _SUBSCRIPTIONS_API = "2022-12-01"
 _WELL = {"running", "runningatmaxscale", "scaledtozero"}
 # How often in a row an app must be seen well: the old replicas still are, when a restart has just begun.
@@ -48,16 +47,10 @@ class Manager:
     """A client of Azure Resource Manager."""
 
     def __init__(self, identity: azure.Identity, session: Session) -> None:
-        self._host = identity.cloud.manager
-        self._login = azure.log_in(identity, session)
-        self._session = session
+        self._manager = ResourceManager(identity, session, SYSTEM)
 
     def call(self, method: str, path: str, action: str, api: str = _API, query: str = "") -> dict[str, Any]:
         """Make one call; `path` may also be a page's whole address on the same host. query: further options."""
-        root = f"https://{self._host}/"
-        url = path if path.startswith(root) else f"https://{self._host}{path}?api-version={api}{query}"
-        bearer = self._login.token(self._host, SYSTEM, action).value.reveal()
-        headers = {"Authorization": f"Bearer {bearer}"}
 
         def explain(answer: Mapping[str, Any]) -> tuple[str, str]:
             name, said = _explain(answer)
@@ -67,16 +60,9 @@ class Manager:
             return name, (refusal.words + (f", on {scope}" if scope else "")) if refusal else ""
 
         try:
-            return http.call(
-                self._session,
-                method,
-                url,
-                system=SYSTEM,
-                action=action,
-                explain=explain,
-                headers=headers,
-                # A restart answers with a word.
-                any_json=method == "POST",
+            # A restart answers with a word.
+            return self._manager.call(
+                method, path, action, api=api, explain=explain, query=query, any_json=method == "POST"
             )[0]
         except ApiError as error:
             if refusals.explain(error, REFUSALS):
@@ -126,11 +112,11 @@ class ContainerApp(Consumer):
 
     def missing_rights(self) -> list[str]:
         """Say what a restart would be refused for: rights, a lock, a disabled subscription; as far as one may ask."""
-        permissions = self._ask("permissions", _PERMISSIONS_API)
+        permissions = self._ask("permissions", PERMISSIONS_API)
         missing = []
-        if permissions is not None and not any(azure.allows(each, RESTART) for each in permissions.get("value") or []):
+        if permissions is not None and not any(allows(each, RESTART) for each in permissions.get("value") or []):
             missing.append(GRANT)
-        locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
+        locks = (self._ask("locks", LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         locked = [_scope_of(each, self._path) for each in locks if _is_read_only(each)]
         missing += [LOCKED.words + (f", on {scope}" if scope else "") + f": {LOCKED.way_out}" for scope in locked]
         subscription = self._look(self._subscription, "read the subscription", _SUBSCRIPTIONS_API) or {}

@@ -20,9 +20,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.azure_resource.kinds import Resource, SlotValue
 from pam_scripts.issuers.azure_resource.refusals import BY_CODE, GRANT, SYSTEM
 from pam_scripts.logins import azure
-
-_PERMISSIONS_API = "2022-04-01"
-_LOCKS_API = "2020-05-01"
+from pam_scripts.logins.resource_manager import LOCKS_API, PERMISSIONS_API, ResourceManager, allows
 
 # Conflicts that end by themselves: another operation on the same resource is under way.
 _PASSING = ("inprogress", "lockconflict", "operationnotallowedonresource", "conflictingoperation")
@@ -36,14 +34,13 @@ class Arm:
     """A client of Resource Manager, for one resource."""
 
     def __init__(self, identity: azure.Identity, resource: Resource, session: Session) -> None:
-        self.host = identity.cloud.manager
+        self._manager = ResourceManager(identity, session, SYSTEM)
         self._resource = resource
-        self._login = azure.log_in(identity, session)
         self._session = session
 
     def log_in(self) -> None:
         """Get a token."""
-        self._login.token(self.host, SYSTEM, "log in to Azure")
+        self._manager.log_in()
 
     def read(self) -> Mapping[str, Any]:
         """GET the resource; return its properties."""
@@ -87,17 +84,17 @@ class Arm:
 
     def missing(self) -> list[str]:
         """Return the rights that are missing, and the locks that stand in the way, as far as one may ask."""
-        permissions = self._ask("permissions", _PERMISSIONS_API)
+        permissions = self._ask("permissions", PERMISSIONS_API)
         lacking = []
         if permissions is not None:
             granted = permissions.get("value") or []
             lacking = [
                 action
                 for action in self._resource.kind.actions
-                if not any(azure.allows(permission, action) for permission in granted)
+                if not any(allows(permission, action) for permission in granted)
             ]
         found = [f"{', '.join(lacking)} on {self._resource.name}: {GRANT}"] if lacking else []
-        locks = (self._ask("locks", _LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
+        locks = (self._ask("locks", LOCKS_API, "&$filter=atScope()") or {}).get("value") or []
         if any(_properties(lock).get("level") == "ReadOnly" for lock in locks if isinstance(lock, Mapping)):
             locked = find_refusal("ScopeLocked", BY_CODE)
             found += [f"{locked.words}: {locked.way_out}"] if locked else []
@@ -116,7 +113,7 @@ class Arm:
 
         Raises ApiError where it cannot be asked now.
         """
-        if urlsplit(url).hostname != self.host or urlsplit(url).scheme != "https":
+        if urlsplit(url).hostname != self._manager.host or urlsplit(url).scheme != "https":
             raise ApiError(SYSTEM, action, "the answer leads to another host, which gets no token")
         while True:
             self._session.deadline.wait(min(_PAUSE if pause is None else pause, _LONGEST_PAUSE))
@@ -158,22 +155,9 @@ class Arm:
         api: str = "",
         query: str = "",
     ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        root = f"https://{self.host}/"
-        url = (
-            path if path.startswith(root) else f"{root[:-1]}{path}?api-version={api or self._resource.kind.api}{query}"
-        )
-        bearer = self._login.token(self.host, SYSTEM, action).value.reveal()
+        version = api or self._resource.kind.api
         try:
-            return http.call(
-                self._session,
-                method,
-                url,
-                system=SYSTEM,
-                action=action,
-                explain=_explain,
-                headers={"Authorization": f"Bearer {bearer}"},
-                json=body,
-            )
+            return self._manager.call(method, path, action, api=version, explain=_explain, query=query, body=body)
         except ApiError as error:
             if not refusals.explain(error, BY_CODE):
                 if error.code == HTTPStatus.FORBIDDEN:

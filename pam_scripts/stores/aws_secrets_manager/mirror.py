@@ -19,9 +19,9 @@ from typing import Any
 from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
+from pam_scripts.logins.aws import REGION_NAME
 from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.stores import Adoption, not_ours
-from pam_scripts.stores.aws_secrets_manager import REGION_NAME
 from pam_scripts.stores.aws_secrets_manager.client import Client
 from pam_scripts.stores.aws_secrets_manager.refusals import DELETED, MANAGED, REPLICA, ROTATED, SYSTEM, TOO_LONG
 

@@ -13,9 +13,9 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.seeq.application_keys import SHAPE
+from pam_scripts.logins.aws import Identity
 from pam_scripts.rotation.roles import Credential, Known, Publication
 from pam_scripts.stores import Adoption
-from pam_scripts.stores.aws_secrets_manager import Identity
 from pam_scripts.stores.aws_secrets_manager.client import Client
 from pam_scripts.stores.aws_secrets_manager.mirror import MOST_BYTES, SecretMirror
 from pam_scripts.stores.aws_secrets_manager.refusals import REFUSALS, ROTATED, refusal_of

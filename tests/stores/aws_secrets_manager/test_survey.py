@@ -11,9 +11,10 @@ import pytest
 from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.specs import MirrorQuery
+from pam_scripts.logins.aws import Identity
 from pam_scripts.rotation.seen import SeenMirror
 from pam_scripts.rotation.shape import ROTATION_TAG
-from pam_scripts.stores.aws_secrets_manager import Identity, Place
+from pam_scripts.stores.aws_secrets_manager import Place
 from pam_scripts.stores.aws_secrets_manager.mirror import Mark
 from pam_scripts.stores.aws_secrets_manager.survey import survey
 from sandbox.plant import Plant

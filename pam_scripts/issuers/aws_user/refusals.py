@@ -1,0 +1,113 @@
+"""What AWS IAM and STS refuse, and what is said of it.
+
+https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html, and the errors of each action there.
+"""
+
+from __future__ import annotations
+
+from pam_scripts.core.refusals import Refusal, find_refusal
+
+SYSTEM = "aws iam"
+
+_ACTIONS = "iam:GetUser, ListAccessKeys, GetAccessKeyLastUsed, CreateAccessKey, UpdateAccessKey and DeleteAccessKey"
+_SIGNATURE = ("SignatureDoesNotMatch", "InvalidSignatureException", "RequestExpired")
+
+DENIED = Refusal(
+    "AccessDenied",
+    "a policy denies it explicitly",
+    f"take the Deny of {_ACTIONS} out of the policy: of the identity, its permissions boundary, or the organisation",
+    message_pattern="explicit deny",
+    answer="with an explicit deny",
+)
+NOT_ALLOWED = Refusal("AccessDenied", "the identity may not do this", f"grant {_ACTIONS} on the user")
+NO_USER = Refusal(
+    "NoSuchEntity", "there is no such user, or no such key", "check 'aws_user_name', and the account of the login"
+)
+NO_ROOM = Refusal(
+    "LimitExceeded",
+    "the user has two access keys, which is the most that AWS lets it have",
+    "delete the one that nobody uses; with 'take_over' set to 'True' the next rotation does, as the page says",
+)
+BEING_CHANGED = Refusal(
+    "EntityTemporarilyUnmodifiable",
+    "the user is being changed",
+    "rotate again in a few minutes",
+    transient=True,
+)
+KEY_ID_UNKNOWN = Refusal(
+    ("InvalidClientTokenId", "UnrecognizedClientException"),
+    "the access key is not known",
+    "check the AWS access key (attached record, PAM Configuration, the record's own, or the host's): deleted or "
+    "inactive, or without its own session token",
+)
+KEY_ENDED = Refusal(
+    ("ExpiredToken", "ExpiredTokenException"),
+    "the temporary access key has ended",
+    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
+)
+CLOCK = Refusal(
+    _SIGNATURE,
+    "the time of the request is wrong",
+    "set the host's clock",
+    message_pattern="expired|not yet current",
+    answer="the signature has expired, or is not yet current",
+)
+WRONG_SECRET = Refusal(
+    _SIGNATURE,
+    "the secret access key does not belong to the access key id",
+    "check 'aws_secret_access_key', and the host's clock",
+)
+# What a look shows, in our own words.
+THIRD_KEY = Refusal(
+    "second-key",
+    "it has two access keys, of which no store holds the other one, and AWS has no room for a third",
+    "find out who uses it, and delete it; or set 'take_over' to 'True': one that is inactive, or that nobody has used "
+    "since the last rotation, then makes room for the new one",
+    answer="two keys are listed; the other one is neither in a store nor in the ops log",
+)
+IN_USE = Refusal(
+    "second-key-in-use",
+    "it has two access keys, and somebody uses the one that no store holds",
+    "move whoever uses it to the record's key, and make it inactive or delete it: no rotation deletes a key in use",
+    answer="two keys are listed, 'take_over' is 'True', and the other one was used since the last rotation",
+)
+BOTH_IN_USE = Refusal(
+    "both-keys-in-use",
+    "its stores hold both of its access keys, and neither is known as one that a rotation has made",
+    "enter the same key everywhere, and delete the other one",
+    answer="two keys are listed, and each is in a store",
+)
+INACTIVE = Refusal(
+    "inactive",
+    "the access key that the record holds is inactive",
+    "make it active again, or empty the record's two key fields, so that a rotation begins anew",
+    answer="the key's `Status` is `Inactive`",
+)
+OTHER_USER = Refusal(
+    "other-user",
+    "the access key that the script acts with is of another user or account",
+    "attach a record with an administrator's key, or enter the user's own key in the record",
+    answer="`GetCallerIdentity` names somebody else",
+)
+
+REFUSALS = (
+    DENIED,
+    NOT_ALLOWED,
+    NO_USER,
+    NO_ROOM,
+    BEING_CHANGED,
+    KEY_ID_UNKNOWN,
+    KEY_ENDED,
+    CLOCK,
+    WRONG_SECRET,
+    THIRD_KEY,
+    IN_USE,
+    BOTH_IN_USE,
+    INACTIVE,
+    OTHER_USER,
+)
+
+
+def refusal_of(code: str, message: str) -> Refusal | None:
+    """Return what an answer of AWS is, by its code and message; None where it is none of these."""
+    return find_refusal(code, REFUSALS, message)
