@@ -83,7 +83,7 @@ def labels() -> set[str]:
     known = {field.label for script in SCRIPTS for field in (*script.fields, *script.admin_fields)}
     known |= {field.label for kind in (*MIRRORS, *CONSUMERS) for field in kind.ADMIN_FIELDS}
     known |= {request.CA_BUNDLE.label, "rotation_lease"}
-    in_code = set(re.findall(r'"((?:seeq|rabbitmq)_admin_\w+|allow_\w+)"', SOURCE))
+    in_code = set(re.findall(r'"((?:seeq|rabbitmq|keycloak)_admin_\w+|allow_\w+)"', SOURCE))
     log = set(re.findall(r'"(\w+)": ', inspect.getsource(Entry))) | {field.name for field in fields(Entry)}
     return known | in_code | log
 
