@@ -38,9 +38,11 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
+from sandbox.realm import REALM, KeycloakPlant
 from sandbox.runs import Killed, named, run
 from sandbox.screens import WIDTH, Screens
 from sandbox.seen import OPENBAO_SECRET, Seen, table
+from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 
@@ -385,6 +387,13 @@ def _ask_aws(_plant: AnyPlant, key_id: str, value: str) -> int:
     return 200
 
 
+def _ask_keycloak(_plant: AnyPlant, client_id: str, secret: str) -> int:
+    """Ask for a token as the client."""
+    url = f"https://{KEYCLOAK_HOST}/realms/{REALM}/protocol/openid-connect/token"
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+    return requests.post(url, data=form, timeout=10).status_code
+
+
 def _be_slow(plant: AnyPlant) -> None:
     """Have a new secret refused for a while, and then let in here and there only, as Entra does."""
     _leave_a_key_over(plant)
@@ -413,6 +422,13 @@ DEMOS = {
         "RabbitMQ: the passwords of two users",
         "",
         _ask_rabbitmq,
+    ),
+    "rotate_keycloak_client_secret": Demo(
+        partial(on_loopback, KeycloakPlant),
+        lambda _plant: None,
+        "Keycloak: the client's secret",
+        "client_id",
+        _ask_keycloak,
     ),
     "rotate_azure_app_secret": Demo(
         partial(on_loopback, AzureAppPlant),

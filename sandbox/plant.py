@@ -28,6 +28,7 @@ from sandbox.services.graph import Graph
 from sandbox.services.iam import Iam
 from sandbox.services.keeper import Keeper
 from sandbox.services.key_vault import KeyVault
+from sandbox.services.keycloak import Keycloak
 from sandbox.services.openbao import ENGINE, HOST, OpenBao
 from sandbox.services.rabbitmq import RabbitMQ
 from sandbox.services.s3 import S3
@@ -64,6 +65,7 @@ class Services:
         self.s3 = self._with(S3(self.aws))
         self.openbao = self._with(OpenBao(self.clock))
         self.rabbitmq = self._with(RabbitMQ())
+        self.keycloak = self._with(Keycloak(self.clock))
 
     def environment(self) -> Mapping[str, str]:
         """Return what a program needs to find its way: proxy, CA, and the Gateway's own configuration."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.data_lab import DataLab
 from sandbox.plant import SEEQ_HOST, Plant
-from sandbox.services.data_lab import DataLab
 from sandbox.services.seeq import Worksheet
 from tests.support.invariants import Script, assert_rotates
 from tests.test_data_lab import AWS_SECRET, EXAMPLE, GET, hide, hide_aws

@@ -40,6 +40,7 @@ from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.aws_user import refusals as aws_user
 from pam_scripts.issuers.azure_app import graph
 from pam_scripts.issuers.azure_resource import refusals as azure_resource
+from pam_scripts.issuers.keycloak import refusals as keycloak
 from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.logins import azure
@@ -67,6 +68,7 @@ REFUSALS: Mapping[str, Sequence[Refusal]] = {
     "Seeq": seeq.REFUSALS,
     "Entra": (*azure.REFUSALS, *graph.REFUSALS),
     "RabbitMQ": rabbitmq.REFUSALS,
+    "Keycloak": keycloak.REFUSALS,
     "Key Vault": key_vault.REFUSALS,
     "Container Apps": container_apps.REFUSALS,
     "Azure": azure_resource.REFUSALS,
@@ -110,6 +112,15 @@ SMALLEST: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "login": "keeper-rotation",
             "password": "PASSWORD",
             "rabbitmq_url": "https://rabbitmq.plant.example:15671",
+        },
+    ),
+    "rotate_keycloak_client_secret": (
+        {"login": "erp", "keycloak_url": "https://keycloak.plant.example"},
+        {
+            "login": "keeper-rotation",
+            "password": "PASSWORD",
+            "keycloak_url": "https://keycloak.plant.example",
+            "keycloak_realm": "plant",
         },
     ),
     "rotate_aws_access_key": (

@@ -37,6 +37,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
     "rotate_seeq_application_key": ("application_id",),
     "rotate_azure_app_secret": ("application_object_id",),
     "rotate_rabbitmq_password": ("rabbitmq_url", "username_spare"),
+    "rotate_keycloak_client_secret": ("keycloak_url", "keycloak_client"),
     "rotate_seeq_user_key": ("username", "user_id"),
     "rotate_azure_resource_key": ("resource_id",),
     "rotate_aws_access_key": ("aws_user_name",),
@@ -50,6 +51,7 @@ _GENERIC = "username"
 # Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
 _READ_ELSEWHERE = (
     *("seeq_admin_login", "seeq_admin_password", "rabbitmq_admin_login", "rabbitmq_admin_password"),
+    *("keycloak_admin_login", "keycloak_admin_password"),
     *("rotation_lease", "client_secret_id", "value"),
 )
 

@@ -477,6 +477,9 @@ def code_in(answer: object) -> str:
     return answer if isinstance(answer, str) and _CODE.fullmatch(answer) and Secret.redact(answer) == answer else ""
 
 
+OTHER_JSON = ""
+"""The word under which an answer stands that is no JSON object."""
+
 # Reads a system's own name for an error from an error answer, and says its reason in our words.
 Explain = Callable[[Mapping[str, Any]], tuple[str, str]]
 
@@ -498,7 +501,7 @@ def call(  # noqa: PLR0913 - each is one fact of a request
 
     Raises ApiError for any status but 2xx, for no answer, and for one that is not a JSON object
     (a proxy's web page, a body cut short): those count as no answer at all. any_json: other JSON will
-    do too, and is returned as an empty object.
+    do too, and is returned in an object, as OTHER_JSON.
     """
     try:
         response = session.request(method, url, headers=dict(headers or {}), json=json, data=form)
@@ -536,5 +539,5 @@ def _object(response: requests.Response, *, any_json: bool = False) -> dict[str,
     except requests.JSONDecodeError:
         return None
     if any_json and not isinstance(answer, dict):
-        return {}
+        return {OTHER_JSON: answer}
     return answer if isinstance(answer, dict) else None

@@ -21,6 +21,7 @@ OWNER_TAGS = (
     "entra-application-id",
     "azure-resource-id",
     "rabbitmq-user",
+    "keycloak-client",
     "aws-user-name",
     "keeper-record",
 )

@@ -13,6 +13,7 @@ import pytest
 from pam_scripts.core.errors import ENDS
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.issuers.aws_user import refusals as iam
+from pam_scripts.issuers.keycloak import refusals as keycloak
 from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
@@ -22,6 +23,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.realm import REALM, KeycloakPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
@@ -36,6 +38,7 @@ STEMS: Mapping[type[AnyPlant], str] = {
     AzureAppPlant: "rotate_azure_app_secret",
     SlotPlant: "rotate_azure_resource_key",
     RabbitPlant: "rotate_rabbitmq_password",
+    KeycloakPlant: "rotate_keycloak_client_secret",
     IamPlant: "rotate_aws_access_key",
     PublishPlant: "publish_secret",
 }
@@ -393,6 +396,16 @@ def in_rabbitmq(set_up: Callable[[RabbitPlant], object]) -> Provocation:
     return Provocation(RabbitPlant, set_up, UNMIRRORED)
 
 
+def in_keycloak(set_up: Callable[[KeycloakPlant], object]) -> Provocation:
+    """Return what is changed in Keycloak, or in the record."""
+    return Provocation(KeycloakPlant, set_up, UNMIRRORED)
+
+
+def keycloak_client(**settings: object) -> Provocation:
+    """Return a client that has these settings."""
+    return in_keycloak(lambda plant: plant.client.update(settings))
+
+
 def in_iam(set_up: Callable[[IamPlant], object], **options: object) -> Provocation:
     """Return what is changed at the user, or in the record."""
     return Provocation(IamPlant, set_up, {**UNMIRRORED, **options})
@@ -465,6 +478,20 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     rabbitmq.NO_USER: in_rabbitmq(lambda plant: plant.set_field("username_spare", "nobody")),
     rabbitmq.VALIDATOR: in_rabbitmq(lambda plant: setattr(plant.rabbitmq.memory, "shortest", 41)),
     rabbitmq.NOT_ACCEPTED: in_rabbitmq(lambda plant: plant.rabbitmq.memory.elsewhere.add(plant.spare)),
+    keycloak.WRONG_LOGIN: in_keycloak(lambda plant: plant.keycloak.set_secret("master", "rotation.admin", "another")),
+    keycloak.NO_SERVICE_ACCOUNT: in_keycloak(
+        lambda plant: plant.keycloak.client("master", "rotation.admin").update(serviceAccountsEnabled=False)
+    ),
+    keycloak.NO_REALM: in_keycloak(lambda plant: plant.set_field("keycloak_realm", "nowhere")),
+    keycloak.NO_RIGHT: in_keycloak(lambda plant: plant.let_admin("query-clients", "view-clients")),
+    keycloak.NO_CLIENT: in_keycloak(lambda plant: plant.set_field("keycloak_client", "ERP")),
+    keycloak.NOT_OPENID: keycloak_client(protocol="saml"),
+    keycloak.NO_SECRET: keycloak_client(publicClient=True),
+    keycloak.OTHER_AUTHENTICATOR: keycloak_client(clientAuthenticatorType="client-jwt"),
+    keycloak.IN_VAULT: keycloak_client(secret="${vault.erp}"),
+    keycloak.ROTATED_BY_POLICY: keycloak_client(attributes={"client.secret.expiration.time": "1900000000"}),
+    keycloak.OVERWRITTEN: in_keycloak(lambda plant: setattr(plant.keycloak.realms[REALM], "rotates", True)),
+    keycloak.NOT_ACCEPTED: in_keycloak(lambda plant: plant.keycloak.deaf.add(plant.client_id)),
     aws.KEY_NOT_ALLOWED: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
     aws.KEY_DISABLED: in_aws(disable_the_kms_key),
     aws.KEY_MISSING: aws_says("KMSNotFoundException"),

@@ -8,19 +8,21 @@ import pytest
 
 from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
-from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support.invariants import State, assert_as_before, writes
 
-PLANTS: dict[str, type[Plant | SeeqUserPlant | AzureAppPlant | SlotPlant | RabbitPlant | IamPlant]] = {
+PLANTS: dict[str, type[AnyPlant]] = {
     "rotate_seeq_application_key": Plant,
     "rotate_seeq_user_key": SeeqUserPlant,
     "rotate_azure_app_secret": AzureAppPlant,
     "rotate_azure_resource_key": SlotPlant,
     "rotate_rabbitmq_password": RabbitPlant,
+    "rotate_keycloak_client_secret": KeycloakPlant,
     "rotate_aws_access_key": IamPlant,
 }
 
@@ -34,7 +36,9 @@ def test_the_records_own_script_looks_and_changes_nothing(stem: str, command: Co
         result = command("check", plant.user_uid, sandbox=plant)
         assert (0, "") == (result.returncode, result.stderr)
         assert f"with {stem}" in result.stdout
-        assert f"to delete: {plant.old_key_id}" in result.stdout
+        replaced = "The present secret of client erp ends when the new one is set"
+        told = replaced if isinstance(plant, KeycloakPlant) else f"to delete: {plant.old_key_id}"
+        assert told in result.stdout
         assert [] == writes(plant.wire.log)
         assert_as_before(plant, before)
         assert [] == [len(value) for value in plant.secrets() if value in result.stdout]

@@ -29,11 +29,13 @@ from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Nu
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.azure_resource.kinds import ResourceId
+from pam_scripts.issuers.keycloak.client import ServerAddress
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
 from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.realm import KeycloakPlant
 from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support import invariants
@@ -53,6 +55,7 @@ PLANTS: Mapping[str, type[AnyPlant]] = {
     "rotate_azure_resource_key": SlotPlant,
     VALUE: PublishPlant,
     QUEUE: RabbitPlant,
+    "rotate_keycloak_client_secret": KeycloakPlant,
     "rotate_aws_access_key": IamPlant,
 }
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
@@ -197,6 +200,14 @@ def of_address(parser: HttpsAddress) -> Samples:
     return Samples(good, [*bad, f"https://{host}#x", f"https://someone@{host}", f"https://{host}:port", "https://[::1"])
 
 
+def of_address_with_path(_parser: ServerAddress) -> Samples:
+    """Take the server's own address with the path that it may have."""
+    good = [f"https://{SEEQ_HOST}{path}" for path in ("", "/", "/auth", "/auth/", "/sso/auth")]
+    bad = [one for one in of_address(HttpsAddress()).bad if "elsewhere" not in one]
+    paths = ("/..", "/auth/../x", "/a b", "/auth?x=1", "/%2e", "//")
+    return Samples(good, [*bad, *(f"https://{SEEQ_HOST}{path}/x" for path in paths)])
+
+
 def of_value_format(_parser: ValueFormat) -> Samples:
     """Take each kind with its least and its greatest number."""
     numbers = {"hex": (16, 256), "base64": (16, 256), "alnum": (22, 512)}
@@ -230,6 +241,7 @@ SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Choice: of_choice,
     Names: of_names,
     HttpsAddress: of_address,
+    ServerAddress: of_address_with_path,
     ValueFormat: of_value_format,
     ResourceId: of_resource_id,
 }

@@ -11,6 +11,7 @@ from pam_scripts import (
     rotate_aws_access_key,
     rotate_azure_app_secret,
     rotate_azure_resource_key,
+    rotate_keycloak_client_secret,
     rotate_rabbitmq_password,
     rotate_seeq_application_key,
     rotate_seeq_user_key,
@@ -22,6 +23,7 @@ from sandbox.log import Request
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
+from sandbox.realm import REALM, KeycloakPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.contracts.issuers import IssuerContract, IssuerOnTheWire
@@ -196,6 +198,52 @@ class TestRabbitMQPasswordOfOneUser(_RabbitMQ):
         assert [site.plant.old_key_id] == [key.id for key in site.issuer().list_keys()]
         site.plant.rabbitmq.add_user(site.plant.old_key_id)
         assert [] == site.issuer().list_keys()
+
+
+class TestKeycloakClientSecret(IssuerOnTheWire):
+    """The secret of a client, which the next one ends; it gets a token."""
+
+    script, kind = rotate_keycloak_client_secret.SCRIPT, KeycloakPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for a PUT of the client."""
+        return request.method == "PUT" and "/clients/" in request.path
+
+    def take_rights_away(self, plant: AnyPlant) -> None:
+        """Leave it the right to look at clients."""
+        assert isinstance(plant, KeycloakPlant)
+        plant.let_admin("view-clients")
+
+    def test_all_keys_are_listed_expired_ones_too(self, site: Site) -> None:
+        """The one."""
+        assert [site.plant.old_key_id] == [key.id for key in site.issuer().list_keys()]
+
+    def test_no_key_has_the_id_of_one_before_it(self, site: Site) -> None:
+        """The id is the client's, which a login names, and comes again; the value never does."""
+        values = [site.plant.old_password]
+        for number in range(3):
+            _, credential = self.make(site, self.ready(site), str(number))
+            values.append(credential.secret.reveal())
+
+        assert 4 == len({*values})
+
+    def test_a_secret_that_changed_since_the_look_is_not_replaced(self, site: Site) -> None:
+        """Somebody else has set it, and may have published it."""
+        issuer = self.ready(site)
+        assert isinstance(site.plant, KeycloakPlant)
+        site.plant.keycloak.set_secret(REALM, site.plant.client_id, "set by another hand")
+
+        with pytest.raises(Yielded):
+            self.make(site, issuer)
+        assert site.plant.logs_in(site.plant.client_id, "set by another hand")
+
+
+class TestKeycloakClientSecretWithoutProof(TestKeycloakClientSecret):
+    """The secret of a client without a service account, which is read back."""
+
+    def options(self) -> dict[str, object]:
+        """Have a client that users log in through; the server has a path."""
+        return {"provable": False, "path": "/auth"}
 
 
 class _AwsAccessKeys(IssuerOnTheWire):

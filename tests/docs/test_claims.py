@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import inspect
 import re
 from dataclasses import fields
@@ -85,7 +83,7 @@ def labels() -> set[str]:
     known = {field.label for script in SCRIPTS for field in (*script.fields, *script.admin_fields)}
     known |= {field.label for kind in (*MIRRORS, *CONSUMERS) for field in kind.ADMIN_FIELDS}
     known |= {request.CA_BUNDLE.label, "rotation_lease"}
-    in_code = set(re.findall(r'"((?:seeq|rabbitmq)_admin_\w+|allow_\w+)"', SOURCE))
+    in_code = set(re.findall(r'"((?:seeq|rabbitmq|keycloak)_admin_\w+|allow_\w+)"', SOURCE))
     log = set(re.findall(r'"(\w+)": ', inspect.getsource(Entry))) | {field.name for field in fields(Entry)}
     return known | in_code | log
 
@@ -143,44 +141,6 @@ def test_every_line_of_a_diagram_is_of_a_form_that_forges_draw(page: Path) -> No
     for block in re.findall(r"```mermaid\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         kind, *lines = block.splitlines()
         assert [] == [line for line in lines if not re.fullmatch(forms[kind.split()[0]], line.strip())]
-
-
-@functools.cache
-def said() -> str:
-    """Return every text in the code, with a gap for what is filled in, one to a line."""
-    found = []
-    for path in (ROOT / "pam_scripts").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.JoinedStr):
-                found.append(
-                    "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
-                )
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return "\n".join(found)
-
-
-@each_page
-def test_every_line_that_a_page_explains_is_one_that_is_said(page: Path) -> None:
-    """What stands below 'the line says' is in the code, but for names, numbers and statuses that are filled in."""
-    texts = said()
-    tables = re.findall(r"^\| the line says \|.*?\n((?:\|.*\n)+)", page.read_text("utf-8"), re.MULTILINE)
-    cells = [
-        cell
-        for table in tables
-        for row in table.splitlines()[1:]
-        for cell in re.findall(r"`([^`]+)`", row.split(" | ")[0])
-    ]
-    # Words in capitals, quoted names, codes, and whatever stands before or behind them are filled in.
-    parts = [re.split(r"\b[A-Z]{1,12}\b|\.\.\.|'[\w ]+'|\d{3} \w+|[(){}:;,|]", cell) for cell in cells]
-    runs = [part.split() for split in parts for part in split if len(part.split()) > 2]
-
-    # One word more may be filled in: of three any two in a row tell, of more any three.
-    def told(words: list[str]) -> bool:
-        size = min(3, len(words) - 1)
-        return any(" ".join(words[at : at + size]) in texts for at in range(len(words) - size + 1))
-
-    assert [] == [" ".join(words) for words in runs if not told(words)]
 
 
 def test_the_page_of_hosts_names_each_place_that_is_looked_at() -> None:

@@ -20,6 +20,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
+from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support import invariants
@@ -66,6 +67,7 @@ class Subject:
     """One script, the plant it runs in, and how to read that plant: all of it, or what its places hold.
 
     forward_only: what is published is in use already, so that a failure puts nothing back.
+    replaces: a new value ends the one before it, so that the stores hold a dead one until they are written.
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
@@ -81,6 +83,7 @@ class Subject:
     pairs: frozenset[str] = frozenset()
     deadline: int = 20
     forward_only: bool = False
+    replaces: bool = False
     command: tuple[str, ...] = ()
 
     @property
@@ -410,6 +413,10 @@ SUBJECTS = {
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     # The names of its two users come again, the passwords do not.
     "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
+    # Its one secret ends with the next: killed between, a run leaves stores with the former one.
+    "keycloak": replace(
+        _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
+    ),
     # Lists of IAM lag as those of Entra do.
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),

@@ -154,7 +154,7 @@ class Witness:
             passing = place in self._trial.subject.pairs and (
                 not self._follows_the_write(request) or _is_write(request) or self._excused(self._whole.get(place, 0.0))
             )
-            if kind == "dead" or (kind == "mixed" and not passing):
+            if (kind == "dead" and not self._trial.subject.replaces) or (kind == "mixed" and not passing):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
         if _is_write(request):
@@ -226,6 +226,8 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
         hold("All or nothing", code in (3, 4), f"exit {code} says that nothing changed, but a key was deleted")
     mixed = [place for place in after.copies if after.kind(place) == "mixed"]
     hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
+    dead = [place for place in after.copies if after.kind(place) == "dead"] if subject.replaces and code != 4 else []
+    hold("Alive", not dead, f"exit {code}, but left dead: {dead}")
     # A key that nobody held before is none of this run's doing.
     unheld_before = set(before.live) - {key_id for key_id, _ in before.copies.values()}
     held = {key_id for key_id, _ in after.copies.values()}

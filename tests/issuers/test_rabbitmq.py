@@ -223,6 +223,20 @@ def test_the_former_of_two_may_live_until_the_next_rotation(pair: RabbitPlant) -
     assert "erp-spare" == assert_true_state(pair, kept=["erp"])
 
 
+def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPlant) -> None:
+    """Whose turn it is was read before the other one had ended: nothing is set, and the line says that somebody was."""
+    payload = pair.payload()
+    assert 0 == SCRIPT.run(pair).returncode
+    before = State.of(pair)
+
+    result = SCRIPT.run(pair, payload)
+
+    assert 1 == result.returncode, result.stderr
+    assert "user erp and user erp-spare: someone else changed its record after it was read; nothing" in result.stderr
+    assert_as_before(pair, before)
+    assert "erp-spare" == assert_true_state(pair)
+
+
 def test_a_password_has_what_rules_ask_for(single: RabbitPlant) -> None:
     """So many characters, one of each kind; symbols only where they are asked for, and such as need no quotes."""
     single.set_field("password_length", "60")

@@ -252,6 +252,7 @@ _READING_PATHS = (
     "/auth/login",
     "/get_secret",
     "/oauth2/v2.0/token",
+    "/openid-connect/token",
     "/approle/login",
     "/sys/capabilities-self",
     "/listKeys",

@@ -137,6 +137,8 @@ def read(job: Job) -> IssuerSpec:
         server=admin.endpoint.host,
         login_id=admin.endpoint.username,
         group=admin.endpoint,
+        survey="pam_scripts.issuers.rabbitmq.survey",
+        details=users,
         limit=admin.limit,
         ca_bundle=admin.ca_bundle,
     )

@@ -63,6 +63,23 @@ class Users:
         """The user who gets the next password: the one that the record does not hold, where there are two."""
         return self.spare if self.spare and self.published != self.spare else self.username
 
+    def key_id(self, name: str) -> str:
+        """Return the word for the password that a user has before a rotation: no store holds that of who is next."""
+        return f"{name}{_UNPUBLISHED}" if self.spare and name == self.next else name
+
+    def refused(self, user: User, login: str) -> BadInput | None:
+        """Return why a user's password may not be set, None where it may: one who may do everything must be named.
+
+        login: the name of the administrator, who is refused elsewhere.
+        """
+        if ADMINISTRATOR not in user.tags or user.name == login or self.limit.names(user.name):
+            return None
+        return BadInput(
+            f"{SYSTEM}: {self.shown[user.name]} is an administrator",
+            next_step="have the owner of the record with the login enter that user's exact name there, in "
+            f"'{ALLOW_TARGETS.label}'",
+        )
+
 
 @dataclass(frozen=True)
 class _Made:
@@ -121,16 +138,16 @@ class Passwords(Issuer):
         users = [self._user(name) for name in self._users.names]
         if not self._known:
             self._seen = {user.name: user for user in users}
-            self._refuse_administrators(users)
+            for refused in (self._users.refused(user, self._client.username) for user in users):
+                if refused:
+                    raise refused
             self._known = True
             self._run.say(f"Retrieved {self.target}")
         return [self._key_of(user) for user in users if user.password_hash]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login is no administrator."""
-        if ADMINISTRATOR in self._client.own_tags():
-            return []
-        return [f"{NOT_ADMINISTRATOR.words}, that of {self._client.login_shown}: {NOT_ADMINISTRATOR.way_out}"]
+        return list(filter(None, [lacking(self._client.login_shown, self._client.own_tags())]))
 
     def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
         """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old."""
@@ -142,8 +159,7 @@ class Passwords(Issuer):
             return Decision()
         if held[0].key_id != self._users.published:
             raise Yielded(
-                f"{SYSTEM}: the record has come to hold another of {self.target} since it was read",
-                next_step="rotate again",
+                f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
         return None
 
@@ -200,9 +216,9 @@ class Passwords(Issuer):
         if made and user.name == made.key.id and _is_hash_of(user, made.password):
             return made.key
         # Somebody else has set it since, or a rotation that was interrupted before.
-        unpublished = bool(made and user.name == made.key.id and user.password_hash != made.before.password_hash)
-        unpublished |= bool(self._users.spare) and user.name == self._users.next
-        return Key(f"{user.name}{_UNPUBLISHED}" if unpublished else user.name, "", NOT_TOLD)
+        if made and user.name == made.key.id and user.password_hash != made.before.password_hash:
+            return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD)
+        return Key(self._users.key_id(user.name), "", NOT_TOLD)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
@@ -215,16 +231,12 @@ class Passwords(Issuer):
             self._run.warn(error.cause)
             self._open.append(name)
 
-    def _refuse_administrators(self, users: Sequence[User]) -> None:
-        """Refuse a user who may do everything, unless the login's owner has named that one to the letter."""
-        for user in users:
-            named = self._users.limit.names(user.name)
-            if ADMINISTRATOR in user.tags and user.name != self._client.username and not named:
-                raise BadInput(
-                    f"{SYSTEM}: {self._users.shown[user.name]} is an administrator",
-                    next_step="have the owner of the record with the login enter that user's exact name there, in "
-                    f"'{ALLOW_TARGETS.label}'",
-                )
+
+def lacking(login_shown: str, tags: Sequence[str]) -> str:
+    """Say what a login lacks that has these tags; nothing where it is an administrator."""
+    if ADMINISTRATOR in tags:
+        return ""
+    return f"{NOT_ADMINISTRATOR.words}, that of {login_shown}: {NOT_ADMINISTRATOR.way_out}"
 
 
 def _is_hash_of(user: User, password: Secret) -> bool:

@@ -1,0 +1,96 @@
+"""Keycloak: the secret of a client, made here and set with the client as it is, so that it can be put back.
+
+A client has one secret, which the next one ends. It has no id of its own: the record's word for it is the client's id,
+which a login names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import TEXT, Field, Fields, Text
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
+from pam_scripts.gateway.specs import IssuerSpec
+from pam_scripts.issuers import values
+from pam_scripts.issuers.keycloak import client
+from pam_scripts.issuers.keycloak.client import REALM, URL, Client, find_admin
+from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
+from pam_scripts.rotation.shape import Shape, Target
+
+ADMIN_FIELDS: Fields = client.ADMIN_FIELDS
+
+CLIENT = Field(
+    "keycloak_client",
+    "the client id of the client whose secret it is; empty: the record's login",
+    Text(r"[^\x00-\x1f]{1,255}", "a client id of Keycloak"),
+    prompt="client id where it is not the login of this record",
+)
+FIELDS: Fields = (URL, REALM, CLIENT)
+
+PUBLISHED_ID = Field("keycloak_client_id", "the client: its client id", TEXT, output=True)
+PUBLISHED_SECRET = Field("keycloak_client_secret", "the client's secret", TEXT, output=True, type="secret")
+OUTPUTS: Fields = (PUBLISHED_ID, PUBLISHED_SECRET)
+
+SHAPE = Shape(
+    id_label=PUBLISHED_ID.label,
+    value_label=PUBLISHED_SECRET.label,
+    id_part="client-id",
+    value_part="client-secret",
+    both_part="credential",
+    prefix="keycloak",
+    owner_tag="keycloak-client",
+    logs_in_by_id=True,
+)
+
+# More than Keycloak's own have, in the same characters.
+_FORMAT = "alnum:40"
+
+
+def read(job: Job) -> IssuerSpec:
+    """Return what a record asks for; raise BadInput where that could not be."""
+    record = job.user
+    client_id = CLIENT.read(record) or record.get("login")
+    if not client_id:
+        raise BadInput(f"{record.shown}: field '{CLIENT.label}' and the login are empty; enter one of them")
+    if kept := KEEP_PREVIOUS_KEYS.read(record):
+        raise BadInput(
+            f"{record.shown}: field '{KEEP_PREVIOUS_KEYS.label}' is {kept}, and a new client secret ends the one "
+            "before it",
+            next_step="enter 0 there",
+        )
+    # A client id has characters that a secret's name may not have.
+    target_id = re.sub(r"[^0-9A-Za-z]+", "-", client_id).strip("-")
+    if not target_id:
+        raise BadInput(
+            f"{record.shown}: the client id has no letter or digit that the name of a secret could take",
+            next_step="give the client another id",
+        )
+    admin = find_admin(job)
+    end, realm = admin.endpoint, REALM.read(record) or admin.endpoint.realm
+    named = Named(
+        client_id,
+        # A login that no server knows yet may be a password in a wrong field.
+        f"client {client_id}" if CLIENT.read(record) else "the record's login",
+        of_login=(realm, client_id) == (end.realm, end.client_id),
+        names=partial(_names, client_id, realm, own=realm == end.realm),
+    )
+    return IssuerSpec(
+        target=Target(target_id, f"{realm}/{client_id}"),
+        shape=SHAPE,
+        build=lambda run, session: ClientSecret(named, lambda: values.make(_FORMAT), Client(end, realm, session), run),
+        hosts={end.host: 1},
+        server=end.host,
+        login_id=end.client_id if named.of_login else "",
+        group=end,
+        limit=admin.limit,
+        ca_bundle=admin.ca_bundle,
+    )
+
+
+def _names(client_id: str, realm: str, uuid: str, *, own: bool) -> Sequence[str]:
+    """Return what a limit may name a client by; its bare id only in the login's own realm, as others have it, too."""
+    return (uuid, f"{realm}/{client_id}", *((client_id,) if own else ()))

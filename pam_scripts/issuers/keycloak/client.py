@@ -1,0 +1,365 @@
+"""A client of Keycloak's admin interface, and the record that holds the login to it.
+
+https://www.keycloak.org/docs-api/latest/rest-api/index.html
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError, BadInput, NoLogin
+from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Record, Text
+from pam_scripts.core.http import Session
+from pam_scripts.core.limits import Limit
+from pam_scripts.core.refusals import Refusal
+from pam_scripts.core.secret import Secret
+from pam_scripts.gateway.payload import Job
+from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
+from pam_scripts.issuers.keycloak.refusals import CALL_REFUSALS, LOGIN_REFUSALS, NO_RIGHT, SYSTEM
+
+MASK = "**********"
+"""What stands in a secret's place for a login that may only look."""
+
+# A token is not used in its last seconds: it may end on the way.
+_SPARE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ServerAddress(HttpsAddress):
+    """Where Keycloak is: as HttpsAddress, and a path where it is served below one, as older servers are: /auth."""
+
+    expected: str = "https://HOST, or with the path that the server has, such as https://HOST/auth"
+
+    def read(self, text: str) -> str:
+        """Return the address, without a slash at its end."""
+        if not text:
+            return ""
+        found = re.fullmatch(r"([^/]+//[^/?#]+)((?:/[\w~-][\w.~-]*)*)/*", text, re.ASCII)
+        if not found:
+            raise ValueError(text)
+        return f"{super().read(found[1])}{found[2]}"
+
+
+URL = Field(
+    "keycloak_url",
+    "address of Keycloak, https://HOST or https://HOST/auth: one of those that the record with the login names",
+    ServerAddress(),
+    required=True,
+    prompt="https://HOST, the address of Keycloak, with /auth where it has that",
+)
+URLS = Field(
+    URL.label,
+    "addresses of Keycloak that this login may be used at, https://HOST or https://HOST/auth, several with commas; "
+    "without it the login is used nowhere",
+    HttpsAddresses(ServerAddress()),
+    required=True,
+    prompt="https://HOST, the address of Keycloak, with /auth where it has that",
+)
+_REALM_NAME = Text(r"[^/\x00-\x1f]{1,255}", "the name of a realm, which has no slash")
+REALM = Field(
+    "keycloak_realm",
+    "the realm of the client; empty: that of the login",
+    _REALM_NAME,
+    prompt="name of the client's realm where it is not that of the login",
+)
+ADMIN_REALM = Field(
+    REALM.label,
+    "the realm that the login's own client is in; a login of `master` may be given the right in other realms, too",
+    _REALM_NAME,
+    default="master",
+    prompt="name of the realm that the login's own client is in",
+)
+ADMIN_FIELDS: Fields = (
+    Field(
+        "login",
+        "the client id of a Keycloak client whose service account has the role `manage-clients`",
+        TEXT,
+        required=True,
+        prompt="client id of the Keycloak client that may manage clients",
+        type="login",
+    ),
+    Field("password", "that client's secret", TEXT, required=True, prompt="secret of that client", type="password"),
+    URLS,
+    ADMIN_REALM,
+    ALLOW_TARGETS,
+    CA_BUNDLE,
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server, and the client that logs in there. shown: the record of that login, as messages name it."""
+
+    url: str
+    realm: str
+    client_id: str
+    secret: Secret
+    shown: str = field(compare=False)
+
+    @property
+    def host(self) -> str:
+        """The server's host, with its port where that is another than 443."""
+        return self.url.removeprefix("https://").partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The login that sets secrets. limit: whose. ca_bundle: path of the CA beside it, empty for none."""
+
+    endpoint: Endpoint
+    limit: Limit
+    ca_bundle: str
+
+
+def find_admin(job: Job) -> Admin:
+    """Return who sets the secrets that a job asks for.
+
+    The login is the attached record's that has `login`, `password` and `keycloak_url`, else the PAM Configuration's
+    custom fields. It is used only at the servers named beside it, of which the PAM User record chooses one. Raises
+    NoLogin where there is no login, or several, and BadInput where another server is asked for.
+    """
+    candidates = [record for record in job.attached if record.has("login", "password", URLS.label)]
+    if len(candidates) > 1:
+        raise NoLogin(
+            f"{len(candidates)} attached records have a login and a field '{URLS.label}': "
+            + ", ".join(record.shown for record in candidates),
+            next_step="keep that field in the Keycloak admin record only",
+        )
+    configuration = job.configuration
+    if candidates:
+        source, login, password = candidates[0], "login", "password"
+    elif configuration and configuration.has("keycloak_admin_login", "keycloak_admin_password", URLS.label):
+        source, login, password = configuration, "keycloak_admin_login", "keycloak_admin_password"
+    else:
+        raise NoLogin(
+            f"no Keycloak admin credential: no attached record has 'login', 'password' and '{URLS.label}'",
+            next_step="attach one to the script, or enter 'keycloak_admin_login', 'keycloak_admin_password' and "
+            f"'{URLS.label}' in the PAM Configuration",
+        )
+    owners = job.owners_of(source.uid)
+    url, realm = _server(job, source), ADMIN_REALM.read(source)
+    return Admin(
+        Endpoint(url, realm, source.get(login), source.secret(password), source.shown),
+        Limit.of(ALLOW_TARGETS, owners),
+        CA_BUNDLE.read(source) if source in owners else "",
+    )
+
+
+def _server(job: Job, source: Record) -> str:
+    """Return the server that is asked for, once it is one of those beside the login."""
+    asked, named = URL.read(job.user), URLS.read(source)
+    if asked not in named:
+        raise BadInput(
+            f"{job.user.shown}: field '{URL.label}' names {asked}, and {source.shown} allows its login at "
+            f"{', '.join(named)} only",
+            next_step=f"name one of those, or have the owner of {source.shown} add the server",
+        )
+    return asked
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A Keycloak client as the server has it. whole: all that it says of it, the secret too."""
+
+    uuid: str
+    client_id: str
+    secret: Secret = field(repr=False)
+    whole: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Its attributes."""
+        found = self.whole.get("attributes")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def masked(self) -> bool:
+        """Whether the secret is not shown to this login."""
+        return self.secret.reveal() == MASK
+
+    @property
+    def manageable(self) -> bool:
+        """Whether this login may change it, as far as the server tells."""
+        access = self.whole.get("access")
+        return not self.masked and not (isinstance(access, Mapping) and access.get("manage") is False)
+
+    @property
+    def has_service_account(self) -> bool:
+        """Whether its secret alone gets a token."""
+        return self.whole.get("serviceAccountsEnabled") is True and self.whole.get("enabled") is not False
+
+
+@dataclass(frozen=True)
+class _Token:
+    """until: by the monotonic clock."""
+
+    value: Secret
+    until: float
+
+
+class Client:
+    """Requests to one server: as its admin to one realm, or as a client of that whose secret is tried."""
+
+    def __init__(self, endpoint: Endpoint, realm: str, session: Session) -> None:
+        self._endpoint = endpoint
+        self._realm = realm
+        self._session = session
+        self._lock = threading.Lock()
+        self._held: _Token | None = None
+
+    @property
+    def login_shown(self) -> str:
+        """Where the admin's login comes from, as messages name it."""
+        return self._endpoint.shown
+
+    def log_in(self) -> None:
+        """Ask for a token as the admin."""
+        with self._lock:
+            self._held = self._log_in()
+
+    def find(self, client_id: str, shown: str) -> str:
+        """GET the realm's clients with a client id: return the server's own id of it, empty where there is none."""
+        action = f"look for {shown}"
+        answer = self._call("GET", f"?{urlencode({'clientId': client_id})}", action, any_json=True)
+        items = answer.get(http.OTHER_JSON)
+        if not isinstance(items, list):
+            raise _odd(action)
+        found = [one for one in items if isinstance(one, Mapping) and one.get("clientId") == client_id]
+        if not found:
+            return ""
+        uuid = found[0].get("id")
+        if not isinstance(uuid, str) or not uuid:
+            raise _odd(action)
+        return uuid
+
+    def read(self, uuid: str, client_id: str) -> Representation:
+        """GET one client; the secret is not shown from then on."""
+        action = f"read client {client_id}"
+        whole = self._call("GET", f"/{quote(uuid, safe='')}", action)
+        secret = whole.get("secret") or ""
+        if whole.get("id") != uuid or whole.get("clientId") != client_id or not isinstance(secret, str):
+            raise _odd(action)
+        return Representation(uuid, client_id, Secret(secret), whole)
+
+    def set_secret(self, present: Representation, secret: Secret, did: str) -> None:
+        """PUT the client as it was just read, with another secret. did: what that is, as messages say it."""
+        body = {**present.whole, "secret": secret.reveal()}
+        self._call("PUT", f"/{quote(present.uuid, safe='')}", f"{did} of client {present.client_id}", body=body)
+
+    def try_secret(self, client_id: str, secret: Secret) -> None:
+        """Ask for a token as a client of the realm; raise ApiError where the secret is refused."""
+        self._ask_for_token(self._realm, client_id, secret, f"ask for a token of client {client_id}")
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _call(
+        self, method: str, path: str, action: str, body: Mapping[str, Any] | None = None, *, any_json: bool = False
+    ) -> dict[str, Any]:
+        """Make one call as the admin; once more where the server has forgotten the token meanwhile."""
+        url = f"{self._endpoint.url}/admin/realms/{quote(self._realm, safe='')}/clients{path}"
+        for last in (False, True):
+            token = self._token()
+            headers = {"Accept": "application/json", "Authorization": f"Bearer {token.value.reveal()}"}
+            try:
+                answer, _ = http.call(
+                    self._session,
+                    method,
+                    url,
+                    system=SYSTEM,
+                    action=action,
+                    explain=_explain_call,
+                    headers=headers,
+                    json=body,
+                    any_json=any_json,
+                )
+            except ApiError as error:
+                if error.code == HTTPStatus.UNAUTHORIZED and not last:
+                    self._forget(token)
+                    continue
+                raise _with_way_out(error, CALL_REFUSALS) from None
+            return answer
+        raise AssertionError("the second try returns or raises")
+
+    def _token(self) -> _Token:
+        with self._lock:
+            if not self._held or self._held.until < time.monotonic():
+                self._held = self._log_in()
+            return self._held
+
+    def _forget(self, token: _Token) -> None:
+        with self._lock:
+            if self._held is token:
+                self._held = None
+
+    def _log_in(self) -> _Token:
+        """Ask for a token as the admin."""
+        end, action = self._endpoint, f"log in with the credential of {self.login_shown}"
+        asked_at = time.monotonic()
+        answer = self._ask_for_token(end.realm, end.client_id, end.secret, action)
+        seconds = answer.get("expires_in")
+        lasts = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+        return _Token(Secret(answer["access_token"]), asked_at + lasts - _SPARE_SECONDS)
+
+    def _ask_for_token(self, realm: str, client_id: str, secret: Secret, action: str) -> dict[str, Any]:
+        """POST to a realm's token endpoint with a client's own secret (RFC 6749, 4.4)."""
+        url = f"{self._endpoint.url}/realms/{quote(realm, safe='')}/protocol/openid-connect/token"
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret.reveal()}
+        try:
+            answer, _ = http.call(
+                self._session,
+                "POST",
+                url,
+                system=SYSTEM,
+                action=action,
+                explain=_explain_login,
+                headers={"Accept": "application/json"},
+                form=form,
+            )
+        except ApiError as error:
+            raise _with_way_out(error, LOGIN_REFUSALS) from None
+        if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
+            raise _odd(action)
+        Secret(answer["access_token"])
+        return answer
+
+
+def no_right(action: str) -> ApiError:
+    """Return the error for what the server would refuse: it shows by the mask that this login may only look."""
+    code = HTTPStatus.FORBIDDEN
+    said = f"{http.phrase(code)} ({NO_RIGHT.codes[0]}; {NO_RIGHT.words})"
+    return ApiError(SYSTEM, action, said, code=code, name=NO_RIGHT.codes[0], next_step=NO_RIGHT.way_out)
+
+
+def _odd(action: str) -> ApiError:
+    return ApiError(SYSTEM, action, "the answer is not what Keycloak says; is a proxy in the way?")
+
+
+def _with_way_out(error: ApiError, refusals: Sequence[Refusal]) -> ApiError:
+    known = next((one for one in refusals if error.name in one.codes), None)
+    error.next_step = known.way_out if known else error.next_step
+    return error
+
+
+def _explain_login(answer: Mapping[str, Any]) -> tuple[str, str]:
+    return _explain(answer, LOGIN_REFUSALS)
+
+
+def _explain_call(answer: Mapping[str, Any]) -> tuple[str, str]:
+    return _explain(answer, CALL_REFUSALS)
+
+
+def _explain(answer: Mapping[str, Any], refusals: Sequence[Refusal]) -> tuple[str, str]:
+    """Return our name for what the server says, and our words: it has one word for several things."""
+    texts = [text for name in ("error_description", "error") if isinstance(text := answer.get(name), str)]
+    for refusal in refusals:
+        if any(re.search(refusal.message_pattern, text, re.IGNORECASE) for text in texts):
+            return refusal.codes[0], refusal.words
+    return "", http.recognised_reason(texts[0] if texts else "", {})
