@@ -448,7 +448,7 @@ DEMOS = {
         partial(on_loopback, IamPlant),
         lambda plant: setattr(plant.iam, "unaccepted", 2),
         "AWS: the user's access keys",
-        "user_name",
+        "",
         _ask_aws,
     ),
 }

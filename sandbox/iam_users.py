@@ -35,7 +35,6 @@ class IamPlant(AnyPlant):
         self, directory: Path, *, mirrored: bool = True, admin: str = "attached", first_time: bool = False
     ) -> None:
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
-        self.user_name = USER
         self.user = self.iam.add_user(USER, *(OWN_ACTIONS if admin == "own_key" else ()))
         self.old_key_id = self.old_password = ""
         if first_time:
