@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -68,6 +69,9 @@ class IamPlant(AnyPlant):
     def logs_in(self, key_id: str, value: str) -> bool:
         """Say whether an access key is let in now."""
         return self.iam.logs_in(key_id, value)
+
+    def _marks(self) -> Mapping[str, str]:
+        return {"aws-user-name": USER, "rotation-id": "20260101T000000Z-0badc0de"}
 
     def _born(self, key_id: str) -> datetime:
         return self.user.times[key_id]

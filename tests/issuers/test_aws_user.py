@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -123,6 +124,19 @@ def test_a_key_that_a_killed_rotation_left_is_known_by_the_lease(plant: IamPlant
     assert 0 == result.returncode, result.stderr
     assert "" == plant.iam.status(left)
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
+def test_a_key_of_that_time_that_somebody_uses_is_not_taken_for_it(plant: IamPlant) -> None:
+    """The rotation was over when it was used: then a person has made it."""
+    begun = plant.clock.now() - timedelta(hours=2)
+    theirs, _ = plant.add_key("of somebody", created_days_ago=2 / 24)
+    plant.iam.use(theirs)
+    plant.set_field("rotation_lease", f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+
+    result = SCRIPT.run(plant)
+
+    assert (1, True) == (result.returncode, theirs in result.stderr)
+    assert "Active" == plant.iam.status(theirs)
 
 
 def test_a_user_replaces_the_own_key() -> None:

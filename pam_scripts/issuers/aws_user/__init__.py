@@ -181,7 +181,9 @@ def _unfinished(lease: str, entries: Sequence[Mapping[str, object]]) -> list[Wor
     begun = _begin(holder)
     try:
         if begun and until:
-            found.append(Work(holder, begun, parse_iso(until)))
+            # One that a person has ended by hand says nothing of the run.
+            ends = parse_iso(until)
+            found.append(Work(holder, begun, ends if ends > begun else begun + _LONGEST_RUN))
     except ValueError:
         pass
     for entry in entries:

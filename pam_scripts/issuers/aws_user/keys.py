@@ -139,12 +139,14 @@ class AccessKeys(Issuer):
             raise INACTIVE.as_error(what)
         idle = [key for key in keys if key.id not in in_use]
         used = {key.id: self._say_use(key, keys) for key in idle}
+        since = max((key.created_at for key in keys if key.id in in_truth), default=None)
+        ours = [key for key in idle if self._is_ours(key) and not self._used_since(key, used[key.id])]
+        self._refuse_what_others_use([key for key in idle if key not in ours], used, since)
         if len(keys) < _MOST:
             return None
         if not idle:
             return self._resume(keys, in_truth)
-        since = max((key.created_at for key in keys if key.id in in_truth), default=None)
-        self._in_the_way = self._choose(idle, used, since)
+        self._in_the_way = min(ours or idle, key=lambda key: (self._present[key.id].active, key.created_at))
         rest = [key for key in keys if key.id != self._in_the_way.id]
         self._run.say(f"  goes first, since a user has two keys at most: {self._in_the_way.dated}")
         kept = rest if self._settings.keep else []
@@ -223,7 +225,18 @@ class AccessKeys(Issuer):
         return ""
 
     def _is_ours(self, key: Key) -> bool:
-        return labels.serves(key.label, self._settings.owner) or key.id in self._settings.cared_for
+        """Say whether a rotation of this record has made a key, has left it alive, or was about to delete it.
+
+        A rotation begins only where every key is ours or may be taken over: where one was interrupted whose key the
+        record holds, what is older is what that one would have deleted.
+        """
+        if labels.serves(key.label, self._settings.owner) or key.id in self._settings.cared_for:
+            return True
+        held = self._present.get(self._settings.held.key_id)
+        interrupted = held is not None and any(
+            work.may_have_made(held.created_at) for work in self._settings.unfinished
+        )
+        return interrupted and held is not None and key.created_at < held.created_at
 
     def _say_use(self, key: Key, keys: Sequence[Key]) -> datetime | None:
         """Say when a key was last used that no store holds, with a warning where that is since the last rotation."""
@@ -238,20 +251,25 @@ class AccessKeys(Issuer):
             self._run.say(f"No store holds access key {key.id}, {_used(used)}")
         return used
 
-    def _choose(self, idle: Sequence[Key], used: dict[str, datetime | None], since: datetime | None) -> Key:
-        """Return the key that makes room; raise Refused where it is somebody else's, or in use."""
+    def _refuse_what_others_use(
+        self, idle: Sequence[Key], used: dict[str, datetime | None], since: datetime | None
+    ) -> None:
+        """Raise Refused for a key of somebody else, unless it may be taken over and nobody uses it."""
         what = f"{SYSTEM}: {self.target}"
-        ours = [key for key in idle if self._is_ours(key)]
-        if ours:
-            return min(ours, key=lambda key: key.created_at)
         told = "; ".join(f"{key.dated}, {_used(used[key.id])}" for key in idle)
-        if not self._settings.take_over:
+        if idle and not self._settings.take_over:
             raise THIRD_KEY.as_error(what, f": {told}")
-        for key in sorted(idle, key=lambda one: (self._present[one.id].active, one.created_at)):
+        for key in idle:
             last = used[key.id]
-            if not self._present[key.id].active or last is None or (since is not None and last < since):
-                return key
-        raise IN_USE.as_error(what, f": {told}")
+            if self._present[key.id].active and last is not None and (since is None or last >= since):
+                raise IN_USE.as_error(what, f": {told}")
+
+    def _used_since(self, key: Key, used: datetime | None) -> bool:
+        """Say whether a key that is taken for ours by its time alone was used once that rotation was over."""
+        if used is None or key.id in self._settings.known or key.id in self._settings.cared_for:
+            return False
+        works = [work for work in self._settings.unfinished if work.may_have_made(key.created_at)]
+        return all(used > work.until for work in works)
 
     def _resume(self, keys: Sequence[Key], in_truth: set[str]) -> Decision:
         """Go on where a rotation was interrupted: the truth has its key, and others have the former one."""

@@ -60,16 +60,16 @@ WRONG_SECRET = Refusal(
 # What a look shows, in our own words.
 THIRD_KEY = Refusal(
     "second-key",
-    "it has two access keys, of which no store holds the other one, and AWS has no room for a third",
-    "find out who uses it, and delete it; or set 'take_over' to 'True': one that is inactive, or that nobody has used "
-    "since the last rotation, then makes room for the new one",
-    answer="two keys are listed; the other one is neither in a store nor in the ops log",
+    "it has an access key that no store holds, and that no rotation of this record has made",
+    "enter it in the record, where it is the one in use; else delete it, or set 'take_over' to 'True': one that is "
+    "inactive, or that nobody has used since the last rotation, then goes",
+    answer="a key is listed that is neither in a store nor in the ops log",
 )
 IN_USE = Refusal(
     "second-key-in-use",
-    "it has two access keys, and somebody uses the one that no store holds",
+    "somebody uses an access key of it that no store holds",
     "move whoever uses it to the record's key, and make it inactive or delete it: no rotation deletes a key in use",
-    answer="two keys are listed, 'take_over' is 'True', and the other one was used since the last rotation",
+    answer="`take_over` is `True`, and a key that no store holds was used since the last rotation",
 )
 BOTH_IN_USE = Refusal(
     "both-keys-in-use",
