@@ -72,7 +72,8 @@ def look(rotation: Rotation, progress: Progress) -> None:
     progress.keys = listed.result()
     _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
-    progress.known = Known(truth.result().parts, {key.id for key in progress.keys})
+    ids = {name for key in progress.keys for name in (key.id, key.item_id) if name}
+    progress.known = Known(truth.result().parts, ids)
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
         if _retry_or_warn(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)

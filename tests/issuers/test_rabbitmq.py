@@ -237,6 +237,18 @@ def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPla
     assert "erp-spare" == assert_true_state(pair)
 
 
+def test_an_interrupted_first_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
+    """Keeper has the second user already, and the mirror still what somebody set by hand: it is the first one's."""
+    value = "set by a run that was killed"
+    pair.rabbitmq.add_user("erp-spare", value, ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
+        pair.set_field(label, text)
+    result = SCRIPT.run(pair)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "erp" == assert_true_state(pair)
+
+
 def test_a_password_has_what_rules_ask_for(single: RabbitPlant) -> None:
     """So many characters, one of each kind; symbols only where they are asked for, and such as need no quotes."""
     single.set_field("password_length", "60")

@@ -217,8 +217,8 @@ class Passwords(Issuer):
             return made.key
         # Somebody else has set it since, or a rotation that was interrupted before.
         if made and user.name == made.key.id and user.password_hash != made.before.password_hash:
-            return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD)
-        return Key(self._users.key_id(user.name), "", NOT_TOLD)
+            return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
+        return Key(self._users.key_id(user.name), "", NOT_TOLD, item_id=user.name)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
