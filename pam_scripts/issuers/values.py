@@ -6,12 +6,7 @@ stores; where Keeper has changed a system already, there is no way back.
 
 from __future__ import annotations
 
-import base64
 import re
-import secrets
-import string
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -19,6 +14,7 @@ from pam_scripts.core import template
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Number, Record
 from pam_scripts.core.http import Session
+from pam_scripts.core.random_values import KINDS, make
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.payload import Job
@@ -28,15 +24,6 @@ from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = ()
 KEEPER = "keeper"
-
-_ALPHANUMERIC = string.ascii_letters + string.digits
-
-# By name: what is made of a number, and the numbers that may be asked for: at least 128 bits of randomness.
-_KINDS: dict[str, tuple[Callable[[int], str], int, int]] = {
-    "hex": (secrets.token_hex, 16, 256),
-    "base64": (lambda length: base64.b64encode(secrets.token_bytes(length)).decode(), 16, 256),
-    "alnum": (lambda length: "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length)), 22, 512),
-}
 
 
 @dataclass(frozen=True)
@@ -51,8 +38,8 @@ class ValueFormat:
     def read(self, text: str) -> str:
         """Return the format."""
         kind, _, number = text.lower().partition(":")
-        if kind in _KINDS and re.fullmatch(r"[0-9]{1,3}", number):
-            _, least, most = _KINDS[kind]
+        if kind in KINDS and re.fullmatch(r"[0-9]{1,3}", number):
+            _, least, most = KINDS[kind]
             if least <= int(number) <= most:
                 return text.lower()
         if text.lower() not in (KEEPER, "uuid"):
@@ -162,14 +149,6 @@ def _value(job: Job, run: Run) -> Secret:
             next_step="let Keeper rotate the password, or name a format for a value made here, such as alnum:32",
         )
     return job.new_password
-
-
-def make(value_format: str) -> Secret:
-    """Return a new value of a format that `VALUE_FORMAT` takes, other than `keeper`."""
-    if value_format == "uuid":
-        return Secret(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
-    kind, _, number = value_format.partition(":")
-    return Secret(_KINDS[kind][0](int(number)))
 
 
 class Value(Issuer):

@@ -12,10 +12,10 @@ from functools import partial
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Text
+from pam_scripts.core.random_values import make
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
 from pam_scripts.gateway.specs import IssuerSpec
-from pam_scripts.issuers import values
 from pam_scripts.issuers.keycloak import client
 from pam_scripts.issuers.keycloak.client import REALM, URL, Client, find_admin
 from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
@@ -81,7 +81,7 @@ def read(job: Job) -> IssuerSpec:
     return IssuerSpec(
         target=Target(target_id, f"{realm}/{client_id}"),
         shape=SHAPE,
-        build=lambda run, session: ClientSecret(named, lambda: values.make(_FORMAT), Client(end, realm, session), run),
+        build=lambda run, session: ClientSecret(named, lambda: make(_FORMAT), Client(end, realm, session), run),
         hosts={end.host: 1},
         server=end.host,
         login_id=end.client_id if named.of_login else "",

@@ -75,7 +75,6 @@ ADMIN_REALM = Field(
     "the realm that the login's own client is in; a login of `master` may be given the right in other realms, too",
     _REALM_NAME,
     default="master",
-    prompt="name of the realm that the login's own client is in",
 )
 ADMIN_FIELDS: Fields = (
     Field(

@@ -32,7 +32,7 @@ NO_REALM = Refusal(
 )
 NO_RIGHT = Refusal(
     "no_right",
-    "the login lacks the role `manage-clients`",
+    "the login lacks the role manage-clients",
     "give the admin's service account the role `manage-clients` of that realm's `realm-management`",
     message_pattern="403 forbidden",
     answer="403: `HTTP 403 Forbidden`; or the secret is shown as stars, or `access` says that it may not be managed",
