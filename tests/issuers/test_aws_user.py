@@ -54,6 +54,7 @@ def test_the_old_key_is_inactive_before_it_is_deleted(plant: IamPlant) -> None:
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_a_key_that_cannot_be_deleted_is_made_active_again(plant: IamPlant) -> None:
     """The run ends with status 3; whoever still has the old key goes on."""
     plant.aws.deny(plant.admin_key_id, "iam:DeleteAccessKey")
@@ -64,6 +65,7 @@ def test_a_key_that_cannot_be_deleted_is_made_active_again(plant: IamPlant) -> N
     assert held(plant) != plant.old_key_id
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_where_the_new_key_fails_without_the_old_one_that_lives_again(plant: IamPlant) -> None:
     """The proof between inactive and deleted is one that may fail."""
 

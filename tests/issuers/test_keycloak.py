@@ -97,6 +97,7 @@ def test_the_former_secret_is_put_back(plant: KeycloakPlant) -> None:
     assert plant.logs_in(plant.client_id, plant.old_password)
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_where_it_cannot_be_put_back_every_store_gets_the_new_one(plant: KeycloakPlant) -> None:
     """The old one no longer logs in then: the new one goes wherever it can, and the line says who may lack it."""
     plant.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault))
@@ -128,6 +129,7 @@ def test_a_lost_answer_is_told_by_reading_the_secret(plant: KeycloakPlant) -> No
     assert before == plant.client
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPlant) -> None:
     """Of two who set it the later one's stands: this one leaves that alone, and says that a person must look."""
 

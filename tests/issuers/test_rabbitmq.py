@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pam_scripts.core import retry
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.log import Request
@@ -37,12 +36,6 @@ def single() -> Iterator[RabbitPlant]:
     """Return a plant with one user."""
     with on_loopback(RabbitPlant, spare=False) as plant:
         yield plant
-
-
-@pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have as many tries as ever between shorter waits."""
-    monkeypatch.setattr(retry, "WAITS", tuple(0.001 for _ in retry.WAITS))
 
 
 def _sets_a_password(request: Request) -> bool:
