@@ -72,7 +72,7 @@ class Demo:
 
     plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
     keys. target: which attribute of the plant has the long id of their owner, empty where its name is short. ask: log
-    in with a key, as a consumer would, and return the HTTP status.
+    in with a key, as a consumer would, and return the HTTP status. one_lives: a new key ends the one before it.
     """
 
     plant: Callable[..., AbstractContextManager[AnyPlant]]
@@ -80,6 +80,7 @@ class Demo:
     issued: str
     target: str
     ask: Callable[[AnyPlant, str, str], int]
+    one_lives: bool = False
 
     def names(self, plant: AnyPlant) -> Mapping[str, str]:
         """Return what stands for long ids in what is shown."""
@@ -186,7 +187,9 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         seen = Seen(plant, demo.issued, demo.ask)
         plant.wire.rules += [rule] if rule else []
         before = seen.look()
-        screens.show("Before", *before.shown("More than one key is alive, and nobody knows any more which may go."))
+        alone = "There is one value at a time: a new one ends the one before it."
+        more = "More than one key is alive, and nobody knows any more which may go."
+        screens.show("Before", *before.shown(alone if demo.one_lives else more))
 
         result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
         lines += [
@@ -211,11 +214,16 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant, killed)
         screens.show("The next rotation is killed half-way", *killed.shown(lines))
         half = seen.look()
-        apart = result.returncode == -signal.SIGKILL and half.is_split_from(after)
+        apart = result.returncode == -signal.SIGKILL and half.is_split_from(after, one_lives=demo.one_lives)
         told = (
             f"Keeper holds a newer key than {seen.mirror}, and both log in: the old one would have been deleted "
             "last. Whoever reads either place goes on working, however long this lasts."
         )
+        if demo.one_lives:
+            told = (
+                f"Keeper holds the newer value, and {seen.mirror} the one that it has ended: there is one at a time. "
+                "Whoever logs in anew with that is refused until the next rotation, which sets both places."
+            )
         screens.show("What the kill left", *half.shown(told if apart else NOT_SHOWN))
 
         lease = killed.end_lease()
@@ -429,6 +437,7 @@ DEMOS = {
         "Keycloak: the client's secret",
         "client_id",
         _ask_keycloak,
+        one_lives=True,
     ),
     "rotate_azure_app_secret": Demo(
         partial(on_loopback, AzureAppPlant),

@@ -86,11 +86,10 @@ class State:
         gone = not any(self.alive[pair] for pair in before.held.values())
         return all(self.well.values()) and len(new) == 1 and not new & {*before.keys} and gone
 
-    def is_split_from(self, before: State) -> bool:
-        """Say whether the places hold an old key and a new one, and both log in."""
-        return all(self.well.values()) and len({*self.held.values()} - {*before.keys}) == 1 == len(
-            {*self.held.values()} & {*before.keys}
-        )
+    def is_split_from(self, before: State, *, one_lives: bool = False) -> bool:
+        """Say whether the places hold an old key and a new one, and both log in; or, with one_lives, one of the two."""
+        well = any(self.well.values()) if one_lives else all(self.well.values())
+        return well and len({*self.held.values()} - {*before.keys}) == 1 == len({*self.held.values()} & {*before.keys})
 
     def is_brought_to_its_end_from(self, half: State) -> bool:
         """Say whether all places hold the newer key of those that they held, and the others do not log in."""

@@ -136,6 +136,13 @@ class AccessKeys(Issuer):
         in_truth = _named_in(truth, keys)
         in_use = in_truth.union(*(_named_in(other, keys) for other in others))
         if any(not self._present[key_id].active for key_id in in_truth):
+            # Who has the last word of a rotation makes the former key inactive, beside a newer one.
+            if any(self._present[key.id].active for key in keys if key.id not in in_truth):
+                raise Yielded(
+                    f"{what}: the key that its record held is inactive and another one is there, as where another "
+                    "rotation has just made that",
+                    next_step=f"rotate again; if it comes back: {INACTIVE.way_out}",
+                )
             raise INACTIVE.as_error(what)
         idle = [key for key in keys if key.id not in in_use]
         used = {key.id: self._say_use(key, keys) for key in idle}

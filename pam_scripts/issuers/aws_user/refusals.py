@@ -61,20 +61,22 @@ WRONG_SECRET = Refusal(
 THIRD_KEY = Refusal(
     "second-key",
     "it has an access key that no store holds, and that no rotation of this record has made",
-    "enter it in the record, where it is the one in use; else delete it, or set 'take_over' to 'True': one that is "
+    "where another rotation is at work, let it end; else enter it in the record, where it is the one in use, or delete "
+    "it, or set 'take_over' to 'True': one that is "
     "inactive, or that nobody has used since the last rotation, then goes",
     answer="a key is listed that is neither in a store nor in the ops log",
 )
 IN_USE = Refusal(
     "second-key-in-use",
     "somebody uses an access key of it that no store holds",
-    "move whoever uses it to the record's key, and make it inactive or delete it: no rotation deletes a key in use",
+    "where another rotation is at work, let it end; else move whoever uses it to the record's key, and make it "
+    "inactive or delete it: no rotation deletes a key in use",
     answer="`take_over` is `True`, and a key that no store holds was used since the last rotation",
 )
 BOTH_IN_USE = Refusal(
     "both-keys-in-use",
     "its stores hold both of its access keys, and neither is known as one that a rotation has made",
-    "enter the same key everywhere, and delete the other one",
+    "where another rotation is at work, let it end; else enter the same key everywhere, and delete the other one",
     answer="two keys are listed, and each is in a store",
 )
 INACTIVE = Refusal(
