@@ -22,7 +22,7 @@ EXHAUSTIVE = os.environ.get("FAULTS") == "all"
 THOROUGH = EXHAUSTIVE or os.environ.get("FAULTS") == "more"
 """`FAULTS=more`: draw more, as what lands must pass; `all` includes it."""
 
-DRAWN = 3 if THOROUGH else 2
+DRAWN = 2 if THOROUGH else 1
 """How many trials of a kind are drawn where not all is gone through: each run of the tests draws others."""
 
 # Mostly waiting: more at a time than there are cores.

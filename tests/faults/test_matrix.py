@@ -8,13 +8,13 @@ from functools import partial
 
 import pytest
 
-from tests.faults.conftest import DRAWN, EXHAUSTIVE, THOROUGH, Tally
+from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
 from tests.faults.kinds import EXTRA, KILLS, KINDS, LOST, PLAIN, at
 from tests.faults.subjects import SISTERS, SUBJECTS, Subject
 from tests.faults.trial import Bench, Outcome
 
 _BY_TURNS = [kind for kind in KINDS if kind not in (*PLAIN, *EXTRA, "hang")]
-_TURNS = 2 if THOROUGH else 3
+_TURNS = 3
 
 
 def _matrix(  # noqa: PLR0913 - each is one thing that a matrix may have otherwise
@@ -22,7 +22,7 @@ def _matrix(  # noqa: PLR0913 - each is one thing that a matrix may have otherwi
 ) -> Sequence[Callable[[], Outcome]]:
     """Return a trial for each request; with a seed to draw by, for some of them.
 
-    by_turns: for every second or third one, so that each request meets a half or a third of the kinds tried so.
+    by_turns: for every third one, so that each request meets a third of the kinds tried so.
     """
     way = "direct" if direct else "through the proxy"
     spots = [spot for spot in bench.happy_path(subject) if not spot.is_by_chance]
@@ -51,7 +51,7 @@ def test_a_rotation_survives_each_fault_at_each_request_through_the_proxy(
     """A fault at any one request leaves every promise kept, and running again ends in the true state.
 
     Where not all is to be gone through, the plain answers are drawn, and so is what takes long; of the others each
-    request meets every second or third one.
+    request meets every third one.
     """
     name = "seeq application"
     drawn_by = None if EXHAUSTIVE else seed
