@@ -17,7 +17,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.keycloak import client
-from pam_scripts.issuers.keycloak.client import REALM, URL, Client, find_admin
+from pam_scripts.issuers.keycloak.client import REALM, URL, Client, find_endpoint
 from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
 from pam_scripts.rotation.shape import Shape, Target
 
@@ -69,8 +69,8 @@ def read(job: Job) -> IssuerSpec:
             f"{record.shown}: the client id has no letter or digit that the name of a secret could take",
             next_step="give the client another id",
         )
-    admin = find_admin(job)
-    end, realm = admin.endpoint, REALM.read(record) or admin.endpoint.realm
+    end, admin = find_endpoint(job)
+    realm = REALM.read(record) or end.realm
     named = Named(
         client_id,
         # A login that no server knows yet may be a password in a wrong field.

@@ -15,15 +15,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError, BadInput, NoLogin
-from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Record, Text
+from pam_scripts.core.errors import ApiError
+from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Text
 from pam_scripts.core.http import Session
-from pam_scripts.core.limits import Limit
+from pam_scripts.core.parallel import holding
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.keycloak.refusals import CALL_REFUSALS, LOGIN_REFUSALS, NO_RIGHT, SYSTEM
+from pam_scripts.logins.admin import Admin, find_admin
 
 MASK = "**********"
 """What stands in a secret's place for a login that may only look."""
@@ -109,59 +110,11 @@ class Endpoint:
         return self.url.removeprefix("https://").partition("/")[0]
 
 
-@dataclass(frozen=True)
-class Admin:
-    """The login that sets secrets. limit: whose. ca_bundle: path of the CA beside it, empty for none."""
-
-    endpoint: Endpoint
-    limit: Limit
-    ca_bundle: str
-
-
-def find_admin(job: Job) -> Admin:
-    """Return who sets the secrets that a job asks for.
-
-    The login is the attached record's that has `login`, `password` and `keycloak_url`, else the PAM Configuration's
-    custom fields. It is used only at the servers named beside it, of which the PAM User record chooses one. Raises
-    NoLogin where there is no login, or several, and BadInput where another server is asked for.
-    """
-    candidates = [record for record in job.attached if record.has("login", "password", URLS.label)]
-    if len(candidates) > 1:
-        raise NoLogin(
-            f"{len(candidates)} attached records have a login and a field '{URLS.label}': "
-            + ", ".join(record.shown for record in candidates),
-            next_step="keep that field in the Keycloak admin record only",
-        )
-    configuration = job.configuration
-    if candidates:
-        source, login, password = candidates[0], "login", "password"
-    elif configuration and configuration.has("keycloak_admin_login", "keycloak_admin_password", URLS.label):
-        source, login, password = configuration, "keycloak_admin_login", "keycloak_admin_password"
-    else:
-        raise NoLogin(
-            f"no Keycloak admin credential: no attached record has 'login', 'password' and '{URLS.label}'",
-            next_step="attach one to the script, or enter 'keycloak_admin_login', 'keycloak_admin_password' and "
-            f"'{URLS.label}' in the PAM Configuration",
-        )
-    owners = job.owners_of(source.uid)
-    url, realm = _server(job, source), ADMIN_REALM.read(source)
-    return Admin(
-        Endpoint(url, realm, source.get(login), source.secret(password), source.shown),
-        Limit.of(ALLOW_TARGETS, owners),
-        CA_BUNDLE.read(source) if source in owners else "",
-    )
-
-
-def _server(job: Job, source: Record) -> str:
-    """Return the server that is asked for, once it is one of those beside the login."""
-    asked, named = URL.read(job.user), URLS.read(source)
-    if asked not in named:
-        raise BadInput(
-            f"{job.user.shown}: field '{URL.label}' names {asked}, and {source.shown} allows its login at "
-            f"{', '.join(named)} only",
-            next_step=f"name one of those, or have the owner of {source.shown} add the server",
-        )
-    return asked
+def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
+    """Return where who sets the secrets that a job asks for, as `find_admin`."""
+    admin = find_admin(job, "Keycloak", URL, URLS)
+    realm = ADMIN_REALM.read(admin.source)
+    return Endpoint(admin.url, realm, admin.username, admin.password, admin.source.shown), admin
 
 
 @dataclass(frozen=True)
@@ -204,6 +157,14 @@ class _Token:
     until: float
 
 
+@dataclass
+class _Held:
+    """The token of one login, for all that share connections; None before the first one."""
+
+    token: _Token | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Client:
     """Requests to one server: as its admin to one realm, or as a client of that whose secret is tried."""
 
@@ -211,8 +172,7 @@ class Client:
         self._endpoint = endpoint
         self._realm = realm
         self._session = session
-        self._lock = threading.Lock()
-        self._held: _Token | None = None
+        self._held = session.made_once(endpoint.url, endpoint, _Held)
 
     @property
     def login_shown(self) -> str:
@@ -220,9 +180,8 @@ class Client:
         return self._endpoint.shown
 
     def log_in(self) -> None:
-        """Ask for a token as the admin."""
-        with self._lock:
-            self._held = self._log_in()
+        """Have a token as the admin."""
+        self._token()
 
     def find(self, client_id: str, shown: str) -> str:
         """GET the realm's clients with a client id: return the server's own id of it, empty where there is none."""
@@ -288,15 +247,16 @@ class Client:
         raise AssertionError("the second try returns or raises")
 
     def _token(self) -> _Token:
-        with self._lock:
-            if not self._held or self._held.until < time.monotonic():
-                self._held = self._log_in()
-            return self._held
+        held = self._held
+        with holding(held.lock, self._session.deadline):
+            if not held.token or held.token.until < time.monotonic():
+                held.token = self._log_in()
+            return held.token
 
     def _forget(self, token: _Token) -> None:
-        with self._lock:
-            if self._held is token:
-                self._held = None
+        with holding(self._held.lock, self._session.deadline):
+            if self._held.token is token:
+                self._held.token = None
 
     def _log_in(self) -> _Token:
         """Ask for a token as the admin."""

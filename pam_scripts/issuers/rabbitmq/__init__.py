@@ -19,7 +19,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.rabbitmq import client
-from pam_scripts.issuers.rabbitmq.client import URL, Client, find_admin
+from pam_scripts.issuers.rabbitmq.client import URL, Client, find_endpoint
 from pam_scripts.issuers.rabbitmq.passwords import Passwords, Users
 from pam_scripts.rotation.shape import Shape, Target
 
@@ -117,7 +117,7 @@ def read(job: Job) -> IssuerSpec:
             f"{record.shown}: the user name has no letter or digit that the name of a secret could take",
             next_step="give the user another name",
         )
-    admin = find_admin(job)
+    endpoint, admin = find_endpoint(job)
     for name in filter(None, (username, spare)):
         admin.limit.check(f"{record.shown}: {_shown(job, name)}", name)
     users = Users(
@@ -132,11 +132,11 @@ def read(job: Job) -> IssuerSpec:
     return IssuerSpec(
         target=Target(target_id, username),
         shape=SHAPE,
-        build=lambda run, session: Passwords(users, settings.make, Client(admin.endpoint, session), run),
-        hosts={admin.endpoint.host: 1},
-        server=admin.endpoint.host,
-        login_id=admin.endpoint.username,
-        group=admin.endpoint,
+        build=lambda run, session: Passwords(users, settings.make, Client(endpoint, session), run),
+        hosts={endpoint.host: 1},
+        server=endpoint.host,
+        login_id=endpoint.username,
+        group=endpoint,
         survey="pam_scripts.issuers.rabbitmq.survey",
         details=users,
         limit=admin.limit,

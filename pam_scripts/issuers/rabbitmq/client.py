@@ -14,14 +14,14 @@ from typing import Any
 from urllib.parse import quote
 
 from pam_scripts.core import http
-from pam_scripts.core.errors import ApiError, BadInput, NoLogin
-from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses, Record
+from pam_scripts.core.errors import ApiError, BadInput
+from pam_scripts.core.fields import TEXT, Field, Fields, HttpsAddress, HttpsAddresses
 from pam_scripts.core.http import Session
-from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.rabbitmq.refusals import NOT_ACCEPTED, NOT_MANAGEMENT, REFUSALS, SYSTEM, WRONG_LOGIN
+from pam_scripts.logins.admin import Admin, find_admin
 
 ADMINISTRATOR = "administrator"
 """The tag of users that may do everything."""
@@ -73,62 +73,12 @@ class Endpoint:
         return self.url.removeprefix("https://")
 
 
-@dataclass(frozen=True)
-class Admin:
-    """The login that sets passwords. limit: whose. ca_bundle: path of the CA beside it, empty for none."""
-
-    endpoint: Endpoint
-    limit: Limit
-    ca_bundle: str
-
-
-def find_admin(job: Job) -> Admin:
-    """Return who sets the passwords that a job asks for.
-
-    The login is the attached record's that has `login`, `password` and `rabbitmq_url`, else the PAM Configuration's
-    custom fields. It is used only at the servers named beside it, of which the PAM User record chooses one. Raises
-    NoLogin where there is no login, or several, and BadInput where another server is asked for.
-    """
-    candidates = [record for record in job.attached if record.has("login", "password", URLS.label)]
-    if len(candidates) > 1:
-        raise NoLogin(
-            f"{len(candidates)} attached records have a login and a field '{URLS.label}': "
-            + ", ".join(record.shown for record in candidates),
-            next_step="keep that field in the RabbitMQ admin record only",
-        )
-    configuration = job.configuration
-    if candidates:
-        source = candidates[0]
-        username, password = source.get("login"), source.secret("password")
-    elif configuration and configuration.has("rabbitmq_admin_login", "rabbitmq_admin_password", URLS.label):
-        source = configuration
-        username, password = source.get("rabbitmq_admin_login"), source.secret("rabbitmq_admin_password")
-    else:
-        raise NoLogin(
-            f"no RabbitMQ admin credential: no attached record has 'login', 'password' and '{URLS.label}'",
-            next_step="attach one to the script, or enter 'rabbitmq_admin_login', 'rabbitmq_admin_password' and "
-            f"'{URLS.label}' in the PAM Configuration",
-        )
-    if ":" in username:
-        raise BadInput(f"{source.shown}: a login with a colon in it cannot be sent: HTTP's Basic scheme has none")
-    owners = job.owners_of(source.uid)
-    return Admin(
-        Endpoint(_server(job, source), username, password, source.shown),
-        Limit.of(ALLOW_TARGETS, owners),
-        CA_BUNDLE.read(source) if source in owners else "",
-    )
-
-
-def _server(job: Job, source: Record) -> str:
-    """Return the server that is asked for, once it is one of those beside the login."""
-    asked, named = URL.read(job.user), URLS.read(source)
-    if asked not in named:
-        raise BadInput(
-            f"{job.user.shown}: field '{URL.label}' names {asked}, and {source.shown} allows its login at "
-            f"{', '.join(named)} only",
-            next_step=f"name one of those, or have the owner of {source.shown} add the server",
-        )
-    return asked
+def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
+    """Return where who sets the passwords that a job asks for, as `find_admin`; BadInput for a login with a colon."""
+    admin = find_admin(job, "RabbitMQ", URL, URLS)
+    if ":" in admin.username:
+        raise BadInput(f"{admin.source.shown}: a login with a colon in it cannot be sent: HTTP's Basic scheme has none")
+    return Endpoint(admin.url, admin.username, admin.password, admin.source.shown), admin
 
 
 @dataclass(frozen=True)
