@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pam_scripts.core.times import parse_iso
+from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, SeeqUserPlant, running
@@ -27,8 +28,7 @@ from tests.faults.subjects import Subject, View, words_of
 from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
 from tests.support import invariants
 
-_OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
-_OUR_TAGS = {*_OWNER_TAGS, "key-type", "expiry", "rotated-at", "rotation-id"}
+_OUR_TAGS = {*OWNER_TAGS, "key-type", "expiry", "rotated-at", "rotation-id"}
 _SOMEBODY = "somebody-else"
 _ELSEWHERE = "https://elsewhere.example.com"
 
@@ -247,7 +247,7 @@ class Scene:
 
         def is_ours(name: str) -> bool:
             versions = plant.key_vault.versions(VAULT, name)
-            if any({*(one.tags or {})} & {*_OWNER_TAGS} for one in versions):
+            if any({*(one.tags or {})} & {*OWNER_TAGS} for one in versions):
                 return True
             return versions[-1].enabled and named.get(name, pair) in listed
 
@@ -447,7 +447,7 @@ def _mark_as_anothers(scene: Scene, number: int) -> None:
         return
     vault, name = scene.plant.key_vault, _pick(scene.secrets, number)
     version = vault.versions(VAULT, name)[-1]
-    vault.change(VAULT, name, tags={**(version.tags or {}), _pick(_OWNER_TAGS, number): _SOMEBODY})
+    vault.change(VAULT, name, tags={**(version.tags or {}), _pick(OWNER_TAGS, number): _SOMEBODY})
     scene.hinder("marked as another's", lambda: vault.change(VAULT, name, version.version, tags=version.tags))
 
 

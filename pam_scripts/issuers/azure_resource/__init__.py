@@ -46,6 +46,7 @@ from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, K
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
+CONFIGURATION_FIELDS: Fields = (*azure.CONFIGURATION_FIELDS, ALLOW_TARGETS)
 
 RESOURCE_ID = Field(
     "resource_id",
