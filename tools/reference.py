@@ -32,6 +32,7 @@ from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli import main as command
 from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.cli.templates.fills import title_of
 from pam_scripts.consumers.container_apps import refusals as container_apps
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields, normalised
@@ -190,7 +191,11 @@ def made() -> dict[str, bytes]:
 
 
 def old(root: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Return the paths of generated files that are missing below a root, or hold something else, or are no more."""
+    """Return the paths of generated files that are missing below a root, or hold something else, or are no more.
+
+    Among them are pages written by hand of which a table is old.
+    """
+    files = {**files, **_with_tables(root)}
     differing = [
         name for name, text in files.items() if not (root / name).is_file() or (root / name).read_bytes() != text
     ]
@@ -200,7 +205,7 @@ def old(root: Path, files: Mapping[str, bytes]) -> list[str]:
 
 def renew(root: Path) -> list[str]:
     """Write the generated files that are old, and delete pages that are no more; return the paths of both."""
-    files = made()
+    files = {**made(), **_with_tables(root)}
     renewed = old(root, files)
     for name in renewed:
         path = root / name
@@ -210,6 +215,15 @@ def renew(root: Path) -> list[str]:
         else:
             path.unlink()
     return renewed
+
+
+def _with_tables(root: Path) -> dict[str, bytes]:
+    """Return the pages below a root that are written by hand, by their paths, with the tables in them made anew."""
+    path = root / TEMPLATES / "README.md"
+    if not path.is_file():
+        return {}
+    text = _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n", path.read_text(encoding="utf-8"))
+    return {f"{TEMPLATES}/{path.name}": text.encode()}
 
 
 def pages() -> dict[str, str]:
@@ -470,6 +484,36 @@ def _index() -> str:
             "Each row stands once. The other pages link to it.",
         ),
     )
+
+
+# -- the tables of pages written by hand ----------------------------------------------------------
+
+
+def _records_of_templates() -> str:
+    """Return which records the templates of each script make, and what the admin's needs."""
+    rows = []
+    for script in SCRIPTS:
+        labels = [f"`{label}`" for label in SMALLEST[script.stem][1]]
+        needs = _listed(labels) if labels else "the logins of its mirrors and consumers"
+        rows.append((f"`{script.stem}`", title_of(script, "NAME"), f"{script.admin_title}: {needs}"))
+    return _table(("script", "PAM User record", "admin record, and the least in it"), rows)
+
+
+def _typed_by_hand() -> str:
+    """Return the fields of admin records that an import which knows no types leaves out."""
+    rows = dict.fromkeys(
+        (script.admin_title, f"`{field.label}`", "Hidden Field")
+        for script in SCRIPTS
+        for field in script.admin_fields
+        if field.type == "secret"
+    )
+    return textwrap.indent(_table(("record", "custom field", "its type"), rows), "   ")
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"records": _records_of_templates, "hidden fields": _typed_by_hand}
+"""By name: what makes the table below `<!-- table: NAME -->` in a page that is written by hand."""
+
+_TABLE = re.compile(r"( *<!-- table: ([\w ]+) -->\n\n)(?: *\|.*\n)*")
 
 
 # -- the command lines, the findings, the exit statuses -------------------------------------------

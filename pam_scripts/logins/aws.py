@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 
@@ -44,6 +45,27 @@ CONFIGURED_SECRETS = tuple(
 
 KEY_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN)
 CONFIGURED_KEY_FIELDS: Fields = (CONFIGURED_KEY_ID, *CONFIGURED_SECRETS, SESSION_TOKEN)
+
+# What every service of AWS answers to an access key that it does not take.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+_SIGNATURE = ("InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired")
+KEY_ENDED = Refusal(
+    ("ExpiredToken", "ExpiredTokenException"),
+    "the temporary access key has ended",
+    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
+)
+CLOCK = Refusal(
+    _SIGNATURE,
+    "the time of the request is wrong",
+    "set the host's clock",
+    message_pattern="expired|not yet current",
+    answer="the signature has expired, or is not yet current",
+)
+WRONG_SECRET = Refusal(
+    _SIGNATURE,
+    "the secret access key does not belong to the access key id",
+    "check 'aws_secret_access_key', and the host's clock",
+)
 
 
 @dataclass(frozen=True)

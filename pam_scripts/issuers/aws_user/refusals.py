@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html, and the e
 from __future__ import annotations
 
 from pam_scripts.core.refusals import Refusal, find_refusal
+from pam_scripts.logins.aws import CLOCK, KEY_ENDED, WRONG_SECRET
 
 SYSTEM = "aws iam"
 
 _ACTIONS = "iam:GetUser, ListAccessKeys, GetAccessKeyLastUsed, CreateAccessKey, UpdateAccessKey and DeleteAccessKey"
-_SIGNATURE = ("SignatureDoesNotMatch", "InvalidSignatureException", "RequestExpired")
 
 DENIED = Refusal(
     "AccessDenied",
@@ -39,23 +39,6 @@ KEY_ID_UNKNOWN = Refusal(
     "the access key is not known",
     "check the AWS access key (attached record, PAM Configuration, the record's own, or the host's): deleted or "
     "inactive, or without its own session token",
-)
-KEY_ENDED = Refusal(
-    ("ExpiredToken", "ExpiredTokenException"),
-    "the temporary access key has ended",
-    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
-)
-CLOCK = Refusal(
-    _SIGNATURE,
-    "the time of the request is wrong",
-    "set the host's clock",
-    message_pattern="expired|not yet current",
-    answer="the signature has expired, or is not yet current",
-)
-WRONG_SECRET = Refusal(
-    _SIGNATURE,
-    "the secret access key does not belong to the access key id",
-    "check 'aws_secret_access_key', and the host's clock",
 )
 # What a look shows, in our own words.
 THIRD_KEY = Refusal(
