@@ -142,7 +142,7 @@ def test_a_proxy_for_http_alone_is_said_not_to_be_used(name: str, command: Comma
 
 
 def test_without_any_package_it_says_which_are_missing(runtime_python: str) -> None:
-    """Before anything is installed it tells what requirements.txt has; other commands, too, and none has a traceback."""
+    """Before anything is installed it tells what requirements.txt has; other commands do, too, without a traceback."""
     required = re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     for arguments, status in ((["doctor"], 1), (["check", "SomeRecordsUid", "--credential", "X"], 2)):
         result = subprocess.run(
