@@ -26,7 +26,8 @@ NO_USER = Refusal(
 NO_ROOM = Refusal(
     "LimitExceeded",
     "the user has two access keys, which is the most that AWS lets it have",
-    "delete the one that nobody uses; with 'take_over' set to 'True' the next rotation does, as the page says",
+    "delete the one that nobody uses; or set 'take_over' to 'True': the next rotation then deletes the one that no "
+    "store holds, if it is inactive, or nobody has used it since the last rotation",
 )
 BEING_CHANGED = Refusal(
     "EntityTemporarilyUnmodifiable",
@@ -43,23 +44,23 @@ KEY_ID_UNKNOWN = Refusal(
 # What a look shows, in our own words.
 THIRD_KEY = Refusal(
     "second-key",
-    "it has an access key that no store holds, and that no rotation of this record has made",
-    "where another rotation is at work, let it end; else enter it in the record, where it is the one in use, or delete "
-    "it, or set 'take_over' to 'True': one that is "
-    "inactive, or that nobody has used since the last rotation, then goes",
+    "the user has an access key that no store holds, and that no rotation of this record has made",
+    "if another rotation is at work, let it end; else enter that key in the record, if it is the one in use, or delete "
+    "it; or set 'take_over' to 'True': the next rotation then deletes it, if it is inactive, or nobody has used it "
+    "since the last rotation",
     answer="a key is listed that is neither in a store nor in the ops log",
 )
 IN_USE = Refusal(
     "second-key-in-use",
-    "somebody uses an access key of it that no store holds",
-    "where another rotation is at work, let it end; else move whoever uses it to the record's key, and make it "
-    "inactive or delete it: no rotation deletes a key in use",
+    "somebody uses an access key of the user that no store holds",
+    "if another rotation is at work, let it end; else give whoever uses that key the record's, then make it inactive "
+    "or delete it: no rotation deletes a key in use",
     answer="`take_over` is `True`, and a key that no store holds was used since the last rotation",
 )
 BOTH_IN_USE = Refusal(
     "both-keys-in-use",
-    "its stores hold both of its access keys, and neither is known as one that a rotation has made",
-    "where another rotation is at work, let it end; else enter the same key everywhere, and delete the other one",
+    "the record and its mirrors do not hold the same access key, and neither is known as one that a rotation has made",
+    "if another rotation is at work, let it end; else enter the key in use everywhere, and delete the other one",
     answer="two keys are listed, and each is in a store",
 )
 INACTIVE = Refusal(

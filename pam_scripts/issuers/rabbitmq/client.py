@@ -9,7 +9,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -198,5 +197,5 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     text = reason if isinstance(reason, str) else ""
     for refusal in REFUSALS:
         if refusal.message_pattern and re.search(refusal.message_pattern, text, re.IGNORECASE):
-            return refusal.codes[0], "" if refusal.words.startswith(str(HTTPStatus.NOT_FOUND.value)) else refusal.words
+            return refusal.codes[0], refusal.words
     return "", http.recognised_reason(reason, {})
