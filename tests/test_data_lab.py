@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import textwrap
 import time
@@ -19,6 +18,7 @@ import pytest
 
 from sandbox.plant import SEEQ_HOST, VAULT, Plant
 from tests.support.invariants import Script, assert_rotates, live_key_ids
+from tests.support.spy import Process, notebook
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "data_lab"
@@ -26,59 +26,32 @@ DOCUMENT = (ROOT / "docs" / "data-lab.md").read_text(encoding="utf-8")
 AWS_SECRET = "plant/seeq-app-reports"
 GET = "secretsmanager:GetSecretValue"
 
-# A notebook's kernel: it imports the example once, and runs a cell for every line that it is sent.
-KERNEL = """
-import os, sys, traceback
-import seeq_credential
-from seeq import spy
-from seeq_credential import CredentialError, SeeqKey
-url, seeq_credential.SECONDS_BETWEEN = sys.argv[1], float(sys.argv[2])
-key = SeeqKey.from_file()
-for line in sys.stdin:
-    session = spy.Session()
-    session.client_configuration.ssl_ca_cert = os.environ["REQUESTS_CA_BUNDLE"]
-    try:
-        key.login(url, session)
-        print("in as", session.user.name, flush=True)
-        spy.logout(session=session, quiet=True)
-    except CredentialError as error:
-        traceback.print_exc(file=sys.stderr)
-        print("refused:", error, flush=True)
-"""
-
 
 class Kernel:
     """A process that has a Data Lab project as its home, in which the example runs."""
 
     def __init__(self, plant: Plant, home: Path, seconds_between: float) -> None:
-        self.running = subprocess.Popen(
-            [sys.executable, "-c", KERNEL, f"https://{SEEQ_HOST}", str(seconds_between)],
-            env={**plant.wire.environment(), "HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(EXAMPLE)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        at_home = {"HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(EXAMPLE)}
+        self.running = Process(
+            notebook,
+            f"https://{SEEQ_HOST}",
+            seconds_between,
+            environment={**plant.wire.environment(), **at_home},
+            directory=home.parent,
         )
 
     def send(self) -> None:
         """Start the cell that logs in."""
-        assert self.running.stdin
-        self.running.stdin.write("\n")
-        self.running.stdin.flush()
-
-    def answer(self) -> str:
-        """Return what the cell said; empty where the kernel has died."""
-        assert self.running.stdout
-        return self.running.stdout.readline().strip()
+        self.running.connection.send("")
 
     def login(self) -> str:
-        """Run the cell."""
+        """Run the cell; return what it said, empty where the kernel has died."""
         self.send()
-        return self.answer()
+        return self.running.answer()
 
     def stop(self) -> str:
-        """End the process and return all that it wrote to stderr."""
-        return self.running.communicate(timeout=60)[1]
+        """End the process and return all that it wrote."""
+        return self.running.stop()[1]
 
 
 @pytest.fixture
@@ -100,8 +73,7 @@ def start(plant: Plant, home: Path) -> Iterator[Callable[..., Kernel]]:
 
     yield start
     for kernel in kernels:
-        if kernel.running.poll() is None:
-            kernel.running.kill()
+        if kernel.running.is_running:
             kernel.stop()
 
 
@@ -218,12 +190,12 @@ def test_a_pair_of_two_rotations_is_looked_at_again(plant: Plant, home: Path, st
     kernel = start()
     kernel.send()
     while not any(f"/secrets/{plant.password_name}/" in request.path for request in plant.wire.log):
-        assert kernel.running.poll() is None
+        assert kernel.running.is_running
         time.sleep(0.02)
 
     plant.key_vault.set(VAULT, plant.password_name, password, tags={"rotation-id": "r2"})
 
-    assert "in as Reports" == kernel.answer()
+    assert "in as Reports" == kernel.running.answer()
     assert [(key_id, 200)] == logins(plant)
 
 
