@@ -32,9 +32,9 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         and item.id != key.id
         and not (item.label == rotation.label and item.id in before)
     ]
-    # One that was brought back may be wanted again, and then be looked for among its own rotation's versions.
+    # One that was brought back may be wanted again, and then be looked for among the versions that hold it.
     again = [key] if key.id in before and not rotation.traits.replaces else []
-    kept = [item.rotation_id for item in (*progress.decision.kept, *again)]
+    kept = [*progress.decision.kept, *again]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
@@ -145,7 +145,7 @@ def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
         return ()
 
 
-def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: Sequence[Key]) -> None:
     """Lock dead credentials away; as with `find_outdated`, a failure is worth a warning."""
     try:
         rotation.retrying(partial(mirror.retire, outdated, kept))

@@ -300,11 +300,8 @@ class Mirror(Store, Protocol):
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
         return ()
 
-    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids).
-
-        kept: has an empty one for a key that no rotation has made.
-        """
+    def retire(self, outdated: Sequence[Any], kept: Sequence[Key]) -> None:
+        """Disable those of these versions that are older than ours, except those that hold a key which stays alive."""
         return None
 
     def older(self, _sought: Sought, /) -> Callable[[], Secret]:

@@ -452,6 +452,6 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
