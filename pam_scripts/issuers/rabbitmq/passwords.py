@@ -188,6 +188,11 @@ class Passwords(Issuer):
         self._client.set_hash(user, "", user.algorithm)
         self._close(name)
 
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """The same once more: what was refused may have been refused by something on the way."""
+        return (self.delete_key,)
+
     def revive(self) -> None:
         """PUT /api/users/NAME with the hash of before, where the password made here stands; leave alone another's."""
         if not self._made:
