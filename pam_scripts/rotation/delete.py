@@ -34,7 +34,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     ]
     # One that was brought back may be wanted again, and then be looked for among its own rotation's versions.
     again = [key] if key.id in before and not rotation.traits.replaces else []
-    kept = [item.rotation_id for item in (*progress.decision.kept, *again)]
+    kept = [_made_by(rotation, item) for item in (*progress.decision.kept, *again)]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
@@ -57,6 +57,12 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         next_step=f"delete them in {rotation.traits.system}"
         + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
+
+
+def _made_by(rotation: Rotation, key: Key) -> str:
+    """Return the id of the rotation that made a key: by its label or, where it can have none, by the ops log."""
+    logged = (str(entry["rotation_id"]) for entry in rotation.truth.entries if entry["new_key"] == key.id)
+    return key.rotation_id or next(logged, "")
 
 
 def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:

@@ -60,7 +60,7 @@ class Script:
         )
 
 
-def assert_rotates(script: Script, plant: AnyPlant, **options: Any) -> RotationResult:  # noqa: ANN401 - for Script.run
+def assert_rotates(script: Runs, plant: AnyPlant, **options: Any) -> RotationResult:  # noqa: ANN401 - for Script.run
     """Rotate; check that the Gateway takes it for a success, without a warning and with nothing secret shown."""
     result = script.run(plant, **options)
     assert (0, "") == (result.returncode, result.stderr)
