@@ -19,12 +19,8 @@ import pytest
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.issuers import values
 from pam_scripts.rotation.ops_log import read_entries
-from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
-from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.realm import KeycloakPlant
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, on_loopback
 from sandbox.services import keycloak, rabbitmq
-from sandbox.slots import SlotPlant
 from tests.behaviour.conftest import Idle
 from tests.faults.conftest import THOROUGH
 from tests.support.in_process import InProcess
@@ -39,6 +35,7 @@ from tests.support.invariants import (
     in_keeper,
     in_vault,
 )
+from tests.support.plants import KEY_PLANTS, PLANTS, VALUES
 from tests.support.refusals import assert_refused, with_field
 
 ANOTHER_RECORDS = "keeper:AnotherRecordsUid12345:20260101T000000Z-00000000"
@@ -57,7 +54,6 @@ class Case:
     """
 
     script: str
-    plant: type[AnyPlant]
     hosts: frozenset[str]
     keeps: int = 0
     options: tuple[tuple[str, object], ...] = ()
@@ -67,36 +63,30 @@ class Case:
 
     def make(self, **options: object) -> AbstractContextManager[AnyPlant]:
         """Make a plant and have it listen."""
-        return on_loopback(self.plant, **dict(self.options), **options)
+        return on_loopback(PLANTS[self.script], **dict(self.options), **options)
 
 
 ENTRA = "login.microsoftonline.com"
 CASES = {
     "seeq-application": Case(
-        "rotate_seeq_application_key", Plant, frozenset((SEEQ_HOST,)), keeps=2, labels=True, attached=True
+        "rotate_seeq_application_key", frozenset((SEEQ_HOST,)), keeps=2, labels=True, attached=True
     ),
-    "seeq-user": Case("rotate_seeq_user_key", SeeqUserPlant, frozenset((SEEQ_HOST,)), keeps=2, labels=True),
-    "azure-app": Case(
-        "rotate_azure_app_secret", AzureAppPlant, frozenset((ENTRA, "graph.microsoft.com")), keeps=2, labels=True
-    ),
+    "seeq-user": Case("rotate_seeq_user_key", frozenset((SEEQ_HOST,)), keeps=2, labels=True),
+    "azure-app": Case("rotate_azure_app_secret", frozenset((ENTRA, "graph.microsoft.com")), keeps=2, labels=True),
     "azure-resource": Case(
         "rotate_azure_resource_key",
-        SlotPlant,
         frozenset((ENTRA, "management.azure.com", "plantdata.blob.core.windows.net")),
         keeps=1,
     ),
-    "aws-user": Case(
-        "rotate_aws_access_key", IamPlant, frozenset(("iam.amazonaws.com", "sts.us-east-1.amazonaws.com")), keeps=1
-    ),
-    "rabbitmq-two-users": Case("rotate_rabbitmq_password", RabbitPlant, frozenset((rabbitmq.HOST,)), keeps=1),
+    "aws-user": Case("rotate_aws_access_key", frozenset(("iam.amazonaws.com", "sts.us-east-1.amazonaws.com")), keeps=1),
+    "rabbitmq-two-users": Case("rotate_rabbitmq_password", frozenset((rabbitmq.HOST,)), keeps=1),
     "rabbitmq-one-user": Case(
         "rotate_rabbitmq_password",
-        RabbitPlant,
         frozenset((rabbitmq.HOST,)),
         options=(("spare", False),),
         overlaps=False,
     ),
-    "keycloak": Case("rotate_keycloak_client_secret", KeycloakPlant, frozenset((keycloak.HOST,)), overlaps=False),
+    "keycloak": Case("rotate_keycloak_client_secret", frozenset((keycloak.HOST,)), overlaps=False),
 }
 
 MakePlant = Callable[..., AnyPlant]
@@ -172,10 +162,10 @@ def plant(make_plant: MakePlant) -> AnyPlant:
 
 
 def test_every_script_of_keys_is_here() -> None:
-    """One more script is one more case: what makes values, which have no id, has tests of its own."""
-    assert {script.stem for script in SCRIPTS if script.issuer is not values} == {
-        case.script for case in CASES.values()
-    }
+    """One more script is one more plant and one more case; what publishes values has tests of its own."""
+    assert {script.stem for script in SCRIPTS} == {*PLANTS}
+    assert {*KEY_PLANTS} == {case.script for case in CASES.values()}
+    assert [VALUES] == [script.stem for script in SCRIPTS if script.issuer is values]
 
 
 @drawn()
@@ -461,7 +451,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("label", "value", "way_out"), SETTINGS, ids=[f"{it[0]}={it[1][:20]}" for it in SETTINGS])
 def test_a_setting_that_cannot_be_is_refused(label: str, value: str, way_out: str, case: Case, idle: Idle) -> None:
     """The line names the field and what it takes, before anything is asked of any system."""
-    plant = idle(case.plant, **dict(case.options))
+    plant = idle(PLANTS[case.script], **dict(case.options))
 
     result = InProcess(case.script).run(plant, with_field(plant, label, value))
 

@@ -23,6 +23,8 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
+    # Of the user whose turn it is, a password may be there that nobody knows.
+    tells_former=False,
 )
 
 _UNPUBLISHED = " (unpublished)"
