@@ -29,20 +29,12 @@ from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
+from tests.support.plants import PLANTS
 from tools.reference import REFUSALS
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
-STEMS: Mapping[type[AnyPlant], str] = {
-    Plant: "rotate_seeq_application_key",
-    SeeqUserPlant: "rotate_seeq_user_key",
-    AzureAppPlant: "rotate_azure_app_secret",
-    SlotPlant: "rotate_azure_resource_key",
-    RabbitPlant: "rotate_rabbitmq_password",
-    KeycloakPlant: "rotate_keycloak_client_secret",
-    IamPlant: "rotate_aws_access_key",
-    PublishPlant: "publish_secret",
-}
+STEMS = {plant: stem for stem, plant in PLANTS.items()}
 """The script of each plant."""
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ _PAIR = "Key Vault's pair"
 
 
 def _plant(
-    kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
+    kind: Callable[..., AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
 ) -> Callable[[Path], AnyPlant]:
     def make(directory: Path) -> AnyPlant:
         plant = kind(directory, mirrored=True, first_time=first_time)
@@ -235,7 +236,7 @@ def _in_turn(plant: AnyPlant, spotless: bool) -> None:
 
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
-    kind: type[AnyPlant],
+    kind: Callable[..., AnyPlant],
     *,
     combined: bool = True,
     first_time: bool = False,
@@ -413,7 +414,10 @@ SUBJECTS = {
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     # The names of its two users come again, the passwords do not.
     "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
-    # Its one secret ends with the next: killed between, a run leaves stores with the former one.
+    # What there is one of ends with the next: killed between, a run leaves stores with the former one.
+    "rabbitmq, one user": replace(
+        _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
+    ),
     "keycloak": replace(
         _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ class Script:
         )
 
 
-def assert_rotates(script: Script, plant: AnyPlant, **options: Any) -> RotationResult:  # noqa: ANN401 - for Script.run
+def assert_rotates(script: Runs, plant: AnyPlant, **options: Any) -> RotationResult:  # noqa: ANN401 - for Script.run
     """Rotate; check that the Gateway takes it for a success, without a warning and with nothing secret shown."""
     result = script.run(plant, **options)
     assert (0, "") == (result.returncode, result.stderr)
@@ -219,11 +219,14 @@ def assert_credentials_alive(plant: AnyPlant) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """What a rotation may change, at one moment: record (without its log), what readers of the vault get, live keys."""
+    """What a rotation may change, at one moment: record (without its log), what readers of the vault get, live keys.
+
+    live: ids and values, since an id that is a name comes again.
+    """
 
     record: Mapping[str, Any]
     secrets: Mapping[str, str | None]
-    live: frozenset[str]
+    live: frozenset[tuple[str, str]] = field(repr=False)
 
     @classmethod
     def of(cls, plant: AnyPlant) -> State:
@@ -235,7 +238,7 @@ class State:
         return cls(
             {**record, "custom": custom},
             {name: plant.key_vault.value(VAULT, name) for name in names},
-            frozenset(live_key_ids(plant)),
+            frozenset((key.key_id, key.value) for key in plant.issued() if key.live),
         )
 
 
