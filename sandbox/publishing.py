@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from sandbox.plant import VAULT, AnyPlant, Issued
 from sandbox.services import keeper
+from sandbox.services.openbao import ENGINE
 
 SECRET = "ConnectionStrings--DefaultConnection"
 TEMPLATE = "Server=sql.example.com;User Id={login};Password={password};Encrypt=True"
@@ -77,6 +78,37 @@ class PublishPlant(AnyPlant):
         match = re.fullmatch(pattern, text)
         return match[1] if match else text
 
+    def keep_previous(self, held: str | None = None) -> None:
+        """Have each mirror that the record names keep the value before under a second name.
+
+        held: the value that stands there, as a rotation of the record has set it; None for nothing.
+        """
+        text, tags = None if held is None else self.written(held), {"keeper-record": self.user_uid}
+        self._given |= {held} if held else set()
+        if self.keeper.value(self.user_uid, "key_vault_name"):
+            self.set_field("secret_name_previous", previous(SECRET))
+            for vault in self.vaults if text else ():
+                self.key_vault.set(vault, previous(SECRET), text or "", tags=tags)
+        if self.aws_secret:
+            self.aws.add_secret(previous(self.aws_secret), text)
+            self.set_field("aws_secret_id_previous", previous(self.aws_secret))
+        if self.openbao_secrets:
+            second = [previous(name) for name in self.openbao_secrets]
+            self.openbao.allow_to_mirror(*self.openbao_secrets, *second)
+            for name in second if text else ():
+                self.openbao.put(name, {"value": text})
+                self.openbao.tag(name, tags)
+            self.set_field("vault_path_previous", ", ".join(f"{ENGINE}/{name}" for name in second))
+
+    def second_holdings(self) -> Mapping[str, str]:
+        """Return the value that stands under each second name, empty for none."""
+        found = {f"vault {vault}": self.key_vault.value(vault, previous(SECRET)) for vault in self.vaults}
+        if self.aws_secret:
+            found["AWS"] = self.aws.value(previous(self.aws_secret))
+        for name in self.openbao_secrets:
+            found[f"OpenBao {name}"] = (self.openbao.value(previous(name)) or {}).get("value")
+        return {place: self.value_in(text) for place, text in found.items()}
+
     def rotate_password(self) -> None:
         """Have Keeper make the next password, put it into the database, and hand it to the next run."""
         self.new_password, self._former = new_password(), self.new_password
@@ -128,6 +160,11 @@ class PublishPlant(AnyPlant):
     def secrets(self) -> set[str]:
         """Return every secret value that was ever issued or given here."""
         return {*super().secrets(), *self.made()}
+
+
+def previous(name: str) -> str:
+    """Return the second name of a secret."""
+    return f"{name}-previous"
 
 
 def new_password() -> str:

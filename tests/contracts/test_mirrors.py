@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pam_scripts import publish_secret, rotate_seeq_application_key
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Plant
-from sandbox.publishing import PublishPlant
+from sandbox.publishing import SECRET as PUBLISHED
+from sandbox.publishing import PublishPlant, previous
 from sandbox.services.openbao import ENGINE, ROLE
 from tests.contracts.mirrors import MirrorContract
 
@@ -151,6 +152,101 @@ class TestOpenBao(MirrorContract):
     def is_write(self, request: Request) -> bool:
         """Look for what sets a version."""
         return request.method == "POST" and request.path.startswith(f"/v1/{ENGINE}/data/")
+
+
+# -- with the value before under a second name ----------------------------------------------------
+
+
+class _Published(MirrorContract):
+    """A value made here, whose second name holds the one from before it."""
+
+    def options(self) -> dict[str, object]:
+        """Have the value stand as it is."""
+        return {"value_format": "alnum:32", "template": ""}
+
+    def keep(self, plant: AnyPlant) -> None:
+        """Ask for the second name, where something stands unless this is the first time."""
+        assert isinstance(plant, PublishPlant)
+        plant.template = "{password}"
+        plant.keep_previous(None if plant.first_time else "the-value-of-two-years-ago")
+
+
+class TestKeyVaultWithPrevious(_Published, _InKeyVault):
+    """Two secrets, the value and the one before."""
+
+    script, kind = publish_secret.SCRIPT, PublishPlant
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for one vault alone."""
+        plant.set_field("key_vault_name", VAULT)
+        if not plant.first_time:
+            plant.key_vault.set(VAULT, PUBLISHED, plant.old_password, tags={"keeper-record": plant.user_uid})
+        self.keep(plant)
+
+    def names(self, plant: AnyPlant) -> list[str]:
+        """Return both names."""
+        return [plant.id_name, previous(plant.id_name)]
+
+    def is_write(self, request: Request) -> bool:
+        """Look for what sets the first."""
+        return request.method == "PUT" and request.path.endswith(f"/{PUBLISHED}")
+
+
+class TestAwsSecretsManagerWithPrevious(_Published, TestAwsSecretsManager):
+    """Two secrets, the value and the one before."""
+
+    script, kind = publish_secret.SCRIPT, PublishPlant
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for it alone."""
+        plant.set_field("key_vault_name", "")
+        plant.add_aws_mirror(SECRET, None if plant.first_time else plant.old_password)
+        self.keep(plant)
+
+    def held(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return the current versions."""
+        values = {name: plant.aws.value(name) for name in (SECRET, previous(SECRET))}
+        return {name: value for name, value in values.items() if value not in (None, "{}")}
+
+    def versions(self, plant: AnyPlant) -> int:
+        """Count those of both."""
+        return sum(len(plant.aws.versions(name)) for name in (SECRET, previous(SECRET)))
+
+    def is_write(self, request: Request) -> bool:
+        """Look for the action, for the first."""
+        return super().is_write(request) and json.loads(request.body)["SecretId"] == SECRET
+
+
+class TestOpenBaoWithPrevious(_Published, TestOpenBao):
+    """Two secrets, the value and the one before."""
+
+    script, kind = publish_secret.SCRIPT, PublishPlant
+
+    def prepare(self, plant: AnyPlant) -> None:
+        """Ask for it alone."""
+        plant.set_field("key_vault_name", "")
+        plant.add_openbao_mirror(SECRET, held=None if plant.first_time else {"value": plant.old_password})
+        self.keep(plant)
+
+    def held(self, plant: AnyPlant) -> Mapping[str, str]:
+        """Return the words, or those that somebody else has set."""
+        found = {name: plant.openbao.value(name) or {} for name in (SECRET, previous(SECRET))}
+        texts = {name: data.get("value") or data.get("by hand") for name, data in found.items()}
+        return {f"{ENGINE}/{name}": text for name, text in texts.items() if text}
+
+    def versions(self, plant: AnyPlant) -> int:
+        """Take the newest one's number of each."""
+        abouts = [plant.openbao.metadata(name) for name in (SECRET, previous(SECRET))]
+        return sum(int(about.get("current_version", 0)) for about in abouts)
+
+    def forbid(self, plant: AnyPlant) -> None:
+        """Leave the right to read both."""
+        paths = [f"{ENGINE}/{kind}/{name}" for kind in ("data", "metadata") for name in (SECRET, previous(SECRET))]
+        plant.openbao.allow(ROLE, {path: ["read"] for path in paths})
+
+    def is_write(self, request: Request) -> bool:
+        """Look for what sets a version of the first."""
+        return super().is_write(request) and request.path.endswith(f"/{SECRET}")
 
 
 def _both(plant: AnyPlant) -> str:
