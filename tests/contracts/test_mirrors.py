@@ -85,7 +85,23 @@ class TestKeyVaultValue(_InKeyVault):
         return [plant.id_name]
 
 
-class TestAwsSecretsManager(MirrorContract):
+class _InAws(MirrorContract):
+    """What the kinds in AWS have in common."""
+
+    def write(self, plant: AnyPlant, place: str, value: str) -> None:
+        """Put a version."""
+        plant.aws.put(place, value)
+
+    def forbid(self, plant: AnyPlant) -> None:
+        """Deny putting."""
+        plant.aws.deny(plant.aws_key_id, "secretsmanager:PutSecretValue")
+
+    def is_write(self, request: Request) -> bool:
+        """Look for the action that a header names."""
+        return request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
+
+
+class TestAwsSecretsManager(_InAws):
     """One secret that holds both as JSON."""
 
     script, kind = rotate_seeq_application_key.SCRIPT, Plant
@@ -104,20 +120,20 @@ class TestAwsSecretsManager(MirrorContract):
         """Count them, deprecated ones too."""
         return len(plant.aws.versions(SECRET))
 
-    def write(self, plant: AnyPlant, place: str, value: str) -> None:
-        """Put a version."""
-        plant.aws.put(place, value)
 
-    def forbid(self, plant: AnyPlant) -> None:
-        """Deny putting."""
-        plant.aws.deny(plant.aws_key_id, "secretsmanager:PutSecretValue")
+class _InOpenBao(MirrorContract):
+    """What the kinds in OpenBao have in common."""
+
+    def write(self, plant: AnyPlant, place: str, value: str) -> None:
+        """Put a version with a word of one's own."""
+        plant.openbao.put(place.removeprefix(f"{ENGINE}/"), {"by hand": value})
 
     def is_write(self, request: Request) -> bool:
-        """Look for the action that a header names."""
-        return request.headers.get("x-amz-target", "").endswith(".PutSecretValue")
+        """Look for what sets a version."""
+        return request.method == "POST" and request.path.startswith(f"/v1/{ENGINE}/data/")
 
 
-class TestOpenBao(MirrorContract):
+class TestOpenBao(_InOpenBao):
     """One secret whose words are both, in a server that keeps all in memory."""
 
     script, kind = rotate_seeq_application_key.SCRIPT, Plant
@@ -140,18 +156,10 @@ class TestOpenBao(MirrorContract):
         """Take the newest one's number: each write has the next."""
         return int(plant.openbao.metadata(plant.openbao_secrets[0]).get("current_version", 0))
 
-    def write(self, plant: AnyPlant, place: str, value: str) -> None:
-        """Put a version with a word of one's own."""
-        plant.openbao.put(place.removeprefix(f"{ENGINE}/"), {"by hand": value})
-
     def forbid(self, plant: AnyPlant) -> None:
         """Leave the right to read."""
         (name,) = plant.openbao_secrets
         plant.openbao.allow(ROLE, {f"{ENGINE}/{kind}/{name}": ["read"] for kind in ("data", "metadata")})
-
-    def is_write(self, request: Request) -> bool:
-        """Look for what sets a version."""
-        return request.method == "POST" and request.path.startswith(f"/v1/{ENGINE}/data/")
 
 
 # -- with the value before under a second name ----------------------------------------------------
@@ -192,7 +200,7 @@ class TestKeyVaultWithPrevious(_Published, _InKeyVault):
         return request.method == "PUT" and request.path.endswith(f"/{PUBLISHED}")
 
 
-class TestAwsSecretsManagerWithPrevious(_Published, TestAwsSecretsManager):
+class TestAwsSecretsManagerWithPrevious(_Published, _InAws):
     """Two secrets, the value and the one before."""
 
     script, kind = publish_secret.SCRIPT, PublishPlant
@@ -217,7 +225,7 @@ class TestAwsSecretsManagerWithPrevious(_Published, TestAwsSecretsManager):
         return super().is_write(request) and json.loads(request.body)["SecretId"] == SECRET
 
 
-class TestOpenBaoWithPrevious(_Published, TestOpenBao):
+class TestOpenBaoWithPrevious(_Published, _InOpenBao):
     """Two secrets, the value and the one before."""
 
     script, kind = publish_secret.SCRIPT, PublishPlant
