@@ -6,6 +6,7 @@ is told the new one; or the value is made by the script, and whoever reads it ta
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from sandbox.services.openbao import ENGINE
 SECRET = "ConnectionStrings--DefaultConnection"
 TEMPLATE = "Server=sql.example.com;User Id={login};Password={password};Encrypt=True"
 STAGE_VAULT = "stage-vault"
+_EARLIER = "20260101T000000Z-0badc0de"
 
 
 class PublishPlant(AnyPlant):
@@ -90,7 +92,10 @@ class PublishPlant(AnyPlant):
             for vault in self.vaults if text else ():
                 self.key_vault.set(vault, previous(SECRET), text or "", tags=tags)
         if self.aws_secret:
-            self.aws.add_secret(previous(self.aws_secret), text)
+            self.aws.add_secret(previous(self.aws_secret))
+            mark = hashlib.sha256(f"keeper-record={self.user_uid} {_EARLIER}".encode()).hexdigest()[:38]
+            if text:
+                self.aws.put(previous(self.aws_secret), text, version_id=f"{_EARLIER}-{mark}")
             self.set_field("aws_secret_id_previous", previous(self.aws_secret))
         if self.openbao_secrets:
             second = [previous(name) for name in self.openbao_secrets]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+import pytest
+
 from pam_scripts import publish_secret, rotate_seeq_application_key
+from pam_scripts.core.errors import ApiError
+from sandbox.faults import Rule, effect_no_answer
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Plant
 from sandbox.publishing import SECRET as PUBLISHED
 from sandbox.publishing import PublishPlant, previous
 from sandbox.services.openbao import ENGINE, ROLE
 from tests.contracts.mirrors import MirrorContract
+from tests.contracts.on_site import Site
+from tests.support.invariants import writes
 
 SECRET = "plant/reports"
 
@@ -177,6 +183,27 @@ class _Published(MirrorContract):
         assert isinstance(plant, PublishPlant)
         plant.template = "{password}"
         plant.keep_previous(None if plant.first_time else "the-value-of-two-years-ago")
+
+    @pytest.mark.parametrize("second", [True, False], ids=["at the second name", "at the first"])
+    def test_a_run_that_ends_at_either_name_is_made_good_by_the_next(self, site: Site, second: bool) -> None:
+        """What stands under the first name then is the value before of the next one."""
+        mirror, lost, new = site.mirror(), site.publication("lost"), site.publication("new")
+        mirror.examine()
+
+        def is_at_second(request: Request) -> bool:
+            return bool(writes([request])) and previous("") in f"{request.path} {request.body!r}"
+
+        where = is_at_second if second else self.is_write
+        site.plant.wire.rules.append(Rule(effect_no_answer(), where=where, nth=1))
+        with pytest.raises(ApiError):
+            mirror.write(lost)
+
+        site.plant.wire.rules.clear()
+        later = site.mirror()
+        held = later.examine()
+        later.write(new)
+        assert self.held(site.plant) == later.parts(new.credential)
+        assert {*held.restore_point[0].parts.values()} <= {*self.held(site.plant).values()}
 
 
 class TestKeyVaultWithPrevious(_Published, _InKeyVault):
