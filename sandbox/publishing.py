@@ -43,12 +43,13 @@ class PublishPlant(AnyPlant):
     ) -> None:
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
         self.value_format = value_format
+        self._keeps_previous = False
         self.template = template
         self.old_key_id, self.old_password = "", "the-password-of-last-year"
         self.new_password, self._former = new_password(), self.old_password
         self._given = {self.old_password, self.new_password}
         self.id_name = self.password_name = self.combined_name = SECRET
-        self.vaults = (VAULT, STAGE_VAULT)
+        self.vaults: tuple[str, ...] = (VAULT, STAGE_VAULT)
         self.key_vault.add_vault(STAGE_VAULT, self.tenant_id, self.cloud.vaults)
         self.key_vault.grant(STAGE_VAULT, self.azure_app.client_id)
         self._add_configuration(self.azure_app, self.azure_secret)
@@ -85,6 +86,7 @@ class PublishPlant(AnyPlant):
 
         held: the value that stands there, as a rotation of the record has set it; None for nothing.
         """
+        self._keeps_previous = True
         text, tags = None if held is None else self.written(held), {"keeper-record": self.user_uid}
         self._given |= {held} if held else set()
         if self.keeper.value(self.user_uid, "key_vault_name"):
@@ -106,7 +108,9 @@ class PublishPlant(AnyPlant):
             self.set_field("vault_path_previous", ", ".join(f"{ENGINE}/{name}" for name in second))
 
     def second_holdings(self) -> Mapping[str, str]:
-        """Return the value that stands under each second name, empty for none."""
+        """Return the value that stands under each second name, empty for none; nothing where no mirror has one."""
+        if not self._keeps_previous:
+            return {}
         found = {f"vault {vault}": self.key_vault.value(vault, previous(SECRET)) for vault in self.vaults}
         if self.aws_secret:
             found["AWS"] = self.aws.value(previous(self.aws_secret))
