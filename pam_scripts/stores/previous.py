@@ -14,7 +14,6 @@ from pam_scripts.core.fields import Field, Fields
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.words import count
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import MirrorSpec
 from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
@@ -64,8 +63,8 @@ def names(job: Job, shape: Shape, field: Field[Any], plain: Callable[[str], str]
     first, second = (_several(each.read(job.user)) for each in (field, beside))
     if len(first) != len(second):
         raise BadInput(
-            f"{shown}: field '{beside.label}' has {count(len(second), 'name')}, and '{field.label}' {len(first)}",
-            next_step="enter one for each, in the same order",
+            f"{shown}: field '{beside.label}' does not name one for each in '{field.label}', which has {len(first)}",
+            next_step="enter as many, in the same order",
         )
     if twice := {plain(name) for name in first} & {plain(name) for name in second}:
         raise BadInput(

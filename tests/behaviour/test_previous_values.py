@@ -201,10 +201,10 @@ _ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:plant/erp-AbCdEf
     [
         ({"value_format": "keeper"}, "'secret_name_previous' keeps the value before, and Keeper ends that"),
         ({"secret_name_previous": SECRET.upper()}, f"'secret_name_previous' both name {SECRET.lower()}"),
-        ({"secret_name": "", "aws_secret_id_previous": ""}, "has 1 name, and 'secret_name' 0"),
-        ({"aws_secret_id": ""}, "'aws_secret_id_previous' has 1 name, and 'aws_secret_id' 0"),
+        ({"secret_name": "", "aws_secret_id_previous": ""}, "does not name one for each in 'secret_name', which has 0"),
+        ({"aws_secret_id": ""}, "'aws_secret_id_previous' does not name one for each in 'aws_secret_id', which has 0"),
         ({"aws_secret_id_previous": _ARN}, "both name plant/erp"),
-        ({"vault_path": f"{ENGINE}/a, {ENGINE}/b"}, "'vault_path_previous' has 1 name, and 'vault_path' 2"),
+        ({"vault_path": f"{ENGINE}/a, {ENGINE}/b"}, "does not name one for each in 'vault_path', which has 2"),
         ({"vault_path": f"{ENGINE}/a, {ENGINE}/b", "vault_path_previous": f"{ENGINE}/c, {ENGINE}/a"}, f"{ENGINE}/a"),
     ],
 )
