@@ -379,7 +379,9 @@ class Plan:
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
     life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
-    another record's rotation made. health_seconds: how long consumers may take to be healthy again.
+    another record's rotation made. health_seconds: how long consumers may take to be healthy again. in_turn: whether
+    each consumer must be so before the next is reloaded, since the first ones are to know the new value before the
+    others use it.
     """
 
     owner: str
@@ -387,6 +389,7 @@ class Plan:
     keep: int = 0
     take_over: bool = False
     health_seconds: float = 180.0
+    in_turn: bool = False
 
 
 @dataclass

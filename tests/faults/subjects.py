@@ -306,13 +306,34 @@ def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
     return make
 
 
+def _with_value_before(directory: Path) -> AnyPlant:
+    """Make a plant with one mirror of each kind, and a second name in each."""
+    plant = PublishPlant(directory, value_format="alnum:32")
+    plant.vaults = (VAULT,)
+    plant.set_field("key_vault_name", VAULT)
+    plant.set_field("deadline_seconds", "20")
+    plant.add_aws_mirror("plant/erp", plant.written(plant.old_password))
+    plant.add_openbao_mirror("plant/erp", held={"value": plant.written(plant.old_password)})
+    plant.keep_previous("the-value-of-two-years-ago")
+    app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+    _be_impatient(plant, app.health_url)
+    return plant
+
+
 def _held_values(plant: AnyPlant) -> Held:
-    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
+    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all.
+
+    Where there are second names, whoever reads the first and then the second knows what an app sends that was not
+    restarted yet: what he does not know is dead.
+    """
     assert isinstance(plant, PublishPlant)
-    held = {
-        **plant.holdings(),
-        **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
-    }
+    sent = {app.name: plant.value_in(app.holds.get("credential")) for app in plant.apps}
+    held = {**plant.holdings(), **{f"app {name}": value for name, value in sent.items()}}
+    for place, second in plant.second_holdings().items():
+        held[f"second name in {place}"] = second
+        for app in plant.apps:
+            if not app.restarts and sent[app.name] not in (held[place], second):
+                held[f"app {app.name} at who reads {place}"] = f"{sent[app.name]}, which is not known there"
     made = plant.made()
     known = {value: value for value in held.values() if value in made}
     return Held({place: (value, value) for place, value in held.items()}, known)
@@ -331,7 +352,7 @@ def _view_of_values(plant: AnyPlant) -> View:
         copies=held.copies,
         live=held.live,
         labels=dict.fromkeys(held.live, ""),
-        rest=(_at_rest(record), plant.holdings()),
+        rest=(_at_rest(record), plant.holdings(), plant.second_holdings()),
         shape=shape,
     )
 
@@ -343,6 +364,9 @@ def _published(plant: AnyPlant, _spotless: bool) -> None:
     assert plant.old_password not in held, "which is a new one"
     assert plant.value_format != "keeper" or {plant.new_password} == held, "the one that Keeper made"
     assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
+    second = {*plant.second_holdings().values()}
+    assert not second & held, "the one before stands under second names"
+    assert second <= plant.made(), "and nothing else"
 
 
 # -- roll backs -----------------------------------------------------------------------------------
@@ -441,6 +465,9 @@ SUBJECTS = {
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
     ),
+    "value made here, with the one before": Subject(
+        "publish_secret", _with_value_before, _view_of_values, _held_values, _published
+    ),
     # Before a run has its own time, the command reads all records in its.
     "roll back of a key": Subject(
         _MAIN_SCRIPT, _with_earlier_key, _view, _held, _rolled_back, frozenset((_PAIR,)), 30, command=_ROLL_BACK
@@ -459,3 +486,4 @@ MAIN = SUBJECTS["seeq application"]
 SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
+WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
