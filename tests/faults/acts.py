@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, SeeqUserPlant
+from pam_scripts.rotation.shape import OWNER_TAGS
+from sandbox.iam_users import IamPlant
+from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.services import Refusal, keeper
 from sandbox.services.key_vault import ALL, Right
+from sandbox.slots import SlotPlant
 from tests.support import invariants
 
 if TYPE_CHECKING:
     from tests.faults.people import Scene
 
-OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
 _SOMEBODY = "somebody-else"
 _ELSEWHERE = "https://elsewhere.example.com"
 
@@ -28,6 +30,8 @@ def _pick(things: Sequence[Any], number: int) -> Any:  # noqa: ANN401 - one of w
 
 
 def _make_key(scene: Scene, number: int) -> None:
+    if isinstance(scene.plant, IamPlant) and len([key for key in scene.plant.issued() if key.listed]) > 1:
+        return  # a user has two keys at most
     scene.plant.add_key(f"made by hand {number}", expires_in_days=(90, 1, 400)[number % 3])
 
 
@@ -41,13 +45,19 @@ def delete_key(plant: AnyPlant, key_id: str) -> None:
     """Delete a key of the plant's target, as its system's own page does."""
     if isinstance(plant, AzureAppPlant):
         plant.entra.remove_secret(plant.target.client_id, key_id)
+    elif isinstance(plant, IamPlant):
+        plant.iam.delete_key(key_id)
+    elif isinstance(plant, SlotPlant):
+        value = next(key.value for key in plant.issued() if key.key_id == key_id)
+        slot = next(slot for slot, (held, _) in plant.resource.keys.items() if held == value)
+        plant.azure_resources.regenerate(plant.resource, slot)
     else:
         plant.seeq.delete_key(key_id)
 
 
 def _make_foreign_key(scene: Scene, number: int) -> None:
-    # A user's keys serve several records: those of others are not seen.
-    if isinstance(scene.plant, SeeqUserPlant):
+    # A user's keys serve several records: those of others are not seen. Other systems' keys have no label.
+    if not isinstance(scene.plant, (Plant, AzureAppPlant)):
         return
     key_id, _ = scene.plant.add_key(f"keeper:{_SOMEBODY}:{number}")
 
@@ -148,7 +158,8 @@ def _edit_lease(scene: Scene, number: int) -> None:
 
 
 def _keep_keys(scene: Scene, number: int) -> None:
-    scene.set_field("keep_previous_keys", str(number % 3))
+    # Of two keys one can be kept.
+    scene.set_field("keep_previous_keys", str(number % (2 if scene.is_cautious else 3)))
 
 
 def _set_life(scene: Scene, number: int) -> None:
@@ -171,7 +182,7 @@ def _double_field(scene: Scene, number: int) -> None:
 
 
 def _lead_elsewhere(scene: Scene, _number: int) -> None:
-    if not isinstance(scene.plant, AzureAppPlant):
+    if isinstance(scene.plant, (Plant, SeeqUserPlant)):
         former = scene.field("seeq_server_url")
         scene.set_field("seeq_server_url", _ELSEWHERE)
         scene.hinder("led elsewhere", lambda: scene.set_field("seeq_server_url", former.replace(_ELSEWHERE, "")))
@@ -193,7 +204,7 @@ def _take_record(scene: Scene, number: int) -> None:
 
 def _change_admin_password(scene: Scene, _number: int) -> None:
     plant = scene.plant
-    if isinstance(plant, AzureAppPlant):
+    if not isinstance(plant, (Plant, SeeqUserPlant)):
         return
     uid = plant.attached[0]
     right = plant.keeper.record(uid)["fields"]

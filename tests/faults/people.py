@@ -8,6 +8,7 @@ secret marked as another's) is a hindrance: until it is mended a rotation may fa
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from pam_scripts.core.times import parse_iso
+from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
+from sandbox.iam_users import IamPlant
 from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, running
-from tests.faults.acts import ACTS, OWNER_TAGS, delete_key
+from sandbox.slots import MARK, SlotPlant
+from tests.faults.acts import ACTS, delete_key
 from tests.faults.schedules import CLIENTS, SAYS_SO, Conductor, Schedule, end_of
 from tests.faults.subjects import Subject, View, words_of
 from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
@@ -56,7 +60,7 @@ class Scene:
     hindrances: how each thing that forbids a rotation is mended, by its name. spared: places that somebody else than
     a rotation broke. story: all that has happened, in words. exits: how the rotations ended. ahead: by how many
     seconds the host's clock is ahead of the services'. typed: what people have typed in. in_the_open: whether one
-    has put a value where everybody can read it.
+    has put a value where everybody can read it. converging: whether all is mended, and the next rotation must succeed.
     """
 
     def __init__(self, bench: Bench, subject: Subject) -> None:
@@ -72,6 +76,7 @@ class Scene:
         self.ahead = 0.0
         self.typed: list[str] = []
         self.in_the_open = False
+        self.converging = False
         self.exits: list[int] = []
 
     def close(self) -> None:
@@ -261,7 +266,8 @@ class Scene:
         for result in results:
             found += [*judge_end(result, _DEADLINE), *self._silent(result), *self._trusted(result)]
             says_so = any(phrase in result.stderr for phrase in SAYS_SO)
-            if lease == "free" and not self.hindrances and marked and (result.returncode > 1 or not says_so):
+            well = lease == "free" and marked and not self.hindrances and not self.is_cautious
+            if well and (result.returncode > 1 or not says_so):
                 lost = result.returncode and f"exit {result.returncode}: {result.stderr.strip()[-200:]}"
                 found += [Violation("Two at once", lost)] if lost else []
         # One succeeded, or none: then what is left is what the one says that says most.
@@ -360,10 +366,39 @@ class Scene:
         self.mend_all()
         self.pass_time(0.1)
         self.set_field("adopt_secrets", "True")
+        if self.is_cautious:
+            self._say_which_is_in_use()
         if self.lease() != "free":
             self.set_field(invariants.LEASE, "")
         self.spare()
+        self.converging = True
         return self.rotate()
+
+    @property
+    def is_cautious(self) -> bool:
+        """Whether the script refuses to choose where people have blurred which key is in use: there are but two."""
+        return isinstance(self.plant, (IamPlant, SlotPlant))
+
+    def _say_which_is_in_use(self) -> None:
+        """Have a person enter one live key everywhere, and do away with the other."""
+        self.set_field("take_over", "True")
+        plant = self.plant
+        live = [key for key in plant.issued() if key.live]
+        if isinstance(plant, IamPlant):
+            for key in [key for key in plant.issued() if key.listed and key not in live[:1]]:
+                delete_key(plant, key.key_id)
+        if live:
+            pair = (live[0].key_id, live[0].value)
+        elif isinstance(plant, SlotPlant):
+            pair = (f"{plant.first}-{MARK}", plant.resource.value(plant.first))
+        else:
+            pair = plant.add_key("")
+        for label, text in zip(self.labels, pair, strict=True):
+            self.set_field(label, text)
+        both = json.dumps(dict(zip(self.labels, pair, strict=True)))
+        for name, text in (plant.id_name, pair[0]), (plant.password_name, pair[1]), (plant.combined_name, both):
+            if name in self.secrets:
+                plant.key_vault.set(VAULT, name, text)
 
     # -- what holds whatever came of it -----------------------------------------------------------
 

@@ -205,7 +205,14 @@ def run(
 
 
 _MAIN = "seeq application"
-SIZES = {_MAIN: 4, "seeq user": 2, "azure app": 2, "seeq application, read by an app, in AWS too": 2}
+SIZES = {
+    _MAIN: 4,
+    "seeq user": 2,
+    "azure app": 2,
+    "seeq application, read by an app, in AWS too": 2,
+    "storage keys": 2,
+    "aws user": 2,
+}
 """How many sequences of steps of a subject are gone through; the first of them is one in which nothing happens."""
 
 

@@ -188,7 +188,8 @@ class Verdict:
         elif (
             lease == "free" and self.undisturbed and not self.at_once and (self.marked or scene.field("adopt_secrets"))
         ):
-            self.hold("Converges", code == 0, f"exit {code}: {self.result.stderr.strip()[-300:]}")
+            declined = scene.is_cautious and not scene.converging and code in (1, 2)
+            self.hold("Converges", code == 0 or declined, f"exit {code}: {self.result.stderr.strip()[-300:]}")
         if scene.is_hindered("marked as another's") and not self.deed:
             self.hold("Not ours", code != 0, "exit 0, though a secret is another's")
             changed = [name for name in self.before.copies if self.before.copies[name] != self.after.copies[name]]
