@@ -266,10 +266,10 @@ def _in_slots_for_the_first_time(directory: Path) -> AnyPlant:
 
 
 def _held_in_slots(plant: AnyPlant) -> Held:
-    """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
+    """Take for alive what stands somewhere and lets in, and what the record has held; nobody has the rest."""
     assert isinstance(plant, SlotPlant)
     copies = _held(plant).copies
-    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    known = {*copies.values(), *((key.key_id, key.value) for key in plant.issued() if key.live)}
     return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
 
 
