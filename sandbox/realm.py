@@ -78,6 +78,17 @@ class KeycloakPlant(AnyPlant):
         named = [keeper.text("keycloak_client", self.client_id), keeper.text("keycloak_realm", REALM)]
         self._add_user_record("Keycloak: ERP", self.client_id, [url, *named])
 
+    def add_record(self, client_id: str) -> str:
+        """Add a client, and a record that rotates its secret for the first time; return the record's UID."""
+        self.keycloak.add_client(REALM, client_id)
+        url = keeper.text("keycloak_url", f"https://{HOST}{self.keycloak.path}")
+        return self.keeper.add_record(
+            "pamUser",
+            f"Keycloak: {client_id}",
+            fields=[keeper.login(client_id), keeper.password("unused")],
+            custom=[url, keeper.text("keycloak_realm", REALM), keeper.text("NOOP", "True")],
+        )
+
     def let_admin(self, *roles: str) -> None:
         """Give the admin's service account these roles on the realm's clients, and no others."""
         self.keycloak.allow(MASTER, ADMIN, REALM, *roles)

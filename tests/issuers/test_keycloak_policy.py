@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pam_scripts.cli.rollback import RollBack
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.log import Request
@@ -18,6 +19,7 @@ from tests.support.invariants import (
     State,
     assert_as_before,
     assert_credentials_alive,
+    assert_refuses,
     assert_silent,
     assert_true_state,
     custom_fields,
@@ -330,3 +332,21 @@ def test_a_look_changes_nothing(plant: KeycloakPolicyPlant) -> None:
     assert "to delete: erp (rotated)" in result.stdout
     assert client == plant.client
     assert not {*ROTATED_ATTRIBUTES} & {*plant.attributes}
+
+
+@pytest.mark.parametrize("kind", [KeycloakPlant, KeycloakPolicyPlant])
+def test_a_roll_back_is_refused_before_anything_is_changed(kind: type[KeycloakPlant]) -> None:
+    """Secrets of a client have one id: no log tells which one was before it, and the former one is not the server's."""
+    with on_loopback(kind) as plant:
+        if plant.policy:
+            plant.set_field("keep_previous_keys", "1")
+        assert 0 == SCRIPT.run(plant).returncode
+        plant.wire.log.clear()
+
+        assert_refuses(
+            InProcess("rotate_keycloak_client_secret", RollBack),
+            plant,
+            1,
+            "nothing tells whether a former client secret of client erp is there",
+            "rotate: that makes a new one, and sets it everywhere",
+        )
