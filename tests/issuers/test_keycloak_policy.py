@@ -8,12 +8,18 @@ from dataclasses import replace
 import pytest
 
 from pam_scripts.cli.rollback import RollBack
+from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.http import Session
+from pam_scripts.core.times import utc_now
+from pam_scripts.rotate_keycloak_client_secret import SCRIPT as SPEC
+from pam_scripts.rotation.roles import Run
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.log import Request
 from sandbox.plant import VAULT, on_loopback
 from sandbox.realm import REALM, KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services.keycloak import EXPIRES, ROTATED_ATTRIBUTES
+from tests.contracts.on_site import Site
 from tests.support.in_process import InProcess
 from tests.support.invariants import (
     State,
@@ -350,3 +356,30 @@ def test_a_roll_back_is_refused_before_anything_is_changed(kind: type[KeycloakPl
             "nothing tells whether a former client secret of client erp is there",
             "rotate: that makes a new one, and sets it everywhere",
         )
+
+
+@pytest.mark.parametrize("kind", [KeycloakPlant, KeycloakPolicyPlant])
+def test_who_is_stopped_just_after_the_secret_was_set_knows_of_it(
+    kind: type[KeycloakPlant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server has made of it is not looked at any more; it can be taken back all the same."""
+    with on_loopback(kind) as plant:
+        for name, value in plant.environment().items():
+            monkeypatch.setenv(name, value)
+        deadline, spec = Deadline(60), Site(plant, SPEC).asked().issuer
+        assert spec
+        said: list[str] = []
+        issuer = spec.build(Run("one", utc_now(), deadline, said.append, said.append), Session(Deadline(60)))
+        issuer.list_keys()
+
+        def stop(request: Request) -> bool:
+            if request.method != "GET" and "/admin/" in request.path:
+                deadline.stop("stopped by SIGTERM")
+            return False
+
+        plant.wire.rules.append(Rule(faults.status(500), where=stop))
+        _, credential = issuer.create_key("one", None)
+
+        assert credential.secret.reveal() == plant.client["secret"] != plant.old_password
+        issuer.revive()
+        assert plant.old_password == plant.client["secret"]
