@@ -138,7 +138,6 @@ def test_all_is_put_back_as_it_was(plant: KeycloakPolicyPlant, kept: bool) -> No
     assert 1 == result.returncode
     assert "all put back as it was" in result.stderr
     assert {**client, "redirectUris": ["https://changed.plant.example/*"]} == plant.client
-    # What was kept before ended with the new secret, and is the one thing that nothing brings back to its last second.
     assert_as_before(plant, before)
     assert_silent(plant, result)
 
