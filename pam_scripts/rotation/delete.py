@@ -35,7 +35,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         and not (item.label == rotation.label and item.id in before)
     ]
     # One that was brought back may be wanted again, and then be looked for among the versions that hold it.
-    again = [key] if key.id in before and not rotation.traits.replaces else []
+    again = [key] if key.id in before and not (rotation.traits.replaces or rotation.traits.same_id) else []
     kept = [_labelled(rotation, item) for item in (*progress.decision.kept, *again)]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))

@@ -21,7 +21,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
-from sandbox.realm import KeycloakPlant
+from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support import invariants
@@ -291,6 +291,26 @@ def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
     assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
 
 
+# -- two secrets under one id ---------------------------------------------------------------------
+
+
+def _held_by_value(plant: AnyPlant) -> Held:
+    """Take a secret for its own id: the former one lives beside the new one, and both have the client's."""
+    copies = {place: (value, value) for place, (_, value) in _held(plant).copies.items()}
+    return Held(copies, {key.value: key.value for key in plant.issued() if key.live})
+
+
+def _view_by_value(plant: AnyPlant) -> View:
+    held, seen = _held_by_value(plant), _view(plant)
+    return View(
+        copies=held.copies,
+        live=held.live,
+        labels={key.value: f"client secret {key.key_id}" for key in plant.issued()},
+        rest=seen.rest,
+        shape=seen.shape,
+    )
+
+
 # -- values that are published --------------------------------------------------------------------
 
 
@@ -428,6 +448,7 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
 _SLOTS = "rotate_azure_resource_key"
+_CLIENT = "rotate_keycloak_client_secret"
 
 SUBJECTS = {
     "seeq application": _subject(_MAIN_SCRIPT, Plant),
@@ -442,8 +463,15 @@ SUBJECTS = {
     "rabbitmq, one user": replace(
         _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
     ),
-    "keycloak": replace(
-        _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
+    "keycloak": replace(_subject(_CLIENT, KeycloakPlant), check_rotated=_in_turn, replaces=True),
+    "keycloak, with a policy": Subject(
+        _CLIENT,
+        _plant(KeycloakPolicyPlant, 20, combined=True, first_time=False, read=False),
+        _view_by_value,
+        _held_by_value,
+        _in_turn,
+        frozenset((_PAIR,)),
+        20,
     ),
     # Lists of IAM lag as those of Entra do.
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
@@ -487,3 +515,4 @@ SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
 WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
+IN_KEYCLOAK = {name: SUBJECTS[name] for name in ("keycloak", "keycloak, with a policy")}
