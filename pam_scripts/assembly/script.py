@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -301,13 +301,14 @@ class Script:
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
         for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)
+        plan = request.read_plan(job.user, issuer.life, has_keys=self.has_keys)
         return Rotation(
             issuer=issuer.build(run, session),
             mirrors=[mirror.build(session) for mirror in spec.mirrors],
             truth=truth(),
             consumers=[consumer.build(session) for consumer in spec.consumers],
             limit=issuer.limit,
-            plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
+            plan=replace(plan, in_turn=any(mirror.previous for mirror in spec.mirrors)),
             run=run,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pam_scripts.core import http
-from pam_scripts.core.fields import Field, Fields, Names
+from pam_scripts.core.fields import Field, Fields, PageAddresses
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import ConsumerSpec
@@ -22,7 +22,7 @@ LABEL = "health_urls"
 URLS = Field(
     LABEL,
     "addresses to poll until they answer 200, several with commas",
-    Names(r"https?://[^\s,/@?#]+(?:/[^\s,?#@]*)?", "an address such as https://host/health", r"[,\s]"),
+    PageAddresses(),
     prompt="https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
 )
 

@@ -13,7 +13,8 @@ from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 
-REGION_NAME = r"[a-z]{2}(?:-[a-z]+)+-[0-9]"
+# Of the partitions whose domains `host` knows; it is a label of a host's name.
+REGION_NAME = r"(?!us-iso|eu-iso)(?=.{1,63}$)[a-z]{2}(?:-[a-z]+)+-[0-9]"
 REGION_TEXT = Text(REGION_NAME, "a region such as eu-central-1")
 
 ACCESS_KEY_ID = Field(

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pam_scripts.core import http
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
+from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text, split_address
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import holding
 from pam_scripts.core.refusals import Refusal, explain, find_refusal
@@ -335,11 +335,11 @@ def _read_refusal(answer: Mapping[str, Any]) -> tuple[str, str]:
 def _refuse_other_authorities(authority: str) -> None:
     """Raise BadInput where the environment would have the host's identity shown to another host than the authority."""
     named = os.environ.get("AZURE_AUTHORITY_HOST", "")
-    elsewhere = (
-        []
-        if urlsplit(named if "//" in named else f"//{named}").hostname in (None, authority)
-        else ["AZURE_AUTHORITY_HOST"]
-    )
+    try:
+        leads_there = not named or split_address(named if "//" in named else f"//{named}").hostname == authority
+    except ValueError:
+        leads_there = False
+    elsewhere = [] if leads_there else ["AZURE_AUTHORITY_HOST"]
     elsewhere += [
         name for name in ("AZURE_REGIONAL_AUTHORITY_NAME", "AZURE_KUBERNETES_TOKEN_PROXY") if name in os.environ
     ]

@@ -20,7 +20,10 @@ from pam_scripts.logins import aws as aws_login
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from pam_scripts.stores.openbao import refusals as openbao
+from sandbox import faults
+from sandbox.faults import Rule
 from sandbox.iam_users import IamPlant
+from sandbox.log import Request
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -29,20 +32,12 @@ from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
+from tests.support.plants import PLANTS
 from tools.reference import REFUSALS
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
-STEMS: Mapping[type[AnyPlant], str] = {
-    Plant: "rotate_seeq_application_key",
-    SeeqUserPlant: "rotate_seeq_user_key",
-    AzureAppPlant: "rotate_azure_app_secret",
-    SlotPlant: "rotate_azure_resource_key",
-    RabbitPlant: "rotate_rabbitmq_password",
-    KeycloakPlant: "rotate_keycloak_client_secret",
-    IamPlant: "rotate_aws_access_key",
-    PublishPlant: "publish_secret",
-}
+STEMS = {plant: stem for stem, plant in PLANTS.items()}
 """The script of each plant."""
 
 
@@ -407,6 +402,17 @@ def keycloak_client(**settings: object) -> Provocation:
     return in_keycloak(lambda plant: plant.client.update(settings))
 
 
+def overwritten_at_once(plant: KeycloakPlant) -> None:
+    """Have another hand set a secret just after this one has."""
+
+    def overwrite(request: Request) -> bool:
+        if request.path.endswith(f"{REALM}/protocol/openid-connect/token"):
+            plant.keycloak.set_secret(REALM, plant.client_id, "set by another hand")
+        return False
+
+    plant.wire.rules.append(Rule(faults.status(500), where=overwrite))
+
+
 def in_iam(set_up: Callable[[IamPlant], object], **options: object) -> Provocation:
     """Return what is changed at the user, or in the record."""
     return Provocation(IamPlant, set_up, {**UNMIRRORED, **options})
@@ -509,8 +515,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     keycloak.NO_SECRET: keycloak_client(publicClient=True),
     keycloak.OTHER_AUTHENTICATOR: keycloak_client(clientAuthenticatorType="client-jwt"),
     keycloak.IN_VAULT: keycloak_client(secret="${vault.erp}"),
-    keycloak.ROTATED_BY_POLICY: keycloak_client(attributes={"client.secret.expiration.time": "1900000000"}),
-    keycloak.OVERWRITTEN: in_keycloak(lambda plant: setattr(plant.keycloak.realms[REALM], "rotates", True)),
+    keycloak.OVERWRITTEN: in_keycloak(overwritten_at_once),
     keycloak.NOT_ACCEPTED: in_keycloak(lambda plant: plant.keycloak.deaf.add(plant.client_id)),
     aws.KEY_NOT_ALLOWED: aws_says("AccessDeniedException", "Access to KMS is not allowed"),
     aws.KEY_DISABLED: in_aws(disable_the_kms_key),

@@ -13,24 +13,14 @@ from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
 from pam_scripts.gateway.request import CA_BUNDLE
 from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
 from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
+from tests.support.plants import KEY_PLANTS
 
-SITES: Mapping[str, type[AnyPlant]] = {
-    "rotate_seeq_application_key": Plant,
-    "rotate_seeq_user_key": SeeqUserPlant,
-    "rotate_azure_app_secret": AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    "rotate_rabbitmq_password": RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-}
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
 # What somebody enters who wants a credential to go elsewhere.
@@ -48,7 +38,7 @@ LURES = (
 )
 SCRIPT_OF = {script.stem: script for script in SCRIPTS}
 # What every one of these scripts reads is run with one of them.
-SHARED = set.intersection(*({field.label for field in SCRIPT_OF[stem].inputs} for stem in SITES))
+SHARED = set.intersection(*({field.label for field in SCRIPT_OF[stem].inputs} for stem in KEY_PLANTS))
 
 
 @pytest.fixture(params=["attached", "configuration"])
@@ -72,7 +62,7 @@ def limited(plant: AnyPlant) -> None:
         plant.set_field("allow_container_apps", "plant-apps/*", uid)
 
 
-@pytest.mark.parametrize("stem", SITES)
+@pytest.mark.parametrize("stem", KEY_PLANTS)
 def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     stem: str, make_script: Callable[[str], Script]
 ) -> None:
@@ -87,7 +77,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     elsewhere = others - {field.label for field in script.fields}
     # It is refused there, and is read with the others for that.
     refused = elsewhere & {CA_BUNDLE.label}
-    with on_loopback(SITES[stem]) as plant:
+    with on_loopback(KEY_PLANTS[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
         hosts |= {plant.cloud.graph, plant.cloud.authorities[0]}
@@ -110,7 +100,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
             result = attached_script.run(plant, plant.payload())
         assert 0 == result.returncode, result.stderr
         for label, lure in taken.items():
-            if label not in {"dry_run", "diagnose"} and (label not in SHARED or stem == next(iter(SITES))):
+            if label not in {"dry_run", "diagnose"} and (label not in SHARED or stem == next(iter(KEY_PLANTS))):
                 with edited(plant, {label: lure}):
                     attached_script.run(plant, plant.payload())
         assert not refused & taken.keys()

@@ -111,6 +111,11 @@ class Subject:
         return [spec for spec in self.spec.mirrors if spec.query] if self.spec and self.issuer else []
 
     @property
+    def second_places(self) -> list[MirrorSpec]:
+        """Those of them that hold the value before, under a second name."""
+        return [spec.previous for spec in self.places if spec.previous]
+
+    @property
     def wants_mirrors(self) -> bool:
         """Whether the record names a mirror, whether or not that could be read."""
         return any(self.record.get(kind.LABEL) for kind in MIRRORS)
@@ -118,7 +123,7 @@ class Subject:
     @property
     def vault_addresses(self) -> set[str]:
         """The addresses of its secrets in Key Vault, without a version and in small letters."""
-        queries = [spec.query for spec in self.places if spec.query]
+        queries = [spec.query for spec in (*self.places, *self.second_places) if spec.query]
         return {
             f"{query.group.url}/secrets/{name}".lower()
             for query in queries
@@ -234,8 +239,16 @@ class Subject:
     @property
     def mirrors(self) -> list[Mirror]:
         """What each mirror has, as far as it could be asked."""
+        return self._mirrors(self.places)
+
+    @property
+    def second_mirrors(self) -> list[Mirror]:
+        """What each has under the second name."""
+        return self._mirrors(self.second_places)
+
+    def _mirrors(self, places: Sequence[MirrorSpec]) -> list[Mirror]:
         found = []
-        for place in self.places:
+        for place in places:
             query = place.query
             seen = self.seen_mirrors.get((query.survey, query.group)) if query else None
             if query and seen and not seen.trouble:

@@ -6,7 +6,6 @@ from pam_scripts.core.refusals import Refusal
 
 SYSTEM = "keycloak"
 
-_BY_HAND = "change the secret in Keycloak's console, and have publish_secret bring it to whoever reads it"
 _ENABLE = "switch on *Client authentication* and *Service accounts roles* for the client that the admin record names"
 
 WRONG_LOGIN = Refusal(
@@ -67,17 +66,9 @@ IN_VAULT = Refusal(
     "rotate it there: a new secret here would take the place of the reference",
     answer="the secret is shown as `${vault.NAME}`",
 )
-ROTATED_BY_POLICY = Refusal(
-    "rotated_by_policy",
-    "a client policy of that realm rotates this client's secret (`secret-rotation`), which this script does not yet "
-    "work with",
-    f"take the client out of that policy and empty its rotation attributes; or {_BY_HAND}",
-    answer="the client's attributes `client.secret.rotated` or `client.secret.expiration.time`",
-)
 OVERWRITTEN = Refusal(
     "secret_overwritten",
-    "the server does not hold the secret that was set: somebody else has set one, or a client policy of that realm has "
-    "made its own (`secret-rotation`)",
+    "the server does not hold the secret that was set: somebody else has set one since",
     "run the rotation again: it starts from whatever it finds",
     answer="another secret is read back than was set",
     status=4,
@@ -99,7 +90,6 @@ REFUSALS = (
     NO_SECRET,
     OTHER_AUTHENTICATOR,
     IN_VAULT,
-    ROTATED_BY_POLICY,
     OVERWRITTEN,
     NOT_ACCEPTED,
 )

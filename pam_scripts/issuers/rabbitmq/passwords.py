@@ -23,6 +23,8 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
+    # Of the user whose turn it is, a password may be there that nobody knows.
+    tells_former=False,
 )
 
 _UNPUBLISHED = " (unpublished)"
@@ -187,6 +189,11 @@ class Passwords(Issuer):
             return
         self._client.set_hash(user, "", user.algorithm)
         self._close(name)
+
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """The same once more: what was refused may have been refused by something on the way."""
+        return (self.delete_key,)
 
     def revive(self) -> None:
         """PUT /api/users/NAME with the hash of before, where the password made here stands; leave alone another's."""

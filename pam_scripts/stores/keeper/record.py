@@ -47,6 +47,10 @@ _DATE_TYPES = ("date", "birthDate", "expirationDate")
 _FRESH = 20.0
 
 
+class _Overtaken(ApiError):
+    """A save was declined, since somebody has saved the record since it was read."""
+
+
 class RecordStore(SourceOfTruth):
     """One PAM User record as the truth of a rotation.
 
@@ -188,7 +192,7 @@ class RecordStore(SourceOfTruth):
         case someone has removed it since.
 
         Once the lease is given back another rotation may begin at once: from then on nothing in the
-        record is ours to judge but that our lease is gone, and that only where the save was not answered.
+        record is ours to judge but that our lease is gone, and that only where the save may have been done.
         """
         record = self._fresh()
         if self._finishing and _lease_holder(record) != self._holder:
@@ -198,8 +202,14 @@ class RecordStore(SourceOfTruth):
             self._enter(record, self._to_confirm)
         _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
         _restore(record, LEASE, None)
-        self._finishing = True
-        self._save(record)
+        try:
+            self._save(record)
+        except _Overtaken:
+            # What it was to do is not done: where the lease is gone now, somebody else has taken it.
+            raise
+        except ApiError:
+            self._finishing = True
+            raise
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class RecordStore(SourceOfTruth):
             # Which error stands for an outdated revision is nowhere written down: the revision itself tells.
             if error.transient or self._fetch().revision == record.revision:
                 raise
-            raise ApiError(SYSTEM, "update secret", "someone else saved the record at the same moment") from None
+            raise _Overtaken(SYSTEM, "update secret", "someone else saved the record at the same moment") from None
 
     def _copy(self, record: Any) -> Snapshot:  # noqa: ANN401
         parts = {label: value for label in self._shape.record_labels if (value := _value(record, label))}
