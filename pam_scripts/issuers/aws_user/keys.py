@@ -47,7 +47,7 @@ class _Attempt:
     begun: datetime
 
     def may_have_made(self, key: AccessKey) -> bool:
-        """Say whether a key is its, whose secret is lost then."""
+        """Say whether this attempt may have made a key: its secret is lost then."""
         return key.id not in self.before and key.created_at >= self.begun - _CLOCKS_DIFFER
 
 
