@@ -41,6 +41,7 @@ class IamPlant(AnyPlant):
             self.old_key_id, self.old_password = "AKIANONEYET234567ABC", "none yet"
         else:
             self.old_key_id, self.old_password = self.iam.add_key(USER, created_days_ago=100)
+            self.iam.use(self.old_key_id, days_ago=1)
         self._mirror(f"aws-user-{USER}")
         self.admin_key_id, secret = self.aws.add_identity("iam-admin")
         key = [keeper.text("access_key_id", self.admin_key_id), keeper.secret("secret_access_key", secret)]

@@ -128,6 +128,23 @@ def test_a_key_that_a_killed_rotation_left_is_known_by_the_lease(plant: IamPlant
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
+@pytest.mark.parametrize("ago", [timedelta(days=1), timedelta(0)], ids=["before", "and is used to this day"])
+def test_the_former_key_of_a_killed_rotation_goes(plant: IamPlant, ago: timedelta) -> None:
+    """The one that was killed had published its key, and would have deleted the one before, which was in use."""
+    begun = plant.clock.now() - timedelta(hours=2)
+    new, secret = plant.add_key("new", created_days_ago=2 / 24)
+    for label, value in (("iam_access_key_id", new), ("iam_secret_access_key", secret)):
+        plant.set_field(label, value)
+    plant.set_field("rotation_lease", f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+    plant.iam.use(plant.old_key_id, days_ago=ago.days)
+
+    result = SCRIPT.run(plant)
+
+    assert 0 == result.returncode, result.stderr
+    assert "" == plant.iam.status(plant.old_key_id)
+    assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
 def test_a_key_of_that_time_that_somebody_uses_is_not_taken_for_it(plant: IamPlant) -> None:
     """The rotation was over when it was used: then a person has made it."""
     begun = plant.clock.now() - timedelta(hours=2)
