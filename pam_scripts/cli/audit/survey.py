@@ -163,6 +163,8 @@ def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Sessi
             one = subject.seen_mirrors[spec.query.survey, spec.query.group] = by_group[spec.query.group]
             if one.trouble:
                 subject.findings.append(_finding(one.trouble))
+            if one.page:
+                subject.links = {**subject.links, spec.name: one.page}
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:
