@@ -116,6 +116,7 @@ class Iam:
         """Make a key active, or inactive."""
         with TURN:
             self._key(key_id).status = "Active" if active else "Inactive"
+            self.aws.identities[key_id].active = active
 
     def use(self, key_id: str, service: str = "s3", days_ago: float = 0) -> None:
         """Have a key used, as somebody does who holds it."""
@@ -210,8 +211,6 @@ class Iam:
         if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _INVALID
         made = self._key(identity.access_key_id)
-        if made and made.status != "Active":
-            raise _INVALID
         if self._left.get(identity.access_key_id, 0) > 0:
             self._left[identity.access_key_id] -= 1
             raise _INVALID
@@ -305,6 +304,8 @@ class Iam:
             self._learn(made)
             told = made.create_date.strftime("%Y-%m-%dT%H:%M:%SZ")
             text = re.sub(r"<CreateDate>[^<]*</CreateDate>", f"<CreateDate>{told}</CreateDate>", text)
+        if action == "UpdateAccessKey":
+            self.aws.identities[asked["AccessKeyId"]].active = asked["Status"] == "Active"
         if action == "DeleteAccessKey":
             self.aws.identities.pop(asked["AccessKeyId"], None)
         return text
