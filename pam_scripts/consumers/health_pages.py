@@ -29,15 +29,17 @@ URLS = Field(
 # What pages say of themselves where they are not healthy; no other word of theirs is repeated.
 _KNOWN = {"unhealthy", "degraded", "starting", "stopping", "down", "unavailable", "error", "fail", "failed"}
 
-FIELDS: Fields = (URLS,)
-ADMIN_FIELDS: Fields = ()
-
 ALLOW_HEALTH_HOSTS = Field(
     "allow_health_hosts",
-    "in the PAM Configuration: hosts that may be polled, with commas, * for any characters; empty: any",
+    "hosts that may be polled, with commas, * for any characters; empty: any",
     NAMES,
     prompt="hosts that may be polled, with commas; leave this for any",
 )
+
+FIELDS: Fields = (URLS,)
+# Nobody logs in to such a page: no record but the PAM Configuration bounds which they are.
+ADMIN_FIELDS: Fields = ()
+CONFIGURATION_FIELDS: Fields = (ALLOW_HEALTH_HOSTS,)
 
 
 def read(job: Job, _shape: Shape) -> Sequence[ConsumerSpec]:

@@ -158,7 +158,11 @@ AZURE_CLOUD = Field(
     "azure_cloud", "the Azure cloud that the application and the vaults are in", Choice(tuple(CLOUDS)), default="public"
 )
 
+# What Keeper's PAM Azure Configuration has of its own.
+CONFIGURED_CLIENT_ID = replace(CLIENT_ID, label="client_id", type="secret")
+
 ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = (TENANT_ID, CONFIGURED_CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -194,11 +198,9 @@ def _find_app(job: Job, shape: Shape) -> tuple[Record | None, AppSecret | None]:
     for record in [*job.attached, *([job.user] if rotates_itself else [])]:
         if record.has(TENANT_ID.label, CLIENT_ID.label, CLIENT_SECRET.label):
             return record, _app(record, CLIENT_ID)
-    # Keeper's own field of the configuration.
-    client_id = replace(CLIENT_ID, label="client_id")
     configuration = job.configuration
-    if configuration and configuration.has(TENANT_ID.label, client_id.label, CLIENT_SECRET.label):
-        return configuration, _app(configuration, client_id)
+    if configuration and configuration.has(TENANT_ID.label, CONFIGURED_CLIENT_ID.label, CLIENT_SECRET.label):
+        return configuration, _app(configuration, CONFIGURED_CLIENT_ID)
     return None, None
 
 

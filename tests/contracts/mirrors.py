@@ -71,6 +71,7 @@ class MirrorContract(OnSite, abc.ABC):
         assert set(self.held(site.plant)) == set(parts)
         assert any(first.credential.secret.reveal() in text for text in parts.values())
         assert {} == {place: text for place, text in parts.items() if text == mirror.parts(second.credential)[place]}
+        mirror.examine()
         assert self.held(site.plant) == mirror.parts(site.old), "the sandbox holds the old one as a rotation wrote it"
 
     def test_its_places_are_told_by_name(self, site: Site) -> None:

@@ -44,16 +44,12 @@ from pam_scripts.issuers.keycloak.client import ServerAddress
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
 from pam_scripts.logins.aws import REGION_TEXT
 from pam_scripts.stores import openbao
-from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
-from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.publishing import PublishPlant
-from sandbox.realm import KeycloakPlant
-from sandbox.slots import SlotPlant
+from sandbox.plant import SEEQ_HOST, SeeqUserPlant, on_loopback
 from tests.cli.conftest import Command, attach
 from tests.faults.conftest import THOROUGH
 from tests.support import invariants
 from tests.support.in_process import UpToItsParts, carry_out
+from tests.support.plants import PLANTS
 
 APPLICATION, USER, APP, VALUE = (
     "rotate_seeq_application_key",
@@ -62,16 +58,6 @@ APPLICATION, USER, APP, VALUE = (
     "publish_secret",
 )
 QUEUE = "rotate_rabbitmq_password"
-PLANTS: Mapping[str, type[AnyPlant]] = {
-    APPLICATION: Plant,
-    USER: SeeqUserPlant,
-    APP: AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    VALUE: PublishPlant,
-    QUEUE: RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-}
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
 RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
 

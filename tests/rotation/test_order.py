@@ -1526,6 +1526,17 @@ def test_an_ops_log_that_cannot_be_written_is_a_warning() -> None:
     assert any("the ops log was not written" in line for line in house.warned)
 
 
+def test_a_lease_that_another_rotation_has_by_the_end_is_a_warning_and_the_truth_is_read() -> None:
+    """What the last save was to confirm is seen all the same, and that there is no log is said."""
+    house = House()
+    house.truth.seals = True
+    house.truth.failing["finish"] = [Yielded("rotation 0badc0de has the lease")]
+    house.rotate()
+
+    assert "read truth" == house.done[-1]
+    assert ["the ops log was not written: rotation 0badc0de has the lease"] == house.warned
+
+
 def test_a_truth_that_its_last_save_confirms_is_not_read_once_more() -> None:
     """The save is refused where anybody saved since the last look; mirrors, which know no such thing, are read."""
     house = House()

@@ -13,15 +13,7 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.aws_user import UserSettings
 from pam_scripts.issuers.aws_user.client import AccessKey, Iam
-from pam_scripts.issuers.aws_user.refusals import (
-    IN_USE,
-    INACTIVE,
-    KEY_ENDED,
-    KEY_ID_UNKNOWN,
-    NO_USER,
-    THIRD_KEY,
-    WRONG_SECRET,
-)
+from pam_scripts.issuers.aws_user.refusals import IN_USE, INACTIVE, KEY_ID_UNKNOWN, NO_USER, THIRD_KEY
 from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
 from pam_scripts.logins import aws
 from pam_scripts.rotation.roles import Key
@@ -64,7 +56,7 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
             return SurveyResult(SeenTarget(settings.name, name, trouble=(gone,)))
         unknown = isinstance(error, ApiError) and (
             error.code == HTTPStatus.UNAUTHORIZED
-            or any(one.matches(error.name) for one in (KEY_ID_UNKNOWN, KEY_ENDED, WRONG_SECRET))
+            or any(one.matches(error.name) for one in (KEY_ID_UNKNOWN, aws.KEY_ENDED, aws.WRONG_SECRET))
         )
         code = "admin-refused" if unknown else "not-readable"
         return SurveyResult(troubles=[Trouble(code, error.cause, error.next_step)])
