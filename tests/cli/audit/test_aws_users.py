@@ -90,7 +90,7 @@ def _left_behind(plant: IamPlant) -> None:
     [
         (lambda plant: _of_somebody(plant, used=True), "no-room", ", last used 20", 1),
         (lambda plant: _of_somebody(plant, used=False), "no-room", ", never used, is neither in Keeper nor", 1),
-        (lambda plant: _taken_over(plant, used=True), "no-room", "somebody uses it; where another rotation", 1),
+        (lambda plant: _taken_over(plant, used=True), "no-room", "and somebody uses it; if another", 1),
         (lambda plant: _taken_over(plant, used=False), "old-keys", "rotate: that deletes them", 0),
         (_left_behind, "left-behind", "made by a rotation of this record that was interrupted", 0),
         (lambda plant: plant.iam.switch(plant.old_key_id, active=False), "cannot-log-in", "make it active again", 1),
