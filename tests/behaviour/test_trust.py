@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,14 +35,13 @@ LURES = (
     "/etc/ssl/certs/ca-certificates.crt",
 )
 # Labels that no script reads from the PAM User record, and that decide such things elsewhere.
-OTHER_LABELS = (
-    *("azure_cloud", "ca_bundle", "subscription_id", "tenant_id", "application_client_id", "client_id", "url"),
-    *("auth_provider_id", "seeq_admin_login", "seeq_admin_password", "aws_access_key_id", "aws_secret_access_key"),
-    *("vault_address", "vault_token_file"),
-    *("allow_targets", "allow_vaults", "allow_secret_names", "allow_container_apps", "allow_health_hosts"),
-)
+OTHER_LABELS = {
+    *(field.label for script in SCRIPTS for field in script.logins if field.label not in ("login", "password")),
+    *(f"{system}_admin_{what}" for system in ("seeq", "rabbitmq", "keycloak") for what in ("login", "password")),
+    *("client_id", "url", "allow_health_hosts"),
+}
 LABELS = {
-    script.stem: sorted({field.label for field in script.inputs} | set(OTHER_LABELS))
+    script.stem: sorted({field.label for field in script.inputs} | OTHER_LABELS)
     for script in SCRIPTS
     if script.stem in KEY_PLANTS
 }
@@ -89,12 +87,24 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
         hosts |= {plant.cloud.management, plant.resource.host} if isinstance(plant, SlotPlant) else set()
         reached: dict[str, set[str]] = {}
         taken: dict[str, str] = {}
-        for label, lure in itertools.product(LABELS[stem], LURES):
-            with edited(plant, {label: lure}):
+
+        def tempt(labels: Sequence[str], lure: str) -> None:
+            """Enter it in all of them; where that is refused, in each for itself."""
+            with edited(plant, dict.fromkeys(labels, lure)):
                 asked = script.read(read_job(plant.payload()))
-            if not asked.problems:
+            if asked.problems and len(labels) > 1:
+                for label in labels:
+                    tempt([label], lure)
+            for label in () if asked.problems else labels:
                 reached.setdefault(label, set()).update(asked.hosts)
                 taken.setdefault(label, lure)
+
+        for lure in LURES:
+            # A bundle of CAs is refused there, whatever it is.
+            alone = {*inputs, "ca_bundle"} & {*LABELS[stem]}
+            for label in alone:
+                tempt([label], lure)
+            tempt([label for label in LABELS[stem] if label not in alone], lure)
         unread = {label: lure for label, lure in taken.items() if label not in inputs}
         with edited(plant, unread):
             result = attached_script.run(plant, plant.payload())
