@@ -308,7 +308,7 @@ SAME_TARGET = Rule(
     "same-target",
     "several records rotate the same target",
     "broken",
-    "Each would delete the other's key.",
+    "Each ends what the other has stored, or refuses to; or keys of both live on.",
     "keep one of the records, delete the others",
 )
 
@@ -339,7 +339,9 @@ def find_shared_targets(subjects: Sequence[Subject]) -> None:
                 way_out = SAME_TARGET.way_out
                 if subject.issuer and subject.issuer.shares:
                     way_out += "; or give their keys different labels"
-                what = f"{subject.target} is also rotated by {others}: each refuses the other's keys"
+                what = (
+                    f"{subject.target} is also rotated by {others}: {subject.issuer.rivals if subject.issuer else ''}"
+                )
                 subject.findings.append(SAME_TARGET.found(what, way_out))
 
 

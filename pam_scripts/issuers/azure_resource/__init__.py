@@ -142,6 +142,7 @@ def read(job: Job) -> IssuerSpec:
         ),
         hosts={identity.cloud.manager: 1, identity.cloud.authority: 1},
         server=identity.cloud.manager,
+        rivals="each regenerates the key that the other has stored",
         group=identity,
         survey="pam_scripts.issuers.azure_resource.survey",
         details=settings,

@@ -85,6 +85,7 @@ def read(job: Job) -> IssuerSpec:
         hosts={end.host: 1},
         server=end.host,
         login_id=end.client_id if named.of_login else "",
+        rivals="each ends the secret that the other has stored",
         group=end,
         limit=admin.limit,
         ca_bundle=admin.ca_bundle,

@@ -136,6 +136,7 @@ def read(job: Job) -> IssuerSpec:
         hosts={endpoint.host: 1},
         server=endpoint.host,
         login_id=endpoint.username,
+        rivals="each ends the password that the other has stored",
         group=endpoint,
         survey="pam_scripts.issuers.rabbitmq.survey",
         details=users,
