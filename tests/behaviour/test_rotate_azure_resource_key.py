@@ -211,7 +211,7 @@ def test_where_a_rotation_was_interrupted_its_key_is_set_everywhere() -> None:
         result = RUN.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert "as a rotation leaves them that is interrupted" in result.stderr
+        assert "an interrupted rotation left one key in the record and the other in a mirror" in result.stderr
         assert_silent(plant, result)
         assert (f"{plant.second}-0123456789ab", newer) == in_keeper(plant)
         assert newer == plant.key_vault.value(VAULT, plant.password_name)
@@ -230,7 +230,7 @@ def test_an_interrupted_rotation_is_told_by_every_kind_of_mirror() -> None:
         result = RUN.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert "as a rotation leaves them that is interrupted" in result.stderr
+        assert "an interrupted rotation left one key in the record and the other in a mirror" in result.stderr
         assert_silent(plant, result)
         assert newer == json.loads(plant.aws.value("plant/data") or "")["key_value"]
         assert newer == (plant.openbao.value("plant/data") or {})["key_value"]

@@ -21,7 +21,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
-from sandbox.realm import KeycloakPlant
+from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.services.azure_resources import Kind
 from sandbox.slots import SlotPlant
@@ -276,10 +276,10 @@ def _in_slots(
 
 
 def _held_in_slots(plant: AnyPlant) -> Held:
-    """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
+    """Take for alive what stands somewhere and lets in, and what the record has held; nobody has the rest."""
     assert isinstance(plant, SlotPlant)
     copies = _held(plant).copies
-    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    known = {*copies.values(), *((key.key_id, key.value) for key in plant.issued() if key.live)}
     return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
 
 
@@ -305,6 +305,26 @@ def _subject_in_slots(make: Callable[[Path], AnyPlant]) -> Subject:
     return Subject(_SLOTS, make, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)))
 
 
+# -- two secrets under one id ---------------------------------------------------------------------
+
+
+def _held_by_value(plant: AnyPlant) -> Held:
+    """Take a secret for its own id: the former one lives beside the new one, and both have the client's."""
+    copies = {place: (value, value) for place, (_, value) in _held(plant).copies.items()}
+    return Held(copies, {key.value: key.value for key in plant.issued() if key.live})
+
+
+def _view_by_value(plant: AnyPlant) -> View:
+    held, seen = _held_by_value(plant), _view(plant)
+    return View(
+        copies=held.copies,
+        live=held.live,
+        labels={key.value: f"client secret {key.key_id}" for key in plant.issued()},
+        rest=seen.rest,
+        shape=seen.shape,
+    )
+
+
 # -- values that are published --------------------------------------------------------------------
 
 
@@ -320,13 +340,34 @@ def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
     return make
 
 
+def _with_value_before(directory: Path) -> AnyPlant:
+    """Make a plant with one mirror of each kind, and a second name in each."""
+    plant = PublishPlant(directory, value_format="alnum:32")
+    plant.vaults = (VAULT,)
+    plant.set_field("key_vault_name", VAULT)
+    plant.set_field("deadline_seconds", "20")
+    plant.add_aws_mirror("plant/erp", plant.written(plant.old_password))
+    plant.add_openbao_mirror("plant/erp", held={"value": plant.written(plant.old_password)})
+    plant.keep_previous("the-value-of-two-years-ago")
+    app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+    _be_impatient(plant, app.health_url)
+    return plant
+
+
 def _held_values(plant: AnyPlant) -> Held:
-    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
+    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all.
+
+    Where there are second names, whoever reads the first and then the second knows what an app sends that was not
+    restarted yet: what he does not know is dead.
+    """
     assert isinstance(plant, PublishPlant)
-    held = {
-        **plant.holdings(),
-        **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
-    }
+    sent = {app.name: plant.value_in(app.holds.get("credential")) for app in plant.apps}
+    held = {**plant.holdings(), **{f"app {name}": value for name, value in sent.items()}}
+    for place, second in plant.second_holdings().items():
+        held[f"second name in {place}"] = second
+        for app in plant.apps:
+            if not app.restarts and sent[app.name] not in (held[place], second):
+                held[f"app {app.name} at who reads {place}"] = f"{sent[app.name]}, which is not known there"
     made = plant.made()
     known = {value: value for value in held.values() if value in made}
     return Held({place: (value, value) for place, value in held.items()}, known)
@@ -345,7 +386,7 @@ def _view_of_values(plant: AnyPlant) -> View:
         copies=held.copies,
         live=held.live,
         labels=dict.fromkeys(held.live, ""),
-        rest=(_at_rest(record), plant.holdings()),
+        rest=(_at_rest(record), plant.holdings(), plant.second_holdings()),
         shape=shape,
     )
 
@@ -357,6 +398,9 @@ def _published(plant: AnyPlant, _spotless: bool) -> None:
     assert plant.old_password not in held, "which is a new one"
     assert plant.value_format != "keeper" or {plant.new_password} == held, "the one that Keeper made"
     assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
+    second = {*plant.second_holdings().values()}
+    assert not second & held, "the one before stands under second names"
+    assert second <= plant.made(), "and nothing else"
 
 
 # -- roll backs -----------------------------------------------------------------------------------
@@ -417,6 +461,7 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
+_CLIENT = "rotate_keycloak_client_secret"
 
 SUBJECTS = {
     "seeq application": _subject(_MAIN_SCRIPT, Plant),
@@ -431,8 +476,15 @@ SUBJECTS = {
     "rabbitmq, one user": replace(
         _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
     ),
-    "keycloak": replace(
-        _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
+    "keycloak": replace(_subject(_CLIENT, KeycloakPlant), check_rotated=_in_turn, replaces=True),
+    "keycloak, with a policy": Subject(
+        _CLIENT,
+        _plant(KeycloakPolicyPlant, 20, combined=True, first_time=False, read=False),
+        _view_by_value,
+        _held_by_value,
+        _in_turn,
+        frozenset((_PAIR,)),
+        20,
     ),
     # Lists of IAM lag as those of Entra do.
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
@@ -447,6 +499,9 @@ SUBJECTS = {
     "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
+    ),
+    "value made here, with the one before": Subject(
+        "publish_secret", _with_value_before, _view_of_values, _held_values, _published
     ),
     # Before a run has its own time, the command reads all records in its.
     "roll back of a key": Subject(
@@ -463,6 +518,8 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
+WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
+IN_KEYCLOAK = {name: SUBJECTS[name] for name in ("keycloak", "keycloak, with a policy")}

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,12 +133,18 @@ class Witness:
 
     def __init__(self, trial: Trial, spared: Iterable[str] = ()) -> None:
         self._trial = trial
-        self._spared = frozenset(spared)
+        self._spared = {*spared}
+        self._ended: Mapping[str, str] = {}
         self.held_alive: set[str] = set()
         self._whole: dict[str, float] = {}
         self._copies: dict[str, tuple[str, str]] = {}
         self._write: Request | None = None
         self.violations: list[Violation] = []
+
+    def spare(self, places: Iterable[str], ended: Mapping[str, str]) -> None:
+        """Spare these places too, and whatever holds a part of a key that somebody else has ended."""
+        self._spared |= {*places}
+        self._ended = ended
 
     async def gate(self, request: Request) -> None:
         """Look before a request takes effect."""
@@ -149,7 +155,7 @@ class Witness:
         now, held = time.monotonic(), self._trial.subject.held(self._trial.plant)
         for place in held.copies:
             kind = held.kind(place)
-            if place in self._spared:
+            if place in self._spared or {*held.copies[place]} & {*self._ended, *self._ended.values()}:
                 self.held_alive |= {place} if kind == "alive" else set()
                 continue
             # The halves' writes arrive one after the other: what came of the first is no end of what went before.

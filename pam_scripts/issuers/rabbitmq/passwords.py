@@ -243,7 +243,7 @@ def lacking(login_shown: str, tags: Sequence[str]) -> str:
     """Say what a login lacks that has these tags; nothing where it is an administrator."""
     if ADMINISTRATOR in tags:
         return ""
-    return f"{NOT_ADMINISTRATOR.words}, that of {login_shown}: {NOT_ADMINISTRATOR.way_out}"
+    return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
 
 
 def _is_hash_of(user: User, password: Secret) -> bool:
