@@ -73,8 +73,8 @@ class Subject:
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
-    take an eighth of it. ends: the exit status of a run that meets no fault. command: of `pam-scripts`, where that
-    is run in place of the attached file: the words before the UID.
+    take an eighth of it. ends: the exit status of a run that meets no fault of ours; mend: takes away the plant's
+    own. command: of `pam-scripts`, where that is run in place of the attached file: the words before the UID.
     """
 
     script: str
@@ -87,6 +87,7 @@ class Subject:
     forward_only: bool = False
     replaces: bool = False
     ends: int = 0
+    mend: Callable[[AnyPlant], None] = lambda _plant: None
     command: tuple[str, ...] = ()
 
     @property
@@ -301,8 +302,14 @@ def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
     assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
 
 
+def _succeed_from_now_on(plant: AnyPlant) -> None:
+    assert isinstance(plant, SlotPlant)
+    plant.resource.failing = ()
+
+
 def _subject_in_slots(make: Callable[[Path], AnyPlant]) -> Subject:
-    return Subject(_SLOTS, make, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)))
+    subject = Subject(_SLOTS, make, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)))
+    return replace(subject, mend=_succeed_from_now_on)
 
 
 # -- two secrets under one id ---------------------------------------------------------------------

@@ -316,6 +316,7 @@ class Convergence:
         plant, subject = trial.plant, trial.subject
         plant.wire.rules, plant.wire.gate, plant.wire.done = [], None, None
         give_time(plant)
+        subject.mend(plant)
         plant.clock.advance(seconds=PAUSE)
         found = []
         if plant.keeper.value(plant.user_uid, invariants.LEASE):
