@@ -185,7 +185,7 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         return {key.id for key in made} & listed
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
-        return {rotation.label}
+        return {progress.key.id if progress.key else rotation.label}
 
 
 def _take_its_place_back(rotation: Rotation, progress: Progress) -> set[str]:
