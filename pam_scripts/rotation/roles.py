@@ -302,11 +302,8 @@ class Mirror(Store, Protocol):
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
         return ()
 
-    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids).
-
-        kept: has an empty one for a key that no rotation has made.
-        """
+    def retire(self, outdated: Sequence[Any], kept: Sequence[Key]) -> None:
+        """Disable those of these versions that are older than ours, except those that hold a key which stays alive."""
         return None
 
     def older(self, _sought: Sought, /) -> Callable[[], Secret]:
@@ -384,7 +381,9 @@ class Plan:
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
     life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
-    another record's rotation made. health_seconds: how long consumers may take to be healthy again.
+    another record's rotation made. health_seconds: how long consumers may take to be healthy again. in_turn: whether
+    each consumer must be so before the next is reloaded, since the first ones are to know the new value before the
+    others use it.
     """
 
     owner: str
@@ -392,6 +391,7 @@ class Plan:
     keep: int = 0
     take_over: bool = False
     health_seconds: float = 180.0
+    in_turn: bool = False
 
 
 @dataclass

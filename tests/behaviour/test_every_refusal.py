@@ -16,6 +16,7 @@ from pam_scripts.issuers.aws_user import refusals as iam
 from pam_scripts.issuers.keycloak import refusals as keycloak
 from pam_scripts.issuers.rabbitmq import refusals as rabbitmq
 from pam_scripts.issuers.seeq import refusals as seeq
+from pam_scripts.logins import aws as aws_login
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals
 from pam_scripts.stores.openbao import refusals as openbao
@@ -31,20 +32,12 @@ from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
+from tests.support.plants import PLANTS
 from tools.reference import REFUSALS
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
-STEMS: Mapping[type[AnyPlant], str] = {
-    Plant: "rotate_seeq_application_key",
-    SeeqUserPlant: "rotate_seeq_user_key",
-    AzureAppPlant: "rotate_azure_app_secret",
-    SlotPlant: "rotate_azure_resource_key",
-    RabbitPlant: "rotate_rabbitmq_password",
-    KeycloakPlant: "rotate_keycloak_client_secret",
-    IamPlant: "rotate_aws_access_key",
-    PublishPlant: "publish_secret",
-}
+STEMS = {plant: stem for stem, plant in PLANTS.items()}
 """The script of each plant."""
 
 
@@ -455,6 +448,25 @@ def with_a_stranger_s_key(plant: IamPlant) -> None:
 
 
 # By row. A row more is one more here, or its test fails; so does one that no row has any more.
+# AWS answers some the same way as IAM as it does as Secrets Manager: those stand in both tables.
+IAM: Mapping[Refusal, Provocation] = {
+    iam.DENIED: in_iam(lambda plant: plant.aws.deny(plant.admin_key_id, "iam:CreateAccessKey")),
+    iam.NOT_ALLOWED: in_iam(lambda plant: plant.aws.allow_only(plant.admin_key_id, "iam:GetUser")),
+    iam.NO_USER: in_iam(lambda plant: plant.set_field("aws_user_name", "nobody")),
+    iam.NO_ROOM: iam_says("LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2", status=409),
+    iam.BEING_CHANGED: iam_says("EntityTemporarilyUnmodifiable", status=409),
+    iam.KEY_ID_UNKNOWN: in_iam(lambda plant: plant.aws.remove_identity(plant.admin_key_id)),
+    aws_login.KEY_ENDED: iam_says("ExpiredToken", "The security token included in the request is expired"),
+    aws_login.CLOCK: iam_says("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2"),
+    aws_login.WRONG_SECRET: in_iam(
+        lambda plant: plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
+    ),
+    iam.THIRD_KEY: in_iam(partial(with_a_second_key, taken_over=False)),
+    iam.IN_USE: in_iam(partial(with_a_second_key, taken_over=True)),
+    iam.BOTH_IN_USE: in_iam(with_both_keys_stored, mirrored=True),
+    iam.INACTIVE: in_iam(lambda plant: plant.iam.switch(plant.old_key_id, active=False)),
+    iam.OTHER_USER: in_iam(with_a_stranger_s_key, admin="own_key"),
+}
 PROVOKED: Mapping[Refusal, Provocation] = {
     refusals.THROTTLED: Provocation(Plant, throttle),
     **{refusal: Provocation(Plant, partial(setattr_of_keeper, "refuses", refusal.code)) for refusal in refusals.NAMED},
@@ -513,31 +525,15 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     aws.TOO_MANY_VERSIONS: aws_says("LimitExceededException"),
     aws.MISSING: in_aws(lambda plant: plant.set_field("aws_secret_id", "plant/nothing")),
     aws.KEY_ID_UNKNOWN: in_aws(lambda plant: plant.aws.remove_identity(plant.aws_key_id)),
-    aws.KEY_ENDED: in_aws(lambda plant: plant.clock.advance(hours=2), temporary=True),
-    aws.CLOCK: aws_says("InvalidSignatureException", "Signature expired: 1 is now earlier than 2"),
-    aws.WRONG_SECRET: in_aws(enter_another_secret_key),
+    aws_login.KEY_ENDED: in_aws(lambda plant: plant.clock.advance(hours=2), temporary=True),
+    aws_login.CLOCK: aws_says("InvalidSignatureException", "Signature expired: 1 is now earlier than 2"),
+    aws_login.WRONG_SECRET: in_aws(enter_another_secret_key),
     aws.NOT_SIGNED_UP: aws_says("OptInRequired"),
     aws.REPLICA: in_aws(mirror_to_a_replica),
     aws.DELETED: in_aws(lambda plant: plant.aws.schedule_deletion(AWS_SECRET)),
     aws.MANAGED: in_aws(lambda plant: plant.aws.give_to_service(AWS_SECRET, "rds")),
     aws.ROTATED: in_aws(lambda plant: plant.aws.rotate_by_itself(AWS_SECRET)),
     aws.TOO_LONG: aws_says("ValidationException", "Value at 'secretString': length"),
-    iam.DENIED: in_iam(lambda plant: plant.aws.deny(plant.admin_key_id, "iam:CreateAccessKey")),
-    iam.NOT_ALLOWED: in_iam(lambda plant: plant.aws.allow_only(plant.admin_key_id, "iam:GetUser")),
-    iam.NO_USER: in_iam(lambda plant: plant.set_field("aws_user_name", "nobody")),
-    iam.NO_ROOM: iam_says("LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2", status=409),
-    iam.BEING_CHANGED: iam_says("EntityTemporarilyUnmodifiable", status=409),
-    iam.KEY_ID_UNKNOWN: in_iam(lambda plant: plant.aws.remove_identity(plant.admin_key_id)),
-    iam.KEY_ENDED: iam_says("ExpiredToken", "The security token included in the request is expired"),
-    iam.CLOCK: iam_says("SignatureDoesNotMatch", "Signature expired: 1 is now earlier than 2"),
-    iam.WRONG_SECRET: in_iam(
-        lambda plant: plant.set_field("aws_secret_access_key", "another secret key", plant.attached[-1])
-    ),
-    iam.THIRD_KEY: in_iam(partial(with_a_second_key, taken_over=False)),
-    iam.IN_USE: in_iam(partial(with_a_second_key, taken_over=True)),
-    iam.BOTH_IN_USE: in_iam(with_both_keys_stored, mirrored=True),
-    iam.INACTIVE: in_iam(lambda plant: plant.iam.switch(plant.old_key_id, active=False)),
-    iam.OTHER_USER: in_iam(with_a_stranger_s_key, admin="own_key"),
     openbao.NOT_ALLOWED: in_openbao(lambda plant: plant.openbao.allow("rotation", {"secret/data/plant/*": ["read"]})),
     openbao.TOKEN_ENDED: in_openbao(with_a_token_that_has_ended),
     openbao.NO_ENGINE: in_openbao(lambda plant: plant.set_field("vault_path", "secrets/plant/reports")),
@@ -569,14 +565,15 @@ ROWS = [(system, refusal) for system, refusals in REFUSALS.items() for refusal i
 
 def test_every_row_is_provoked_and_nothing_else() -> None:
     """No row without somebody who provokes it, and nothing that the page does not have."""
-    assert {refusal for _, refusal in ROWS} == {*PROVOKED}
+    assert {refusal for system, refusal in ROWS if system != "AWS IAM"} == {*PROVOKED}
+    assert {*REFUSALS["AWS IAM"]} == {*IAM}
     assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps", "Azure"} for system, _ in ROWS)
 
 
 @pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])
 def test_the_line_says_what_the_row_says(system: str, refusal: Refusal) -> None:
     """One error line with the row's words and way out, its exit status, and all as it was."""
-    provocation = PROVOKED[refusal]
+    provocation = (IAM if system == "AWS IAM" else PROVOKED)[refusal]
     with on_loopback(provocation.kind, **provocation.options) as plant:
         provocation.set_up(plant)
         before = State.of(plant)

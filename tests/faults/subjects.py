@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ _PAIR = "Key Vault's pair"
 
 
 def _plant(
-    kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
+    kind: Callable[..., AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
 ) -> Callable[[Path], AnyPlant]:
     def make(directory: Path) -> AnyPlant:
         plant = kind(directory, mirrored=True, first_time=first_time)
@@ -235,7 +236,7 @@ def _in_turn(plant: AnyPlant, spotless: bool) -> None:
 
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
-    kind: type[AnyPlant],
+    kind: Callable[..., AnyPlant],
     *,
     combined: bool = True,
     first_time: bool = False,
@@ -265,10 +266,10 @@ def _in_slots_for_the_first_time(directory: Path) -> AnyPlant:
 
 
 def _held_in_slots(plant: AnyPlant) -> Held:
-    """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
+    """Take for alive what stands somewhere and lets in, and what the record has held; nobody has the rest."""
     assert isinstance(plant, SlotPlant)
     copies = _held(plant).copies
-    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    known = {*copies.values(), *((key.key_id, key.value) for key in plant.issued() if key.live)}
     return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
 
 
@@ -325,13 +326,34 @@ def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
     return make
 
 
+def _with_value_before(directory: Path) -> AnyPlant:
+    """Make a plant with one mirror of each kind, and a second name in each."""
+    plant = PublishPlant(directory, value_format="alnum:32")
+    plant.vaults = (VAULT,)
+    plant.set_field("key_vault_name", VAULT)
+    plant.set_field("deadline_seconds", "20")
+    plant.add_aws_mirror("plant/erp", plant.written(plant.old_password))
+    plant.add_openbao_mirror("plant/erp", held={"value": plant.written(plant.old_password)})
+    plant.keep_previous("the-value-of-two-years-ago")
+    app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+    _be_impatient(plant, app.health_url)
+    return plant
+
+
 def _held_values(plant: AnyPlant) -> Held:
-    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
+    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all.
+
+    Where there are second names, whoever reads the first and then the second knows what an app sends that was not
+    restarted yet: what he does not know is dead.
+    """
     assert isinstance(plant, PublishPlant)
-    held = {
-        **plant.holdings(),
-        **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
-    }
+    sent = {app.name: plant.value_in(app.holds.get("credential")) for app in plant.apps}
+    held = {**plant.holdings(), **{f"app {name}": value for name, value in sent.items()}}
+    for place, second in plant.second_holdings().items():
+        held[f"second name in {place}"] = second
+        for app in plant.apps:
+            if not app.restarts and sent[app.name] not in (held[place], second):
+                held[f"app {app.name} at who reads {place}"] = f"{sent[app.name]}, which is not known there"
     made = plant.made()
     known = {value: value for value in held.values() if value in made}
     return Held({place: (value, value) for place, value in held.items()}, known)
@@ -350,7 +372,7 @@ def _view_of_values(plant: AnyPlant) -> View:
         copies=held.copies,
         live=held.live,
         labels=dict.fromkeys(held.live, ""),
-        rest=(_at_rest(record), plant.holdings()),
+        rest=(_at_rest(record), plant.holdings(), plant.second_holdings()),
         shape=shape,
     )
 
@@ -362,6 +384,9 @@ def _published(plant: AnyPlant, _spotless: bool) -> None:
     assert plant.old_password not in held, "which is a new one"
     assert plant.value_format != "keeper" or {plant.new_password} == held, "the one that Keeper made"
     assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
+    second = {*plant.second_holdings().values()}
+    assert not second & held, "the one before stands under second names"
+    assert second <= plant.made(), "and nothing else"
 
 
 # -- roll backs -----------------------------------------------------------------------------------
@@ -434,7 +459,10 @@ SUBJECTS = {
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     # The names of its two users come again, the passwords do not.
     "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
-    # Its one secret ends with the next: killed between, a run leaves stores with the former one.
+    # What there is one of ends with the next: killed between, a run leaves stores with the former one.
+    "rabbitmq, one user": replace(
+        _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
+    ),
     "keycloak": replace(_subject(_CLIENT, KeycloakPlant), check_rotated=_in_turn, replaces=True),
     "keycloak, with a policy": Subject(
         _CLIENT,
@@ -465,6 +493,9 @@ SUBJECTS = {
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
     ),
+    "value made here, with the one before": Subject(
+        "publish_secret", _with_value_before, _view_of_values, _held_values, _published
+    ),
     # Before a run has its own time, the command reads all records in its.
     "roll back of a key": Subject(
         _MAIN_SCRIPT, _with_earlier_key, _view, _held, _rolled_back, frozenset((_PAIR,)), 30, command=_ROLL_BACK
@@ -480,7 +511,8 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
+WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
 IN_KEYCLOAK = {name: SUBJECTS[name] for name in ("keycloak", "keycloak, with a policy")}

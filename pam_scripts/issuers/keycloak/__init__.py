@@ -23,6 +23,7 @@ from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = client.ADMIN_FIELDS
+CONFIGURATION_FIELDS: Fields = client.CONFIGURATION_FIELDS
 
 CLIENT = Field(
     "keycloak_client",

@@ -27,7 +27,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.keycloak.refusals import CALL_REFUSALS, LOGIN_REFUSALS, NO_RIGHT, SYSTEM
-from pam_scripts.logins.admin import Admin, find_admin
+from pam_scripts.logins.admin import Admin, LoginFields, find_admin
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -89,21 +89,21 @@ ADMIN_REALM = Field(
     _REALM_NAME,
     default="master",
 )
-ADMIN_FIELDS: Fields = (
-    Field(
-        "login",
-        "the client id of a Keycloak client whose service account has the role `manage-clients`",
-        TEXT,
-        required=True,
-        prompt="client id of the Keycloak client that may manage clients",
-        type="login",
-    ),
-    Field("password", "that client's secret", TEXT, required=True, prompt="secret of that client", type="password"),
-    URLS,
-    ADMIN_REALM,
-    ALLOW_TARGETS,
-    CA_BUNDLE,
+LOGIN = Field(
+    "login",
+    "the client id of a Keycloak client whose service account has the role `manage-clients`",
+    TEXT,
+    required=True,
+    prompt="client id of the Keycloak client that may manage clients",
+    type="login",
 )
+PASSWORD = Field(
+    "password", "that client's secret", TEXT, required=True, prompt="secret of that client", type="password"
+)
+_LOGIN_FIELDS = LoginFields("Keycloak", LOGIN, PASSWORD, URLS)
+_BESIDE: Fields = (ADMIN_REALM, ALLOW_TARGETS, CA_BUNDLE)
+ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
+CONFIGURATION_FIELDS: Fields = (*_LOGIN_FIELDS.configured.all, *_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Endpoint:
 
 def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
     """Return where who sets the secrets that a job asks for, as `find_admin`."""
-    admin = find_admin(job, "Keycloak", URL, URLS)
+    admin = find_admin(job, URL, _LOGIN_FIELDS)
     realm = ADMIN_REALM.read(admin.source)
     return Endpoint(admin.url, realm, admin.username, admin.password, admin.source.shown), admin
 

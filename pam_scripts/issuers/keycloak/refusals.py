@@ -6,12 +6,12 @@ from pam_scripts.core.refusals import Refusal
 
 SYSTEM = "keycloak"
 
-_ENABLE = "switch on *Client authentication* and *Service accounts roles* for it, in that realm"
+_ENABLE = "switch on *Client authentication* and *Service accounts roles* for the client that the admin record names"
 
 WRONG_LOGIN = Refusal(
     "login_failed",
     "the login is not valid",
-    "check the admin record's 'login', a client id, its 'password', that client's secret, and 'keycloak_realm'",
+    "check the admin record: 'login' is a client id, 'password' that client's secret, 'keycloak_realm' its realm",
     message_pattern="invalid client|^(unauthorized_client|invalid_client)$",
     answer="401 to the admin's token request: `unauthorized_client`, or `invalid_client`",
 )
@@ -24,7 +24,7 @@ NO_SERVICE_ACCOUNT = Refusal(
 )
 NO_REALM = Refusal(
     "no_realm",
-    "no such realm",
+    "there is no such realm",
     "check 'keycloak_realm' in the record and in the one with the login, and whether 'keycloak_url' must end in /auth",
     message_pattern="realm (does not exist|not found)",
     answer="404: `Realm does not exist` to a token request, `Realm not found.` to reading clients",
@@ -38,13 +38,13 @@ NO_RIGHT = Refusal(
 )
 NO_CLIENT = Refusal(
     "no_client",
-    "no such client in that realm",
-    "check 'keycloak_client' and 'keycloak_realm': clients are not made here, and their ids are told apart by case",
+    "there is no such client in that realm",
+    "check 'keycloak_client' and 'keycloak_realm', upper and lower case, too; or make it: no rotation makes a client",
     answer="an empty list of clients",
 )
 NOT_OPENID = Refusal(
     "not_openid_connect",
-    "it is a client of another protocol than OpenID Connect",
+    "the client's protocol is not OpenID Connect",
     "name another client: this one has no secret",
     answer="`protocol` is another than `openid-connect`",
 )
