@@ -280,6 +280,17 @@ def test_a_secret_that_has_ended_is_replaced(plant: KeycloakPolicyPlant, fails: 
     assert plant.old_password == in_keeper(plant)[1] if fails else plant.old_password != in_keeper(plant)[1]
 
 
+def test_an_interrupted_rotation_whose_secret_has_ended_is_left_behind(plant: KeycloakPolicyPlant) -> None:
+    """It would get no token wherever it was set: another one is made."""
+    plant.keycloak.regenerate(REALM, plant.client_id)
+    made = str(plant.client["secret"])
+    plant.attributes[EXPIRES] = "1700000000"
+
+    assert 0 == SCRIPT.run(plant).returncode
+    assert made != in_keeper(plant)[1]
+    assert_true_state(plant)
+
+
 def test_a_lost_answer_is_told_by_the_rotated_secret(plant: KeycloakPolicyPlant) -> None:
     """Nobody was told the new one; the former one takes its place again."""
     client = dict(plant.client)
