@@ -161,6 +161,7 @@ def test_where_it_cannot_take_its_place_back_that_is_said(plant: KeycloakPolicyP
     assert 4 == result.returncode, result.stderr
     assert "the former client secret could not be put back in its place" in result.stderr
     assert "all stores hold what they held before, but a new client secret" in result.stderr
+    assert "may be alive (erp); run the rotation again: it sets that one everywhere" in result.stderr
     assert_credentials_alive(plant)
     assert in_keeper(plant)[1] == plant.old_password
 
