@@ -193,5 +193,6 @@ def _log_deletions(rotation: Rotation, progress: Progress, extra: Sequence[Key])
     for item in deleted:
         rotation.run.say(f"Deleted {rotation.traits.noun}: {item.shown}")
     entry.deleted = [item.id for item in deleted]
-    entry.kept = [item.id for item in progress.decision.kept]
+    listed = {item.id for item in progress.listed}
+    entry.kept = [item.id for item in progress.decision.kept if item.id in listed]
     entry.still_alive = sorted(alive)

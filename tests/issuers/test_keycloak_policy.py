@@ -227,6 +227,8 @@ def test_a_former_secret_that_the_server_does_not_keep_is_missed_and_said(
     before = State.of(plant)
     if fails:
         plant.wire.rules.append(Rule(faults.status(403), where=_is_to_vault, times=4))
+    else:
+        plant.set_field("keep_previous_keys", "1")
 
     result = SCRIPT.run(plant)
 
@@ -238,6 +240,7 @@ def test_a_former_secret_that_the_server_does_not_keep_is_missed_and_said(
         assert_as_before(plant, before)
     else:
         assert [plant.client_id] == [key.key_id for key in plant.issued()]
+        assert "Kept: none" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
         assert plant.old_password != in_keeper(plant)[1]
 
 
