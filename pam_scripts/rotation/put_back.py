@@ -101,7 +101,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             error.cause,
             state=f"all stores hold what they held before, but a {noun} labelled '{rotation.label}' "
             f"may be alive ({', '.join(sorted(alive))})",
-            next_step=f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
+            next_step="run the rotation again: it sets that one everywhere"
+            if rotation.traits.same_id
+            else f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "all put back as it was" if progress.touched else "nothing changed"
     if progress.creation_unclear:
