@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import importlib.util
 import json
 import os
@@ -16,7 +17,9 @@ from types import ModuleType
 
 import pytest
 
-from sandbox.plant import SEEQ_HOST, VAULT, Plant
+from sandbox.iam_users import IamPlant
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, Plant, on_loopback
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script, assert_rotates, live_key_ids
 from tests.support.spy import Process, notebook
 
@@ -97,7 +100,7 @@ def hide(home: Path, section: str, settings: Mapping[str, str]) -> Path:
     return file
 
 
-def hide_azure(plant: Plant, home: Path, **more: str) -> None:
+def hide_azure(plant: AnyPlant, home: Path, **more: str) -> None:
     """Make an Entra application that may read secrets, as the role Key Vault Secrets User lets it, and hide it."""
     reader, secret = plant.add_azure_app("Data Lab")
     plant.key_vault.grant(VAULT, reader.client_id, ["get", "list"])
@@ -316,3 +319,38 @@ def test_the_documents_policy_allows_one_action_on_one_secret() -> None:
 
     assert ("Allow", GET) == (statement["Effect"], statement["Action"])
     assert re.fullmatch(r"arn:aws:secretsmanager:[\w-]+:\d{12}:secret:[^*]+-\?{6}", statement["Resource"])
+
+
+# -- the identity of the bucket, rotated by the script, read from Key Vault -------------------------
+
+
+CONTENT = b"time,signal,value\n"
+
+
+def test_the_buckets_key_may_be_in_key_vault_and_rotated_by_the_script(
+    example: ModuleType, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret that `rotate_aws_access_key` keeps; who holds the former key reads it anew once S3 refuses it."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    s3_data_upload = importlib.import_module("s3_data_upload")
+    with on_loopback(IamPlant) as plant:
+        plant.set_field("key_vault_combined", "True")
+        bucket = f"plant-exports-{plant.aws.account_id}"
+        plant.s3.add_bucket(bucket)
+        plant.user.allowed |= {("s3:GetObject", bucket), ("s3:PutObject", bucket)}
+        for name, value in {**plant.environment(), "AWS_CA_BUNDLE": str(plant.wire.ca_file)}.items():
+            monkeypatch.setenv(name, value)
+        rotated = InProcess("rotate_aws_access_key")
+        assert 0 == rotated.run(plant).returncode
+        hide_azure(plant, home, combined="True")
+        identity = s3_data_upload.S3Identity.from_file("eu-central-1", home / ".secrets_auth.ini")
+        identity.use(lambda s3: s3.put_object(Bucket=bucket, Key="day.csv", Body=CONTENT))
+        assert 0 == rotated.run(plant).returncode
+        plant.wire.log.clear()
+
+        found = identity.use(lambda s3: s3.get_object(Bucket=bucket, Key="day.csv")["Body"].read())
+        assert (CONTENT, [403, 200]) == (found, [one.status for one in plant.wire.log if ".s3." in one.host])
+
+        plant.iam.switch(str(plant.keeper.value(plant.user_uid, "iam_access_key_id")), active=False)
+        with pytest.raises(example.CredentialError, match=r"S3 refuses the access key .* the one that is stored"):
+            identity.use(lambda s3: s3.get_object(Bucket=bucket, Key="day.csv"))
