@@ -17,9 +17,10 @@ def finish(rotation: Rotation, error: PamScriptError | None, progress: Progress 
     run.entry.error, run.entry.exit_status = (str(error), error.status) if error else ("", 0)
     try:
         rotation.retrying(lambda: truth.finish(run.entry.text()), any_error)
-    except Yielded:
-        # The lease, and with it the log, is another rotation's.
-        pass
+    except Yielded as reason:
+        # The lease, and with it the log, is another rotation's; a failure has its own line.
+        if not error:
+            run.warn(f"the ops log was not written: {reason.cause}")
     except PamScriptError as reason:
         left = f"{truth.name} still has this rotation's lease, which expires by itself"
         if error and error.state:

@@ -16,7 +16,7 @@ from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import MirrorSpec
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
+from pam_scripts.rotation.roles import Credential, Key, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import Shape
 
 T = TypeVar("T")
@@ -205,7 +205,7 @@ class MirrorWithPrevious(Mirror):
         """List the older versions of both, each with whose it is."""
         return [(mirror, version) for mirror in self._both for version in mirror.outdated()]
 
-    def retire(self, outdated: Sequence[tuple[Mirror, Any]], kept: Sequence[str]) -> None:
+    def retire(self, outdated: Sequence[tuple[Mirror, Any]], kept: Sequence[Key]) -> None:
         """Disable those of both."""
         for mirror in self._both:
             mirror.retire([version for whose, version in outdated if whose is mirror], kept)

@@ -12,24 +12,14 @@ import pytest
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
 from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
 from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
+from tests.support.plants import KEY_PLANTS
 
-SITES: Mapping[str, type[AnyPlant]] = {
-    "rotate_seeq_application_key": Plant,
-    "rotate_seeq_user_key": SeeqUserPlant,
-    "rotate_azure_app_secret": AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    "rotate_rabbitmq_password": RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-}
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
 # What somebody enters who wants a credential to go elsewhere.
@@ -55,7 +45,7 @@ OTHER_LABELS = (
 LABELS = {
     script.stem: sorted({field.label for field in script.inputs} | set(OTHER_LABELS))
     for script in SCRIPTS
-    if script.stem in SITES
+    if script.stem in KEY_PLANTS
 }
 
 
@@ -91,7 +81,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     """
     attached_script, script = make_script(stem), next(one for one in SCRIPTS if one.stem == stem)
     inputs = {field.label for field in script.inputs}
-    with on_loopback(SITES[stem]) as plant:
+    with on_loopback(KEY_PLANTS[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
         hosts |= {plant.cloud.graph, plant.cloud.authorities[0]}

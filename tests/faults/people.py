@@ -11,26 +11,32 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from pam_scripts.core.times import parse_iso
+from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
-from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, SeeqUserPlant, running
-from sandbox.services import Refusal, keeper
-from sandbox.services.key_vault import ALL, Right
+from sandbox.iam_users import IamPlant
+from sandbox.log import Request
+from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, running
+from sandbox.slots import MARK, SlotPlant
+from tests.faults.acts import ACTS, delete_key
+from tests.faults.schedules import CLIENTS, SAYS_SO, Conductor, Schedule, end_of
 from tests.faults.subjects import Subject, View, words_of
 from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
+from tests.faults.verdict import Deed, Verdict
 from tests.support import invariants
 
-_OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
-_OUR_TAGS = {*_OWNER_TAGS, "key-type", "expiry", "rotated-at", "rotation-id"}
-_SOMEBODY = "somebody-else"
-_ELSEWHERE = "https://elsewhere.example.com"
+_OUR_TAGS = {*OWNER_TAGS, "key-type", "expiry", "rotated-at", "rotation-id"}
+
+# Seconds that a run may take: it does, where it waits for what nobody gives it.
+_DEADLINE = 60.0
 
 # No lease is longer than the longest run that a record can ask for, and a minute.
 _LONGEST_LEASE = timedelta(seconds=120 + 2 * 1800 + 60)
@@ -54,7 +60,7 @@ class Scene:
     hindrances: how each thing that forbids a rotation is mended, by its name. spared: places that somebody else than
     a rotation broke. story: all that has happened, in words. exits: how the rotations ended. ahead: by how many
     seconds the host's clock is ahead of the services'. typed: what people have typed in. in_the_open: whether one
-    has put a value where everybody can read it.
+    has put a value where everybody can read it. converging: whether all is mended, and the next rotation must succeed.
     """
 
     def __init__(self, bench: Bench, subject: Subject) -> None:
@@ -63,13 +69,14 @@ class Scene:
         self._resources = contextlib.ExitStack()
         directory = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="people-")))
         self.plant: AnyPlant = self._resources.enter_context(running(subject.make(directory)))
-        self.plant.set_field("deadline_seconds", "60")
+        self.plant.set_field("deadline_seconds", f"{_DEADLINE:g}")
         self.hindrances: dict[str, Callable[[], None]] = {}
         self.spared: set[str] = set()
         self.story: list[str] = []
         self.ahead = 0.0
         self.typed: list[str] = []
         self.in_the_open = False
+        self.converging = False
         self.exits: list[int] = []
 
     def close(self) -> None:
@@ -138,6 +145,10 @@ class Scene:
         """Note down what was done that forbids a rotation, and how it is undone; twice is once."""
         self.hindrances.setdefault(name, mend)
 
+    def is_hindered(self, what: str) -> bool:
+        """Say whether something of this kind forbids a rotation."""
+        return any(name.startswith(what) for name in self.hindrances)
+
     def mend_all(self) -> None:
         """Undo whatever forbids a rotation."""
         while self.hindrances:
@@ -170,10 +181,11 @@ class Scene:
             return "free"
         return "held" if slack < left <= _LONGEST_LEASE - slack else "unclear"
 
-    def rotate(self, disturbance: Disturbance | None = None) -> list[Violation]:
+    def rotate(self, disturbance: Disturbance | None = None, deed: Deed | None = None) -> list[Violation]:
         """Have the script run once, some seconds after whatever was before; return what does not hold after it.
 
-        Keeper forgets its count of a device's calls after ten seconds without one.
+        deed: what a person does in the middle of it. Keeper forgets its count of a device's calls after ten seconds
+        without one.
         """
         self.plant.clock.advance(seconds=11)
         plant, lease, before, theirs = self.plant, self.lease(), self.view(), self._tags_of_others()
@@ -181,25 +193,172 @@ class Scene:
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
         rules = disturbance.rules(trial) if disturbance else []
         plant.wire.log.clear()
-        plant.wire.rules, witness = list(rules), Witness(trial, self.spared)
-        plant.wire.gate = witness.gate
+        witness, troubles = Witness(trial, self.spared), list[Exception]()
+        plant.wire.rules, plant.wire.gate = list(rules), self._gate(witness, deed, troubles)
         result = trial.start(direct=True, clock=self.host_clock).wait()
         plant.wire.rules, plant.wire.gate = [], None
         witness.look()
+        for trouble in troubles:
+            raise trouble
         struck = sum(rule.hits for rule in rules)
-        self.story.append(f"{disturbance.name if struck and disturbance else 'a rotation'} -> {result.returncode}")
-        found = [*witness.violations, *judge_end(result, 60.0), *self._silent(result), *self._trusted(result)]
+        told = [f"{deed.name} ({deed.number}) before {deed.spot}"] if deed and deed.done else []
+        told += [disturbance.name] if struck and disturbance else []
+        self.story.append(f"{' and '.join(told) or 'a rotation'} -> {result.returncode}")
+        found = [*witness.violations, *judge_end(result, _DEADLINE), *self._silent(result)]
+        found += self._trusted(result, led_meanwhile=bool(deed and deed.done))
         if result.returncode != KILLED:
-            verdict = _Verdict(self, before, self.view(), result, struck, marked, log)
+            verdict = Verdict(self, before, self.view(), result, struck, marked, log, deed)
             found += verdict.judge(lease, witness.held_alive, theirs)
         if found:
             self.story += [f"    | {line}" for line in (result.stdout + result.stderr).splitlines()]
         # What a kill leaves between the two sets of a pair is the one gap there is.
         gap = self.subject.pairs if result.returncode == KILLED else frozenset[str]()
-        held = self.subject.held(plant)
-        self.spared = {place for place in self.spared | gap if held.kind(place) in ("dead", "mixed")}
+        self._spare_what_was_broken({*self.spared, *gap}, deed.killed if deed else {})
         self.exits.append(result.returncode)
         return found
+
+    def _gate(
+        self, witness: Witness, deed: Deed | None, troubles: list[Exception]
+    ) -> Callable[[Request], Awaitable[None]]:
+        """Return what has the witness look before each request, and a person act before one of them."""
+
+        async def gate(request: Request) -> None:
+            witness.look(request)
+            if deed and deed.is_due(request):
+                try:
+                    self._carry_out(deed, request)
+                except Exception as trouble:  # noqa: BLE001 - the service would answer with it
+                    troubles.append(trouble)
+                witness.spare(self.spared, deed.killed)
+
+        return gate
+
+    def _carry_out(self, deed: Deed, request: Request) -> None:
+        former, versions = self.view(), self._versions()
+        ACTS[deed.name](self, deed.number)
+        broken, held = self.spared, self.subject.held(self.plant)
+        self.spared = broken | {place for place in held.copies if held.kind(place) in ("dead", "mixed")}
+        deed.former, deed.present, deed.since = former, self.view(), request.number - 1
+        now = self._versions()
+        deed.secrets = frozenset(name for name in now if now[name] != versions[name])
+
+    def _versions(self) -> Mapping[str, str]:
+        names = (self.plant.id_name, self.plant.password_name, self.plant.combined_name)
+        return {name: repr(self.plant.key_vault.versions(VAULT, name)) for name in names}
+
+    def _spare_what_was_broken(self, places: set[str], killed: Mapping[str, str]) -> None:
+        """Go on sparing these places, and where a key stands that a person has ended, as long as they are not well."""
+        held = self.subject.held(self.plant)
+        ended = {place for place, copy in held.copies.items() if {*copy} & {*killed, *killed.values()}}
+        self.spared = {place for place in places | ended if held.kind(place) in ("dead", "mixed")}
+
+    # -- two runs at once -------------------------------------------------------------------------
+
+    def rotate_two(self, turns: Sequence[int]) -> list[Violation]:
+        """Have two runs rotate the record at once, their requests in the order of these turns."""
+        self.plant.clock.advance(seconds=11)
+        lease, before, theirs = self.lease(), self.view(), self._tags_of_others()
+        marked, log = self.marked, self.field("last_rotation")
+        results, witness = self._play(turns, self.spared, [None, None])
+        codes = [result.returncode for result in results]
+        self.story.append(f"two at once, by turns of {turns} -> {codes}")
+        found = [*witness.violations]
+        for result in results:
+            found += [*judge_end(result, _DEADLINE), *self._silent(result), *self._trusted(result)]
+            says_so = any(phrase in result.stderr for phrase in SAYS_SO)
+            well = lease == "free" and marked and not self.hindrances and not self.is_cautious
+            if well and (result.returncode > 1 or not says_so):
+                lost = result.returncode and f"exit {result.returncode}: {result.stderr.strip()[-200:]}"
+                found += [Violation("Two at once", lost)] if lost else []
+        # One succeeded, or none: then what is left is what the one says that says most.
+        ends = sorted(results, key=lambda result: (result.returncode != 0, -result.returncode))
+        whole = replace(ends[0], stderr="".join(one.stderr for one in ends), stdout="".join(one.stdout for one in ends))
+        verdict = Verdict(self, before, self.view(), whole, 0, marked, log, at_once=True)
+        found += verdict.judge(lease, witness.held_alive, theirs)
+        if found:
+            self.story += [f"    | {line}" for line in (whole.stdout + whole.stderr).splitlines()]
+        self._spare_what_was_broken(set(self.spared), {})
+        self.exits += codes
+        return found
+
+    def rotate_twins(self, turns: Sequence[int]) -> list[Violation]:
+        """Have two records of the same target be rotated at once; then the second record is thrown away, and its keys.
+
+        A key that says whose it is is safe from the other record. One that was made by hand is not: that two records
+        were made for one target is a person's mistake, and what it breaks is spared.
+        """
+        if not isinstance(self.plant, (Plant, AzureAppPlant)):
+            return []
+        self.plant.clock.advance(seconds=11)
+        plant, before, uid = self.plant, self.view(), self.plant.user_uid
+        twin = self._add_twin()
+        ours = {key_id for key_id in before.live if before.labels[key_id].startswith(f"keeper:{uid}:")}
+        unsafe = {place for place, (key_id, _) in before.copies.items() if key_id not in ours}
+        results, witness = self._play(turns, self.spared | unsafe, [None, twin])
+        first, second = results
+        after, codes = self.view(), [first.returncode, second.returncode]
+        self.story.append(f"two records at once, by turns of {turns} -> {codes}")
+        found = [*witness.violations]
+        for result in results:
+            found += [*judge_end(result, _DEADLINE), *self._silent(result), *self._trusted(result)]
+        label_of_id, label_of_value = self.labels
+        held = tuple(plant.keeper.value(twin, label) or "" for label in (label_of_id, label_of_value))
+        if codes == [0, 0]:
+            found.append(Violation("Two at once", "both records say that theirs is the one key"))
+        if second.success and after.live.get(held[0]) != held[1]:
+            found.append(Violation("True", "the second record says that it is rotated, and holds no live key"))
+        if first.success and after.kind("Keeper") != "alive":
+            found.append(Violation("True", "the first record says that it is rotated, and holds no live key"))
+        if {*codes} <= {1, 2} and (before.live, before.copies, ("", "")) != (after.live, after.copies, held):
+            found.append(Violation("All or nothing", "neither was rotated, but something changed"))
+        told = first.stderr + second.stderr
+        lost = {*after.live} - {*before.live} - {held[0], *(key_id for key_id, _ in after.copies.values())}
+        found += [
+            Violation("Nothing lost", f"{one} is alive, held by no store, not named") for one in lost if one not in told
+        ]
+        if found:
+            self.story += [f"    | {line}" for one in results for line in (one.stdout + one.stderr).splitlines()]
+        self._remove_twin(twin)
+        self._spare_what_was_broken(self.spared | (unsafe if second.returncode not in (1, 2) else set()), {})
+        self.exits += codes
+        return found
+
+    def _play(
+        self, turns: Sequence[int], spared: set[str], records: Sequence[str | None]
+    ) -> tuple[Sequence[RotationResult], Witness]:
+        """Run the script for each of two records, None being the team's; return what came of it."""
+        plant = self.plant
+        trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
+        plant.wire.log.clear()
+        witness = Witness(trial, spared)
+        conductor = Conductor(Schedule(turns), witness.look)
+        plant.wire.gate, plant.wire.done = conductor.gate, conductor.done
+        payloads = [plant.gateway.payload(uid or plant.user_uid, attached=plant.attached) + b"\n" for uid in records]
+        runs = [
+            trial.start(client, stdin=payload, clock=self.host_clock)
+            for client, payload in zip(CLIENTS, payloads, strict=True)
+        ]
+        with ThreadPoolExecutor(len(runs)) as threads:
+            ends = [
+                threads.submit(end_of, client, run, plant, conductor) for client, run in zip(CLIENTS, runs, strict=True)
+            ]
+            results = [end.result() for end in ends]
+        plant.wire.gate = plant.wire.done = None
+        witness.look()
+        return results, witness
+
+    def _add_twin(self) -> str:
+        """Add a second record for the same target, which has no key yet, and no mirror."""
+        record = self.plant.keeper.record(self.plant.user_uid)
+        emptied = (*self.plant.outputs, invariants.LEASE, "key_vault_name")
+        custom = [{**item, "value": [] if item["label"] in emptied else item["value"]} for item in record["custom"]]
+        return self.plant.keeper.add_record("pamUser", "A twin", fields=record["fields"], custom=custom)
+
+    def _remove_twin(self, uid: str) -> None:
+        self.plant.keeper.share(uid, False)
+        for key in self.plant.issued():
+            if key.listed and key.label.startswith(f"keeper:{uid}:"):
+                delete_key(self.plant, key.key_id)
 
     def converge(self) -> list[Violation]:
         """Mend what people did, let leases end, and rotate: it must end in the true state."""
@@ -207,10 +366,39 @@ class Scene:
         self.mend_all()
         self.pass_time(0.1)
         self.set_field("adopt_secrets", "True")
+        if self.is_cautious:
+            self._say_which_is_in_use()
         if self.lease() != "free":
             self.set_field(invariants.LEASE, "")
         self.spare()
+        self.converging = True
         return self.rotate()
+
+    @property
+    def is_cautious(self) -> bool:
+        """Whether the script refuses to choose where people have blurred which key is in use: there are but two."""
+        return isinstance(self.plant, (IamPlant, SlotPlant))
+
+    def _say_which_is_in_use(self) -> None:
+        """Have a person enter one live key everywhere, and do away with the other."""
+        self.set_field("take_over", "True")
+        plant = self.plant
+        live = [key for key in plant.issued() if key.live]
+        if isinstance(plant, IamPlant):
+            for key in [key for key in plant.issued() if key.listed and key not in live[:1]]:
+                delete_key(plant, key.key_id)
+        if live:
+            pair = (live[0].key_id, live[0].value)
+        elif isinstance(plant, SlotPlant):
+            pair = (f"{plant.first}-{MARK}", plant.resource.value(plant.first))
+        else:
+            pair = plant.add_key("")
+        for label, text in zip(self.labels, pair, strict=True):
+            self.set_field(label, text)
+        both = json.dumps(dict(zip(self.labels, pair, strict=True)))
+        for name, text in (plant.id_name, pair[0]), (plant.password_name, pair[1]), (plant.combined_name, both):
+            if name in self.secrets:
+                plant.key_vault.set(VAULT, name, text)
 
     # -- what holds whatever came of it -----------------------------------------------------------
 
@@ -226,9 +414,9 @@ class Scene:
             found.append(Violation("Silent", said(error)))
         return found
 
-    def _trusted(self, result: RotationResult) -> list[Violation]:
+    def _trusted(self, result: RotationResult, *, led_meanwhile: bool = False) -> list[Violation]:
         found = [Violation("Trusted", f"{host} was asked") for host in self.plant.wire.refused]
-        if "led elsewhere" in self.hindrances and result.returncode not in (1, 2, KILLED):
+        if self.is_hindered("led elsewhere") and not led_meanwhile and result.returncode not in (1, 2, KILLED):
             found.append(Violation("Trusted", f"exit {result.returncode}, though the record leads elsewhere"))
         return found
 
@@ -247,345 +435,8 @@ class Scene:
 
         def is_ours(name: str) -> bool:
             versions = plant.key_vault.versions(VAULT, name)
-            if any({*(one.tags or {})} & {*_OWNER_TAGS} for one in versions):
+            if any({*(one.tags or {})} & {*OWNER_TAGS} for one in versions):
                 return True
             return versions[-1].enabled and named.get(name, pair) in listed
 
         return all(is_ours(name) for name in self.secrets)
-
-
-@dataclass
-class _Verdict:
-    """What a run that was not killed has left behind, held against the promises. faults: how many were in its way."""
-
-    scene: Scene
-    before: View
-    after: View
-    result: RotationResult
-    faults: int
-    marked: bool
-    log_before: str
-
-    def judge(self, lease: str, held_alive: set[str], theirs: Mapping[str, Mapping[str, str]]) -> Sequence[Violation]:
-        self.found: list[Violation] = []
-        code = self.result.returncode
-        self.undisturbed = not self.faults and not self.scene.hindrances
-        self._yields(lease)
-        if code == 0:
-            self._true(theirs)
-        else:
-            self._all_or_nothing(held_alive)
-        self._nothing_lost()
-        self._log()
-        return self.found
-
-    def hold(self, invariant: str, fact: object, what: str) -> None:
-        if not fact:
-            self.found.append(Violation(invariant, what))
-
-    def _yields(self, lease: str) -> None:
-        code, scene = self.result.returncode, self.scene
-        if lease == "held":
-            self.hold("Two at once", code in (1, 2), f"a lease is held, yet exit {code}")
-            self.hold("Two at once", self.before == self.after, "a lease is held, yet something changed")
-        elif lease == "free" and self.undisturbed and (self.marked or scene.field("adopt_secrets")):
-            self.hold("Converges", code == 0, f"exit {code}: {self.result.stderr.strip()[-300:]}")
-        if "marked as another's" in scene.hindrances:
-            self.hold("Not ours", code != 0, "exit 0, though a secret is another's")
-            changed = [name for name in self.before.copies if self.before.copies[name] != self.after.copies[name]]
-            self.hold("Not ours", not changed, f"{changed} changed, though a secret is another's")
-        left = scene.field(invariants.LEASE)
-        told = "still has this rotation's lease" in self.result.stderr
-        self.hold(
-            "Converges", told or not left or lease != "free" or code in (1, 2), "a lease is left, and nobody says so"
-        )
-
-    def _true(self, theirs: Mapping[str, Mapping[str, str]]) -> None:
-        scene, plant = self.scene, self.scene.plant
-        label_of_id, _ = scene.labels
-        new = scene.field(label_of_id)
-        others = set(self.after.live) - {new}
-        keep = int(scene.field("keep_previous_keys") or 0)
-        self.hold("True", new not in self.before.live, "the key is no new one")
-        self.hold("True", len(others) <= keep, f"{len(others)} other keys are alive, {keep} were to be kept")
-        self.hold("True", others <= set(self.before.live), "a key is alive that nobody knew before")
-        try:
-            invariants.assert_true_state(plant, kept=others, combined=True, older_disabled=self.undisturbed)
-        except AssertionError as error:
-            self.hold("True", False, said(error))
-        wrong = [place for place in self.after.copies if self.after.copies[place] != self.after.copies["Keeper"]]
-        self.hold("True", not wrong, f"{wrong} differ from Keeper")
-        ends = {key.key_id: key.expires_at for key in plant.issued()}
-        end = ends.get(new)
-        if "expires" in plant.outputs and end:
-            told = {scene.field("expires")}
-            told |= {(plant.key_vault.versions(VAULT, name)[-1].tags or {}).get("expiry", "") for name in scene.secrets}
-            self.hold("True", told == {f"{end:%Y-%m-%dT%H:%M:%SZ}"}, f"the key ends {end}, told is {told}")
-        for name, tags in theirs.items():
-            kept = plant.key_vault.versions(VAULT, name)[-1].tags or {}
-            self.hold("Not ours", tags.items() <= kept.items(), f"tags of others at {name} are lost")
-
-    def _all_or_nothing(self, held_alive: set[str]) -> None:
-        code, before, after, words = self.result.returncode, self.before, self.after, self.result.stderr
-        deleted = set(before.live) - set(after.live)
-        stuck = "could not be put back" in words and self.faults + len(self.scene.hindrances) > 1
-        nothing_to_put_back = any(key_id and key_id not in before.live for key_id, _ in before.copies.values())
-        if deleted:
-            self.hold("All or nothing", code in (3, 4), f"exit {code} says nothing changed, but a key was deleted")
-        elif not stuck and not (code == 4 and nothing_to_put_back):
-            differing = [place for place in after.copies if before.copies[place] != after.copies[place]]
-            self.hold(
-                "All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}"
-            )
-        if code in (1, 2):
-            self.hold("All or nothing", before.rest == after.rest, f"exit {code}, but not as before")
-            self.hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
-        for place in held_alive:
-            key_id, value = after.copies[place]
-            # Half a pair was never a credential: it is put back as what it was.
-            dead = key_id and value and key_id not in after.live
-            self.hold("Alive", not dead, f"{place} held a live key, and a dead one was put back")
-        mixed = [place for place in after.copies if after.kind(place) == "mixed" and place not in self.scene.spared]
-        self.hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
-
-    def _nothing_lost(self) -> None:
-        before, after, words = self.before, self.after, self.result.stdout + self.result.stderr
-        unheld_before = set(before.live) - {key_id for key_id, _ in before.copies.values()}
-        held = {key_id for key_id, _ in after.copies.values()}
-        for key_id in set(after.live) - held - unheld_before:
-            named = key_id in words or (after.labels[key_id] and after.labels[key_id] in words)
-            self.hold(
-                "Nothing lost", named, f"key {key_id} ('{after.labels[key_id]}') is alive, in no store, not named"
-            )
-
-    def _log(self) -> None:
-        """Of an entry that this run wrote: it must not promise more than the systems said."""
-        entry = self.scene.field("last_rotation").partition("\n\n")[0]
-        facts = dict(line.partition(": ")[::2] for line in entry.splitlines())
-        if not facts.get("Rotation") or facts["Rotation"] in self.log_before:
-            return
-        due, status = facts.get("Next due", ""), facts.get("Exit status")
-        ends = {f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" for key in self.scene.plant.issued() if key.expires_at}
-        self.hold("True", due in {"none", *ends}, f"by the log the key ends {due}; keys end {ends}")
-        self.hold("True", status == str(self.result.returncode), f"by the log the exit status is {status}")
-        stored = facts.get("Stored in", "none")
-        self.hold("True", self.result.returncode not in (1, 2) or stored == "none", f"by the log {stored} has the key")
-
-
-# -- what people do -------------------------------------------------------------------------------
-
-Act = Callable[[Scene, int], None]
-
-
-def _pick(things: Sequence[Any], number: int) -> Any:  # noqa: ANN401 - one of whatever there is
-    return things[number % len(things)]
-
-
-def _make_key(scene: Scene, number: int) -> None:
-    scene.plant.add_key(f"made by hand {number}", expires_in_days=(90, 1, 400)[number % 3])
-
-
-def _delete_key(scene: Scene, number: int) -> None:
-    live = sorted((key for key in scene.plant.issued() if key.live), key=lambda key: key.created_at)
-    if live:
-        _delete(scene.plant, _pick(live[::-1], number).key_id)
-
-
-def _delete(plant: AnyPlant, key_id: str) -> None:
-    if isinstance(plant, AzureAppPlant):
-        plant.entra.remove_secret(plant.target.client_id, key_id)
-    else:
-        plant.seeq.delete_key(key_id)
-
-
-def _make_foreign_key(scene: Scene, number: int) -> None:
-    # A user's keys serve several records: those of others are not seen.
-    if isinstance(scene.plant, SeeqUserPlant):
-        return
-    key_id, _ = scene.plant.add_key(f"keeper:{_SOMEBODY}:{number}")
-
-    def mend() -> None:
-        if key_id in {key.key_id for key in scene.plant.issued() if key.listed}:
-            _delete(scene.plant, key_id)
-
-    scene.hinder(f"a key for another record {key_id}", mend)
-
-
-def _make_version(scene: Scene, number: int) -> None:
-    """Enter a value by hand: what the Keeper record holds, or anything."""
-    if not scene.secrets:
-        return
-    plant, name = scene.plant, _pick(scene.secrets, number)
-    key_id, value = (scene.field(label) for label in scene.labels)
-    if number % 2 or not value:
-        key_id = value = scene.type_in()
-    both = json.dumps(dict(zip(scene.labels, (key_id, value), strict=True)))
-    plant.key_vault.set(VAULT, name, {plant.id_name: key_id, plant.password_name: value}.get(name, both))
-
-
-def _switch_version(scene: Scene, number: int, *, enabled: bool) -> None:
-    if scene.secrets:
-        name = _pick(scene.secrets, number)
-        version = _pick(scene.plant.key_vault.versions(VAULT, name)[::-1], number // 3)
-        scene.plant.key_vault.change(VAULT, name, version.version, enabled=enabled)
-
-
-def _tag(scene: Scene, number: int) -> None:
-    if scene.secrets:
-        name = _pick(scene.secrets, number)
-        tags = scene.plant.key_vault.versions(VAULT, name)[-1].tags or {}
-        scene.plant.key_vault.change(VAULT, name, tags={**tags, "team": f"reports {number}"})
-
-
-def _drop_tags(scene: Scene, number: int) -> None:
-    if scene.secrets:
-        scene.plant.key_vault.change(VAULT, _pick(scene.secrets, number), tags=None)
-
-
-def _mark_as_anothers(scene: Scene, number: int) -> None:
-    if not scene.secrets:
-        return
-    vault, name = scene.plant.key_vault, _pick(scene.secrets, number)
-    version = vault.versions(VAULT, name)[-1]
-    vault.change(VAULT, name, tags={**(version.tags or {}), _pick(_OWNER_TAGS, number): _SOMEBODY})
-    scene.hinder("marked as another's", lambda: vault.change(VAULT, name, version.version, tags=version.tags))
-
-
-def _delete_secret(scene: Scene, number: int) -> None:
-    if scene.secrets:
-        name = _pick(scene.secrets, number)
-        scene.plant.key_vault.delete(VAULT, name)
-
-        def recover() -> None:
-            # Unless it was purged meanwhile: then the next rotation makes it anew.
-            with contextlib.suppress(Refusal):
-                scene.plant.key_vault.recover(VAULT, name)
-
-        scene.hinder(f"{name} is deleted", recover)
-
-
-def _replace_value(scene: Scene, number: int) -> None:
-    scene.set_field(scene.labels[1], scene.type_in() if number % 2 else "")
-
-
-def _replace_id(scene: Scene, number: int) -> None:
-    scene.set_field(scene.labels[0], scene.type_in() if number % 2 else "")
-
-
-def _swap(scene: Scene, _number: int) -> None:
-    """Enter id and value the wrong way round."""
-    scene.in_the_open = True
-    key_id, value = (scene.field(label) for label in scene.labels)
-    for label, text in zip(scene.labels, (value, key_id), strict=True):
-        scene.set_field(label, text)
-
-
-def _edit_log(scene: Scene, number: int) -> None:
-    entry = _pick(["", "call Jane before you touch this", "Rotated: \n\n\n: x"], number)
-    scene.set_field("last_rotation", entry, "multiline")
-
-
-def _edit_lease(scene: Scene, number: int) -> None:
-    now = scene.host_now()
-    moments = [
-        now + timedelta(days=9000),
-        now + timedelta(minutes=10),
-        now - timedelta(days=1),
-        now + timedelta(hours=3),
-    ]
-    lease = f"0123456789abcdef until {_pick(moments, number):%Y-%m-%dT%H:%M:%SZ}"
-    scene.set_field(invariants.LEASE, _pick([lease, lease, lease, lease, "mine", "x until tomorrow"], number))
-
-
-def _keep_keys(scene: Scene, number: int) -> None:
-    scene.set_field("keep_previous_keys", str(number % 3))
-
-
-def _set_life(scene: Scene, number: int) -> None:
-    if "expires" in scene.plant.outputs:
-        scene.set_field("expiry_days", _pick(["1", "30", "90", "700"], number))
-
-
-def _double_field(scene: Scene, number: int) -> None:
-    label, kind = _pick([*scene.plant.outputs.items()], number)
-    plant, surplus = scene.plant, {"type": kind, "label": label, "value": [scene.type_in()]}
-    plant.keeper.edit(plant.user_uid, lambda data: data["custom"].append(surplus))
-
-    def mend() -> None:
-        def change(data: dict[str, Any]) -> None:
-            data["custom"] = [item for item in data["custom"] if item != surplus]
-
-        plant.keeper.edit(plant.user_uid, change)
-
-    scene.hinder(f"{label} stands twice {len(scene.typed)}", mend)
-
-
-def _lead_elsewhere(scene: Scene, _number: int) -> None:
-    if not isinstance(scene.plant, AzureAppPlant):
-        former = scene.field("seeq_server_url")
-        scene.set_field("seeq_server_url", _ELSEWHERE)
-        scene.hinder("led elsewhere", lambda: scene.set_field("seeq_server_url", former.replace(_ELSEWHERE, "")))
-
-
-def _take_vault_right(scene: Scene, number: int) -> None:
-    plant, client = scene.plant, scene.plant.azure_app.client_id
-    right: Right = _pick(["get", "list", "set"], number)
-    plant.key_vault.grant(VAULT, client, ALL - {right})
-    scene.hinder("no right to the vault", lambda: plant.key_vault.grant(VAULT, client))
-
-
-def _take_record(scene: Scene, number: int) -> None:
-    plant, uid = scene.plant, scene.plant.user_uid
-    give = plant.keeper.set_editable if number % 2 else plant.keeper.share
-    give(uid, False)
-    scene.hinder("editable" if number % 2 else "shared", lambda: give(uid, True))
-
-
-def _change_admin_password(scene: Scene, _number: int) -> None:
-    plant = scene.plant
-    if isinstance(plant, AzureAppPlant):
-        return
-    uid = plant.attached[0]
-    right = plant.keeper.record(uid)["fields"]
-
-    def enter(fields: list[keeper.Field]) -> None:
-        plant.keeper.edit(uid, lambda data: data.update(fields=fields))
-
-    enter([right[0], keeper.password(scene.type_in())])
-    scene.hinder("a wrong password", lambda: enter(right))
-
-
-def _share_again(scene: Scene, number: int) -> None:
-    """Share the record by itself as well: it comes twice, and the second copy may be one that cannot be saved."""
-    scene.plant.keeper.share_again(scene.plant.user_uid, editable=bool(number % 2))
-
-
-ACTS: Mapping[str, Act] = {
-    "makes a key": _make_key,
-    "deletes a key": _delete_key,
-    "enters a version": _make_version,
-    "disables a version": lambda scene, number: _switch_version(scene, number, enabled=False),
-    "enables a version": lambda scene, number: _switch_version(scene, number, enabled=True),
-    "tags a secret": _tag,
-    "takes the tags off a secret": _drop_tags,
-    "replaces the value in Keeper": _replace_value,
-    "replaces the id in Keeper": _replace_id,
-    "swaps id and value in Keeper": _swap,
-    "edits the ops log": _edit_log,
-    "edits the lease": _edit_lease,
-    "sets how many keys are kept": _keep_keys,
-    "sets how long keys live": _set_life,
-    "shares the record a second time": _share_again,
-    "makes a key for another record": _make_foreign_key,
-    "marks a secret as another's": _mark_as_anothers,
-    "deletes a secret": _delete_secret,
-    "enters a field twice": _double_field,
-    "leads the record elsewhere": _lead_elsewhere,
-    "takes a right of the vault's": _take_vault_right,
-    "takes a right to the record": _take_record,
-    "changes the admin's password": _change_admin_password,
-}
-"""What people do, by its words; those from `makes a key for another record` on forbid a rotation."""
-
-HARMLESS = list(ACTS)[: list(ACTS).index("makes a key for another record")]
-HINDERING = list(ACTS)[len(HARMLESS) :]

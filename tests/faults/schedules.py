@@ -23,8 +23,7 @@ from tests.support.warm import Run
 CLIENTS = ("first", "second")
 TO_THE_END = 10_000
 
-# What a run that yields says, whichever way it came to know.
-_SAYS_SO = (
+SAYS_SO = (
     "another rotation",
     "the lease",
     "someone else changed it",
@@ -32,6 +31,7 @@ _SAYS_SO = (
     "no longer listed",
     "at the same moment",
 )
+"""What a run that yields says, whichever way it came to know."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ def play(bench: Bench, subject: Subject, schedule: Schedule, *, checks_revisions
         runs = [trial.start(client) for client in CLIENTS]
         with ThreadPoolExecutor(len(runs)) as threads:
             ends = [
-                threads.submit(_end_of, client, run, plant, conductor)
-                for client, run in zip(CLIENTS, runs, strict=True)
+                threads.submit(end_of, client, run, plant, conductor) for client, run in zip(CLIENTS, runs, strict=True)
             ]
             results = [end.result() for end in ends]
         witness.look()
@@ -136,7 +135,8 @@ def play(bench: Bench, subject: Subject, schedule: Schedule, *, checks_revisions
     return Played(outcome, (lengths[0], lengths[1]))
 
 
-def _end_of(client: str, run: Run, plant: AnyPlant, conductor: Conductor) -> RotationResult:
+def end_of(client: str, run: Run, plant: AnyPlant, conductor: Conductor) -> RotationResult:
+    """Wait for the end of a run, and let the other one go on; return what came of it."""
     result = run.wait()
     plant.wire.loop.call_soon_threadsafe(conductor.ended, client)
     return result
@@ -155,7 +155,7 @@ def _verdict(trial: Trial, before: View, results: Sequence[RotationResult]) -> l
         code, words = result.returncode, result.stderr
         if code not in (0, 1):
             found.append(Violation("Two at once", f"exit {code}"))
-        if code and not any(phrase in words for phrase in _SAYS_SO):
+        if code and not any(phrase in words for phrase in SAYS_SO):
             found.append(Violation("Two at once", f"exit {code} does not say that somebody else was at work"))
         if "Traceback" in words or "unexpected " in words:
             found.append(Violation("Ends", "a defect"))

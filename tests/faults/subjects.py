@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
-from sandbox.realm import KeycloakPlant
+from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support import invariants
@@ -96,7 +97,7 @@ _PAIR = "Key Vault's pair"
 
 
 def _plant(
-    kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
+    kind: Callable[..., AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
 ) -> Callable[[Path], AnyPlant]:
     def make(directory: Path) -> AnyPlant:
         plant = kind(directory, mirrored=True, first_time=first_time)
@@ -235,7 +236,7 @@ def _in_turn(plant: AnyPlant, spotless: bool) -> None:
 
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
-    kind: type[AnyPlant],
+    kind: Callable[..., AnyPlant],
     *,
     combined: bool = True,
     first_time: bool = False,
@@ -265,10 +266,10 @@ def _in_slots_for_the_first_time(directory: Path) -> AnyPlant:
 
 
 def _held_in_slots(plant: AnyPlant) -> Held:
-    """Take for alive what stands somewhere and lets in, and the key that was there first; nobody has the rest."""
+    """Take for alive what stands somewhere and lets in, and what the record has held; nobody has the rest."""
     assert isinstance(plant, SlotPlant)
     copies = _held(plant).copies
-    known = {*copies.values(), (plant.old_key_id, plant.old_password)}
+    known = {*copies.values(), *((key.key_id, key.value) for key in plant.issued() if key.live)}
     return Held(copies, {key_id: value for key_id, value in known if plant.logs_in(key_id, value)})
 
 
@@ -288,6 +289,26 @@ def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
     new = invariants.assert_true_state(plant, combined=True, older_disabled=spotless)
     assert new.partition("-")[0] in plant.resource.keys, "its id begins with its slot"
     assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
+
+
+# -- two secrets under one id ---------------------------------------------------------------------
+
+
+def _held_by_value(plant: AnyPlant) -> Held:
+    """Take a secret for its own id: the former one lives beside the new one, and both have the client's."""
+    copies = {place: (value, value) for place, (_, value) in _held(plant).copies.items()}
+    return Held(copies, {key.value: key.value for key in plant.issued() if key.live})
+
+
+def _view_by_value(plant: AnyPlant) -> View:
+    held, seen = _held_by_value(plant), _view(plant)
+    return View(
+        copies=held.copies,
+        live=held.live,
+        labels={key.value: f"client secret {key.key_id}" for key in plant.issued()},
+        rest=seen.rest,
+        shape=seen.shape,
+    )
 
 
 # -- values that are published --------------------------------------------------------------------
@@ -427,6 +448,7 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
 _SLOTS = "rotate_azure_resource_key"
+_CLIENT = "rotate_keycloak_client_secret"
 
 SUBJECTS = {
     "seeq application": _subject(_MAIN_SCRIPT, Plant),
@@ -437,9 +459,19 @@ SUBJECTS = {
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     # The names of its two users come again, the passwords do not.
     "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
-    # Its one secret ends with the next: killed between, a run leaves stores with the former one.
-    "keycloak": replace(
-        _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
+    # What there is one of ends with the next: killed between, a run leaves stores with the former one.
+    "rabbitmq, one user": replace(
+        _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
+    ),
+    "keycloak": replace(_subject(_CLIENT, KeycloakPlant), check_rotated=_in_turn, replaces=True),
+    "keycloak, with a policy": Subject(
+        _CLIENT,
+        _plant(KeycloakPolicyPlant, 20, combined=True, first_time=False, read=False),
+        _view_by_value,
+        _held_by_value,
+        _in_turn,
+        frozenset((_PAIR,)),
+        20,
     ),
     # Lists of IAM lag as those of Entra do.
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
@@ -479,7 +511,8 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
 WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
+IN_KEYCLOAK = {name: SUBJECTS[name] for name in ("keycloak", "keycloak, with a policy")}

@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from tests.faults.acts import HARMLESS, HINDERING
 from tests.faults.breakages import Breakage, broken
 from tests.faults.conftest import EXHAUSTIVE, THOROUGH
 from tests.faults.kinds import at
-from tests.faults.people import HARMLESS, HINDERING, Disturbance, Scene
+from tests.faults.people import Disturbance, Scene
 from tests.faults.spots import Spot
 from tests.faults.subjects import MAIN, SUBJECTS, Subject
 from tests.faults.trial import Bench, Violation
+from tests.faults.verdict import Deed
 from tests.support.warm import Warm
 
 _STEPS = 30
@@ -56,9 +58,18 @@ _ROTATION = st.just(("rotate",))
 _FAULT = st.tuples(st.just("rotate_with"), st.sampled_from(_KINDS), st.integers(0, _PLACES - 1))
 _ACT = st.tuples(st.just("act"), st.sampled_from(HARMLESS), _NUMBERS)
 _HINDRANCE = st.tuples(st.just("hinder"), st.sampled_from(HINDERING), _NUMBERS, st.sampled_from((True,) * 5 + (False,)))
+_MEANWHILE = st.tuples(
+    st.just("rotate_amid"),
+    st.sampled_from(HARMLESS + HINDERING),
+    _NUMBERS,
+    st.integers(0, _PLACES - 1),
+    st.one_of(st.none(), st.tuples(st.sampled_from(_KINDS), st.integers(0, _PLACES - 1))),
+)
+_TURNS = st.lists(st.integers(0, 30), min_size=1, max_size=6)
+_TWO = st.tuples(st.sampled_from(("rotate_two", "rotate_two", "rotate_twins")), _TURNS)
 _TIME = st.tuples(st.just("pass_time"), st.sampled_from((0.0001, 0.1, 1, 45, 100)), st.sampled_from(_SKEWS))
 # As often as they are to happen; the simplest, which costs nothing, first.
-_EVENTS = (st.just(("mend",)), _TIME, *[_ACT] * 4, _HINDRANCE, _ROTATION, *[_FAULT] * 3)
+_EVENTS = (st.just(("mend",)), _TIME, *[_ACT] * 4, _HINDRANCE, _ROTATION, *[_FAULT] * 2, *[_MEANWHILE] * 2, _TWO)
 
 
 class PeopleAndClocks(RuleBasedStateMachine):
@@ -97,9 +108,21 @@ class PeopleAndClocks(RuleBasedStateMachine):
         return self._scene.rotate()
 
     def _rotate_with(self, kind: str, place: int) -> list[Violation]:
+        return self._scene.rotate(_fault(kind, self.bench.happy_path(self.subject), place))
+
+    def _rotate_amid(self, name: str, number: int, place: int, fault: tuple[str, int] | None) -> list[Violation]:
+        """Rotate while a person does something; with a fault, at a later request."""
         spots = self.bench.happy_path(self.subject)
-        spot = spots[place * len(spots) // _PLACES]
-        return self._scene.rotate(Disturbance(f"{kind} at {spot}", partial(at, spot, kind)))
+        begun = place * len(spots) // _PLACES
+        later = _fault(fault[0], spots[begun:], fault[1]) if fault else None
+        found = self._scene.rotate(later, Deed(name, number, spots[begun]))
+        return found or (self._mend() if self._scene.hindrances else [])
+
+    def _rotate_two(self, turns: Sequence[int]) -> list[Violation]:
+        return self._scene.rotate_two(turns)
+
+    def _rotate_twins(self, turns: Sequence[int]) -> list[Violation]:
+        return self._scene.rotate_twins(turns)
 
     def _act(self, name: str, number: int) -> list[Violation]:
         return self._scene.act(name, number)
@@ -130,6 +153,12 @@ class PeopleAndClocks(RuleBasedStateMachine):
         finally:
             self.exits.update(self._scene.exits)
             self._scene.close()
+
+
+def _fault(kind: str, spots: Sequence[Spot], place: int) -> Disturbance:
+    """Return a fault of a kind at one of the requests, by a number below `_PLACES`."""
+    spot = spots[place * len(spots) // _PLACES]
+    return Disturbance(f"{kind} at {spot}", partial(at, spot, kind))
 
 
 def machine(bench: Bench, name: str, drawn_by: int) -> type[PeopleAndClocks]:
@@ -176,7 +205,14 @@ def run(
 
 
 _MAIN = "seeq application"
-SIZES = {_MAIN: 4, "seeq user": 2, "azure app": 2, "seeq application, read by an app, in AWS too": 2}
+SIZES = {
+    _MAIN: 4,
+    "seeq user": 2,
+    "azure app": 2,
+    "seeq application, read by an app, in AWS too": 2,
+    "storage keys": 2,
+    "aws user": 2,
+}
 """How many sequences of steps of a subject are gone through; the first of them is one in which nothing happens."""
 
 

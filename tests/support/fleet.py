@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pam_scripts import __version__
+from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
 from sandbox.services.entra import App
 
-_OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
@@ -102,7 +102,7 @@ class Member:
         self.put("aws_secret_id", name)
         self.put("aws_region", "eu-central-1")
         self.aws, self.aws_name, self.admin = json.dumps({"value": self.value}), name, [*self.admin, admin]
-        self.aws_mark = next(f"{tag}={tags[tag]}" for tag in _OWNER_TAGS if tag in tags)
+        self.aws_mark = next(f"{tag}={tags[tag]}" for tag in OWNER_TAGS if tag in tags)
 
     def mirror_twice(self) -> None:
         """Have a mirror in a second vault, that is like the first."""

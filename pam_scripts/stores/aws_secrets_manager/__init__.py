@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pam_scripts.core.fields import Field, Fields, Text
+from pam_scripts.core.fields import Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
@@ -39,7 +39,15 @@ ALLOW_AWS_SECRETS = Field(
     prompt="secrets in AWS that this credential may write, with commas; leave this for any",
 )
 
+REGION_NAMES = Field(
+    "region_names",
+    "the regions of the account, one a line: the first is that of secrets whose record and ARN name none",
+    Names(aws.REGION_NAME, aws.REGION_TEXT.expected, r"[,\s]"),
+    type="multiline",
+)
+
 ADMIN_FIELDS: Fields = (*aws.KEY_FIELDS, ALLOW_AWS_SECRETS, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = (*aws.CONFIGURED_KEY_FIELDS, REGION_NAMES, ALLOW_AWS_SECRETS, CA_BUNDLE)
 
 
 def fields(shape: Shape) -> Fields:
@@ -58,8 +66,7 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     if not secret_id:
         return ()
     named = re.match(r"arn:[a-z-]+:secretsmanager:([^:]+):", secret_id)
-    configured = job.configuration.get("region_names").split() if job.configuration else []
-    region = REGION.read(job.user) or (named[1] if named else "") or "".join(configured[:1])
+    region = REGION.read(job.user) or (named[1] if named else _configured_region(job))
     try:
         REGION.parser.read(region or "none")
     except ValueError:
@@ -103,6 +110,11 @@ def _spec(place: Place, adoption: Adoption, limit: Limit) -> MirrorSpec:
         ),
         limits=(limit,),
     )
+
+
+def _configured_region(job: Job) -> str:
+    """Return the first region of the PAM AWS Configuration; empty where there is none."""
+    return next(iter(REGION_NAMES.read(job.configuration) if job.configuration else ()), "")
 
 
 @dataclass(frozen=True)

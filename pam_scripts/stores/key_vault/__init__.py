@@ -31,6 +31,7 @@ ALLOW_SECRET_NAMES = Field(
     prompt="secrets that this credential may write, with commas, such as seeq-app-*; leave this for any",
 )
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_VAULTS, ALLOW_SECRET_NAMES)
+CONFIGURATION_FIELDS: Fields = (*azure.CONFIGURATION_FIELDS, ALLOW_VAULTS, ALLOW_SECRET_NAMES)
 
 _NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
 _SUFFIXES = "|".join(re.escape(cloud.vault_suffix) for cloud in azure.CLOUDS.values())

@@ -97,6 +97,7 @@ ALLOW_VAULT_PATHS = Field(
 )
 _LOGIN: Fields = (ADDRESS, NAMESPACE, ROLE_ID, SECRET_ID, JWT_ROLE, JWT_FILE, AUTH_PATH, TOKEN_FILE)
 ADMIN_FIELDS: Fields = (*_LOGIN, ALLOW_VAULT_PATHS, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = ADMIN_FIELDS
 
 # By way to log in: the fields that it takes.
 _WAYS: Sequence[tuple[str, Fields]] = (

@@ -206,6 +206,22 @@ def test_the_last_save_puts_a_credential_back_that_somebody_took_out(plant: Plan
     assert [] == labelled(plant, "rotation_lease")
 
 
+def test_a_lease_that_somebody_took_before_the_last_save_is_not_taken_for_given_back(
+    plant: Plant, store: RecordStore
+) -> None:
+    """That save was declined, since the record was changed: it wrote no log, and confirmed nothing."""
+    begin(store)
+    store.write(publication())
+    store.read()
+    assert store.confirmed_by_finish(publication())
+    hold(plant, 600)
+    change(plant, lambda data: labelled_in(data, "access_key_id").update(value=["another's"]))
+
+    with pytest.raises(Yielded, match="rotation 20261122T000000Z-0badc0de has the lease"):
+        retrying(Deadline(60), lambda: store.finish("entry"))
+    assert [] == labelled(plant, "last_rotation")
+
+
 def test_what_was_read_long_ago_seals_nothing(
     plant: Plant, store: RecordStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
