@@ -159,11 +159,8 @@ class MirrorWithPrevious(Mirror):
         with concurrently() as submit:
             current, previous = (submit(mirror.examine) for mirror in self._both)
         self._held, self._held_before = (_text(each.result()) for each in (current, previous))
-        what = (
-            "the value before, until the next rotation"
-            if self._held
-            else "the new value, too, since there is none before it"
-        )
+        keeps = self._held and self._keeps
+        what = "the value before, until the next rotation" if keeps else "the new value, too"
         remarks = [f"{place} is to hold {what}" for place in self._previous.places]
         return _joined(current.result(), previous.result(), remarks)
 
