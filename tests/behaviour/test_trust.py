@@ -11,6 +11,7 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
+from pam_scripts.gateway.request import CA_BUNDLE
 from sandbox.iam_users import IamPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.services import keeper
@@ -35,18 +36,9 @@ LURES = (
     "evil/app",
     "/etc/ssl/certs/ca-certificates.crt",
 )
-# Labels that no script reads from the PAM User record, and that decide such things elsewhere.
-OTHER_LABELS = (
-    *("azure_cloud", "ca_bundle", "subscription_id", "tenant_id", "application_client_id", "client_id", "url"),
-    *("auth_provider_id", "seeq_admin_login", "seeq_admin_password", "aws_access_key_id", "aws_secret_access_key"),
-    *("vault_address", "vault_token_file"),
-    *("allow_targets", "allow_vaults", "allow_secret_names", "allow_container_apps", "allow_health_hosts"),
-)
-LABELS = {
-    script.stem: sorted({field.label for field in script.inputs} | set(OTHER_LABELS))
-    for script in SCRIPTS
-    if script.stem in KEY_PLANTS
-}
+SCRIPT_OF = {script.stem: script for script in SCRIPTS}
+# What every one of these scripts reads is run with one of them.
+SHARED = set.intersection(*({field.label for field in SCRIPT_OF[stem].inputs} for stem in KEY_PLANTS))
 
 
 @pytest.fixture(params=["attached", "configuration"])
@@ -70,17 +62,21 @@ def limited(plant: AnyPlant) -> None:
         plant.set_field("allow_container_apps", "plant-apps/*", uid)
 
 
-@pytest.mark.parametrize("stem", LABELS)
+@pytest.mark.parametrize("stem", KEY_PLANTS)
 def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     stem: str, make_script: Callable[[str], Script]
 ) -> None:
     """Whatever is entered there, requests go to the hosts that the credentials' own records name, and to no other.
 
-    What each field with each value asks for is read. One value that is not refused is run as well: of each field that
-    the script reads by itself; of all the others at once, which must make no difference.
+    What each field with each value asks for is read; what stands in other records alone, all at once, must make no
+    difference. One value that is not refused is run as well.
     """
-    attached_script, script = make_script(stem), next(one for one in SCRIPTS if one.stem == stem)
+    attached_script, script = make_script(stem), SCRIPT_OF[stem]
     inputs = {field.label for field in script.inputs}
+    others = {field.label for field in (*script.logins, *script.configured)} | {"url"}
+    elsewhere = others - {field.label for field in script.fields}
+    # It is refused there, and is read with the others for that.
+    refused = elsewhere & {CA_BUNDLE.label}
     with on_loopback(KEY_PLANTS[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
@@ -89,20 +85,25 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
         hosts |= {plant.cloud.management, plant.resource.host} if isinstance(plant, SlotPlant) else set()
         reached: dict[str, set[str]] = {}
         taken: dict[str, str] = {}
-        for label, lure in itertools.product(LABELS[stem], LURES):
+        for label, lure in itertools.product(sorted(inputs | refused), LURES):
             with edited(plant, {label: lure}):
                 asked = script.read(read_job(plant.payload()))
             if not asked.problems:
                 reached.setdefault(label, set()).update(asked.hosts)
                 taken.setdefault(label, lure)
-        unread = {label: lure for label, lure in taken.items() if label not in inputs}
-        with edited(plant, unread):
+        for lure in LURES:
+            with edited(plant, dict.fromkeys(elsewhere - refused, lure)):
+                asked = script.read(read_job(plant.payload()))
+            assert [] == asked.problems
+            reached.setdefault("all others", set()).update(asked.hosts)
+        with edited(plant, dict.fromkeys(elsewhere - refused, LURES[0])):
             result = attached_script.run(plant, plant.payload())
-        assert 0 == result.returncode, f"{unread}: {result.stderr}"
+        assert 0 == result.returncode, result.stderr
         for label, lure in taken.items():
-            if label in inputs - {"dry_run", "diagnose"}:
+            if label not in {"dry_run", "diagnose"} and (label not in SHARED or stem == next(iter(KEY_PLANTS))):
                 with edited(plant, {label: lure}):
                     attached_script.run(plant, plant.payload())
+        assert not refused & taken.keys()
         assert {} == {label: found - hosts for label, found in reached.items() if found - hosts}
         assert set() == {request.host for request in plant.wire.log} - hosts
         assert [] == plant.wire.refused

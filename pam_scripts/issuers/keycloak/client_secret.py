@@ -85,7 +85,10 @@ class _Made:
     kept: bool = False
 
     def is_it(self, secret: Secret) -> bool:
-        """Say whether this is the secret that was made: what stands there now, where nobody was told it."""
+        """Say whether a secret is the one that was made here.
+
+        Where the server made it, and its answer was lost, that is any other than the one of before.
+        """
         return secret == self.secret if self.secret else secret != self.before.secret
 
 
