@@ -268,7 +268,9 @@ def _check_environment(settings: Mapping[str, Any]) -> None:
         )
     try:
         parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        usable = not proxy or (parts.scheme in ("", "http", "https") and parts.hostname and (parts.port or 1))
+        # Without a scheme a login would be taken for one.
+        known = ("http", "https") if parts.username is not None else ("", "http", "https")
+        usable = not proxy or (parts.scheme in known and parts.hostname and (parts.port or 1))
     except ValueError:
         usable = False
     if not usable:

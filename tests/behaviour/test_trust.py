@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.loaders import Loader
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
+from pam_scripts.logins import aws_client
 from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
@@ -19,6 +22,7 @@ from sandbox.services import keeper
 from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
 
 SITES: Mapping[str, type[AnyPlant]] = {
@@ -30,6 +34,7 @@ SITES: Mapping[str, type[AnyPlant]] = {
     "rotate_keycloak_client_secret": KeycloakPlant,
     "rotate_aws_access_key": IamPlant,
 }
+_MAIN = InProcess("rotate_seeq_application_key")
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
 # What somebody enters who wants a credential to go elsewhere.
@@ -292,6 +297,7 @@ def test_a_health_pages_words_are_not_repeated(script: Script) -> None:
         ("REQUESTS_CA_BUNDLE", "/no/such/file.pem"),
         ("HTTPS_PROXY", "http://"),
         ("HTTPS_PROXY", "http://host:port"),
+        ("HTTPS_PROXY", "login:pr0xy-pw@host:3128"),
         ("KSM_SKIP_VERIFY", ""),
     ],
 )
@@ -350,6 +356,91 @@ def test_a_profile_of_aws_that_is_not_there_is_named(script: Script) -> None:
     with on_loopback(Plant, mirrored=False) as plant:
         plant.add_aws_mirror("plant/reports")
         assert_refuses(script, plant, 2, "AWS_PROFILE", environment={"AWS_PROFILE": "nobody"})
+
+
+# An identity of the host's that cannot be had: what botocore does not foresee itself, or its own errors.
+_ODD_IDENTITIES = [
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "no address"},
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "two\nlines"},
+    {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/no/such/file",
+    },
+    {"AWS_METADATA_SERVICE_TIMEOUT": "soon"},
+    {"AWS_ACCESS_KEY_ID": "AKIAHALFAPAIR"},
+]
+
+
+@pytest.fixture
+def plant_in_aws() -> Iterator[Plant]:
+    """Return a plant that is mirrored in AWS, by the identity of the Gateway's host."""
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        plant.attached.pop()
+        yield plant
+
+
+@pytest.mark.parametrize("environment", _ODD_IDENTITIES, ids=[" and ".join(each) for each in _ODD_IDENTITIES])
+def test_an_identity_of_the_host_that_cannot_be_had_ends_with_2_and_its_variables(
+    environment: Mapping[str, str], plant_in_aws: Plant
+) -> None:
+    """Whatever botocore makes of it, it is nobody's defect, and nothing is changed."""
+    assert_refuses(_MAIN, plant_in_aws, 2, "AWS settings of this host", *environment, environment=environment)
+
+
+@pytest.mark.parametrize("command", ["/no/such/program s3cret-word", "/bin/echo s3cret-word"])
+def test_a_program_that_does_not_tell_the_hosts_credential_ends_with_2(
+    command: str, plant_in_aws: Plant, tmp_path: Path
+) -> None:
+    """Neither what it was called with nor what it said is repeated."""
+    file = tmp_path / "config"
+    file.write_text(f"[default]\ncredential_process = {command}\n")
+
+    result = assert_refuses(
+        _MAIN, plant_in_aws, 2, "AWS settings of this host", environment={"AWS_CONFIG_FILE": str(file)}
+    )
+    assert "s3cret-word" not in result.stdout + result.stderr
+
+
+def test_a_token_of_the_hosts_identity_that_is_no_file_is_no_failure_of_the_network(
+    plant_in_aws: Plant, tmp_path: Path
+) -> None:
+    """The way out is a credential, not a firewall."""
+    environment = {
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "none"),
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/rotation",
+    }
+    words = ("the host's AWS credential could not be obtained", "or attach a record")
+    assert_refuses(_MAIN, plant_in_aws, 1, *words, environment=environment)
+
+
+def test_descriptions_of_services_on_the_host_lead_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say at which address a service of AWS is, of STS too, which a role's credential is fetched from."""
+    botocore_data = Path(Loader.BUILTIN_DATA_PATH)
+    for service in ("secretsmanager", "sts"):
+        (version,) = [each.name for each in (botocore_data / service).iterdir()]
+        rules = {"type": "endpoint", "conditions": [], "endpoint": {"url": f"https://{service}.{EVIL}"}}
+        told = {"version": "1.0", "parameters": {}, "rules": [rules]}
+        (tmp_path / service / version).mkdir(parents=True)
+        (tmp_path / service / version / "endpoint-rule-set-1.json").write_text(json.dumps(told))
+    monkeypatch.setattr(Loader, "CUSTOMER_DATA_PATH", str(tmp_path))
+    aws_client._own_descriptions.cache_clear()  # noqa: SLF001 - as a new process begins
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        result = _MAIN.run(plant, environment={"AWS_DATA_PATH": str(tmp_path)})
+
+        assert (0, "") == (result.returncode, result.stderr)
+        assert [] == plant.wire.refused
+
+
+def test_no_word_of_the_environment_goes_into_requests() -> None:
+    """Azure's SDK would send it with each of them, and fail where it is no word."""
+    with on_loopback(Plant) as plant:
+        result = _MAIN.run(plant, environment={"AZURE_HTTP_USER_AGENT": "two\nlines"})
+
+    assert (0, "") == (result.returncode, result.stderr)
 
 
 def test_session_keys_are_written_nowhere(cold_script: Script, tmp_path: Path) -> None:
