@@ -145,12 +145,15 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
 @contextmanager
 def edited(plant: AnyPlant, entered: Mapping[str, str]) -> Iterator[None]:
     """Have something else in fields of the PAM User record for as long as the `with` statement lasts."""
-    before = {label: plant.keeper.value(plant.user_uid, label) or "" for label in entered}
-    for label, value in entered.items():
-        plant.set_field(label, value)
+    before = plant.keeper.record(plant.user_uid)["custom"]
+    rest = [item for item in before if item.get("label") not in entered]
+    custom = [*rest, *(keeper.text(label, value) for label, value in entered.items())]
+    plant.keeper.edit(plant.user_uid, lambda data: data.update(custom=custom))
     yield
-    for label, value in before.items():
-        plant.set_field(label, value)
+    written = {item["label"]: item for item in plant.keeper.record(plant.user_uid)["custom"]}
+    kept = {item["label"]: item for item in before if item["label"] in entered}
+    others = [item for label, item in written.items() if label not in entered]
+    plant.keeper.edit(plant.user_uid, lambda data: data.update(custom=[*others, *kept.values()]))
 
 
 def test_another_server_in_the_pam_user_record_is_refused_before_anything_is_sent(plant: Plant, script: Script) -> None:
