@@ -10,22 +10,29 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Record
 from pam_scripts.gateway.payload import Job
 from pam_scripts.issuers import values
+from pam_scripts.stores import previous
 
 
 class PublishSecret(Script):
     """The script whose value may come from Keeper, which then has changed it in its system already."""
 
     def read(self, job: Job) -> RotationSpec:
-        """Read all that a job's records say; a value without a mirror has nowhere to go to."""
+        """Read all that a job's records say; a value without a mirror has nowhere to go to.
+
+        Nor is the one before of any use to anybody where Keeper has replaced it.
+        """
         spec = super().read(job)
-        if any(job.user.get(kind.LABEL) for kind in MIRRORS):
-            return spec
-        labels = " or ".join(f"'{kind.LABEL}'" for kind in MIRRORS)
-        nowhere = BadInput(
-            f"{job.user.shown}: no mirror is named in {labels}, so that there is nowhere to publish to",
-            next_step="enter one of them",
-        )
-        return replace(spec, problems=[*spec.problems, nowhere])
+        problems = list(spec.problems)
+        if not any(job.user.get(kind.LABEL) for kind in MIRRORS):
+            labels = " or ".join(f"'{kind.LABEL}'" for kind in MIRRORS)
+            nowhere = f"no mirror is named in {labels}, so that there is nowhere to publish to"
+            problems.append(BadInput(f"{job.user.shown}: {nowhere}", next_step="enter one of them"))
+        second = previous.filled_in(self.inputs, job)
+        if second and self.is_begun_by_keeper(job.user):
+            dead = f"field '{second[0]}' keeps the value before, and Keeper ends that when it makes a new one"
+            way_out = f"empty it; or name a format for a value made here in '{values.VALUE_FORMAT.label}'"
+            problems.append(BadInput(f"{job.user.shown}: {dead}", next_step=way_out))
+        return replace(spec, problems=problems)
 
     def is_begun_by_keeper(self, record: Record) -> bool:
         """Say whether the value is the password that Keeper makes."""

@@ -170,14 +170,15 @@ class AnyPlant(Services, abc.ABC):
     def add_app(self, name: str, secret: str = "", **settings: Any) -> ContainerApp:  # noqa: ANN401 - of ContainerApp
         """Add a container app that reads one secret of the vault, and name it in the record among its consumers.
 
-        secret: which one; the combined secret where none is given. settings: those of `ContainerApp`.
+        secret: which one; the combined secret where none is given. settings: those of `ContainerApp`, which may read
+        others.
         """
         if not self.subscription_id:
             self.subscription_id = self.container_apps.add_subscription(self.tenant_id)
             self.container_apps.grant(self.subscription_id, self.azure_app.client_id)
             self.set_field("subscription_id", self.subscription_id, self.configuration_uid)
-        reads = {"credential": (VAULT, secret or self.combined_name)}
-        app = self.container_apps.add_app(self.subscription_id, "plant-apps", name, reads=reads, **settings)
+        settings = {"reads": {"credential": (VAULT, secret or self.combined_name)}, **settings}
+        app = self.container_apps.add_app(self.subscription_id, "plant-apps", name, **settings)
         self.apps.append(app)
         self.set_field("container_apps", ", ".join(f"plant-apps/{one.name}" for one in self.apps))
         return app

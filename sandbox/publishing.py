@@ -6,6 +6,7 @@ is told the new one; or the value is made by the script, and whoever reads it ta
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ from types import MappingProxyType
 
 from sandbox.plant import VAULT, AnyPlant, Issued
 from sandbox.services import keeper
+from sandbox.services.openbao import ENGINE
 
 SECRET = "ConnectionStrings--DefaultConnection"
 TEMPLATE = "Server=sql.example.com;User Id={login};Password={password};Encrypt=True"
 STAGE_VAULT = "stage-vault"
+_EARLIER = "20260101T000000Z-0badc0de"
 
 
 class PublishPlant(AnyPlant):
@@ -40,12 +43,13 @@ class PublishPlant(AnyPlant):
     ) -> None:
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
         self.value_format = value_format
+        self._keeps_previous = False
         self.template = template
         self.old_key_id, self.old_password = "", "the-password-of-last-year"
         self.new_password, self._former = new_password(), self.old_password
         self._given = {self.old_password, self.new_password}
         self.id_name = self.password_name = self.combined_name = SECRET
-        self.vaults = (VAULT, STAGE_VAULT)
+        self.vaults: tuple[str, ...] = (VAULT, STAGE_VAULT)
         self.key_vault.add_vault(STAGE_VAULT, self.tenant_id, self.cloud.vaults)
         self.key_vault.grant(STAGE_VAULT, self.azure_app.client_id)
         self._add_configuration(self.azure_app, self.azure_secret)
@@ -76,6 +80,43 @@ class PublishPlant(AnyPlant):
         pattern = re.escape(self.written("\0")).replace("\0", "(.*)")
         match = re.fullmatch(pattern, text)
         return match[1] if match else text
+
+    def keep_previous(self, held: str | None = None) -> None:
+        """Have each mirror that the record names keep the value before under a second name.
+
+        held: the value that stands there, as a rotation of the record has set it; None for nothing.
+        """
+        self._keeps_previous = True
+        text, tags = None if held is None else self.written(held), {"keeper-record": self.user_uid}
+        self._given |= {held} if held else set()
+        if self.keeper.value(self.user_uid, "key_vault_name"):
+            self.set_field("secret_name_previous", previous(SECRET))
+            for vault in self.vaults if text else ():
+                self.key_vault.set(vault, previous(SECRET), text or "", tags=tags)
+        if self.aws_secret:
+            self.aws.add_secret(previous(self.aws_secret))
+            mark = hashlib.sha256(f"keeper-record={self.user_uid} {_EARLIER}".encode()).hexdigest()[:38]
+            if text:
+                self.aws.put(previous(self.aws_secret), text, version_id=f"{_EARLIER}-{mark}")
+            self.set_field("aws_secret_id_previous", previous(self.aws_secret))
+        if self.openbao_secrets:
+            second = [previous(name) for name in self.openbao_secrets]
+            self.openbao.allow_to_mirror(*self.openbao_secrets, *second)
+            for name in second if text else ():
+                self.openbao.put(name, {"value": text})
+                self.openbao.tag(name, tags)
+            self.set_field("vault_path_previous", ", ".join(f"{ENGINE}/{name}" for name in second))
+
+    def second_holdings(self) -> Mapping[str, str]:
+        """Return the value that stands under each second name, empty for none; nothing where no mirror has one."""
+        if not self._keeps_previous:
+            return {}
+        found = {f"vault {vault}": self.key_vault.value(vault, previous(SECRET)) for vault in self.vaults}
+        if self.aws_secret:
+            found["AWS"] = self.aws.value(previous(self.aws_secret))
+        for name in self.openbao_secrets:
+            found[f"OpenBao {name}"] = (self.openbao.value(previous(name)) or {}).get("value")
+        return {place: self.value_in(text) for place, text in found.items()}
 
     def rotate_password(self) -> None:
         """Have Keeper make the next password, put it into the database, and hand it to the next run."""
@@ -128,6 +169,11 @@ class PublishPlant(AnyPlant):
     def secrets(self) -> set[str]:
         """Return every secret value that was ever issued or given here."""
         return {*super().secrets(), *self.made()}
+
+
+def previous(name: str) -> str:
+    """Return the second name of a secret."""
+    return f"{name}-previous"
 
 
 def new_password() -> str:

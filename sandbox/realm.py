@@ -6,10 +6,11 @@ import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar, cast
 
 from sandbox.plant import AnyPlant, Issued
 from sandbox.services import keeper
-from sandbox.services.keycloak import HOST, MASTER
+from sandbox.services.keycloak import EXPIRES, HOST, MASTER, ROTATED_EXPIRES, Policy
 
 ADMIN = "rotation.admin"
 REALM = "plant"
@@ -20,8 +21,10 @@ class KeycloakPlant(AnyPlant):
 
     admin: where the login stands, in a record `attached` to the script or in the PAM `configuration`. provable: the
     client has a service account, so that its secret gets a token. path: that the server has, such as /auth. mirrored
-    and first_time are those of `Plant`.
+    and first_time are those of `Plant`. policy: the client policy that rotates the realm's secrets, None for none.
     """
+
+    policy: ClassVar[Policy | None] = None
 
     outputs = MappingProxyType(
         {
@@ -52,6 +55,9 @@ class KeycloakPlant(AnyPlant):
         self.client_id = self.old_key_id = "erp"
         self.old_password = f"{secrets.token_hex(8)}-of-last-year"
         self.keycloak.add_client(REALM, self.client_id, self.old_password, serviceAccountsEnabled=provable)
+        if self.policy:
+            self.keycloak.realms[REALM].policy = self.policy
+            self.client["attributes"] = {EXPIRES: str(int(self.clock.now().timestamp()) + 86400)}
         self._mirror(f"keycloak-{self.client_id}")
         url = keeper.text("keycloak_url", f"https://{HOST}{path}")
         own = [
@@ -72,6 +78,17 @@ class KeycloakPlant(AnyPlant):
         named = [keeper.text("keycloak_client", self.client_id), keeper.text("keycloak_realm", REALM)]
         self._add_user_record("Keycloak: ERP", self.client_id, [url, *named])
 
+    def add_record(self, client_id: str) -> str:
+        """Add a client, and a record that rotates its secret for the first time; return the record's UID."""
+        self.keycloak.add_client(REALM, client_id)
+        url = keeper.text("keycloak_url", f"https://{HOST}{self.keycloak.path}")
+        return self.keeper.add_record(
+            "pamUser",
+            f"Keycloak: {client_id}",
+            fields=[keeper.login(client_id), keeper.password("unused")],
+            custom=[url, keeper.text("keycloak_realm", REALM), keeper.text("NOOP", "True")],
+        )
+
     def let_admin(self, *roles: str) -> None:
         """Give the admin's service account these roles on the realm's clients, and no others."""
         self.keycloak.allow(MASTER, ADMIN, REALM, *roles)
@@ -86,11 +103,40 @@ class KeycloakPlant(AnyPlant):
         raise NotImplementedError(label, created_days_ago, expires_in_days)
 
     def issued(self) -> list[Issued]:
-        """Return the one secret; secrets have no label, and nobody knows since when."""
-        value = str(self.client["secret"])
+        """Return the secret, and the one before it where a policy keeps it; secrets have no label, and no birth."""
         never = datetime.min.replace(tzinfo=timezone.utc)
-        return [Issued(self.client_id, value, "", never, None, listed=True, live=True)] if value else []
+        values = {
+            self.client_id: (str(self.client["secret"]), EXPIRES),
+            f"{self.client_id} (rotated)": (self.rotated, ROTATED_EXPIRES),
+        }
+        return [
+            Issued(key_id, value, "", never, self._end(end), listed=True, live=self.logs_in(self.client_id, value))
+            for key_id, (value, end) in values.items()
+            if value
+        ]
+
+    def _end(self, attribute: str) -> datetime | None:
+        """Return the moment that one of the client's attributes tells, None where it tells none."""
+        seconds = self.attributes.get(attribute)
+        return datetime.fromtimestamp(int(seconds), timezone.utc) if seconds else None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The client's attributes, as the server has them."""
+        return cast("dict[str, str]", self.client["attributes"])
+
+    @property
+    def rotated(self) -> str:
+        """The secret before the present one, where a policy keeps it; else an empty one."""
+        return self.keycloak.rotated(self.client)
 
     def logs_in(self, key_id: str, value: str) -> bool:
         """Say whether a secret is the client's now."""
         return self.keycloak.logs_in(REALM, key_id, value)
+
+
+class KeycloakPolicyPlant(KeycloakPlant):
+    """The same in a realm whose client policy rotates secrets, and has given this one an end."""
+
+    outputs = MappingProxyType({**KeycloakPlant.outputs, "expires": "text"})
+    policy = Policy()

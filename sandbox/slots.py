@@ -99,7 +99,10 @@ class SlotPlant(AnyPlant):
     _marks = marks
 
     def _learn(self) -> None:
-        """Know a key by the id under which the record holds it."""
-        key_id, value = (self.keeper.value(self.user_uid, label) or "" for label in list(self.outputs)[:2])
-        if key_id and value in [held for held, _ in self.resource.keys.values()]:
-            self._known.setdefault(value, key_id)
+        """Know a key by the id under which the record holds it, or has held it."""
+        present = [held for held, _ in self.resource.keys.values()]
+        for data in self.keeper.history(self.user_uid):
+            values = {item["label"]: (item["value"] or [""])[0] for item in data["custom"]}
+            key_id, value = (values.get(label, "") for label in list(self.outputs)[:2])
+            if key_id and value in present:
+                self._known.setdefault(value, key_id)

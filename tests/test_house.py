@@ -39,6 +39,8 @@ NOT_ON_WINDOWS = {
     *("select.poll", "select.epoll", "socket.AF_UNIX", "time.tzset"),
 }
 THE_HOST = f"{PACKAGE}.core.host"
+# What the parts of one role have in common stands beside them, or in their package itself.
+SHARED = (f"{PACKAGE}.stores.previous",)
 TEMPLATE_SET = ("commander.csv", "commander.json", "project.json", "web.csv")
 
 
@@ -95,6 +97,8 @@ def place(name: str) -> tuple[str, str]:
     """Return a module's layer, one of LAYERS (empty for the package), and of a part which one it is."""
     parts = [*name.split(".")[1:], "", ""]
     if parts[0] in PARTS:
+        if name in SHARED:
+            return "parts", ""
         return "parts", f"{parts[0]}.{parts[1]}" if parts[1] else ""
     if parts[0] == "__main__":
         return "cli", ""

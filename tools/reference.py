@@ -4,8 +4,9 @@ The pages are made from the scripts' fields, the registry of mirrors and consume
 the command lines. They have no dates and no paths of a machine in them, and depend neither on the terminal nor on the
 version of Python: the same sources give the same bytes.
 
-The row of a field stands in one place, and every other page links there: fields of logins on admin-records.md,
-fields of several scripts on shared-fields.md, all others on the page of their script.
+The row of a field stands in one place, and every other page links there: fields of logins on admin-records.md, those
+of the PAM Configuration alone on pam-configuration.md, fields of several scripts on shared-fields.md, all others on the
+page of their script.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -31,9 +32,10 @@ from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli import main as command
 from pam_scripts.cli.audit.rules import RULES
 from pam_scripts.cli.scripts import SCRIPTS
+from pam_scripts.cli.templates.fills import title_of
 from pam_scripts.consumers.container_apps import refusals as container_apps
 from pam_scripts.core import errors
-from pam_scripts.core.fields import Field, Fields
+from pam_scripts.core.fields import Field, Fields, normalised
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console
@@ -47,19 +49,21 @@ from pam_scripts.logins import azure
 from pam_scripts.rotation import ops_log
 from pam_scripts.stores.aws_secrets_manager import refusals as aws
 from pam_scripts.stores.keeper import refusals as keeper
+from pam_scripts.stores.keeper.labels import STANDARD_LABELS
 from pam_scripts.stores.key_vault import refusals as key_vault
 from pam_scripts.stores.openbao import refusals as openbao
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from pam_scripts.assembly.kinds import Kind
+    from pam_scripts.assembly.kinds import IssuerKind, Kind
     from pam_scripts.assembly.script import Script
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = "docs/reference"
 TEMPLATES = "record_templates"
 ADMINS = "admin-records.md"
+CONFIGURATION = "pam-configuration.md"
 SHARED = "shared-fields.md"
 SCHEMA = "run.schema.json"
 
@@ -161,10 +165,10 @@ class Section:
     fields: Fields
     text: str = ""
 
-    def link_from(self, page: str) -> str:
-        """Return a link that leads here from a page."""
+    def link_from(self, page: str, text: str = "") -> str:
+        """Return a link that leads here from a page. text: what it says, the title where it is empty."""
         anchor = re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
-        return f"[{self.title}]({'' if page == self.page else self.page}#{anchor})"
+        return f"[{text or self.title}]({'' if page == self.page else self.page}#{anchor})"
 
 
 def row(field: Field[Any]) -> Row:
@@ -187,7 +191,11 @@ def made() -> dict[str, bytes]:
 
 
 def old(root: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Return the paths of generated files that are missing below a root, or hold something else, or are no more."""
+    """Return the paths of generated files that are missing below a root, or hold something else, or are no more.
+
+    Among them are pages written by hand of which a table is old.
+    """
+    files = {**files, **_with_tables(root)}
     differing = [
         name for name, text in files.items() if not (root / name).is_file() or (root / name).read_bytes() != text
     ]
@@ -197,7 +205,7 @@ def old(root: Path, files: Mapping[str, bytes]) -> list[str]:
 
 def renew(root: Path) -> list[str]:
     """Write the generated files that are old, and delete pages that are no more; return the paths of both."""
-    files = made()
+    files = {**made(), **_with_tables(root)}
     renewed = old(root, files)
     for name in renewed:
         path = root / name
@@ -209,12 +217,23 @@ def renew(root: Path) -> list[str]:
     return renewed
 
 
+def _with_tables(root: Path) -> dict[str, bytes]:
+    """Return the pages below a root that are written by hand, by their paths, with the tables in them made anew."""
+    path = root / TEMPLATES / "README.md"
+    if not path.is_file():
+        return {}
+    text = _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n", path.read_text(encoding="utf-8"))
+    return {f"{TEMPLATES}/{path.name}": text.encode()}
+
+
 def pages() -> dict[str, str]:
     """Return the text of each page, by its name."""
-    admins, shared = list(_admin_sections()), list(_shared_sections())
+    admins = list(_login_sections(ADMINS, lambda one: one.ADMIN_FIELDS))
+    shared = list(_shared_sections())
     by_script = {script.stem: _script_sections(script) for script in SCRIPTS}
     places: dict[Row, Section] = {}
-    for section in [*admins, *shared, *(section for sections in by_script.values() for section in sections)]:
+    on_scripts = (section for sections in by_script.values() for section in sections)
+    for section in [*admins, *shared, *on_scripts]:
         for field in section.fields:
             places.setdefault(row(field), section)
     scripts = {
@@ -236,10 +255,21 @@ def pages() -> dict[str, str]:
             "Admin records",
             _text(
                 "Records that are attached to a script, for it to log in with. One record may hold several logins. "
-                "*required*: without it the record is no such login. Where else each login may stand, such as in the "
-                "PAM Configuration, is in [credentials](../credentials.md)."
+                "*required*: without it the record is no such login. Most logins may stand in the "
+                f"[PAM Configuration]({CONFIGURATION}) as well; which of them is used, and what else there is, is in "
+                "[credentials](../credentials.md)."
             ),
             *_rendered(admins, places),
+        ),
+        CONFIGURATION: _page(
+            "The PAM Configuration",
+            _text(
+                "What is read from the PAM Configuration of the record that is rotated: a login, where no attached "
+                "record has it, and limits, which hold beside those of the login's own record. *Keeper's own* fields "
+                "are in the Configuration already, of one cloud or the other; all others are custom fields. What each "
+                "is for: [credentials](../credentials.md)."
+            ),
+            *_configuration(admins),
         ),
         "command.md": _command_lines(),
         "findings.md": _findings(),
@@ -252,17 +282,53 @@ def pages() -> dict[str, str]:
 # -- the fields -----------------------------------------------------------------------------------
 
 
-def _admin_sections() -> Iterator[Section]:
-    """Yield the logins of issuers, then those of mirrors and consumers, which may be the same ones."""
-    with_login = [script for script in SCRIPTS if script.issuer.ADMIN_FIELDS]
+def _login_sections(page: str, fields: Callable[[IssuerKind | Kind], Fields]) -> Iterator[Section]:
+    """Yield the logins of issuers, then those of mirrors and consumers, which may be the same ones.
+
+    fields: what each of them reads of the records that the page is about.
+    """
+    with_login = [script for script in SCRIPTS if fields(script.issuer)]
     for title in dict.fromkeys(script.admin_title for script in with_login):
         users = [script for script in with_login if script.admin_title == title]
         text = f"The login of {_listed(f'[`{script.stem}`]({script.stem}.md)' for script in users)}."
-        yield Section(ADMINS, title, "login", [field for one in users for field in one.issuer.ADMIN_FIELDS], text)
+        yield Section(page, title, "login", [field for one in users for field in fields(one.issuer)], text)
     for word, kind, _ in _kinds():
-        if kind.ADMIN_FIELDS:
-            title = f"Login of the {word} `{_name(kind)}`"
-            yield Section(ADMINS, title, "login", kind.ADMIN_FIELDS, f"The same for every script that has the {word}.")
+        if fields(kind):
+            title = f"{'Login' if kind.ADMIN_FIELDS else 'Limit'} of the {word} `{_name(kind)}`"
+            yield Section(page, title, "login", fields(kind), f"The same for every script that has the {word}.")
+
+
+def _configuration(admins: Sequence[Section]) -> Iterator[str]:
+    """Yield, for each login, by which labels the PAM Configuration has it. admins: the sections of admin records."""
+    every = Section(CONFIGURATION, "Every run", "login", [request.CA_BUNDLE])
+    own = {normalised(label) for label in STANDARD_LABELS}
+    listed: dict[str, Section] = {}
+    for section in [every, *_login_sections(CONFIGURATION, lambda one: one.CONFIGURATION_FIELDS)]:
+        rows, elsewhere = [], dict[Section, list[str]]()
+        for label, field in {field.label: field for field in section.fields}.items():
+            shown, place = f"`{label}`", listed.setdefault(label, section)
+            if place is section:
+                whose = "Keeper's own" if normalised(label) in own else "custom"
+                rows.append((shown, whose, field.type, _meant_by(field, section, admins)))
+            elif place is not every:
+                elsewhere.setdefault(place, []).append(shown)
+        yield f"## {section.title}"
+        yield from [_text(section.text)] if section.text else []
+        if rows:
+            yield _table(("label", "whose field", "type", "in an admin record"), rows)
+        if elsewhere:
+            them = (f"{_listed(labels)} of {place.link_from(CONFIGURATION)}" for place, labels in elsewhere.items())
+            yield _text(f"The same as for others: {_listed(them)}.")
+
+
+def _meant_by(field: Field[Any], section: Section, admins: Iterable[Section]) -> str:
+    """Return what a field of the PAM Configuration is: the field of an admin record that it stands for, if any."""
+    for place in sorted(admins, key=lambda place: place.title != section.title):
+        for one in place.fields:
+            # One that has another label here is made from the admin record's field, and means the same.
+            if field in (one, replace(one, label=field.label, type=field.type)):
+                return place.link_from(CONFIGURATION, f"`{one.label}`")
+    return _cell(f"*not read there*: {field.meaning}; it takes {field.parser.expected}")
 
 
 def _shared_sections() -> Iterator[Section]:
@@ -392,6 +458,7 @@ def _index() -> str:
     others = (
         (f"[Shared fields]({SHARED})", "what the PAM User records of several scripts have"),
         (f"[Admin records]({ADMINS})", "what is attached to a script, for it to log in with"),
+        (f"[The PAM Configuration]({CONFIGURATION})", "which logins and limits may stand there, and by which labels"),
         ("[Command lines](command.md)", "every option of `pam-scripts`, of its commands, and of a script"),
         ("[Findings](findings.md)", "what `pam-scripts audit` finds, and the way out of each"),
         ("[Exit statuses](exit-statuses.md)", "which failure ends a script with which status"),
@@ -417,6 +484,36 @@ def _index() -> str:
             "Each row stands once. The other pages link to it.",
         ),
     )
+
+
+# -- the tables of pages written by hand ----------------------------------------------------------
+
+
+def _records_of_templates() -> str:
+    """Return which records the templates of each script make, and what the admin's needs."""
+    rows = []
+    for script in SCRIPTS:
+        labels = [f"`{label}`" for label in SMALLEST[script.stem][1]]
+        needs = _listed(labels) if labels else "the logins of its mirrors and consumers"
+        rows.append((f"`{script.stem}`", title_of(script, "NAME"), f"{script.admin_title}: {needs}"))
+    return _table(("script", "PAM User record", "admin record, and the least in it"), rows)
+
+
+def _typed_by_hand() -> str:
+    """Return the fields of admin records that an import which knows no types leaves out."""
+    rows = dict.fromkeys(
+        (script.admin_title, f"`{field.label}`", "Hidden Field")
+        for script in SCRIPTS
+        for field in script.admin_fields
+        if field.type == "secret"
+    )
+    return textwrap.indent(_table(("record", "custom field", "its type"), rows), "   ")
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"records": _records_of_templates, "hidden fields": _typed_by_hand}
+"""By name: what makes the table below `<!-- table: NAME -->` in a page that is written by hand."""
+
+_TABLE = re.compile(r"( *<!-- table: ([\w ]+) -->\n\n)(?: *\|.*\n)*")
 
 
 # -- the command lines, the findings, the exit statuses -------------------------------------------

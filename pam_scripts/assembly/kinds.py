@@ -18,10 +18,13 @@ class Kind(Protocol):
 
     LABEL: the label of the record's field that asks for it, a plain string, since the bundler reads it without running
     the module. ADMIN_FIELDS: the fields of the record that holds its login, annotated as `Fields`.
+    CONFIGURATION_FIELDS: those that are read from the PAM Configuration: its login where no attached record has one,
+    and its limits.
     """
 
     LABEL: str
     ADMIN_FIELDS: Fields
+    CONFIGURATION_FIELDS: Fields
 
 
 class MirrorKind(Kind, Protocol):
@@ -60,6 +63,7 @@ class IssuerKind(Protocol):
     SHAPE: Shape
     FIELDS: Fields
     ADMIN_FIELDS: Fields
+    CONFIGURATION_FIELDS: Fields
     OUTPUTS: Fields
 
     def read(self, job: Job, /) -> IssuerSpec:

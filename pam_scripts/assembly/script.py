@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -19,13 +19,15 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
+from pam_scripts.rotation.lease import LEASE
 from pam_scripts.rotation.look import LEASE_MARGIN
+from pam_scripts.rotation.ops_log import OPS_LOG
 from pam_scripts.rotation.order import rotate
 from pam_scripts.rotation.roles import Rotation, Run, SourceOfTruth
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.labels import STANDARD_LABELS
-from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT, RecordStore
+from pam_scripts.stores.keeper.record import ROTATED_AT, RecordStore
 from pam_scripts.stores.keeper.records import fetch_job
 
 if TYPE_CHECKING:
@@ -49,11 +51,7 @@ IDENTIFYING: Mapping[str, Sequence[str]] = {
 _GENERIC = "username"
 
 # Labels that are no field of a script of its own, or of another script only, and nearly one of this script's.
-_READ_ELSEWHERE = (
-    *("seeq_admin_login", "seeq_admin_password", "rabbitmq_admin_login", "rabbitmq_admin_password"),
-    *("keycloak_admin_login", "keycloak_admin_password"),
-    *("rotation_lease", "client_secret_id", "value"),
-)
+_READ_ELSEWHERE = (LEASE, "client_secret_id", "value")
 
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
@@ -196,23 +194,28 @@ class Script:
         """The fields of the record attached to the script: the issuer's login, else those of mirrors and consumers."""
         if self.issuer.ADMIN_FIELDS:
             return self.issuer.ADMIN_FIELDS
-        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
-        return list({field.label: field for kind in kinds for field in kind.ADMIN_FIELDS}.values())
+        return list({field.label: field for kind in _kinds() for field in kind.ADMIN_FIELDS}.values())
 
     @property
     def logins(self) -> Fields:
         """The fields of every record that a login stands in: the issuer's, the mirrors' and the consumers'."""
-        kinds: list[Kind] = [*included(MIRRORS), *included(CONSUMERS)]
-        return (*self.issuer.ADMIN_FIELDS, *chain(*(kind.ADMIN_FIELDS for kind in kinds)))
+        return (*self.issuer.ADMIN_FIELDS, *chain(*(kind.ADMIN_FIELDS for kind in _kinds())))
+
+    @property
+    def configured(self) -> Fields:
+        """The fields that are read from the PAM Configuration, for the same."""
+        fields = chain(*(kind.CONFIGURATION_FIELDS for kind in _kinds()))
+        return (request.CA_BUNDLE, *self.issuer.CONFIGURATION_FIELDS, *fields)
 
     def remarks(self, job: Job) -> Sequence[str]:
         """Return a line on each field of a job's records that nobody reads, and that is nearly one that is read."""
         known = [*STANDARD_LABELS, *_READ_ELSEWHERE, *labels_left_out(), *chain(*IDENTIFYING.values())]
-        known += [field.label for field in (*self.fields, *self.logins)]
-        owners = [*job.attached, *([job.configuration] if job.configuration else [])]
+        known += [field.label for field in (*self.fields, *self.logins, *self.configured)]
+        owners = [(record, self.logins) for record in job.attached]
+        owners += [(job.configuration, self.configured)] if job.configuration else []
         return [
             *near_misses(job.user, self.inputs, known),
-            *(line for record in owners for line in near_misses(record, self.logins, known)),
+            *(line for record, fields in owners for line in near_misses(record, fields, known)),
         ]
 
     def _check_other_script(self, record: Record) -> list[BadInput]:
@@ -298,19 +301,24 @@ class Script:
         # Connections are made while there is something else to do: importing SDKs takes longer than a handshake.
         for host, connections in spec.hosts.items():
             session.connect(f"https://{host}/", connections)
+        plan = request.read_plan(job.user, issuer.life, has_keys=self.has_keys)
         return Rotation(
             issuer=issuer.build(run, session),
             mirrors=[mirror.build(session) for mirror in spec.mirrors],
             truth=truth(),
             consumers=[consumer.build(session) for consumer in spec.consumers],
             limit=issuer.limit,
-            plan=request.read_plan(job.user, issuer.life, has_keys=self.has_keys),
+            plan=replace(plan, in_turn=any(mirror.previous for mirror in spec.mirrors)),
             run=run,
         )
 
     def main(self) -> int:
         """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
         return main(self, fetch_job)
+
+
+def _kinds() -> list[Kind]:
+    return [*included(MIRRORS), *included(CONSUMERS)]
 
 
 def _ca_is_not_read_here(job: Job) -> BadInput:

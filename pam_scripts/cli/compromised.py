@@ -120,7 +120,8 @@ def _places(subject: Subject) -> Iterator[str]:
     asked = subject.spec
     for spec in asked.mirrors if asked else ():
         yield f"{spec.name}:"
-        yield from (f"  {name}" for name in (spec.query.secrets if spec.query else ()))
+        both = [each.query for each in (spec, spec.previous) if each and each.query]
+        yield from (f"  {name}" for query in both for name in query.secrets)
     for consumer in asked.consumers if asked else ():
         if consumer.query:
             yield f"container app {consumer.query.name}"

@@ -26,10 +26,10 @@ from pam_scripts.core.words import count
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import DIAGNOSE
-from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.rotation.lease import LEASE, is_held, read_lease
+from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
 from pam_scripts.stores.keeper.client import quiet_for
 from pam_scripts.stores.keeper.configuration import find_config, is_gateways
-from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, is_held, read_lease
 
 # Calls of one endpoint that a run makes where nothing goes wrong: of a rotation its three saves, and as many readings.
 _CALLS = 3

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pam_scripts.core import http
-from pam_scripts.core.fields import Field, Fields, Names
+from pam_scripts.core.fields import Field, Fields, PageAddresses
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.specs import ConsumerSpec
@@ -22,22 +22,24 @@ LABEL = "health_urls"
 URLS = Field(
     LABEL,
     "addresses to poll until they answer 200, several with commas",
-    Names(r"https?://[^\s,/@?#]+(?:/[^\s,?#@]*)?", "an address such as https://host/health", r"[,\s]"),
+    PageAddresses(),
     prompt="https://HOST/PATH to poll until it answers 200, several with commas; leave this for none",
 )
 
 # What pages say of themselves where they are not healthy; no other word of theirs is repeated.
 _KNOWN = {"unhealthy", "degraded", "starting", "stopping", "down", "unavailable", "error", "fail", "failed"}
 
-FIELDS: Fields = (URLS,)
-ADMIN_FIELDS: Fields = ()
-
 ALLOW_HEALTH_HOSTS = Field(
     "allow_health_hosts",
-    "in the PAM Configuration: hosts that may be polled, with commas, * for any characters; empty: any",
+    "hosts that may be polled, with commas, * for any characters; empty: any",
     NAMES,
     prompt="hosts that may be polled, with commas; leave this for any",
 )
+
+FIELDS: Fields = (URLS,)
+# Nobody logs in to such a page: no record but the PAM Configuration bounds which they are.
+ADMIN_FIELDS: Fields = ()
+CONFIGURATION_FIELDS: Fields = (ALLOW_HEALTH_HOSTS,)
 
 
 def read(job: Job, _shape: Shape) -> Sequence[ConsumerSpec]:

@@ -13,8 +13,9 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.secret import Secret
@@ -40,6 +41,29 @@ _SECRET_LABEL = re.compile(
     r"(?:(?:password|passphrase|secret|token|secretkey|secretaccesskey|privatekey|keypair|pemkey|pincode|onetimecode)"
     r"|^value)[0-9]*$"
 )
+
+
+# https://www.rfc-editor.org/rfc/rfc1123#page-13, and the underscore that internal names have all the same.
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+
+
+def split_address(text: str) -> SplitResult:
+    """Return the parts of an address; raise ValueError unless it leads somewhere: to a host, at a port that there is.
+
+    Names that are not ASCII are taken as DNS has them: `xn--...`.
+    """
+    parts = urlsplit(text)
+    host, port = parts.hostname or "", parts.port
+    if ":" in host:
+        IPv6Address(host)
+    elif not _HOST.fullmatch(host):
+        raise ValueError(text)
+    # Whatever else is there would be read in one way here, and in another by who connects.
+    whole = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    if "%" in host or parts.netloc.rpartition("@")[2].lower() != whole:
+        raise ValueError(text)
+    return parts
 
 
 class Parser(Protocol[T_co]):
@@ -158,10 +182,10 @@ class HttpsAddress:
         if not text:
             return ""
         try:
-            parts = urlsplit(text)
-            is_server = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc and (parts.port or 1)
+            parts = split_address(text)
         except ValueError:
             raise ValueError(text) from None
+        is_server = parts.scheme == "https" and "@" not in parts.netloc
         if not is_server or parts.path.rstrip("/") not in self.paths or parts.query or parts.fragment:
             raise ValueError(text)
         return f"https://{parts.netloc.lower().removesuffix(':443')}"
@@ -181,6 +205,25 @@ class HttpsAddresses:
     def read(self, text: str) -> tuple[str, ...]:
         """Return the addresses in their order."""
         return tuple(dict.fromkeys(self.each.read(part.strip()) for part in text.split(",") if part.strip()))
+
+
+@dataclass(frozen=True)
+class PageAddresses(Names):
+    """Several addresses of pages, which may have no query and no user name; read as they are written."""
+
+    pattern: str = r"https?://[^\s,/@?#]+(?:/[^\s,?#@]*)?"
+    each: str = "an address such as https://host/health"
+    separator: str = r"[,\s]"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Return the addresses in their order."""
+        addresses = super().read(text)
+        for address in addresses:
+            try:
+                split_address(address)
+            except ValueError:
+                raise ValueError(address) from None
+        return addresses
 
 
 TEXT = Text()

@@ -25,7 +25,7 @@ from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 import requests.utils
@@ -37,6 +37,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from pam_scripts import __version__
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
+from pam_scripts.core.fields import split_address
 from pam_scripts.core.files import is_plain_file
 from pam_scripts.core.parallel import Once
 from pam_scripts.core.secret import Secret
@@ -118,7 +119,7 @@ class Session(requests.Session):
         key = (urlsplit(url).netloc, stream, verify, cert)
         if key not in self._settings:
             settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-            _check_environment(settings)
+            _check_environment(url, settings)
             self._settings[key] = settings
         return dict(self._settings[key])
 
@@ -257,9 +258,24 @@ class _PlainPool(HTTPConnectionPool):
     ConnectionCls = _PlainConnection
 
 
-def _check_environment(settings: Mapping[str, Any]) -> None:
+def proxy_for(url: str, proxies: Mapping[str, str]) -> SplitResult | None:
+    """Return the address of the proxy that a request goes through, None for none; one without a scheme is http.
+
+    proxies: as requests has them of the environment. Raises ValueError where it is not the address of one.
+    """
+    proxy = requests.utils.select_proxy(url, dict(proxies))
+    if not proxy:
+        return None
+    parts = split_address(proxy if "//" in proxy else f"http://{proxy}")
+    # Without a scheme requests would take a login for one.
+    if parts.scheme not in ("", "http", "https") or (parts.username is not None and "//" not in proxy):
+        raise ValueError(parts.scheme)
+    return parts
+
+
+def _check_environment(url: str, settings: Mapping[str, Any]) -> None:
     """Raise BadInput naming the variable where what the environment says of CAs or the proxy cannot be used."""
-    verify, proxy = settings["verify"], settings["proxies"].get("https") or ""
+    verify = settings["verify"]
     if isinstance(verify, str) and not (Path(verify).is_dir() or (Path(verify).exists() and is_plain_file(verify))):
         name = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one) == verify), "")
         raise BadInput(
@@ -267,17 +283,12 @@ def _check_environment(settings: Mapping[str, Any]) -> None:
             next_step="correct it, or take it out of the environment of the Gateway's service",
         )
     try:
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        # Without a scheme a login would be taken for one.
-        known = ("http", "https") if parts.username is not None else ("", "http", "https")
-        usable = not proxy or (parts.scheme in known and parts.hostname and (parts.port or 1))
+        proxy_for(url, settings["proxies"])
     except ValueError:
-        usable = False
-    if not usable:
         raise BadInput(
             "the environment variable HTTPS_PROXY (or ALL_PROXY) is not the address of a proxy",
             next_step="enter http://HOST:PORT there, or take it out of the environment of the Gateway's service",
-        )
+        ) from None
 
 
 class _Connection(HTTPSConnection):
@@ -429,10 +440,11 @@ def only_http_proxy() -> bool:
 
 def route_to(url: str) -> str:
     """Say whether a request goes through a proxy, and which: its host and port, never what it is logged in to with."""
-    address = requests.utils.get_environ_proxies(url)
-    proxy = address.get("https") or address.get("all") or ""
-    shown = urlsplit(proxy if "//" in proxy else f"//{proxy}").netloc.rpartition("@")[2]
-    return f"through the proxy {shown}" if shown else "directly"
+    try:
+        proxy = proxy_for(url, requests.utils.get_environ_proxies(url))
+    except ValueError:
+        return "through a proxy that has no address"
+    return f"through the proxy {proxy.netloc.rpartition('@')[2]}" if proxy else "directly"
 
 
 def no_answer(system: str, action: str, error: Exception) -> ApiError:

@@ -17,6 +17,7 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.console import Console, prepare_output
 from pam_scripts.gateway.payload import Job, read_job
 from pam_scripts.gateway.standard_input import read_input
+from pam_scripts.rotation import labels
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.rotation.roles import Run
 
@@ -183,7 +184,7 @@ def _refuse_to_call_it_done(untouched: str, label: str) -> None:
 
 def _run(name: str, host: str, console: Console, started: tuple[float, float] | None, mark: str) -> Run:
     now = utc_now()
-    rotation_id = f"{now:%Y%m%dT%H%M%SZ}-{mark or secrets.token_hex(4)}"
+    rotation_id = labels.new_id(now, mark or secrets.token_hex(4))
     entry = Entry(script=name, rotated_by=f"pam-scripts {pam_scripts.__build__} on {host}")
     return Run(rotation_id, now, Deadline(_SECONDS_UNTIL_READ, started), console.say, console.warn, entry=entry)
 

@@ -74,7 +74,8 @@ class MirrorSpec:
     """A mirror that a record asks for.
 
     name: as messages name it. build: makes it. hosts, ca_bundle: as IssuerSpec's. look: None where an audit cannot.
-    limits: what the credential may be used for there.
+    limits: what the credential may be used for there. previous: the same mirror under the second name, where it keeps
+    the value before under one; `build` makes both.
     """
 
     name: str
@@ -83,6 +84,7 @@ class MirrorSpec:
     ca_bundle: str = ""
     query: MirrorQuery | None = None
     limits: Sequence[Limit] = ()
+    previous: MirrorSpec | None = None
 
 
 @dataclass(frozen=True)

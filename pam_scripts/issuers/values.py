@@ -23,6 +23,7 @@ from pam_scripts.rotation.roles import Credential, Issuer, Key, Run, Traits
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = ()
+CONFIGURATION_FIELDS: Fields = ()
 KEEPER = "keeper"
 
 

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pam_scripts.core.errors import BadInput, NoLogin
-from pam_scripts.core.fields import Field, Record
+from pam_scripts.core.fields import Field, Fields, Record
 from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
+
+
+@dataclass(frozen=True)
+class LoginFields:
+    """The fields that hold the login of a system's administrator, and the servers that it may be used at.
+
+    system: as messages name it.
+    """
+
+    system: str
+    username: Field[str]
+    password: Field[str]
+    urls: Field[tuple[str, ...]]
+
+    @property
+    def configured(self) -> LoginFields:
+        """The same as the PAM Configuration has them: `SYSTEM_admin_login` and `SYSTEM_admin_password`."""
+        prefix = f"{self.system.lower()}_admin"
+        return replace(
+            self,
+            username=replace(self.username, label=f"{prefix}_login", type="text"),
+            password=replace(self.password, label=f"{prefix}_password", type="secret"),
+        )
+
+    @property
+    def all(self) -> Fields:
+        """The login, and the servers."""
+        return (self.username, self.password, self.urls)
+
+    @property
+    def shown(self) -> str:
+        """The labels, as messages list them."""
+        return f"'{self.username.label}', '{self.password.label}' and '{self.urls.label}'"
+
+    def are_in(self, record: Record) -> bool:
+        """Say whether a record has a value in each."""
+        return record.has(*(field.label for field in self.all))
 
 
 @dataclass(frozen=True)
@@ -28,40 +65,36 @@ class Admin:
     ca_bundle: str
 
 
-def find_admin(job: Job, system: str, url: Field[str], urls: Field[tuple[str, ...]]) -> Admin:
+def find_admin(job: Job, url: Field[str], fields: LoginFields) -> Admin:
     """Return who does what a job asks for.
 
-    The login is the attached record's that has `login`, `password` and the servers' addresses, else the PAM
-    Configuration's `SYSTEM_admin_login` and `SYSTEM_admin_password`. It is used only at the servers named beside it, of
-    which the PAM User record chooses one. system: as messages name it. url, urls: the field of the PAM User record,
-    and the one beside a login. Raises NoLogin where there is no login, or several, and BadInput where another server is
-    asked for.
+    The login is that of the attached record that has these fields, else the PAM Configuration's. It is used only at the
+    servers named beside it, of which the PAM User record chooses one. url: the field that does. Raises NoLogin where
+    there is no login, or several, and BadInput where another server is asked for.
     """
-    login, password = (f"{system.lower()}_admin_{what}" for what in ("login", "password"))
-    candidates = [record for record in job.attached if record.has("login", "password", urls.label)]
+    configured, configuration = fields.configured, job.configuration
+    candidates = [record for record in job.attached if fields.are_in(record)]
     if len(candidates) > 1:
         raise NoLogin(
-            f"{len(candidates)} attached records have a login and a field '{urls.label}': "
+            f"{len(candidates)} attached records have a login and a field '{fields.urls.label}': "
             + ", ".join(record.shown for record in candidates),
-            next_step=f"keep that field in the {system} admin record only",
+            next_step=f"keep that field in the {fields.system} admin record only",
         )
-    configuration = job.configuration
     if candidates:
-        source, login, password = candidates[0], "login", "password"
-    elif configuration and configuration.has(login, password, urls.label):
-        source = configuration
+        source = candidates[0]
+    elif configuration and configured.are_in(configuration):
+        source, fields = configuration, configured
     else:
         raise NoLogin(
-            f"no {system} admin credential: no attached record has 'login', 'password' and '{urls.label}'",
-            next_step=f"attach one to the script, or enter '{login}', '{password}' and '{urls.label}' in the PAM "
-            "Configuration",
+            f"no {fields.system} admin credential: no attached record has {fields.shown}",
+            next_step=f"attach one to the script, or enter {configured.shown} in the PAM Configuration",
         )
     owners = job.owners_of(source.uid)
     return Admin(
         source,
-        source.get(login),
-        source.secret(password),
-        _server(job, source, url, urls),
+        source.get(fields.username.label),
+        source.secret(fields.password.label),
+        _server(job, source, url, fields.urls),
         Limit.of(ALLOW_TARGETS, owners),
         CA_BUNDLE.read(source) if source in owners else "",
     )

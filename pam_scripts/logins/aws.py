@@ -5,14 +5,16 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import TEXT, Field, Fields, Record, Text
+from pam_scripts.core.refusals import Refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 
-REGION_NAME = r"[a-z]{2}(?:-[a-z]+)+-[0-9]"
+# Of the partitions whose domains `host` knows; it is a label of a host's name.
+REGION_NAME = r"(?!us-iso|eu-iso)(?=.{1,63}$)[a-z]{2}(?:-[a-z]+)+-[0-9]"
 REGION_TEXT = Text(REGION_NAME, "a region such as eu-central-1")
 
 ACCESS_KEY_ID = Field(
@@ -36,7 +38,35 @@ SESSION_TOKEN = Field(
     type="secret",
 )
 
+# What Keeper's PAM AWS Configuration has of its own; the secret under the name, too, that AWS has for it.
+CONFIGURED_KEY_ID = replace(ACCESS_KEY_ID, label="access_key_id", type="secret")
+CONFIGURED_SECRETS = tuple(
+    replace(SECRET_ACCESS_KEY, label=label) for label in ("access_secret_key", "secret_access_key")
+)
+
 KEY_FIELDS: Fields = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN)
+CONFIGURED_KEY_FIELDS: Fields = (CONFIGURED_KEY_ID, *CONFIGURED_SECRETS, SESSION_TOKEN)
+
+# What every service of AWS answers to an access key that it does not take.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+_SIGNATURE = ("InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired")
+KEY_ENDED = Refusal(
+    ("ExpiredToken", "ExpiredTokenException"),
+    "the temporary access key has ended",
+    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
+)
+CLOCK = Refusal(
+    _SIGNATURE,
+    "the time of the request is wrong",
+    "set the host's clock",
+    message_pattern="expired|not yet current",
+    answer="the signature has expired, or is not yet current",
+)
+WRONG_SECRET = Refusal(
+    _SIGNATURE,
+    "the secret access key does not belong to the access key id",
+    "check 'aws_secret_access_key', and the host's clock",
+)
 
 
 @dataclass(frozen=True)
@@ -60,16 +90,14 @@ def host(service: str, region: str) -> str:
 
 def find_identity(job: Job) -> Identity:
     """Return the access key that a job comes with; without one it is the host's own identity."""
-    found = [(each, ACCESS_KEY_ID.label, SECRET_ACCESS_KEY.label) for each in job.attached]
+    found = [(each, ACCESS_KEY_ID, SECRET_ACCESS_KEY) for each in job.attached]
     if job.configuration:
-        found += [(job.configuration, "access_key_id", secret) for secret in ("access_secret_key", "secret_access_key")]
-    for record, key_id, secret in found:
-        for each in KEY_FIELDS:
-            each.read(record)
-        if record.has(key_id, secret):
-            token = record.get(SESSION_TOKEN.label)
-            _check_token(record, key_id, is_temporary=record.get(key_id).startswith("ASIA"), has_token=bool(token))
-            return Identity(record.get(key_id), Secret(record.get(secret)), Secret(token), record)
+        found += [(job.configuration, CONFIGURED_KEY_ID, secret) for secret in CONFIGURED_SECRETS]
+    for record, key_field, secret_field in found:
+        key_id, secret, token = (each.read(record) for each in (key_field, secret_field, SESSION_TOKEN))
+        if key_id and secret:
+            _check_token(record, key_field.label, is_temporary=key_id.startswith("ASIA"), has_token=bool(token))
+            return Identity(key_id, Secret(secret), Secret(token), record)
     return Identity()
 
 

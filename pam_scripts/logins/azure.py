@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pam_scripts.core import http
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput
-from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text
+from pam_scripts.core.fields import TEXT, Choice, Field, Fields, Record, Text, split_address
 from pam_scripts.core.http import Session
 from pam_scripts.core.parallel import holding
 from pam_scripts.core.refusals import Refusal, explain, find_refusal
@@ -158,7 +158,11 @@ AZURE_CLOUD = Field(
     "azure_cloud", "the Azure cloud that the application and the vaults are in", Choice(tuple(CLOUDS)), default="public"
 )
 
+# What Keeper's PAM Azure Configuration has of its own.
+CONFIGURED_CLIENT_ID = replace(CLIENT_ID, label="client_id", type="secret")
+
 ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = (TENANT_ID, CONFIGURED_CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
 
 
 @dataclass(frozen=True)
@@ -194,11 +198,9 @@ def _find_app(job: Job, shape: Shape) -> tuple[Record | None, AppSecret | None]:
     for record in [*job.attached, *([job.user] if rotates_itself else [])]:
         if record.has(TENANT_ID.label, CLIENT_ID.label, CLIENT_SECRET.label):
             return record, _app(record, CLIENT_ID)
-    # Keeper's own field of the configuration.
-    client_id = replace(CLIENT_ID, label="client_id")
     configuration = job.configuration
-    if configuration and configuration.has(TENANT_ID.label, client_id.label, CLIENT_SECRET.label):
-        return configuration, _app(configuration, client_id)
+    if configuration and configuration.has(TENANT_ID.label, CONFIGURED_CLIENT_ID.label, CLIENT_SECRET.label):
+        return configuration, _app(configuration, CONFIGURED_CLIENT_ID)
     return None, None
 
 
@@ -333,11 +335,11 @@ def _read_refusal(answer: Mapping[str, Any]) -> tuple[str, str]:
 def _refuse_other_authorities(authority: str) -> None:
     """Raise BadInput where the environment would have the host's identity shown to another host than the authority."""
     named = os.environ.get("AZURE_AUTHORITY_HOST", "")
-    elsewhere = (
-        []
-        if urlsplit(named if "//" in named else f"//{named}").hostname in (None, authority)
-        else ["AZURE_AUTHORITY_HOST"]
-    )
+    try:
+        leads_there = not named or split_address(named if "//" in named else f"//{named}").hostname == authority
+    except ValueError:
+        leads_there = False
+    elsewhere = [] if leads_there else ["AZURE_AUTHORITY_HOST"]
     elsewhere += [
         name for name in ("AZURE_REGIONAL_AUTHORITY_NAME", "AZURE_KUBERNETES_TOKEN_PROXY") if name in os.environ
     ]

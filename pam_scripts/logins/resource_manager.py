@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pam_scripts.core import http
+from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
 from pam_scripts.logins import azure
 
@@ -43,8 +44,10 @@ class ResourceManager:
         path: of what is asked for; or a whole address on this host, as answers have it of a next page. api: the
         version. query: further options, each with its `&`. explain, any_json: as `http.call` has them.
         """
-        root = f"https://{self.host}/"
-        url = path if path.startswith(root) else f"{root[:-1]}{path}?api-version={api}{query}"
+        own = self.own_path(path)
+        if not own and not path.startswith("/"):
+            raise ApiError(self._system, action, "the answer leads to another host, which gets no token")
+        url = f"https://{self.host}{own or f'{path}?api-version={api}{query}'}"
         headers = {"Authorization": f"Bearer {self._token(action)}"}
         return http.call(
             self._session,
@@ -57,6 +60,11 @@ class ResourceManager:
             json=body,
             any_json=any_json,
         )
+
+    def own_path(self, url: str) -> str:
+        """Return the path of an address on this host, its query included; empty for any other address."""
+        found = re.match(rf"https://{re.escape(self.host)}(?::443)?(?=/)", url, re.IGNORECASE)
+        return url[found.end() :] if found else ""
 
     def _token(self, action: str) -> str:
         return self._login.token(self.host, self._system, action).value.reveal()

@@ -47,7 +47,7 @@ def create(rotation: Rotation, progress: Progress) -> None:
     else:
         key, credential = rotation.retrying(create_or_look, on=busy)
     progress.key = key
-    is_like_one_before = rotation.traits.replaces or key == progress.decision.earlier
+    is_like_one_before = rotation.traits.replaces or rotation.traits.same_id or key == progress.decision.earlier
     if not is_like_one_before and key.id in {before.id for before in progress.keys}:
         raise NotCertain(
             f"{rotation.traits.system}: the new {noun} has the id {key.id} of one that was there before, so that "

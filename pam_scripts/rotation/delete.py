@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from pam_scripts.core.errors import ApiError, NotCertain, OldKeysAlive, PamScrip
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.retry import any_error
 from pam_scripts.core.words import count
+from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
 from pam_scripts.rotation.publish import put
 from pam_scripts.rotation.roles import Key, Mirror, Progress, Rotation
@@ -32,9 +34,9 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         and item.id != key.id
         and not (item.label == rotation.label and item.id in before)
     ]
-    # One that was brought back may be wanted again, and then be looked for among its own rotation's versions.
-    again = [key] if key.id in before and not rotation.traits.replaces else []
-    kept = [item.rotation_id for item in (*progress.decision.kept, *again)]
+    # One that was brought back may be wanted again, and then be looked for among the versions that hold it.
+    again = [key] if key.id in before and not (rotation.traits.replaces or rotation.traits.same_id) else []
+    kept = [_labelled(rotation, item) for item in (*progress.decision.kept, *again)]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
@@ -57,6 +59,14 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
         next_step=f"delete them in {rotation.traits.system}"
         + (": no rotation deletes those of others" if others else ", or run the rotation again"),
     )
+
+
+def _labelled(rotation: Rotation, key: Key) -> Key:
+    """Return a key with its rotation's label: one that can have none gets it by the ops log, where that names it."""
+    logged = (str(entry["rotation_id"]) for entry in rotation.truth.entries if entry["new_key"] == key.id)
+    if key.rotation_id or not (made_by := next(logged, "")):
+        return key
+    return replace(key, label=labels.label(rotation.plan.owner, made_by))
 
 
 def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
@@ -145,7 +155,7 @@ def find_outdated(rotation: Rotation, mirror: Mirror) -> Sequence[Any]:
         return ()
 
 
-def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: Sequence[str]) -> None:
+def _retire(rotation: Rotation, mirror: Mirror, outdated: Sequence[Any], kept: Sequence[Key]) -> None:
     """Lock dead credentials away; as with `find_outdated`, a failure is worth a warning."""
     try:
         rotation.retrying(partial(mirror.retire, outdated, kept))

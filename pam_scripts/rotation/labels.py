@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+
+from pam_scripts.core.times import parse_iso
 
 _PREFIX = "keeper:"
 # From this length on, what a server has left of a label that it cut short says whose it is.
 _ENOUGH = len(_PREFIX) + 8
 _LABEL = re.compile(r"keeper:(?P<owner>[^:\s]+):(?P<rotation>\S+)")
+_ROTATION_ID = re.compile(r"(\d{4})(\d\d)(\d\dT\d\d)(\d\d)(\d\dZ)-\S+")
+
+
+def new_id(started: datetime, mark: str) -> str:
+    """Return the id of a rotation, in the order of which rotations began. started: in UTC. mark: tells two apart."""
+    return f"{started:%Y%m%dT%H%M%SZ}-{mark}"
+
+
+def begun_at(rotation: str) -> datetime | None:
+    """Return when a rotation began, which its id begins with; None for what is no id of a rotation."""
+    match = _ROTATION_ID.fullmatch(rotation)
+    try:
+        return parse_iso("{}-{}-{}:{}:{}".format(*match.groups())) if match else None
+    except ValueError:
+        return None
 
 
 def label(owner: str, rotation_id: str) -> str:

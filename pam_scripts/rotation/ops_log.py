@@ -14,8 +14,13 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from pam_scripts.core.errors import NotCertain, OldKeysAlive
+from pam_scripts.core.fields import TEXT, Field
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import iso
+
+OPS_LOG = Field(
+    "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
+)
 
 KEPT = 10
 """How many entries stay in a record, the newest first."""

@@ -94,7 +94,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             + "; every other store holds what it held before",
             next_step="run the rotation again once they can be reached: it starts from whatever it finds",
         )
-    alive = set() if rotation.traits.replaces else _delete_new_key(rotation, progress)
+    alive = _delete_new_key(rotation, progress)
     run.entry.may_be_alive = sorted(alive)
     if alive:
         return NotCertain(
@@ -168,8 +168,10 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     A key whose id is that of one before it is left alone: it may be the only one alive. So is one that was brought
     back, which this rotation did not make: nothing may be alive that was not before.
     """
-    if rotation.traits.earlier:
+    if rotation.traits.earlier or rotation.traits.replaces:
         return set()
+    if rotation.traits.same_id:
+        return _take_its_place_back(rotation, progress)
     before = {key.id for key in progress.keys}
     try:
         made = _look_for_new_keys(rotation, progress)
@@ -184,6 +186,19 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
         return {rotation.label}
+
+
+def _take_its_place_back(rotation: Rotation, progress: Progress) -> set[str]:
+    """Have the former key take its place again, which ends the new one; return that one's id where it may be alive."""
+    if not (progress.key or progress.creation_unclear):
+        return set()
+    try:
+        rotation.retrying(rotation.issuer.revive, any_error)
+    except PamScriptError as reason:
+        rotation.run.warn(f"the former {rotation.traits.noun} could not be put back in its place: {reason.cause}")
+        return {progress.key.id if progress.key else rotation.label}
+    rotation.run.say(f"Put back: the former {rotation.traits.noun} of {rotation.issuer.target}")
+    return set()
 
 
 def _look_for_new_keys(rotation: Rotation, progress: Progress) -> list[Key]:

@@ -17,14 +17,16 @@ _LOOKS_AT_LEAST = 60
 def reload(rotation: Rotation, progress: Progress) -> None:
     """Reload every consumer, then wait until all are well; raise Refused naming those that are not.
 
-    Where there is no way back each is reloaded for itself, if any store has what it could read; the last look
-    raises what failed.
+    Where the plan has them in turn, that is done for one after the other. Where there is no way back each is reloaded
+    for itself, if any store has what it could read; the last look raises what failed.
     """
     if rotation.traits.reversible:
-        for consumer in rotation.consumers:
-            if error := _reload(rotation, progress, consumer):
-                raise error
-        _wait_until_healthy(rotation, rotation.consumers)
+        together = [[each] for each in rotation.consumers] if rotation.plan.in_turn else [rotation.consumers]
+        for consumers in together:
+            for consumer in consumers:
+                if error := _reload(rotation, progress, consumer):
+                    raise error
+            _wait_until_healthy(rotation, consumers)
         return
     copies = [store for store in rotation.stores if store.places]
     progress.stored_late = [store for store in copies if store not in progress.published]

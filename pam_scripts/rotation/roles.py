@@ -151,10 +151,11 @@ class Traits:
     may be behind what was done. deletions_at_once: how many deletions of one target's keys may be under way at
     a time. lists_all: whether every key of the target is listed, so that one which is not is dead. reversible:
     whether a new key can be taken back; where it cannot, a rotation only goes forward. replaces: whether a new key
-    ends the one before it, under the same id, until `revive`: then nothing is to be deleted. earlier: whether the key
-    is one from before that is brought back: then none is made, and none is to be deleted where that fails.
-    tells_former: whether a list tells which of its keys was in use before; where it does not, none can be rolled back
-    to.
+    ends the one before it, under the same id, until `revive`: then nothing is to be deleted. same_id: whether a new key
+    has the id of the one before it, which lives on under another id until it is deleted: `revive` makes it what it was,
+    and ends the new one. earlier: whether the key is one from before that is brought back: then none is made, and none
+    is to be deleted where that fails. tells_former: whether a list tells which of its keys was in use before; where it
+    does not, none can be rolled back to.
     """
 
     system: str
@@ -167,6 +168,7 @@ class Traits:
     lists_all: bool = True
     reversible: bool = True
     replaces: bool = False
+    same_id: bool = False
     earlier: bool = False
     tells_former: bool = True
 
@@ -242,7 +244,7 @@ class Issuer(Protocol):
         return ()
 
     def revive(self) -> None:
-        """Where the traits have `replaces`: bring the key back that a new one has ended, which ends the new one."""
+        """Where the traits have `replaces` or `same_id`: bring the former key back, which ends the new one."""
         return None
 
     def others_alive(self) -> Sequence[str]:
@@ -300,11 +302,8 @@ class Mirror(Store, Protocol):
         """Return the versions of the credential that can be read and are not ours, in the store's own terms."""
         return ()
 
-    def retire(self, outdated: Sequence[Any], kept: Sequence[str]) -> None:
-        """Disable those of these versions that are older than ours, except those of the kept rotations (their ids).
-
-        kept: has an empty one for a key that no rotation has made.
-        """
+    def retire(self, outdated: Sequence[Any], kept: Sequence[Key]) -> None:
+        """Disable those of these versions that are older than ours, except those that hold a key which stays alive."""
         return None
 
     def older(self, _sought: Sought, /) -> Callable[[], Secret]:
@@ -382,7 +381,9 @@ class Plan:
     owner: the UID of the Keeper record this rotation serves; the keys it makes carry it.
     life: how long a key lasts; None where its issuer gives keys no end.
     keep: how many of the newest previous keys stay alive. take_over: also delete keys that
-    another record's rotation made. health_seconds: how long consumers may take to be healthy again.
+    another record's rotation made. health_seconds: how long consumers may take to be healthy again. in_turn: whether
+    each consumer must be so before the next is reloaded, since the first ones are to know the new value before the
+    others use it.
     """
 
     owner: str
@@ -390,6 +391,7 @@ class Plan:
     keep: int = 0
     take_over: bool = False
     health_seconds: float = 180.0
+    in_turn: bool = False
 
 
 @dataclass

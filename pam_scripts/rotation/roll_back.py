@@ -59,11 +59,15 @@ class RollBack(Issuer):
 
     def decide(self, keys: Sequence[Key], held: Sequence[Snapshot]) -> Decision:
         """Choose the earlier key, and find who has its value; raise what keeps it from being brought back."""
-        run = self._rotation.run
-        if not self.traits.tells_former:
+        run, traits = self._rotation.run, self.traits
+        if traits.replaces or not traits.tells_former:
+            nothing = (
+                f"a {traits.noun} of {self.target} ends with the next one, so that none from before is alive"
+                if traits.replaces
+                else f"nothing tells whether a former {traits.noun} of {self.target} is there"
+            )
             raise Refused(
-                f"{self.traits.system}: nothing tells whether a former {self.traits.noun} of {self.target} is there",
-                next_step="rotate: that makes a new one, and sets it everywhere",
+                f"{traits.system}: {nothing}", next_step="rotate: that makes a new one, and sets it everywhere"
             )
         told = self._rotation.truth.entries
         entries = self._of_this_target([one for one in told if one["result"] in _SUCCEEDED and one["new_key"]])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pam_scripts.core.errors import BadInput, Refused
 from pam_scripts.core.fields import FLAG, Field
 from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
-from pam_scripts.rotation.roles import Credential, Known
+from pam_scripts.rotation.roles import Credential, Key, Known
 from pam_scripts.rotation.shape import Shape
 
 ADOPT_SECRETS = Field(
@@ -62,6 +62,28 @@ class Adoption:
     def _recorded(self, known: Known) -> Credential:
         values = known.record
         return Credential(values.get(self.shape.id_label, ""), Secret(values.get(self.shape.value_label, "")))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The keys that stay alive after a rotation: tells which older versions hold one of them, and stay readable."""
+
+    keys: Sequence[Key]
+
+    def tells(self, rotation_id: str) -> bool | None:
+        """Say whether a version holds one of the keys, by which rotation has set it, empty where that is not known.
+
+        None where only the version itself can tell: nobody has marked it, or a key's own rotation is not known.
+        """
+        rotations = {key.rotation_id for key in self.keys}
+        if rotation_id and rotation_id in rotations:
+            return True
+        unknown = not rotation_id or "" in rotations
+        return None if self.keys and unknown else False
+
+    def has(self, key_id: str) -> bool:
+        """Say whether one of the keys has this id."""
+        return key_id in {key.id for key in self.keys}
 
 
 def not_ours(what: str) -> Refused:

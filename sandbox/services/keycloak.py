@@ -27,6 +27,13 @@ HOST = "keycloak.plant.example"
 MASTER = "master"
 TOKEN_SECONDS = 60
 _MASK = "**********"
+
+# Attributes of a client that its secret goes with, and the one before it; times in seconds.
+CREATED = "client.secret.creation.time"
+EXPIRES = "client.secret.expiration.time"
+ROTATED = "client.secret.rotated"
+ROTATED_EXPIRES = "client.secret.rotated.expiration.time"
+ROTATED_ATTRIBUTES = (ROTATED, "client.secret.rotated.creation.time", ROTATED_EXPIRES)
 _INVALID = "Invalid client or Invalid client credentials"
 
 
@@ -40,12 +47,23 @@ class _Refused(Exception):
 
 
 @dataclass
+class Policy:
+    """A client policy of all confidential clients with the executor `secret-rotation`.
+
+    life: seconds of a secret. rotated_life: of the one before it, 0 for none. The defaults are Keycloak's.
+    """
+
+    life: int = 30 * 86400
+    rotated_life: int = 2 * 86400
+
+
+@dataclass
 class Realm:
-    """A realm. clients: by the server's id, as the server has them. rotates: a policy makes its own secrets."""
+    """A realm. clients: by the server's id, as the server has them. policy: None where secrets are not rotated."""
 
     name: str
     clients: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rotates: bool = False
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,7 @@ class Keycloak:
                 "bearerOnly": False,
                 "serviceAccountsEnabled": True,
                 "redirectUris": ["https://erp.plant.example/*"],
-                "attributes": {"client.secret.creation.time": "1700000000"},
+                "attributes": {CREATED: "1700000000"},
                 **settings,
             }
             self.realms[realm].clients[client["id"]] = client
@@ -129,6 +147,11 @@ class Keycloak:
             self._secrets.add(secret)
             self.client(realm, client_id)["secret"] = secret
 
+    def regenerate(self, realm: str, client_id: str) -> None:
+        """Make a new secret of a client, as somebody does in the console."""
+        with self._lock:
+            self._regenerate(realm, self.client(realm, client_id))
+
     def allow(self, of_realm: str, client_id: str, realm: str, *roles: str) -> None:
         """Give a client's service account these roles on a realm's clients, and no others."""
         self._roles.setdefault((of_realm, client_id), {})[realm] = {*roles}
@@ -142,7 +165,13 @@ class Keycloak:
         """Say whether a secret is what a client logs in with now."""
         with self._lock:
             held = [one for one in self.realms[realm].clients.values() if one["clientId"] == client_id]
-            return bool(held) and bool(secret) and held[0]["enabled"] and held[0]["secret"] == secret
+            return bool(held) and held[0]["enabled"] and self._is_valid(held[0], secret)
+
+    def rotated(self, client: Mapping[str, Any]) -> str:
+        """Return the secret before the present one, where a policy keeps it and it has not ended; else an empty one."""
+        with self._lock:
+            ended = self._end(client, ROTATED_EXPIRES) < self._now()
+            return "" if ended else str(client["attributes"].get(ROTATED, ""))
 
     # -- the wire ---------------------------------------------------------------------------------
 
@@ -174,9 +203,24 @@ class Keycloak:
                 return 200, [_shown(one, roles) for one in found if roles - {"query-clients"}]
             case ["admin", "realms", realm, "clients", one_id] if method in ("GET", "PUT"):
                 return self._on_client(method, realm, one_id, self._roles_of(headers, realm), body)
+            case ["admin", "realms", realm, "clients", one_id, "client-secret"] if method in ("GET", "POST"):
+                client = self._managed(realm, one_id, self._roles_of(headers, realm))
+                if method == "POST":
+                    self._regenerate(realm, client)
+                return 200, {"type": "secret", "value": client["secret"]}
             case ["admin", "realms", realm, "clients", one_id, "client-secret", "rotated"] if method == "GET":
-                self._on_client("GET", realm, one_id, self._roles_of(headers, realm), b"")
-                raise _Refused(404, "Client does not have a rotated secret")
+                client = self._managed(realm, one_id, self._roles_of(headers, realm))
+                if not client["attributes"].get(ROTATED):
+                    raise _Refused(404, "Client does not have a rotated secret")
+                return 200, {"type": "secret", "value": client["attributes"][ROTATED]}
+            case ["admin", "realms", realm, "clients", one_id, "client-secret", "rotated"] if method == "DELETE":
+                try:
+                    client = self._managed(realm, one_id, self._roles_of(headers, realm))
+                except _Refused:
+                    # What the server throws there has no cause, which it then looks for.
+                    raise _Refused(500, "unknown_error") from None
+                self._drop(client, *ROTATED_ATTRIBUTES)
+                return 204, None
         raise _Refused(404, "Unable to find matching target resource method")
 
     def _give_token(self, realm: str, form: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -190,7 +234,7 @@ class Keycloak:
         client = found[0]
         if client["publicClient"]:
             raise _Refused(401, "unauthorized_client", "Public client not allowed to retrieve service account")
-        if not secret or client["secret"] != secret or client_id in self.deaf:
+        if not self._is_valid(client, secret) or client_id in self.deaf:
             raise _Refused(401, "unauthorized_client", _INVALID)
         if not client["serviceAccountsEnabled"]:
             raise _Refused(401, "unauthorized_client", "Client not enabled to retrieve service account")
@@ -226,21 +270,70 @@ class Keycloak:
         if changed.get("secret") in (None, _MASK):
             changed.pop("secret", None)
         client.update(changed)
-        client["attributes"] = {**client["attributes"], **sent.get("attributes", {})}
-        self._secrets.add(client["secret"])
-        if self.realms[realm].rotates:
-            self._rotate(client)
+        attributes = {**client["attributes"], **sent.get("attributes", {})}
+        # An empty one is one that is taken away.
+        client["attributes"] = {name: value for name, value in attributes.items() if value not in (None, "")}
+        self._secrets |= {client["secret"], client["attributes"].get(ROTATED, "")} - {""}
+        self._after_update(self.realms[realm].policy, client)
         return 204, None
 
-    def _rotate(self, client: dict[str, Any]) -> None:
-        """Do as the policy's executor does to a client without a time at which its secret ends."""
-        if client["attributes"].get("client.secret.expiration.time"):
-            return
-        ends = int(self._clock.now().timestamp()) + 29 * 86400
-        client["attributes"]["client.secret.rotated"] = client["secret"]
-        client["attributes"]["client.secret.expiration.time"] = str(ends)
+    # -- secrets, and what a policy makes of them -------------------------------------------------
+
+    def _managed(self, realm: str, one_id: str, roles: AbstractSet[str]) -> dict[str, Any]:
+        """Return a client to who may manage clients."""
+        if "manage-clients" not in roles:
+            raise _Refused(403, "HTTP 403 Forbidden")
+        client = self.realms[realm].clients.get(one_id)
+        if not client:
+            raise _Refused(404, "Could not find client")
+        return client
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+    def _end(self, client: Mapping[str, Any], name: str) -> int:
+        return int(client["attributes"].get(name) or 0)
+
+    def _is_valid(self, client: Mapping[str, Any], secret: str) -> bool:
+        """Say whether a client logs in with a secret; once its own has ended, neither does the rotated one."""
+        ends = self._end(client, EXPIRES)
+        known = {client["secret"], self.rotated(client)} - {""}
+        return secret in known and not (ends and ends < self._now())
+
+    def _drop(self, client: dict[str, Any], *names: str) -> None:
+        client["attributes"] = {name: value for name, value in client["attributes"].items() if name not in names}
+
+    def _generate(self, client: dict[str, Any]) -> None:
         client["secret"] = secrets.token_hex(16)
+        client["attributes"] = {**client["attributes"], CREATED: str(self._now())}
         self._secrets.add(client["secret"])
+
+    def _regenerate(self, realm: str, client: dict[str, Any]) -> None:
+        """Make a new secret; where the policy applies, the former one becomes the rotated one."""
+        policy, former = self.realms[realm].policy, client["secret"]
+        self._generate(client)
+        if policy:
+            self._rotate(policy, client, former)
+        else:
+            self._drop(client, EXPIRES, *ROTATED_ATTRIBUTES)
+
+    def _rotate(self, policy: Policy, client: dict[str, Any], former: str) -> None:
+        self._drop(client, *ROTATED_ATTRIBUTES)
+        ends = {EXPIRES: str(self._now() + policy.life)}
+        kept = (former, str(self._now()), str(self._now() + policy.rotated_life))
+        rotated = dict(zip(ROTATED_ATTRIBUTES, kept, strict=True)) if policy.rotated_life else {}
+        client["attributes"] = {**client["attributes"], **ends, **rotated}
+
+    def _after_update(self, policy: Policy | None, client: dict[str, Any]) -> None:
+        """Do as the executor does after each update: set an end where there is none, make a secret where it is over."""
+        if not policy:
+            self._drop(client, EXPIRES, *ROTATED_ATTRIBUTES)
+        elif not self._end(client, EXPIRES):
+            client["attributes"] = {**client["attributes"], EXPIRES: str(self._now() + policy.life)}
+        elif self._end(client, EXPIRES) < self._now():
+            former = client["secret"]
+            self._generate(client)
+            self._rotate(policy, client, former)
 
 
 def _shown(client: Mapping[str, Any], roles: AbstractSet[str]) -> dict[str, Any]:
@@ -248,4 +341,7 @@ def _shown(client: Mapping[str, Any], roles: AbstractSet[str]) -> dict[str, Any]
     manages = "manage-clients" in roles
     shown = {**client, "access": {"view": True, "configure": manages, "manage": manages}}
     is_reference = re.fullmatch(r"\$\{vault\..+\}", client["secret"])
-    return shown if manages or is_reference else {**shown, "secret": _MASK}
+    if manages or is_reference:
+        return shown
+    hidden = {ROTATED: _MASK} if ROTATED in client["attributes"] else {}
+    return {**shown, "secret": _MASK, "attributes": {**client["attributes"], **hidden}}

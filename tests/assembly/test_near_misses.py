@@ -74,18 +74,26 @@ def test_a_field_that_is_empty_has_no_effect_that_anybody_would_miss(value: str)
 
 def test_a_limit_that_is_misspelt_beside_a_credential_is_said() -> None:
     """Without it nothing would be limited, in an attached record or in the PAM Configuration."""
-    lines = APPLICATION.remarks(job({}, {"allow_target": "A1"}, {"allow_vault": "one"}))
+    lines = APPLICATION.remarks(job({}, {"allow_target": "A1"}, {"allow_vault": "one", "allow_health_host": "*"}))
 
-    assert ["record 'Admin' (A)", "record 'Configuration' (C)"] == [line.partition(":")[0] for line in lines]
+    assert ["record 'Admin' (A)", *["record 'Configuration' (C)"] * 2] == [line.partition(":")[0] for line in lines]
     assert "'allow_targets'" in lines[0]
     assert "'allow_vaults'" in lines[1]
+    assert "'allow_health_hosts'" in lines[2]
+
+
+def test_a_login_that_is_misspelt_in_the_pam_configuration_is_said() -> None:
+    """It has labels of its own there; none of an attached record's is meant."""
+    (line,) = APPLICATION.remarks(job({}, {}, {"seeq_admn_login": "keeper-rotation"}))
+
+    assert line.endswith("did you mean 'seeq_admin_login'?")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_nothing_is_said_of_what_means_something(script: Script) -> None:
     """All fields of all scripts, each filled in, in any record; Keeper's own; what the Gateway reads."""
-    labels = [field.label for each in SCRIPTS for field in (*each.fields, *each.logins)]
-    labels += [*STANDARD_LABELS, "NOOP", "Private Key Type", "rotation_lease", "seeq_admin_login", "Tenant Id", "text2"]
+    labels = [field.label for each in SCRIPTS for field in (*each.fields, *each.logins, *each.configured)]
+    labels += [*STANDARD_LABELS, "NOOP", "Private Key Type", "rotation_lease", "Tenant Id", "text2"]
     everything = dict.fromkeys(labels, "1")
 
     assert [] == list(script.remarks(job(everything, everything, everything)))

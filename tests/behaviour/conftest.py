@@ -16,7 +16,7 @@ P = TypeVar("P", bound=AnyPlant)
 class Idle(Protocol):
     """Gives the one plant of a kind, with these options, that is only ever read."""
 
-    def __call__(self, kind: type[P], /, **options: str) -> P:
+    def __call__(self, kind: type[P], /, **options: object) -> P:
         """Make it where there is none yet."""
 
 
@@ -26,7 +26,7 @@ def idle() -> Iterator[Idle]:
     made: dict[object, Any] = {}
     with ExitStack() as stack:
 
-        def give(kind: type[P], /, **options: str) -> P:
+        def give(kind: type[P], /, **options: object) -> P:
             key = (kind, *sorted(options.items()))
             if key not in made:
                 made[key] = stack.enter_context(on_loopback(kind, **options))

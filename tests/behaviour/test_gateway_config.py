@@ -190,6 +190,15 @@ def test_the_services_file_is_read_and_never_written(places: tuple[Path, Path]) 
     assert before == (etc.read_bytes(), etc.stat().st_mtime_ns, etc.stat().st_ctime_ns)
 
 
+@pytest.mark.parametrize("name", ["[::1", "a..b", "two words", "keepersecurity.com:0", ":443"])
+def test_a_hostname_that_is_none_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked, and the place is named."""
+    monkeypatch.setenv("KSM_CONFIG", config_of(name))
+
+    with pytest.raises(BadInput, match=r"KSM_CONFIG is not a usable .* configuration: its hostname is none"):
+        read_config()
+
+
 def test_the_first_place_that_has_one_counts(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """KSM_CONFIG, then GATEWAY_CONFIG, then the service's file, then the one in the home directory."""
     found = []

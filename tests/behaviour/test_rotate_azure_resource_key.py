@@ -80,11 +80,11 @@ def test_the_former_key_is_kept_until_the_next_rotation() -> None:
     """Who reloads slowly goes on with it; the rotation after that makes its key in that slot."""
     with plant_of() as plant:
         plant.set_field("keep_previous_keys", "1")
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]  # it runs as a script does
+        assert_rotates(RUN, plant)
         assert plant.old_password == plant.resource.value(plant.first)
         assert {plant.second: 1} == plant.resource.regenerated
 
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         assert plant.old_password != plant.resource.value(plant.first)
         assert in_keeper(plant)[1] == plant.resource.value(plant.first)
         assert {plant.first: 1, plant.second: 1} == plant.resource.regenerated
@@ -95,7 +95,7 @@ def test_a_connection_string_is_published_and_the_record_holds_the_key() -> None
     with plant_of() as plant:
         plant.set_field("value_template", "DefaultEndpointsProtocol=https;AccountName={login};AccountKey={value}")
         plant.key_vault.set(VAULT, plant.password_name, "", tags=plant.marks())
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
 
         key = in_keeper(plant)[1]
         assert key == plant.resource.value(plant.second)
@@ -111,7 +111,7 @@ def test_an_operation_that_takes_its_time_is_waited_for(of: Kind) -> None:
     """202, then asked until it has ended; the value is read where the keys are listed."""
     with plant_of(of) as plant:
         plant.resource.seconds = 0.05
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         assert_true_state(plant)
 
 
@@ -121,7 +121,7 @@ def test_a_question_how_it_goes_that_is_not_answered_is_asked_again(fault: Fault
     with plant_of("managed redis") as plant:
         plant.resource.seconds = 0.05
         plant.wire.rules.append(Rule(fault, where=lambda one: "/operationsStatus/" in one.path, nth=1))
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         assert {plant.first: 1, plant.second: 1} == plant.resource.regenerated
 
 
@@ -152,7 +152,7 @@ def test_another_operation_that_is_under_way_is_waited_for() -> None:
     """A conflict that ends by itself is no failure."""
     with plant_of() as plant:
         plant.resource.conflicts = 2
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
 
 
 # -- nobody is cut off unasked ---------------------------------------------------------------------
@@ -165,9 +165,9 @@ def test_the_first_rotation_says_what_it_would_do_and_wants_a_word() -> None:
         assert_refuses(RUN, plant, 1, "key2 is regenerated, which cuts off whoever uses it", "'take_over' to 'True'")
 
         plant.set_field("take_over", "True")
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         plant.set_field("take_over", "")
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
 
 
 def test_a_template_that_nobody_has_filled_in_counts_as_empty() -> None:
@@ -175,14 +175,14 @@ def test_a_template_that_nobody_has_filled_in_counts_as_empty() -> None:
     with plant_of(first_time=True) as plant:
         plant.set_field("key_slot", "<written by the rotation>")
         plant.set_field("key_value", "<written by the rotation>")
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
 
 
 def test_a_record_that_another_rotation_has_changed_meanwhile_is_left_alone() -> None:
     """The slots have changed places since the record was handed over: nothing is known of what is idle now."""
     with plant_of() as plant:
         handed_over = plant.payload()
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         seen = dict(plant.resource.regenerated)
         result = RUN.run(plant, handed_over)
 
@@ -212,7 +212,7 @@ def test_where_a_rotation_was_interrupted_its_key_is_set_everywhere() -> None:
         result = RUN.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert "as a rotation leaves them that is interrupted" in result.stderr
+        assert "an interrupted rotation left one key in the record and the other in a mirror" in result.stderr
         assert_silent(plant, result)
         assert (f"{plant.second}-0123456789ab", newer) == in_keeper(plant)
         assert newer == plant.key_vault.value(VAULT, plant.password_name)
@@ -225,13 +225,13 @@ def test_an_interrupted_rotation_is_told_by_every_kind_of_mirror() -> None:
         held = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
         plant.add_aws_mirror("plant/data", json.dumps(held))
         plant.add_openbao_mirror("plant/data", held=held)
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         newer = plant.azure_resources.regenerate(plant.resource, plant.first)
         enter(plant, f"{plant.first}-0123456789ab", newer)
         result = RUN.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert "as a rotation leaves them that is interrupted" in result.stderr
+        assert "an interrupted rotation left one key in the record and the other in a mirror" in result.stderr
         assert_silent(plant, result)
         assert newer == json.loads(plant.aws.value("plant/data") or "")["key_value"]
         assert newer == (plant.openbao.value("plant/data") or {})["key_value"]
@@ -241,7 +241,7 @@ def test_nothing_is_rolled_back_to() -> None:
     """What stands in the other slot nobody can tell, kept or not: the way out is a rotation."""
     with plant_of() as plant:
         plant.set_field("keep_previous_keys", "1")
-        assert_rotates(RUN, plant)  # type: ignore[arg-type]
+        assert_rotates(RUN, plant)
         plant.wire.log.clear()
         assert_refuses(InProcess(STEM, RollBack), plant, 1, "nothing tells whether a former access key", "rotate: that")
 

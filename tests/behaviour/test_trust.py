@@ -16,28 +16,16 @@ from pam_scripts.gateway.payload import read_job
 from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.logins import aws_client
 from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
 from sandbox.publishing import STAGE_VAULT, PublishPlant
-from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
 from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
 from tests.support.in_process import InProcess
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
+from tests.support.plants import PLANTS
 
-SITES: Mapping[str, type[AnyPlant]] = {
-    "rotate_seeq_application_key": Plant,
-    "rotate_seeq_user_key": SeeqUserPlant,
-    "rotate_azure_app_secret": AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    "rotate_rabbitmq_password": RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-    "publish_secret": PublishPlant,
-}
-"""The plant of each script."""
 _MAIN = InProcess("rotate_seeq_application_key")
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
@@ -91,10 +79,10 @@ def limited(plant: AnyPlant) -> None:
 
 def test_each_script_has_a_plant_here() -> None:
     """One more script is not left out of what follows."""
-    assert {script.stem for script in SCRIPTS} == {*SITES}
+    assert {script.stem for script in SCRIPTS} == {*PLANTS}
 
 
-@pytest.mark.parametrize("stem", SITES)
+@pytest.mark.parametrize("stem", PLANTS)
 def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     stem: str, make_script: Callable[[str], Script]
 ) -> None:
@@ -107,7 +95,7 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     inputs = {field.label for field in script.inputs}
     # A CA in this record is read, so that it can be refused.
     unread = sorted(LABELS - {field.label for field in script.fields} - {CA_BUNDLE.label})
-    with on_loopback(SITES[stem]) as plant:
+    with on_loopback(PLANTS[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
         hosts |= {plant.cloud.graph, plant.cloud.authorities[0]}

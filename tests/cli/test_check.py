@@ -6,31 +6,19 @@ import json
 
 import pytest
 
-from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
-from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import Plant, on_loopback
 from sandbox.publishing import PublishPlant
 from sandbox.realm import KeycloakPlant
 from sandbox.services import keeper
-from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support.invariants import State, assert_as_before, writes
-
-PLANTS: dict[str, type[AnyPlant]] = {
-    "rotate_seeq_application_key": Plant,
-    "rotate_seeq_user_key": SeeqUserPlant,
-    "rotate_azure_app_secret": AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    "rotate_rabbitmq_password": RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-}
+from tests.support.plants import KEY_PLANTS
 
 
-@pytest.mark.parametrize("stem", PLANTS)
+@pytest.mark.parametrize("stem", KEY_PLANTS)
 def test_the_records_own_script_looks_and_changes_nothing(stem: str, command: Command) -> None:
     """The record's fields choose the script; what it would delete is told; nothing is written."""
-    with on_loopback(PLANTS[stem]) as plant:
+    with on_loopback(KEY_PLANTS[stem]) as plant:
         attach(plant, plant.user_uid, plant.attached)
         before = State.of(plant)
         result = command("check", plant.user_uid, sandbox=plant)

@@ -14,7 +14,7 @@ from pam_scripts.rotation.ops_log import read_entries
 from sandbox import faults
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
-from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.plant import VAULT, AnyPlant, Plant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant
 from tests.cli.conftest import Command, attach
 from tests.support.in_process import InProcess
@@ -26,19 +26,24 @@ from tests.support.invariants import (
     in_keeper,
     live_key_ids,
 )
+from tests.support.plants import KEY_PLANTS
 
 APPLICATION = "rotate_seeq_application_key"
-KINDS: dict[str, type[AnyPlant]] = {
-    APPLICATION: Plant,
-    "rotate_seeq_user_key": SeeqUserPlant,
-    "rotate_azure_app_secret": AzureAppPlant,
+# Where a name or a slot comes again, or there is one secret at a time, and what is refused then.
+ENDS, NOT_TOLD = "ends with the next one, so that none from before is alive", "nothing tells whether a former"
+NO_WAY_BACK: dict[str, tuple[str, dict[str, object], str]] = {
+    "two users": ("rotate_rabbitmq_password", {}, NOT_TOLD),
+    "one user": ("rotate_rabbitmq_password", {"spare": False}, ENDS),
+    "slots": ("rotate_azure_resource_key", {}, NOT_TOLD),
+    "one secret": ("rotate_keycloak_client_secret", {}, ENDS),
 }
+GO_BACK = [stem for stem in KEY_PLANTS if stem not in {stem for stem, *_ in NO_WAY_BACK.values()}]
 
 
 @contextmanager
 def rotated(stem: str = APPLICATION, times: int = 1, keep: str = "1", **options: object) -> Iterator[AnyPlant]:
     """Have a plant listen whose key was rotated so many times, each time with so many kept."""
-    with on_loopback(KINDS[stem], **options) as plant:
+    with on_loopback(KEY_PLANTS[stem], **options) as plant:
         plant.set_field("keep_previous_keys", keep)
         rotate(plant, stem, times)
         yield plant
@@ -72,7 +77,7 @@ BACK = InProcess(APPLICATION, RollBack)
 
 
 @pytest.mark.parametrize(
-    ("stem", "times"), [(APPLICATION, 2), ("rotate_seeq_user_key", 1), ("rotate_azure_app_secret", 1)]
+    ("stem", "times"), [(stem, 2 if stem in (APPLICATION, "rotate_aws_access_key") else 1) for stem in GO_BACK]
 )
 def test_the_key_before_comes_back_everywhere(stem: str, times: int) -> None:
     """It stands in Keeper and in the vault's pair, logs in, and the key rolled back from is dead; the log says so.
@@ -251,6 +256,14 @@ def test_a_key_of_another_target_that_the_record_had_is_none_before_the_present_
 
         result = assert_refuses(BACK, plant, 1, "no access key of application", "(Another) from before", "is alive")
         assert former not in result.stderr
+
+
+@pytest.mark.parametrize("name", NO_WAY_BACK)
+def test_where_nothing_from_before_can_be_told_it_says_so(name: str) -> None:
+    """After two rotations the log names the same user twice: the present credential is not taken for the one before."""
+    stem, options, words = NO_WAY_BACK[name]
+    with rotated(stem, 2, "0" if words == ENDS else "1", **options) as plant:
+        assert_refuses(InProcess(stem, RollBack), plant, 1, words, "rotate: that makes a new one")
 
 
 def test_a_value_that_was_never_published_twice_has_none_before_it() -> None:

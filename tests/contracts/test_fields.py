@@ -25,22 +25,31 @@ from pam_scripts.cli.audit.survey import survey
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.fields import Choice, Field, Flag, HttpsAddress, Names, Number, Text, normalised
+from pam_scripts.core.fields import (
+    Choice,
+    Field,
+    Flag,
+    HttpsAddress,
+    HttpsAddresses,
+    Names,
+    Number,
+    PageAddresses,
+    Text,
+    normalised,
+)
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.issuers.azure_resource.kinds import ResourceId
 from pam_scripts.issuers.keycloak.client import ServerAddress
 from pam_scripts.issuers.values import OptionalDays, ValueFormat
-from sandbox.iam_users import IamPlant
-from sandbox.messaging import RabbitPlant
-from sandbox.plant import SEEQ_HOST, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
-from sandbox.publishing import PublishPlant
-from sandbox.realm import KeycloakPlant
-from sandbox.slots import SlotPlant
+from pam_scripts.logins.aws import REGION_TEXT
+from pam_scripts.stores import openbao
+from sandbox.plant import SEEQ_HOST, SeeqUserPlant, on_loopback
 from tests.cli.conftest import Command, attach
 from tests.faults.conftest import THOROUGH
 from tests.support import invariants
 from tests.support.in_process import UpToItsParts, carry_out
+from tests.support.plants import PLANTS
 
 APPLICATION, USER, APP, VALUE = (
     "rotate_seeq_application_key",
@@ -49,16 +58,6 @@ APPLICATION, USER, APP, VALUE = (
     "publish_secret",
 )
 QUEUE = "rotate_rabbitmq_password"
-PLANTS: Mapping[str, type[AnyPlant]] = {
-    APPLICATION: Plant,
-    USER: SeeqUserPlant,
-    APP: AzureAppPlant,
-    "rotate_azure_resource_key": SlotPlant,
-    VALUE: PublishPlant,
-    QUEUE: RabbitPlant,
-    "rotate_keycloak_client_secret": KeycloakPlant,
-    "rotate_aws_access_key": IamPlant,
-}
 SUBSCRIPTION = "53a58e5a-745f-41da-992c-0642f48d155a"
 RECORD, ATTACHED, CONFIGURATION = "the PAM User record", "the attached record", "the PAM Configuration"
 
@@ -165,6 +164,11 @@ def of_text(parser: Text) -> Samples:
     """Take what the pattern describes, and what it does not."""
     if parser == Text():
         return Samples(["routine", "pr\u00fcfung 7"])
+    if parser == REGION_TEXT:
+        named = ["eu-central-1", "us-gov-west-1", "cn-north-1", f"eu-{'c' * 58}-1"]
+        # Towns, zones, what the SDK refuses, and those whose hosts are in domains of their own.
+        unnamed = ["Frankfurt", "eu-central", "eu-central-1a", "-eu-1", f"eu-{'c' * 59}-1", "us-iso-east-1"]
+        return Samples(named, [*unnamed, "eu-central-1-", *STRANGE])
     return Samples([*matching(parser.pattern)], [one for one in STRANGE if not re.fullmatch(parser.pattern, one)])
 
 
@@ -197,14 +201,29 @@ def of_address(parser: HttpsAddress) -> Samples:
     """Take the server's own address in every spelling."""
     good = [f"https://{host}{path}" for host in (SEEQ_HOST, SEEQ_HOST.upper()) for path in parser.paths]
     host = SEEQ_HOST
-    bad = (f"http://{host}", f"ftp://{host}", host, "https://", f"https://{host}/elsewhere", f"https://{host}?x=1")
-    return Samples(good, [*bad, f"https://{host}#x", f"https://someone@{host}", f"https://{host}:port", "https://[::1"])
+    bad = [f"http://{host}", f"ftp://{host}", host, "https://", f"https://{host}/elsewhere", f"https://{host}?x=1"]
+    return Samples(good, [*bad, f"https://{host}#x", f"https://someone@{host}", *nowhere("https")])
+
+
+def nowhere(scheme: str) -> list[str]:
+    """Return addresses that lead nowhere: no host's name, half an address of IPv6, a port that there is not."""
+    hosts = ("[::1", "[::1]x", "[name]", "::1", "a..b", "-a", "*.example.com", "x" * 64, "\u00fcmlaut", "%41", ".", "[")
+    ports = ("port", "0", "65536", "-1", "")
+    return [f"{scheme}://{host}" for host in (*hosts, *(f"{SEEQ_HOST}:{port}" for port in ports))]
+
+
+def of_pages(_parser: PageAddresses) -> Samples:
+    """Take one address, several, one of IPv6 and one with a port; none that leads nowhere, nor among others."""
+    good = [f"https://{SEEQ_HOST}/health", "http://[::1]:8080", "https://a.b:8443/x/y"]
+    bad = [*nowhere("https"), *nowhere("http"), f"https://someone@{SEEQ_HOST}/", f"https://{SEEQ_HOST}/?x=1"]
+    return Samples([*good, ", ".join(good), "\n".join(good)], [*bad, f"{good[0]}, {bad[0]}", f"{SEEQ_HOST}/health"])
 
 
 def of_address_with_path(_parser: ServerAddress) -> Samples:
     """Take the server's own address with the path that it may have."""
     good = [f"https://{SEEQ_HOST}{path}" for path in ("", "/", "/auth", "/auth/", "/sso/auth")]
     bad = [one for one in of_address(HttpsAddress()).bad if "elsewhere" not in one]
+    bad += [f"{one}/auth" for one in nowhere("https")]
     paths = ("/..", "/auth/../x", "/a b", "/auth?x=1", "/%2e", "//")
     return Samples(good, [*bad, *(f"https://{SEEQ_HOST}{path}/x" for path in paths)])
 
@@ -241,6 +260,7 @@ SAMPLES: Mapping[type[Any], Callable[[Any], Samples]] = {
     Flag: of_flag,
     Choice: of_choice,
     Names: of_names,
+    PageAddresses: of_pages,
     HttpsAddress: of_address,
     ServerAddress: of_address_with_path,
     ValueFormat: of_value_format,
@@ -299,6 +319,25 @@ def test_a_required_field_that_is_empty_is_told(stem: str, asked: Field[Any], si
 def test_every_kind_of_field_has_its_samples() -> None:
     """A further kind of field is tried too: what it takes, and what it does not."""
     assert {type(asked.parser) for script in SCRIPTS for asked in script.inputs} == set(SAMPLES)
+
+
+# Each in the first script that has it.
+ADDRESSES = {
+    one.label: script.stem
+    for script in reversed(SCRIPTS)
+    for one in script.logins
+    if isinstance(one.parser, (HttpsAddress, HttpsAddresses))
+}
+
+
+@pytest.mark.parametrize("label", ADDRESSES)
+def test_an_admins_address_that_leads_nowhere_is_found_by_the_audit(label: str, sites: Mapping[str, Site]) -> None:
+    """It stops the run with status 2, before anybody is asked."""
+    for value in nowhere("https"):
+        site = sites[ADDRESSES[label]]
+        found = site.having((RECORD, openbao.LABEL, "team/plant/x"), (ATTACHED, label, value)).judged()
+
+        assert any(f"field '{label}' " in finding.what for finding in found), value
 
 
 @pytest.mark.parametrize("stem", PLANTS)

@@ -16,18 +16,18 @@ from pam_scripts import (
     rotate_seeq_application_key,
     rotate_seeq_user_key,
 )
-from pam_scripts.core.errors import Yielded
+from pam_scripts.core.errors import ApiError, Yielded
 from pam_scripts.core.times import utc_now
 from sandbox.iam_users import USER, IamPlant
 from sandbox.log import Request
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant
-from sandbox.realm import REALM, KeycloakPlant
+from sandbox.realm import REALM, KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.contracts.issuers import IssuerContract, IssuerOnTheWire
-from tests.contracts.on_site import Site
+from tests.contracts.on_site import Site, with_value
 
 
 class TestSeeqApplicationKeys(IssuerOnTheWire):
@@ -227,6 +227,14 @@ class TestKeycloakClientSecret(IssuerOnTheWire):
 
         assert 4 == len({*values})
 
+    def test_the_end_that_is_asked_for_is_what_is_told(self, site: Site) -> None:
+        """None is told, unless a policy of the server gives one, whatever is asked for."""
+        key, _ = self.make(site, self.ready(site))
+
+        assert [site.plant.issued()[0].expires_at] == [key.expires_at]
+        assert isinstance(site.plant, KeycloakPlant)
+        assert bool(site.plant.policy) == bool(key.expires_at)
+
     def test_a_secret_that_changed_since_the_look_is_not_replaced(self, site: Site) -> None:
         """Somebody else has set it, and may have published it."""
         issuer = self.ready(site)
@@ -244,6 +252,50 @@ class TestKeycloakClientSecretWithoutProof(TestKeycloakClientSecret):
     def options(self) -> dict[str, object]:
         """Have a client that users log in through; the server has a path."""
         return {"provable": False, "path": "/auth"}
+
+
+class TestKeycloakClientSecretUnderAPolicy(TestKeycloakClientSecret):
+    """The secret that the server makes, and beside which it keeps the former one, as the rotated one."""
+
+    kind = KeycloakPolicyPlant
+
+    def is_creation(self, request: Request) -> bool:
+        """Look for the server's own way."""
+        return request.method == "POST" and request.path.endswith("/client-secret")
+
+    def test_a_new_key_is_listed_with_its_label(self, site: Site) -> None:
+        """Beside it the one before it is listed, under another id."""
+        issuer = self.ready(site)
+        key, credential = self.make(site, issuer)
+
+        assert (self.own_label(site), key.id) == (key.label, credential.key_id)
+        listed, former = issuer.list_keys()
+        assert (key, f"{key.id} (rotated)") == (listed, former.id)
+
+    def test_a_new_key_logs_in_and_a_wrong_value_does_not(self, site: Site) -> None:
+        """So does the former one, but that is not what the server has as the client's secret."""
+        issuer = self.ready(site)
+        key, credential = self.make(site, issuer)
+
+        issuer.log_in(credential)
+        for wrong in (f"{credential.secret.reveal()}x", site.plant.old_password):
+            with pytest.raises(ApiError) as caught:
+                issuer.log_in(with_value(credential, wrong))
+            assert caught.value.refused
+        assert site.plant.logs_in(key.id, site.plant.old_password)
+
+    def test_every_further_way_to_delete_takes_that_key_alone(self, site: Site) -> None:
+        """The former secret can be taken away by an update, too."""
+        issuer = self.ready(site)
+        (way,) = issuer.other_ways_to_delete
+        key, credential = self.make(site, issuer)
+        way(key)
+        assert key == issuer.list_keys()[0]
+        way(issuer.list_keys()[1])
+
+        assert [key] == issuer.list_keys()
+        assert not site.plant.logs_in(key.id, site.plant.old_password)
+        issuer.log_in(credential)
 
 
 class _AwsAccessKeys(IssuerOnTheWire):

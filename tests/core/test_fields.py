@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
+import requests.adapters
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import (
@@ -15,6 +21,7 @@ from pam_scripts.core.fields import (
     HttpsAddress,
     Names,
     Number,
+    PageAddresses,
     Record,
     Text,
     flat_value,
@@ -266,7 +273,21 @@ def test_an_address_is_read_without_its_path(value: str, expected: str) -> None:
         "https://seeq.example.com/login",
         "https://seeq.example.com?x=1",
         "https://seeq.example.com:none",
+        "https://seeq.example.com:",
+        "https://seeq.example.com:0",
+        "https://seeq.example.com:65536",
+        "https://seeq.example.com:0443",
+        "https://seeq example com",
+        "https://seeq..example.com",
+        "https://-.example.com",
+        "https://" + "x" * 64 + ".example.com",
+        "https://*.example.com",
+        "https://pr\u00fcfung.example.com",
+        "https://seeq.example.com\\@evil.example.com",
         "https://[::1",
+        "https://[::1]x:443",
+        "https://[seeq.example.com]",
+        "https://[fe80::1%eth0]",
     ],
 )
 def test_what_is_no_address_of_a_server_is_refused_without_its_password(value: str) -> None:
@@ -275,6 +296,30 @@ def test_what_is_no_address_of_a_server_is_refused_without_its_password(value: s
         SERVER.read(record(server=value))
 
     assert "pass" not in str(caught.value).partition("it must")[0]
+
+
+def _assert_can_be_asked(address: str) -> None:
+    """Go as far as a connection would, and have nobody resolve the name."""
+    try:
+        request = requests.Request("GET", address).prepare()
+        requests.adapters.HTTPAdapter().get_connection_with_tls_context(request, verify=True)
+        assert (urlsplit(str(request.url)).hostname or "").encode("idna")
+    except ValueError as error:
+        pytest.fail(f"{address!r}: {error}")
+
+
+@given(st.text("ab0:.-_[]%@\\ *\u00fc\x00", max_size=70))
+@example("a" * 63)
+@example("a" * 64)
+@example("[::1]:443")
+@example("a..b")
+@settings(deadline=None)
+def test_whoever_has_an_address_can_be_asked(place: str) -> None:
+    """Nothing is taken that ends in an error of whatever connects, which would be no answer of a server."""
+    for parser, whole in ((HttpsAddress(), f"https://{place}"), (PageAddresses(), f"http://{place}/health")):
+        with suppress(ValueError):
+            parser.read(whole)
+            _assert_can_be_asked(whole)
 
 
 def test_the_first_record_that_has_a_field_decides() -> None:

@@ -22,7 +22,7 @@ from urllib3.connection import HTTPSConnection
 
 from pam_scripts.core import http
 from pam_scripts.core.deadline import Deadline
-from pam_scripts.core.errors import ApiError, OutOfTime
+from pam_scripts.core.errors import ApiError, BadInput, OutOfTime
 from pam_scripts.core.http import Session, retry_after
 from pam_scripts.core.times import utc_now
 from sandbox import faults
@@ -206,6 +206,46 @@ def test_the_environment_is_asked_once_for_each_server(
     assert 2 == len(wire.log)
     with pytest.raises(requests.ConnectionError):
         session.get("https://other.example.com/echo")
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://[::1",
+        "http://host:port",
+        "host:0",
+        "http://a..b:1",
+        "http://two words:1",
+        "[",
+        "http://",
+        "socks5://h:1",
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_by_its_name(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent, and nothing goes past it; what stands there may be a password, and is not shown."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(BadInput, match=r"HTTPS_PROXY \(or ALL_PROXY\) is not the address of a proxy") as caught:
+        call(Session(Deadline(60)), "echo")
+    assert value not in str(caught.value).partition("; ")[0]
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_a_proxy_for_everything_is_used_with_and_without_its_scheme(
+    scheme: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As curl and requests read ALL_PROXY, so does whatever asks or tells of the way."""
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}127.0.0.1:{wire.proxy_port}")
+
+    assert f"through the proxy 127.0.0.1:{wire.proxy_port}" == http.route_to(URL)
+    assert Session(Deadline(60)).get(f"{URL}/echo").ok
+    assert [HOST] == [one.host for one in wire.log]
 
 
 # -- connecting ahead -----------------------------------------------------------------------------

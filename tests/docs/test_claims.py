@@ -9,10 +9,9 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from pam_scripts.assembly.registry import CONSUMERS, MIRRORS
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors, host
-from pam_scripts.gateway import request
+from pam_scripts.rotation.lease import LEASE
 from pam_scripts.rotation.ops_log import Entry
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, prose, words
@@ -80,12 +79,9 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 def labels() -> set[str]:
     """Return every label that the scripts, the PAM Configuration and the ops log know."""
-    known = {field.label for script in SCRIPTS for field in (*script.fields, *script.admin_fields)}
-    known |= {field.label for kind in (*MIRRORS, *CONSUMERS) for field in kind.ADMIN_FIELDS}
-    known |= {request.CA_BUNDLE.label, "rotation_lease"}
-    in_code = set(re.findall(r'"((?:seeq|rabbitmq|keycloak)_admin_\w+|allow_\w+)"', SOURCE))
+    known = {field.label for script in SCRIPTS for field in (*script.fields, *script.logins, *script.configured)}
     log = set(re.findall(r'"(\w+)": ', inspect.getsource(Entry))) | {field.name for field in fields(Entry)}
-    return known | in_code | log
+    return {*known, LEASE, *log}
 
 
 @each_page

@@ -13,15 +13,11 @@ from pathlib import Path
 import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
-from pam_scripts.gateway import request
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, prose, words
 
 GAP = "\0"
-LABELS = {
-    request.CA_BUNDLE.label,
-    *(field.label for script in SCRIPTS for field in (*script.fields, *script.logins)),
-}
+LABELS = {field.label for script in SCRIPTS for field in (*script.fields, *script.logins, *script.configured)}
 # The longest name or noun that is filled in, in words.
 MOST_FILLED_IN = 4
 

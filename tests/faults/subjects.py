@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
-from sandbox.realm import KeycloakPlant
+from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.support import invariants
@@ -96,7 +97,7 @@ _PAIR = "Key Vault's pair"
 
 
 def _plant(
-    kind: type[AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
+    kind: Callable[..., AnyPlant], deadline: int, *, combined: bool, first_time: bool, read: bool
 ) -> Callable[[Path], AnyPlant]:
     def make(directory: Path) -> AnyPlant:
         plant = kind(directory, mirrored=True, first_time=first_time)
@@ -235,7 +236,7 @@ def _in_turn(plant: AnyPlant, spotless: bool) -> None:
 
 def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
     script: str,
-    kind: type[AnyPlant],
+    kind: Callable[..., AnyPlant],
     *,
     combined: bool = True,
     first_time: bool = False,
@@ -290,6 +291,26 @@ def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
     assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
 
 
+# -- two secrets under one id ---------------------------------------------------------------------
+
+
+def _held_by_value(plant: AnyPlant) -> Held:
+    """Take a secret for its own id: the former one lives beside the new one, and both have the client's."""
+    copies = {place: (value, value) for place, (_, value) in _held(plant).copies.items()}
+    return Held(copies, {key.value: key.value for key in plant.issued() if key.live})
+
+
+def _view_by_value(plant: AnyPlant) -> View:
+    held, seen = _held_by_value(plant), _view(plant)
+    return View(
+        copies=held.copies,
+        live=held.live,
+        labels={key.value: f"client secret {key.key_id}" for key in plant.issued()},
+        rest=seen.rest,
+        shape=seen.shape,
+    )
+
+
 # -- values that are published --------------------------------------------------------------------
 
 
@@ -305,13 +326,34 @@ def _publishing(value_format: str) -> Callable[[Path], AnyPlant]:
     return make
 
 
+def _with_value_before(directory: Path) -> AnyPlant:
+    """Make a plant with one mirror of each kind, and a second name in each."""
+    plant = PublishPlant(directory, value_format="alnum:32")
+    plant.vaults = (VAULT,)
+    plant.set_field("key_vault_name", VAULT)
+    plant.set_field("deadline_seconds", "20")
+    plant.add_aws_mirror("plant/erp", plant.written(plant.old_password))
+    plant.add_openbao_mirror("plant/erp", held={"value": plant.written(plant.old_password)})
+    plant.keep_previous("the-value-of-two-years-ago")
+    app = plant.add_app("portal", plant.id_name, restart_seconds=0.05)
+    _be_impatient(plant, app.health_url)
+    return plant
+
+
 def _held_values(plant: AnyPlant) -> Held:
-    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all."""
+    """Take a value for its own id: alive is what a place or an app holds, if it was made or given at all.
+
+    Where there are second names, whoever reads the first and then the second knows what an app sends that was not
+    restarted yet: what he does not know is dead.
+    """
     assert isinstance(plant, PublishPlant)
-    held = {
-        **plant.holdings(),
-        **{f"app {app.name}": plant.value_in(app.holds.get("credential")) for app in plant.apps},
-    }
+    sent = {app.name: plant.value_in(app.holds.get("credential")) for app in plant.apps}
+    held = {**plant.holdings(), **{f"app {name}": value for name, value in sent.items()}}
+    for place, second in plant.second_holdings().items():
+        held[f"second name in {place}"] = second
+        for app in plant.apps:
+            if not app.restarts and sent[app.name] not in (held[place], second):
+                held[f"app {app.name} at who reads {place}"] = f"{sent[app.name]}, which is not known there"
     made = plant.made()
     known = {value: value for value in held.values() if value in made}
     return Held({place: (value, value) for place, value in held.items()}, known)
@@ -330,7 +372,7 @@ def _view_of_values(plant: AnyPlant) -> View:
         copies=held.copies,
         live=held.live,
         labels=dict.fromkeys(held.live, ""),
-        rest=(_at_rest(record), plant.holdings()),
+        rest=(_at_rest(record), plant.holdings(), plant.second_holdings()),
         shape=shape,
     )
 
@@ -342,6 +384,9 @@ def _published(plant: AnyPlant, _spotless: bool) -> None:
     assert plant.old_password not in held, "which is a new one"
     assert plant.value_format != "keeper" or {plant.new_password} == held, "the one that Keeper made"
     assert [] == invariants.custom_fields(plant, invariants.LEASE), "no lease is left"
+    second = {*plant.second_holdings().values()}
+    assert not second & held, "the one before stands under second names"
+    assert second <= plant.made(), "and nothing else"
 
 
 # -- roll backs -----------------------------------------------------------------------------------
@@ -403,6 +448,7 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
 _SLOTS = "rotate_azure_resource_key"
+_CLIENT = "rotate_keycloak_client_secret"
 
 SUBJECTS = {
     "seeq application": _subject(_MAIN_SCRIPT, Plant),
@@ -413,9 +459,19 @@ SUBJECTS = {
     "seeq user": _subject("rotate_seeq_user_key", SeeqUserPlant),
     # The names of its two users come again, the passwords do not.
     "rabbitmq, two users": replace(_subject("rotate_rabbitmq_password", RabbitPlant), check_rotated=_in_turn),
-    # Its one secret ends with the next: killed between, a run leaves stores with the former one.
-    "keycloak": replace(
-        _subject("rotate_keycloak_client_secret", KeycloakPlant), check_rotated=_in_turn, replaces=True
+    # What there is one of ends with the next: killed between, a run leaves stores with the former one.
+    "rabbitmq, one user": replace(
+        _subject("rotate_rabbitmq_password", partial(RabbitPlant, spare=False)), check_rotated=_in_turn, replaces=True
+    ),
+    "keycloak": replace(_subject(_CLIENT, KeycloakPlant), check_rotated=_in_turn, replaces=True),
+    "keycloak, with a policy": Subject(
+        _CLIENT,
+        _plant(KeycloakPolicyPlant, 20, combined=True, first_time=False, read=False),
+        _view_by_value,
+        _held_by_value,
+        _in_turn,
+        frozenset((_PAIR,)),
+        20,
     ),
     # Lists of IAM lag as those of Entra do.
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
@@ -437,6 +493,9 @@ SUBJECTS = {
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True
     ),
+    "value made here, with the one before": Subject(
+        "publish_secret", _with_value_before, _view_of_values, _held_values, _published
+    ),
     # Before a run has its own time, the command reads all records in its.
     "roll back of a key": Subject(
         _MAIN_SCRIPT, _with_earlier_key, _view, _held, _rolled_back, frozenset((_PAIR,)), 30, command=_ROLL_BACK
@@ -452,6 +511,8 @@ SUBJECTS = {
     ),
 }
 MAIN = SUBJECTS["seeq application"]
-SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users")}
+SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}
 IN_OPENBAO = SUBJECTS["seeq application, in OpenBao"]
 IN_SLOTS = SUBJECTS["storage keys"]
+WITH_PREVIOUS = SUBJECTS["value made here, with the one before"]
+IN_KEYCLOAK = {name: SUBJECTS[name] for name in ("keycloak", "keycloak, with a policy")}

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import DRAWN, EXHAUSTIVE, THOROUGH, Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
-from tests.faults.subjects import IN_OPENBAO, IN_SLOTS, MAIN, SISTERS, Subject
+from tests.faults.subjects import IN_KEYCLOAK, IN_OPENBAO, IN_SLOTS, MAIN, SISTERS, WITH_PREVIOUS, Subject
 from tests.faults.trial import Bench, Outcome
 
 _PARTS = 6
@@ -58,7 +58,16 @@ def test_two_rotations_end_true_in_every_order_with_up_to_two_switches(
     tally("two at once, up to two switches", [partial(_outcome, bench, schedule, drawn) for schedule in schedules])
 
 
-@pytest.mark.parametrize(("name", "subject"), [*SISTERS.items(), ("in OpenBao", IN_OPENBAO), ("in slots", IN_SLOTS)])
+_OTHERS = {
+    **SISTERS,
+    **IN_KEYCLOAK,
+    "in OpenBao": IN_OPENBAO,
+    "in slots": IN_SLOTS,
+    "with the value before": WITH_PREVIOUS,
+}
+
+
+@pytest.mark.parametrize(("name", "subject"), _OTHERS.items())
 def test_the_sister_scripts_end_true_too(bench: Bench, tally: Tally, seed: int, name: str, subject: Subject) -> None:
     """The same holds for every script, since the order is the same, and for a mirror of another kind."""
     schedules = _up_to_two_switches(bench.happy_path(subject))

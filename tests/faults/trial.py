@@ -41,6 +41,7 @@ _FEWEST_REQUESTS = 20
 _ATTEMPTS = 3
 
 _EXIT_STATUSES = {0, 1, 2, 3, 4}
+_OLD_KEYS_ALIVE, _NOT_CERTAIN = 3, 4
 KILLED = -9
 
 
@@ -125,6 +126,8 @@ class Witness:
     a call ran into its time limit without any. The boundaries are those of the run that writes, within
     the system it writes to: other systems may be asked meanwhile, by the run's other threads.
 
+    Where a new value ends the one before it, a place may be dead from then on until it is written to, and no longer.
+
     spared: places that somebody else had broken before. held_alive: those of them that a run has mended meanwhile.
     """
 
@@ -134,6 +137,7 @@ class Witness:
         self._ended: Mapping[str, str] = {}
         self.held_alive: set[str] = set()
         self._whole: dict[str, float] = {}
+        self._copies: dict[str, tuple[str, str]] = {}
         self._write: Request | None = None
         self.violations: list[Violation] = []
 
@@ -160,7 +164,10 @@ class Witness:
             passing = place in self._trial.subject.pairs and (
                 not self._follows_the_write(request) or _is_write(request) or self._excused(self._whole.get(place, 0.0))
             )
-            if (kind == "dead" and not self._trial.subject.replaces) or (kind == "mixed" and not passing):
+            copy, before = held.copies[place], self._copies.setdefault(place, held.copies[place])
+            self._copies[place] = copy
+            waiting = self._trial.subject.replaces and copy == before
+            if (kind == "dead" and not waiting) or (kind == "mixed" and not passing):
                 where = f"before request {request.number}, {request}" if request else "at the end"
                 self.violations.append(Violation("Alive", f"{place} is {kind} {where}"))
         if _is_write(request):
@@ -211,7 +218,8 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
             found.append(Violation(invariant, said(error)))
 
     code = result.returncode
-    deleted = set(before.live) - set(after.live)
+    # A key is its id and its value: where the id is a name it comes again, with another value.
+    deleted = before.live.items() - after.live.items()
     stuck = "could not be put back" in result.stderr and faults > 1
     succeed("Silent", lambda: invariants.assert_silent(plant, result))
     found += judge_end(result, subject.deadline)
@@ -221,6 +229,11 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
         succeed("True", lambda: subject.check_rotated(plant, not faults))
     elif subject.forward_only:
         hold("Ends", code in (2, 4), f"exit status {code} says that all was put back, which it cannot be")
+    elif code == _OLD_KEYS_ALIVE:
+        # Also where no deletion succeeded: it was tried.
+        held = {copy for copy in after.copies.values() if any(copy)}
+        hold("True", 1 == len(held) and held <= after.live.items(), "exit 3, but the new key is not in every store")
+        hold("True", held.isdisjoint(before.copies.values()), "exit 3, but a store holds a key of before")
     elif not deleted and not stuck:
         differing = [place for place in after.copies if before.copies[place] != after.copies[place]]
         hold("All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}")
@@ -229,18 +242,27 @@ def judge(trial: Trial, before: View, result: RotationResult, *, faults: int) ->
             hold("All or nothing", leased or before.rest == after.rest, f"exit {code}, but not as before")
             hold("All or nothing", before.live == after.live, f"exit {code}, but a new key is alive")
     elif deleted:
-        hold("All or nothing", code in (3, 4), f"exit {code} says that nothing changed, but a key was deleted")
+        hold("All or nothing", code == _NOT_CERTAIN, f"exit {code} says that nothing changed, but a key was deleted")
     mixed = [place for place in after.copies if after.kind(place) == "mixed"]
     hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
-    dead = [place for place in after.copies if after.kind(place) == "dead"] if subject.replaces and code != 4 else []
+    dead = (
+        [place for place in after.copies if after.kind(place) == "dead"]
+        if subject.replaces and code != _NOT_CERTAIN
+        else []
+    )
     hold("Alive", not dead, f"exit {code}, but left dead: {dead}")
-    # A key that nobody held before is none of this run's doing.
-    unheld_before = set(before.live) - {key_id for key_id, _ in before.copies.values()}
-    held = {key_id for key_id, _ in after.copies.values()}
-    for key_id in set(after.live) - held - unheld_before:
-        named = key_id in result.stderr or (after.labels[key_id] and after.labels[key_id] in result.stderr)
-        hold("Nothing lost", named, f"key {key_id} ('{after.labels[key_id]}') is alive, held by no store, not named")
-    return found
+    return found + _lost(before, after, result.stderr)
+
+
+def _lost(before: View, after: View, words: str) -> list[Violation]:
+    """Return the live keys that no store holds and no word names; one of before that none held is not of this run."""
+    unheld_before = before.live.items() - set(before.copies.values())
+    lost = after.live.items() - set(after.copies.values()) - unheld_before
+    return [
+        Violation("Nothing lost", f"key {key_id} ('{label}') is alive, held by no store, not named")
+        for key_id, label in ((key_id, after.labels[key_id]) for key_id, _ in sorted(lost))
+        if key_id not in words and not (label and label in words)
+    ]
 
 
 def judge_end(result: RotationResult, deadline: float) -> list[Violation]:

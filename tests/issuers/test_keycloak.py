@@ -147,19 +147,6 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPlant) -> No
     assert_silent(plant, result)
 
 
-def test_a_policy_that_makes_its_own_is_met_twice_and_explained(plant: KeycloakPlant) -> None:
-    """Where it shows only afterwards a person must look; from then on it is refused in words, and nothing touched."""
-    plant.keycloak.realms[REALM].rotates = True
-    assert 4 == SCRIPT.run(plant).returncode
-    before = State.of(plant)
-
-    result = SCRIPT.run(plant)
-
-    assert 1 == result.returncode
-    assert "rotates this client's secret (`secret-rotation`)" in result.stderr
-    assert_as_before(plant, before)
-
-
 def test_a_token_that_the_server_forgets_is_asked_for_again(plant: KeycloakPlant) -> None:
     """A server that starts anew knows none of its tokens; nobody need notice."""
     met: list[Request] = []
@@ -205,9 +192,13 @@ REFUSED: dict[str, tuple[Callable[[KeycloakPlant], object], str]] = {
         ),
         "2 attached records have a login and a field 'keycloak_url'",
     ),
-    "previous secrets to keep": (
+    "a previous secret to keep, where no policy keeps one": (
         lambda plant: plant.set_field("keep_previous_keys", "1"),
-        "a new client secret ends the one before it",
+        "a new secret ends the one before it: no client policy (`secret-rotation`) keeps that",
+    ),
+    "more previous secrets than one": (
+        lambda plant: plant.set_field("keep_previous_keys", "2"),
+        "Keycloak keeps one former client secret at most",
     ),
     "the admin's own": (_its_own, "which this rotation would delete"),
     "a bare id of another realm in the limit": (

@@ -216,6 +216,23 @@ def test_the_former_of_two_may_live_until_the_next_rotation(pair: RabbitPlant) -
     assert "erp-spare" == assert_true_state(pair, kept=["erp"])
 
 
+@pytest.mark.parametrize("refusals", [1, None])
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_password_that_cannot_be_taken_away_is_tried_again_and_named(
+    pair: RabbitPlant, status: int, refusals: int | None
+) -> None:
+    """One refusal may be of something on the way; where all are refused it is status 3, and the user is named."""
+    taking_away = Rule(faults.status(status), method="PUT", path="/api/users/erp", times=refusals)
+    pair.wire.rules.append(taking_away)
+
+    result = SCRIPT.run(pair)
+
+    assert 2 == len([one for one in pair.wire.log if one.method == "PUT" and one.path == taking_away.path])
+    assert (3 if refusals is None else 0) == result.returncode, result.stderr
+    assert ("still alive: erp; the new password erp-spare is in place" in result.stderr) == (refusals is None)
+    assert "erp-spare" == assert_true_state(pair, kept=["erp"] if refusals is None else [])
+
+
 def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPlant) -> None:
     """Whose turn it is was read before the other one had ended: nothing is set, and the line says that somebody was."""
     payload = pair.payload()

@@ -272,6 +272,17 @@ def test_the_hosts_identity_is_never_a_developers(session: Session, monkeypatch:
     assert ["EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential"] == tried
 
 
+@pytest.mark.parametrize("value", ["https://[::1", "https://evil.example.com", "//:443", "https://a..b"])
+def test_the_hosts_identity_is_shown_to_no_authority_of_the_environment(
+    value: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not it is an address at all: the variable is named."""
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", value)
+
+    with pytest.raises(BadInput, match="AZURE_AUTHORITY_HOST would send the host's own identity to another host"):
+        _ = HostIdentity(CLOUDS["public"].authority, session).credential
+
+
 # -- a refused token ------------------------------------------------------------------------------
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

@@ -227,11 +227,11 @@ class Shelf(System):
         self.called("outdated", f"look for old versions in {self.name}")
         return ["old version"]
 
-    def retire(self, outdated: Sequence[str], kept: Sequence[str]) -> None:
-        """Note down what is to be kept."""
+    def retire(self, outdated: Sequence[str], kept: Sequence[Key]) -> None:
+        """Note down which keys are to be kept."""
         assert list(outdated) in (["old version"], [])
         self.called("retire", f"retire {self.name}")
-        self.retired.append(kept)
+        self.retired.append([one.id for one in kept])
 
     def older(self, sought: Sought) -> Callable[[], Secret]:
         """Find the value of a key that a test says is there."""
@@ -970,12 +970,12 @@ def test_which_keys_stay(keys: list[Key], held: str, keep: int, left: list[str])
     assert left == house.alive
 
 
-def test_versions_of_kept_rotations_are_spared() -> None:
-    """The mirrors are told which rotations' older versions still open something."""
+def test_versions_of_kept_keys_are_spared() -> None:
+    """The mirrors are told of which keys older versions still open something."""
     house = House([key("old", its_label=OURS)])
     house.rotate(keep=1)
 
-    assert [["R-0"]] == house.mirror.retired
+    assert [["old"]] == house.mirror.retired
 
 
 def test_a_live_key_of_another_record_is_refused() -> None:
@@ -1460,7 +1460,7 @@ def test_a_store_that_lost_the_credential_gets_it_again() -> None:
     house = House()
     retire = house.mirror.retire
 
-    def overwritten(outdated: Sequence[str], kept: Sequence[str]) -> None:
+    def overwritten(outdated: Sequence[str], kept: Sequence[Key]) -> None:
         retire(outdated, kept)
         house.mirror.held = {"id": "old", "secret": "value of old"}
 

@@ -44,7 +44,7 @@ def test_nothing_is_made_and_only_the_key_rolled_back_from_is_deleted() -> None:
     assert ["older", "oldest"] == where.alive
     assert ["delete old"] == [one for one in where.done if one.startswith(("delete", "archive", "create"))]
     assert where.done.index("write truth") < where.done.index("write mirror") < where.done.index("delete old")
-    assert [["", "R-0"]] == where.mirror.retired
+    assert [["oldest", "older"]] == where.mirror.retired
     assert ("older", "older", ["old"], ["oldest"]) == (
         where.entry.new_key,
         where.entry.rolled_back_to,

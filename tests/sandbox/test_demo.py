@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from pam_scripts.cli.scripts import SCRIPTS
 from sandbox import __main__ as demo
 from sandbox.faults import Rule
 from sandbox.messaging import RabbitPlant
@@ -51,6 +52,11 @@ def shown(cold_script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: 
         return ended, capsys.readouterr().out, len(waits)
 
     return run
+
+
+def test_every_script_has_its_demo() -> None:
+    """One more script is one more demo."""
+    assert {script.stem for script in SCRIPTS} == {*demo.DEMOS, demo.PUBLISH}
 
 
 @pytest.mark.parametrize("name", [*demo.DEMOS, demo.PUBLISH] if THOROUGH else ["rotate_seeq_application_key"])

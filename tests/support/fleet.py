@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pam_scripts import __version__
+from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.plant import SEEQ_HOST, Services
 from sandbox.services import keeper
 from sandbox.services.entra import App
 
-_OWNER_TAGS = ("seeq-application-id", "seeq-user-id", "entra-application-id")
 VAULT = "fleet-vault"
 STAGE_VAULT = "stage-vault"
 LOCKED_VAULT = "locked-vault"
@@ -102,12 +102,20 @@ class Member:
         self.put("aws_secret_id", name)
         self.put("aws_region", "eu-central-1")
         self.aws, self.aws_name, self.admin = json.dumps({"value": self.value}), name, [*self.admin, admin]
-        self.aws_mark = next(f"{tag}={tags[tag]}" for tag in _OWNER_TAGS if tag in tags)
+        self.aws_mark = next(f"{tag}={tags[tag]}" for tag in OWNER_TAGS if tag in tags)
 
     def mirror_twice(self) -> None:
         """Have a mirror in a second vault, that is like the first."""
         self.put("key_vault_name", f"{VAULT}, {STAGE_VAULT}")
         self.staged = copy.deepcopy(self.secrets)
+
+    def keep_previous(self) -> None:
+        """Have the value be made here, and the one before under a second name, as the last rotation has set it."""
+        self.put("value_format", "hex:16")
+        self.put("value", self.value)
+        self.put("secret_name_previous", f"{self.owner}-previous")
+        second = copy.deepcopy(self.secrets[self.owner])
+        self.secrets[f"{self.owner}-previous"] = {**second, "value": "the value before"}
 
     def be_read(self, *, version: str = "", ready: bool = True, elsewhere: str = "") -> None:
         """Have a container app that reads the mirror's secret, or another one. version: that it names."""
@@ -398,6 +406,13 @@ def _healthy_value(fleet: Fleet, member: Member, way: int) -> None:
     """Change a published value in a way that is all right."""
     if way == 0:  # AWS is its only mirror
         member.mirror_to_aws(fleet.aws_admin_uid)
+    elif way == 1:  # services accept the one before, too
+        member.keep_previous()
+    elif way == 2:  # and what that name held already, the last rotation has left there
+        member.keep_previous()
+        second = [*member.secrets.values()][1]
+        second["tags"]["rotation-id"] = "20260101T000000Z-00000000"
+        member.log(member.entry, _entry(member.rotated_at - timedelta(days=60), "20260101T000000Z-00000000"))
     elif way == 5:  # the rotation at work has written one of two vaults so far
         member.mirror_twice()
         _older(member.staged)
@@ -489,6 +504,21 @@ def _older(mirror: dict[str, dict[str, Any]]) -> None:
     """Make a mirror that of another rotation."""
     for secret in mirror.values():
         secret["tags"] = {**secret["tags"], "rotation-id": "20260101T000000Z-00000000"}
+
+
+def _second_name(change: Callable[[dict[str, Any]], object]) -> Callable[[Fleet, Member], object]:
+    """Keep the value before under a second name, and change what stands there."""
+
+    def ail(_fleet: Fleet, member: Member) -> None:
+        member.keep_previous()
+        change(member.secrets[f"{member.owner}-previous"])
+
+    return ail
+
+
+def _without_second(_fleet: Fleet, member: Member) -> None:
+    member.keep_previous()
+    member.secrets.popitem()
 
 
 def _in_second(change: Callable[[dict[str, dict[str, Any]]], object]) -> Callable[[Fleet, Member], object]:
@@ -767,6 +797,12 @@ ILLNESSES: dict[str, Ailing] = {
     "vault-foreign-2": _on(_secret(0, tags={"keeper-record": "AnotherRecordsUid12345"}), "value"),
     "vault-differs-3": _on(_in_second(_older), "value"),
     "vaults-differ": _on(_vaults_differ, "value"),
+    "vault-previous": _on(_second_name(lambda second: second["tags"].pop("rotation-id")), "value"),
+    "vault-previous-2": _on(_second_name(lambda second: _older({"": second})), "value"),
+    "vault-missing-5": _on(_without_second, "value"),
+    "vault-foreign-3": _on(
+        _second_name(lambda second: second["tags"].update({"keeper-record": "AnotherRecordsUid12345"})), "value"
+    ),
     "overdue-2": _on(_nothing, "value", rotated_days_ago=70),
     "dry-run-2": _on(_put("dry_run", "True"), "value"),
     "setting-5": _on(_put("value_format", "hex:4"), "value"),

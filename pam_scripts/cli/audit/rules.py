@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import takewhile
 
 from pam_scripts import __version__
 from pam_scripts.cli.audit.build import Build
@@ -19,9 +20,10 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Field, normalised
 from pam_scripts.core.times import iso
 from pam_scripts.gateway import request
+from pam_scripts.rotation.ops_log import OPS_LOG
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import Trouble
-from pam_scripts.stores.keeper.record import OPS_LOG, ROTATED_AT
+from pam_scripts.stores.keeper.record import ROTATED_AT
 
 _TOLERANCE = timedelta(minutes=2)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -505,10 +507,17 @@ VAULTS_DIFFER = Rule(
     "At most one of them has what Keeper holds.",
     "rotate: that stores the same key everywhere",
 )
+VAULT_PREVIOUS = Rule(
+    "vault-previous",
+    "a second name does not hold the value before",
+    "broken",
+    "Services that still send the value before are refused by those that accept two, once these read anew.",
+    "rotate: that stores both; stop whoever else writes there",
+)
 _MIRROR_STATES = {
     "missing": {VAULT_MISSING, VAULT_DELETED, VAULT_DISABLED},
     "mixed": {VAULT_MIXED},
-    "differs": {VAULT_DIFFERS, VAULTS_DIFFER, VAULT_FOREIGN},
+    "differs": {VAULT_DIFFERS, VAULTS_DIFFER, VAULT_FOREIGN, VAULT_PREVIOUS},
 }
 
 
@@ -516,7 +525,7 @@ def mirror_state(subject: Subject) -> str:
     """Say in a word how the mirrors compare with Keeper: same, differs, mixed, missing, unknown, or none wanted."""
     if not subject.places:
         return "unknown" if subject.wants_mirrors and not subject.issuer else "none"
-    if len(subject.mirrors) < len(subject.places):
+    if len(subject.mirrors) + len(subject.second_mirrors) < len(subject.places) + len(subject.second_places):
         return "unknown"
     found = {finding.rule for finding in _of_mirrors(subject)}
     undisturbed = "same" if subject.rotation_id else "unknown"
@@ -526,12 +535,13 @@ def mirror_state(subject: Subject) -> str:
 @_at_rest
 def _of_mirrors(subject: Subject) -> Iterator[Finding]:
     """Look at each mirror by itself, then at all of them: by the rotation that is noted beside each secret."""
-    for mirror in subject.mirrors:
+    for mirror in (*subject.mirrors, *subject.second_mirrors):
         yield from _of_tags(subject, mirror)
         if subject.published:
             yield from _of_presence(mirror)
     if subject.published:
         yield from _of_rotations(subject)
+        yield from _of_second_names(subject)
 
 
 def _of_tags(subject: Subject, mirror: Mirror) -> Iterator[Finding]:
@@ -575,6 +585,23 @@ def _of_rotations(subject: Subject) -> Iterator[Finding]:
         yield VAULT_DIFFERS.found(f"{held}, Keeper rotation {ours}")
     elif not ours and len(set(noted.values())) > 1:
         yield VAULTS_DIFFER.found(held)
+
+
+def _of_second_names(subject: Subject) -> Iterator[Finding]:
+    """See that the last rotation has set each second name, or left there what the one before had set."""
+    done = [entry for entry in subject.log if entry["result"] in ("rotated", "old_keys_alive")]
+    # A roll back that is done again moves nothing.
+    again = len([*takewhile(lambda entry: entry["rolled_back_to"], done)])
+    ours = subject.rotation_id
+    known = {ours, *(entry["rotation_id"] for entry in done[: max(again, 1) + 1])}
+    for mirror in subject.second_mirrors if ours else ():
+        for name, secret in mirror.secrets.items():
+            theirs = secret.rotation_id
+            if theirs not in known:
+                what = f"what rotation {theirs} has set" if theirs else "a value that no rotation has stored"
+                yield VAULT_PREVIOUS.found(
+                    f"{name} in {mirror.name} holds {what}, Keeper rotation {subject.rotation_id}"
+                )
 
 
 # -- consumers ------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from pam_scripts.core.fields import Record
 from pam_scripts.core.times import read_moment
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, TAKE_OVER
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
-from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.rotation.lease import LEASE, is_held, read_lease
+from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenConsumer, SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper.record import LEASE, OPS_LOG, ROTATED_AT, is_held, read_lease
+from pam_scripts.stores.keeper.record import ROTATED_AT
 from pam_scripts.stores.keeper.records import attached_scripts
 from pam_scripts.stores.key_vault import Place
 
@@ -110,6 +111,11 @@ class Subject:
         return [spec for spec in self.spec.mirrors if spec.query] if self.spec and self.issuer else []
 
     @property
+    def second_places(self) -> list[MirrorSpec]:
+        """Those of them that hold the value before, under a second name."""
+        return [spec.previous for spec in self.places if spec.previous]
+
+    @property
     def wants_mirrors(self) -> bool:
         """Whether the record names a mirror, whether or not that could be read."""
         return any(self.record.get(kind.LABEL) for kind in MIRRORS)
@@ -117,7 +123,7 @@ class Subject:
     @property
     def vault_addresses(self) -> set[str]:
         """The addresses of its secrets in Key Vault, without a version and in small letters."""
-        queries = [spec.query for spec in self.places if spec.query]
+        queries = [spec.query for spec in (*self.places, *self.second_places) if spec.query]
         return {
             f"{query.group.url}/secrets/{name}".lower()
             for query in queries
@@ -233,8 +239,16 @@ class Subject:
     @property
     def mirrors(self) -> list[Mirror]:
         """What each mirror has, as far as it could be asked."""
+        return self._mirrors(self.places)
+
+    @property
+    def second_mirrors(self) -> list[Mirror]:
+        """What each has under the second name."""
+        return self._mirrors(self.second_places)
+
+    def _mirrors(self, places: Sequence[MirrorSpec]) -> list[Mirror]:
         found = []
-        for place in self.places:
+        for place in places:
             query = place.query
             seen = self.seen_mirrors.get((query.survey, query.group)) if query else None
             if query and seen and not seen.trouble:

@@ -99,7 +99,7 @@ def _links(subject: Subject) -> Iterator[tuple[str, str]]:
 def _ask_everybody(subjects: Sequence[Subject], deadlines: HostDeadlines, say: Say) -> None:
     """Ask every server, tenant and vault once for all the records that share it and the login to it."""
     issuers = [(one, one.issuer) for one in subjects if one.issuer and one.issuer.survey]
-    mirrors = [(one, spec) for one in subjects for spec in one.places]
+    mirrors = [(one, spec) for one in subjects for spec in (*one.places, *one.second_places)]
     consumers = [(one, spec) for one in subjects if one.spec for spec in one.spec.consumers if spec.query]
     groups: list[Callable[[Progress], None]] = [
         *(
@@ -160,9 +160,11 @@ def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Sessi
     by_group = {query.group: one for query, one in zip(queries, seen, strict=True)}
     for subject, spec in group:
         if spec.query:
-            one = subject.seen_mirrors[spec.query.survey, spec.query.group] = by_group[spec.query.group]
-            if one.trouble:
+            place, one = (spec.query.survey, spec.query.group), by_group[spec.query.group]
+            # Both names of one vault are asked for at once.
+            if one.trouble and place not in subject.seen_mirrors:
                 subject.findings.append(_finding(one.trouble))
+            subject.seen_mirrors[place] = one
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:

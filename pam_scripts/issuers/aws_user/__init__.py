@@ -16,17 +16,18 @@ from pam_scripts.core.fields import TEXT, Field, Fields, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import Limit
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.times import parse_iso
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE, KEEP_PREVIOUS_KEYS, TAKE_OVER
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.logins import aws
 from pam_scripts.rotation import labels
-from pam_scripts.rotation.ops_log import read_entries
+from pam_scripts.rotation.lease import LEASE, read_lease
+from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
 from pam_scripts.rotation.roles import Credential, Issuer, Run
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*aws.KEY_FIELDS, ALLOW_TARGETS, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = (*aws.CONFIGURED_KEY_FIELDS, ALLOW_TARGETS, CA_BUNDLE)
 
 USER_NAME = Field(
     "aws_user_name",
@@ -62,7 +63,6 @@ SHAPE = Shape(
 _CLOCKS_DIFFER = timedelta(minutes=5)
 # No run takes longer.
 _LONGEST_RUN = timedelta(hours=1)
-_ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-\S+")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def read(job: Job) -> IssuerSpec:
         )
     identity, limit = _find_login(job)
     limit.check(f"{record.shown}: user {name}", name)
-    entries = read_entries(record.get("last_rotation"))
+    entries = read_entries(record.get(OPS_LOG.label))
     settings = UserSettings(
         owner=record.uid,
         name=name,
@@ -124,7 +124,7 @@ def read(job: Job) -> IssuerSpec:
         is_own_key=identity.record is record,
         known={key: one["rotation_id"] for one in entries for key in (one["new_key"], one["withdrawn_key"]) if key},
         cared_for=frozenset(key for one in entries for key in (*one["kept"], *one["may_be_alive"])),
-        unfinished=_unfinished(record.get("rotation_lease"), entries),
+        unfinished=_unfinished(record.get(LEASE), entries),
     )
 
     def build(run: Run, session: Session) -> Issuer:
@@ -177,26 +177,14 @@ def _find_login(job: Job) -> tuple[aws.Identity, Limit]:
 def _unfinished(lease: str, entries: Sequence[Mapping[str, object]]) -> list[Work]:
     """Return the rotation that has the lease, which ended without giving it back, and the last one if it left a key."""
     found = []
-    holder, _, until = lease.partition(" until ")
-    begun = _begin(holder)
-    try:
-        if begun and until:
-            # One that a person has ended by hand says nothing of the run.
-            ends = parse_iso(until)
-            found.append(Work(holder, begun, ends if ends > begun else begun + _LONGEST_RUN))
-    except ValueError:
-        pass
+    holder, until = read_lease(lease)
+    begun = labels.begun_at(holder)
+    if begun and until:
+        # One that a person has ended by hand says nothing of the run.
+        found.append(Work(holder, begun, until if until > begun else begun + _LONGEST_RUN))
     for entry in entries:
         rotation_id = str(entry["rotation_id"])
-        begun, left = _begin(rotation_id), entry["may_be_alive"]
+        begun, left = labels.begun_at(rotation_id), entry["may_be_alive"]
         if begun and isinstance(left, list) and any(labels.is_ours(str(one)) for one in left):
             found.append(Work(rotation_id, begun, begun + _LONGEST_RUN))
     return found
-
-
-def _begin(rotation_id: str) -> datetime | None:
-    """Return when a rotation began, which its id begins with."""
-    if not _ROTATION_ID.fullmatch(rotation_id):
-        return None
-    day = rotation_id.partition("-")[0]
-    return parse_iso(f"{day[:4]}-{day[4:6]}-{day[6:11]}:{day[11:13]}:{day[13:]}")

@@ -285,7 +285,7 @@ class AccessKeys(Issuer):
             raise BOTH_IN_USE.as_error(f"{SYSTEM}: {self.target}")
         self._interrupted = ours[0]
         self._run.warn(
-            f"{SYSTEM}: {self.target}: its stores hold both keys, as a rotation leaves them that is interrupted: "
+            f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
             f"{ours[0].id}, which the record holds, is set everywhere, and no other is made; rotate once more for that"
         )
         former = [key for key in keys if key.id != ours[0].id]

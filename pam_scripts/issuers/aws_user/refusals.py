@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html, and the e
 from __future__ import annotations
 
 from pam_scripts.core.refusals import Refusal, find_refusal
+from pam_scripts.logins.aws import CLOCK, KEY_ENDED, WRONG_SECRET
 
 SYSTEM = "aws iam"
 
 _ACTIONS = "iam:GetUser, ListAccessKeys, GetAccessKeyLastUsed, CreateAccessKey, UpdateAccessKey and DeleteAccessKey"
-_SIGNATURE = ("SignatureDoesNotMatch", "InvalidSignatureException", "RequestExpired")
 
 DENIED = Refusal(
     "AccessDenied",
@@ -26,7 +26,8 @@ NO_USER = Refusal(
 NO_ROOM = Refusal(
     "LimitExceeded",
     "the user has two access keys, which is the most that AWS lets it have",
-    "delete the one that nobody uses; with 'take_over' set to 'True' the next rotation does, as the page says",
+    "delete the one that nobody uses; or set 'take_over' to 'True': the next rotation then deletes the one that no "
+    "store holds, if it is inactive, or nobody has used it since the last rotation",
 )
 BEING_CHANGED = Refusal(
     "EntityTemporarilyUnmodifiable",
@@ -40,43 +41,26 @@ KEY_ID_UNKNOWN = Refusal(
     "check the AWS access key (attached record, PAM Configuration, the record's own, or the host's): deleted or "
     "inactive, or without its own session token",
 )
-KEY_ENDED = Refusal(
-    ("ExpiredToken", "ExpiredTokenException"),
-    "the temporary access key has ended",
-    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
-)
-CLOCK = Refusal(
-    _SIGNATURE,
-    "the time of the request is wrong",
-    "set the host's clock",
-    message_pattern="expired|not yet current",
-    answer="the signature has expired, or is not yet current",
-)
-WRONG_SECRET = Refusal(
-    _SIGNATURE,
-    "the secret access key does not belong to the access key id",
-    "check 'aws_secret_access_key', and the host's clock",
-)
 # What a look shows, in our own words.
 THIRD_KEY = Refusal(
     "second-key",
-    "it has an access key that no store holds, and that no rotation of this record has made",
-    "where another rotation is at work, let it end; else enter it in the record, where it is the one in use, or delete "
-    "it, or set 'take_over' to 'True': one that is "
-    "inactive, or that nobody has used since the last rotation, then goes",
+    "the user has an access key that no store holds, and that no rotation of this record has made",
+    "if another rotation is at work, let it end; else enter that key in the record, if it is the one in use, or delete "
+    "it; or set 'take_over' to 'True': the next rotation then deletes it, if it is inactive, or nobody has used it "
+    "since the last rotation",
     answer="a key is listed that is neither in a store nor in the ops log",
 )
 IN_USE = Refusal(
     "second-key-in-use",
-    "somebody uses an access key of it that no store holds",
-    "where another rotation is at work, let it end; else move whoever uses it to the record's key, and make it "
-    "inactive or delete it: no rotation deletes a key in use",
+    "somebody uses an access key of the user that no store holds",
+    "if another rotation is at work, let it end; else give whoever uses that key the record's, then make it inactive "
+    "or delete it: no rotation deletes a key in use",
     answer="`take_over` is `True`, and a key that no store holds was used since the last rotation",
 )
 BOTH_IN_USE = Refusal(
     "both-keys-in-use",
-    "its stores hold both of its access keys, and neither is known as one that a rotation has made",
-    "where another rotation is at work, let it end; else enter the same key everywhere, and delete the other one",
+    "the record and its mirrors do not hold the same access key, and neither is known as one that a rotation has made",
+    "if another rotation is at work, let it end; else enter the key in use everywhere, and delete the other one",
     answer="two keys are listed, and each is in a store",
 )
 INACTIVE = Refusal(

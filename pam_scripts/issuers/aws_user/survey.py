@@ -12,7 +12,7 @@ from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.aws_user import UserSettings
 from pam_scripts.issuers.aws_user.client import Iam
-from pam_scripts.issuers.aws_user.refusals import INACTIVE, KEY_ENDED, KEY_ID_UNKNOWN, NO_USER, WRONG_SECRET
+from pam_scripts.issuers.aws_user.refusals import INACTIVE, KEY_ID_UNKNOWN, NO_USER
 from pam_scripts.logins import aws
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Key
@@ -55,7 +55,7 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
             return SurveyResult(SeenTarget(settings.name, name, trouble=(gone,)))
         unknown = isinstance(error, ApiError) and (
             error.code == HTTPStatus.UNAUTHORIZED
-            or any(one.matches(error.name) for one in (KEY_ID_UNKNOWN, KEY_ENDED, WRONG_SECRET))
+            or any(one.matches(error.name) for one in (KEY_ID_UNKNOWN, aws.KEY_ENDED, aws.WRONG_SECRET))
         )
         code = "admin-refused" if unknown else "not-readable"
         return SurveyResult(troubles=[Trouble(code, error.cause, error.next_step)])

@@ -42,6 +42,7 @@ from pam_scripts.rotation.roles import Credential, Issuer, Key, Run, Traits
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
+CONFIGURATION_FIELDS: Fields = (*azure.CONFIGURATION_FIELDS, ALLOW_TARGETS)
 
 APPLICATION_OBJECT_ID = Field(
     "application_object_id",

@@ -46,6 +46,7 @@ from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, K
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
+CONFIGURATION_FIELDS: Fields = (*azure.CONFIGURATION_FIELDS, ALLOW_TARGETS)
 
 RESOURCE_ID = Field(
     "resource_id",
@@ -440,7 +441,7 @@ class SlotKeys(Issuer):
         self._idle = ""
         self._interrupted = self._key(slot, self._present[slot])
         self._run.warn(
-            f"{SYSTEM}: {self.target}: its stores hold both keys, as a rotation leaves them that is interrupted: "
+            f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
             f"{self._interrupted.id}, which the record holds, is set everywhere, and no other is made; rotate "
             "once more for that"
         )

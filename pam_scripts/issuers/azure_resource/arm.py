@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError
@@ -113,7 +112,7 @@ class Arm:
 
         Raises ApiError where it cannot be asked now.
         """
-        if urlsplit(url).hostname != self._manager.host or urlsplit(url).scheme != "https":
+        if not self._manager.own_path(url):
             raise ApiError(SYSTEM, action, "the answer leads to another host, which gets no token")
         while True:
             self._session.deadline.wait(min(_PAUSE if pause is None else pause, _LONGEST_PAUSE))

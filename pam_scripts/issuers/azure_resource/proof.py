@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from http.client import HTTPException, HTTPSConnection
-from urllib.parse import urlsplit
 
 import requests
 from urllib3.util import create_urllib3_context, make_headers
@@ -109,17 +108,17 @@ def log_in_to_redis(place: Place, key: Secret, session: Session, action: str, ca
 def _ask_redis(place: Place, key: Secret, session: Session, ca_bundle: str) -> bytes:
     url = f"https://{place.host}:{place.port}/"
     settings = session.merge_environment_settings(url, {}, None, None, None)
-    proxy = urlsplit(requests.utils.select_proxy(url, settings["proxies"]) or "")
+    proxy = http.proxy_for(url, settings["proxies"])
     context = create_urllib3_context()
     trusted = requests.utils.DEFAULT_CA_BUNDLE_PATH if settings["verify"] is True else settings["verify"]
     context.load_verify_locations(trusted)
     if ca_bundle:
         context.load_verify_locations(ca_bundle)
     timeout = session.deadline.call_timeout()
-    first = (proxy.hostname, proxy.port or 80) if proxy.hostname else (place.host, place.port)
+    first = (proxy.hostname or "", proxy.port or 80) if proxy else (place.host, place.port)
     connection = HTTPSConnection(*first, timeout=timeout, context=context)
     try:
-        if proxy.hostname:
+        if proxy:
             login = f"{proxy.username}:{proxy.password or ''}" if proxy.username else None
             connection.set_tunnel(place.host, place.port, headers=make_headers(proxy_basic_auth=login))
         connection.connect()

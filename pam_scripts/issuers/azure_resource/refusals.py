@@ -57,7 +57,7 @@ KEYS_DISABLED = Refusal(
 )
 BEING_CHANGED = Refusal(
     "being-changed",
-    "it is being changed",
+    "Azure has not ended an earlier change of it",
     "rotate again once Azure shows it as Succeeded",
     answer="`provisioningState` is not Succeeded, or `resourceState` not Running",
 )
@@ -70,8 +70,8 @@ FIRST_TIME = Refusal(
 )
 BOTH_IN_USE = Refusal(
     "both-in-use",
-    "its stores hold both keys, so that either regeneration would cut somebody off",
-    "bring all of the record's stores to one key by hand first",
+    "the record and its mirrors do not hold the same key, so that to regenerate either one would cut somebody off",
+    "enter the key in use into the record and every mirror by hand, then rotate again",
     answer="one store holds the one key, another one the other, and no rotation that was interrupted explains it",
 )
 NOT_PROVABLE = Refusal(

@@ -1,7 +1,8 @@
 """Keycloak: the secret of a client, made here and set with the client as it is, so that it can be put back.
 
 A client has one secret, which the next one ends. It has no id of its own: the record's word for it is the client's id,
-which a login names.
+which a login names. Where a client policy of the realm rotates it (`secret-rotation`), the server makes the secret and
+keeps the former one alive, as the rotated one, which goes at the end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = client.ADMIN_FIELDS
+CONFIGURATION_FIELDS: Fields = client.CONFIGURATION_FIELDS
 
 CLIENT = Field(
     "keycloak_client",
@@ -44,6 +46,8 @@ SHAPE = Shape(
     prefix="keycloak",
     owner_tag="keycloak-client",
     logs_in_by_id=True,
+    # Only where a client policy gives secrets an end.
+    expires_label="expires",
 )
 
 # More than Keycloak's own have, in the same characters.
@@ -56,11 +60,11 @@ def read(job: Job) -> IssuerSpec:
     client_id = CLIENT.read(record) or record.get("login")
     if not client_id:
         raise BadInput(f"{record.shown}: field '{CLIENT.label}' and the login are empty; enter one of them")
-    if kept := KEEP_PREVIOUS_KEYS.read(record):
+    if (kept := KEEP_PREVIOUS_KEYS.read(record)) > 1:
         raise BadInput(
-            f"{record.shown}: field '{KEEP_PREVIOUS_KEYS.label}' is {kept}, and a new client secret ends the one "
-            "before it",
-            next_step="enter 0 there",
+            f"{record.shown}: field '{KEEP_PREVIOUS_KEYS.label}' is {kept}, and Keycloak keeps one former client "
+            "secret at most",
+            next_step="enter 0 there, or 1 where a client policy rotates the secret",
         )
     # A client id has characters that a secret's name may not have.
     target_id = re.sub(r"[^0-9A-Za-z]+", "-", client_id).strip("-")
@@ -73,9 +77,11 @@ def read(job: Job) -> IssuerSpec:
     realm = REALM.read(record) or end.realm
     named = Named(
         client_id,
+        realm,
         # A login that no server knows yet may be a password in a wrong field.
         f"client {client_id}" if CLIENT.read(record) else "the record's login",
         of_login=(realm, client_id) == (end.realm, end.client_id),
+        keep=bool(kept),
         names=partial(_names, client_id, realm, own=realm == end.realm),
     )
     return IssuerSpec(
@@ -86,6 +92,8 @@ def read(job: Job) -> IssuerSpec:
         server=end.host,
         login_id=end.client_id if named.of_login else "",
         group=end,
+        survey="pam_scripts.issuers.keycloak.survey",
+        details=named,
         limit=admin.limit,
         ca_bundle=admin.ca_bundle,
     )

@@ -5,12 +5,15 @@ https://www.keycloak.org/docs-api/latest/rest-api/index.html
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -24,10 +27,19 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.keycloak.refusals import CALL_REFUSALS, LOGIN_REFUSALS, NO_RIGHT, SYSTEM
-from pam_scripts.logins.admin import Admin, find_admin
+from pam_scripts.logins.admin import Admin, LoginFields, find_admin
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 MASK = "**********"
 """What stands in a secret's place for a login that may only look."""
+
+EXPIRES = "client.secret.expiration.time"
+ROTATED = "client.secret.rotated"
+ROTATED_CREATED = "client.secret.rotated.creation.time"
+ROTATED_EXPIRES = "client.secret.rotated.expiration.time"
+ROTATION_ATTRIBUTES = ("client.secret.creation.time", EXPIRES, ROTATED, ROTATED_CREATED, ROTATED_EXPIRES)
+"""A client's attributes that go with its secret, and with the former one that a policy keeps; times in seconds."""
 
 # A token is not used in its last seconds: it may end on the way.
 _SPARE_SECONDS = 10.0
@@ -77,21 +89,21 @@ ADMIN_REALM = Field(
     _REALM_NAME,
     default="master",
 )
-ADMIN_FIELDS: Fields = (
-    Field(
-        "login",
-        "the client id of a Keycloak client whose service account has the role `manage-clients`",
-        TEXT,
-        required=True,
-        prompt="client id of the Keycloak client that may manage clients",
-        type="login",
-    ),
-    Field("password", "that client's secret", TEXT, required=True, prompt="secret of that client", type="password"),
-    URLS,
-    ADMIN_REALM,
-    ALLOW_TARGETS,
-    CA_BUNDLE,
+LOGIN = Field(
+    "login",
+    "the client id of a Keycloak client whose service account has the role `manage-clients`",
+    TEXT,
+    required=True,
+    prompt="client id of the Keycloak client that may manage clients",
+    type="login",
 )
+PASSWORD = Field(
+    "password", "that client's secret", TEXT, required=True, prompt="secret of that client", type="password"
+)
+_LOGIN_FIELDS = LoginFields("Keycloak", LOGIN, PASSWORD, URLS)
+_BESIDE: Fields = (ADMIN_REALM, ALLOW_TARGETS, CA_BUNDLE)
+ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
+CONFIGURATION_FIELDS: Fields = (*_LOGIN_FIELDS.configured.all, *_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -112,14 +124,14 @@ class Endpoint:
 
 def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
     """Return where who sets the secrets that a job asks for, as `find_admin`."""
-    admin = find_admin(job, "Keycloak", URL, URLS)
+    admin = find_admin(job, URL, _LOGIN_FIELDS)
     realm = ADMIN_REALM.read(admin.source)
     return Endpoint(admin.url, realm, admin.username, admin.password, admin.source.shown), admin
 
 
 @dataclass(frozen=True)
 class Representation:
-    """A Keycloak client as the server has it. whole: all that it says of it, the secret too."""
+    """A Keycloak client as the server has it. whole: all that it says of it, the secret and the rotated one too."""
 
     uuid: str
     client_id: str
@@ -131,6 +143,24 @@ class Representation:
         """Its attributes."""
         found = self.whole.get("attributes")
         return found if isinstance(found, Mapping) else {}
+
+    @property
+    def rotated(self) -> Secret:
+        """The former secret, which a policy keeps alive beside the present one; empty for none."""
+        value = self.attributes.get(ROTATED)
+        return Secret(value if isinstance(value, str) and self.attributes.get(ROTATED_CREATED) else "")
+
+    @property
+    def follows_policy(self) -> bool:
+        """Whether a client policy has rotated its secret, or has set its end: the last time that it was asked."""
+        return bool(self.rotated or self.end(EXPIRES))
+
+    def end(self, name: str) -> datetime | None:
+        """Return the moment that an attribute tells, None where it tells none."""
+        text = str(self.attributes.get(name) or "")
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int(text), timezone.utc) if int(text) > 0 else None
+        return None
 
     @property
     def masked(self) -> bool:
@@ -205,12 +235,35 @@ class Client:
         secret = whole.get("secret") or ""
         if whole.get("id") != uuid or whole.get("clientId") != client_id or not isinstance(secret, str):
             raise _odd(action)
-        return Representation(uuid, client_id, Secret(secret), whole)
+        read = Representation(uuid, client_id, Secret(secret), whole)
+        # From here on nothing shows it, either.
+        _ = read.rotated
+        return read
 
-    def set_secret(self, present: Representation, secret: Secret, did: str) -> None:
-        """PUT the client as it was just read, with another secret. did: what that is, as messages say it."""
+    def set_secret(
+        self, present: Representation, secret: Secret, did: str, attributes: Mapping[str, str] = _NOTHING
+    ) -> None:
+        """PUT the client as it was just read, with another secret, and with these attributes otherwise.
+
+        did: what that is, as messages say it. attributes: an empty one is taken away.
+        """
         body = {**present.whole, "secret": secret.reveal()}
+        if attributes:
+            body["attributes"] = {**present.attributes, **attributes}
         self._call("PUT", f"/{quote(present.uuid, safe='')}", f"{did} of client {present.client_id}", body=body)
+
+    def make_secret(self, present: Representation) -> Secret:
+        """POST for a new secret, which the server makes; a policy keeps the former one as the rotated one."""
+        action = f"have a secret made for client {present.client_id}"
+        answer = self._call("POST", f"/{quote(present.uuid, safe='')}/client-secret", action, body={})
+        if not isinstance(answer.get("value"), str) or not answer["value"]:
+            raise _odd(action)
+        return Secret(answer["value"])
+
+    def end_rotated(self, present: Representation) -> None:
+        """DELETE the rotated secret; answered so, too, where there is none."""
+        action = f"end the rotated secret of client {present.client_id}"
+        self._call("DELETE", f"/{quote(present.uuid, safe='')}/client-secret/rotated", action)
 
     def try_secret(self, client_id: str, secret: Secret) -> None:
         """Ask for a token as a client of the realm; raise ApiError where the secret is refused."""

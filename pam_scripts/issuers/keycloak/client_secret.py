@@ -1,15 +1,29 @@
-"""The secret of one Keycloak client, as an issuer."""
+"""The secret of one Keycloak client, as an issuer.
+
+What a client policy's executor `secret-rotation` does is told by Keycloak's sources, `ClientSecretRotationExecutor` and
+`ClientResource`: it acts on whatever an update leaves behind, and shows beforehand only in what it has left before.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from pam_scripts.core.errors import ApiError, Yielded
+from pam_scripts.core.errors import ApiError, BadInput, OutOfTime, Yielded
+from pam_scripts.core.retry import retrying
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.times import utc_now
-from pam_scripts.issuers.keycloak.client import Client, Representation, no_right
+from pam_scripts.core.times import iso, utc_now
+from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
+from pam_scripts.issuers.keycloak.client import (
+    EXPIRES,
+    ROTATED_EXPIRES,
+    ROTATION_ATTRIBUTES,
+    Client,
+    Representation,
+    no_right,
+)
 from pam_scripts.issuers.keycloak.refusals import (
     IN_VAULT,
     NO_CLIENT,
@@ -19,7 +33,6 @@ from pam_scripts.issuers.keycloak.refusals import (
     NOT_OPENID,
     OTHER_AUTHENTICATOR,
     OVERWRITTEN,
-    ROTATED_BY_POLICY,
     SYSTEM,
 )
 from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
@@ -30,11 +43,15 @@ _TRAITS = Traits(
     login_proof="the new secret gets a token",
     # Nodes of a cluster drop the former secret from memory a moment after the one that was asked.
     activation_delay=5.0,
-    replaces=True,
+    # A secret has no id of its own, so that no log tells which one was before it.
+    tells_former=False,
 )
 
 _CHANGED = " (changed meanwhile)"
-_POLICY_ATTRIBUTES = ("client.secret.rotated", "client.secret.expiration.time")
+_ROTATED = " (rotated)"
+
+# An end that is nearer than this is not put back: at an update after it the policy makes yet another secret.
+_SPARE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -42,29 +59,41 @@ class Named:
     """Which client a record names.
 
     shown: as messages name it before the server knows it. of_login: whether it is the one that the admin logs in as.
-    names: the words by which limits may name it, given the server's own id of it.
+    keep: whether the former secret is to live on. names: the words by which limits may name it, given the server's own
+    id of it.
     """
 
     client_id: str
+    realm: str
     shown: str
     of_login: bool
+    keep: bool
     names: Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class _Made:
-    """The secret that this run has set, or was about to. before: what stood there just before that."""
+    """The secret that this run has set, or was about to.
+
+    secret: None where the server makes it, and has not told yet. before: the client just before that. kept: whether the
+    server keeps the former one alive beside it.
+    """
 
     key: Key
-    secret: Secret = field(repr=False)
-    before: Secret = field(repr=False)
+    before: Representation
+    secret: Secret | None = field(default=None, repr=False)
+    kept: bool = False
+
+    def is_it(self, secret: Secret) -> bool:
+        """Say whether this is the secret that was made: what stands there now, where nobody was told it."""
+        return secret == self.secret if self.secret else secret != self.before.secret
 
 
 class ClientSecret(Issuer):
     """The secret of the client that a record names.
 
-    There is one at a time, and its id is the client's. What is listed under that id is the secret that was there at the
-    look, or the one made here; any other, which somebody has set since, is listed under another word.
+    Its id is the client's. What is listed under that id is the secret that was there at the look, or the one made here.
+    Under other words are listed: any other, which somebody has set since, and the rotated one that a policy keeps.
     """
 
     def __init__(self, named: Named, make: Callable[[], Secret], client: Client, run: Run) -> None:
@@ -73,14 +102,27 @@ class ClientSecret(Issuer):
         self._client = client
         self._run = run
         self._uuid = ""
-        self._seen: Secret | None = None
+        self._seen: Representation | None = None
         self._provable = True
         self._made: _Made | None = None
+        self._interrupted = False
 
     @property
     def traits(self) -> Traits:
-        """What is known of Keycloak beforehand; a client without a service account cannot prove its secret."""
-        return _TRAITS if self._provable else replace(_TRAITS, login_proof="")
+        """What is known of Keycloak beforehand; a client without a service account cannot prove its secret.
+
+        A new secret ends the one before it, unless a policy keeps that alive: as the client's attributes tell before,
+        and as is seen after.
+        """
+        told = bool(self._seen and self._seen.follows_policy)
+        lives_on = self._made.kept if self._made and self._made.secret else told
+        return replace(
+            _TRAITS,
+            login_proof=_proof(new=not self._interrupted) if self._provable else "",
+            replaces=not (lives_on or self._interrupted),
+            same_id=lives_on,
+            earlier=self._interrupted,
+        )
 
     @property
     def target(self) -> str:
@@ -102,45 +144,83 @@ class ClientSecret(Issuer):
         self._client.log_in()
 
     def list_keys(self) -> list[Key]:
-        """GET the client: the one secret that it has; raise Refused where that is not ours to change."""
-        first = not self._seen
+        """GET the client: its secret, and the rotated one; raise Refused where the secret is not ours to change."""
         present = self._read()
-        if first:
-            self._refuse_unfit(present)
-            self._seen = present.secret
+        if not self._seen:
+            refuse_unfit(present, self.target)
+            self._seen = present
             self._provable = present.has_service_account
             self._run.say(f"Retrieved {self.target}")
             if not self._provable:
                 self._run.say(
                     f"{self.target} has no service account, so that no login proves its secret: it is read back instead"
                 )
-        return [self._key_of(present)] if present.secret else []
+        return [*([self._key_of(present)] if present.secret else []), *rotated_key(present)]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login may only look at the client."""
         return [] if self._read().manageable else [f"{NO_RIGHT.words}, {self._client.login_shown}: {NO_RIGHT.way_out}"]
 
-    def decide(self, _keys: Sequence[Key], _held: Sequence[Snapshot], /) -> Decision | None:
-        """Leave nothing to keep or delete: the new secret ends the present one."""
-        self._run.say(
-            f"The present secret of {self.target} ends when the new one is set: until every store has that, "
-            "nobody can log in anew"
-        )
-        return Decision()
+    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
+        """Have the rotated secret go, or kept, which the present one becomes; without a policy that ends by itself.
 
-    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT the client as it is, with a new secret; raise Yielded where somebody has set one since the look."""
-        present, made = self._read(), self._made
+        Where a store holds the rotated one, a rotation was interrupted, and one more would end that: then the present
+        one is set everywhere, in place of making another.
+        """
+        seen = self._seen
+        assert seen  # noqa: S101 - the order: the keys are listed before
+        if not seen.follows_policy:
+            if self._named.keep:
+                raise kept_by_nobody(self.target)
+            self._run.say(
+                f"The present secret of {self.target} ends when the new one is set: until every store has that, "
+                "nobody can log in anew"
+            )
+            return Decision()
+        end = seen.end(EXPIRES)
+        self._run.say(
+            f"A client policy (`secret-rotation`) rotates the secret of {self.target}"
+            + (f", which ends {iso(end)}" if end else "")
+        )
+        rotated = rotated_key(seen) or [Key(self._rotated_id, "", NOT_TOLD, item_id=self._uuid)]
+        what_goes = Decision(kept=rotated) if self._named.keep else Decision(to_delete=rotated)
+        if seen.rotated and not rotated[0].expired(utc_now()) and any(_holds(one, seen.rotated) for one in held):
+            self._interrupted = True
+            self._run.warn(
+                f"{SYSTEM}: {self.target}: a store holds its rotated secret, as a rotation leaves it that is "
+                "interrupted: the present one is set everywhere, and no other is made; rotate once more for that"
+            )
+            return replace(what_goes, earlier=self._key_of(seen))
+        self._run.say(
+            "The server makes the new secret, and keeps the present one alive: "
+            + ("as long as the policy has it" if self._named.keep else "until every store has the new one")
+        )
+        return what_goes
+
+    def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - the policy's
+        """PUT the client as it is, with a new secret; under a policy POST for one. Its end is what the server tells.
+
+        Raises Yielded where somebody has set one since the look. Or hand out that of an interrupted rotation.
+        """
+        present, made, seen = self._read(), self._made, self._seen
         if present.masked:
             raise no_right(f"set the secret of {self.target}")
-        if present.secret not in (self._seen, made.secret if made else self._seen):
+        if not ((seen and present.secret == seen.secret) or (made and made.secret and made.is_it(present.secret))):
             raise Yielded(
                 f"{SYSTEM}: somebody has set another secret of {self.target} since it was looked at",
                 next_step="rotate again",
             )
-        secret, before = (made.secret, made.before) if made else (self._make(), present.secret)
-        self._made = _Made(Key(self._named.client_id, label, utc_now(), item_id=self._uuid), secret, before)
-        self._client.set_secret(present, secret, "set the secret")
+        if self._interrupted:
+            return self._key_of(present), Credential(self._named.client_id, present.secret)
+        key = Key(self._named.client_id, label, utc_now(), item_id=self._uuid)
+        if present.follows_policy:
+            self._made = _Made(key, present)
+            secret = self._client.make_secret(present)
+        else:
+            secret = made.secret if made and made.secret else self._make()
+            self._made = _Made(key, made.before if made else present, secret)
+            self._client.set_secret(present, secret, "set the secret")
+        self._look_after(self._made, secret)
         return self._made.key, Credential(self._named.client_id, secret)
 
     def log_in(self, credential: Credential) -> None:
@@ -169,9 +249,18 @@ class ClientSecret(Issuer):
         )
 
     def delete_key(self, key: Key) -> None:
-        """Put back what was there before, for the secret made here; no other has a key of its own to delete."""
-        if self._made and key == self._made.key and self._read().secret == self._made.secret:
+        """End the rotated secret, if it is the one of before; for the secret made here put back that of before."""
+        present = self._read()
+        if key.id == self._rotated_id:
+            if self._is_former(present.rotated):
+                self._client.end_rotated(present)
+        elif self._made and key == self._made.key and self._made.is_it(present.secret):
             self.revive()
+
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """PUT the client without the rotated secret."""
+        return (self._delete_by_update,)
 
     def revive(self) -> None:
         """PUT the client as it is now, with the secret of before, where ours stands; raise where another's does."""
@@ -179,40 +268,127 @@ class ClientSecret(Issuer):
         if not made:
             return
         present = self._read()
-        if present.secret == made.secret:
-            self._client.set_secret(present, made.before, "put back the former secret")
+        if made.is_it(present.secret):
+            changed = _as_before(made.before, present, utc_now())
+            self._client.set_secret(present, made.before.secret, "put back the former secret", changed)
             present = self._read()
-        if present.secret != made.before:
+        if present.secret != made.before.secret:
             raise OVERWRITTEN.as_error(f"{SYSTEM}: put back the former secret of {self.target}")
 
     # -- within -----------------------------------------------------------------------------------
 
+    @property
+    def _rotated_id(self) -> str:
+        return f"{self._named.client_id}{_ROTATED}"
+
     def _read(self) -> Representation:
         if not self._uuid:
-            uuid = self._client.find(self._named.client_id, self._named.shown)
-            if not uuid:
-                raise NO_CLIENT.as_error(f"{SYSTEM}: {self._named.shown}")
-            self._uuid = uuid
+            self._uuid = find(self._client, self._named)
         return self._client.read(self._uuid, self._named.client_id)
 
-    def _key_of(self, present: Representation) -> Key:
-        if self._made and present.secret == self._made.secret:
-            return self._made.key
-        name, before = self._named.client_id, self._made.before if self._made else self._seen
-        # Somebody else has set it since.
-        return Key(name if present.secret == before else f"{name}{_CHANGED}", "", NOT_TOLD, item_id=self._uuid)
+    def _look_after(self, made: _Made, secret: Secret) -> None:
+        """See what the server has made of it: whether the former secret lives on, and when the new one ends."""
+        self._made = replace(made, secret=secret, kept=made.before.follows_policy)
+        try:
+            present = retrying(self._run.deadline, self._read)
+        except OutOfTime:
+            # It was set all the same, and whoever asks for anything else comes to know of the time.
+            return
+        except ApiError as error:
+            # Whatever this says, the secret was set before.
+            error.unclear = True
+            raise
+        end = present.end(EXPIRES) if present.secret == secret else None
+        kept = bool(made.before.secret) and present.rotated == made.before.secret
+        self._made = replace(made, key=replace(made.key, expires_at=end), secret=secret, kept=kept)
+        if made.before.follows_policy and not kept:
+            self._run.warn(
+                f"{SYSTEM}: {self.target}: the server has not kept the former secret alive: the client policy does not "
+                "apply any more, or keeps none"
+            )
+        if end and not made.before.follows_policy:
+            self._run.say(f"A client policy (`secret-rotation`) has given the new secret an end: {iso(end)}")
 
-    def _refuse_unfit(self, present: Representation) -> None:
-        """Raise Refused for a client whose secret cannot be replaced so that it could be put back."""
-        whole, attributes = present.whole, present.attributes
-        found = {
-            NOT_OPENID: whole.get("protocol") not in (None, "openid-connect"),
-            NO_SECRET: whole.get("publicClient") is True or whole.get("bearerOnly") is True,
-            OTHER_AUTHENTICATOR: whole.get("clientAuthenticatorType") != "client-secret",
-            NO_RIGHT: not present.manageable,
-            IN_VAULT: present.secret.reveal().startswith("${vault."),
-            ROTATED_BY_POLICY: any(attributes.get(name) for name in _POLICY_ATTRIBUTES),
-        }
-        for refusal, is_so in found.items():
-            if is_so:
-                raise refusal.as_error(f"{SYSTEM}: {self.target}")
+    def _key_of(self, present: Representation) -> Key:
+        made = self._made
+        if made and made.is_it(present.secret):
+            return made.key
+        before = made.before if made else self._seen
+        name = self._named.client_id
+        if before and present.secret != before.secret:
+            # Somebody else has set it since.
+            return Key(f"{name}{_CHANGED}", "", NOT_TOLD, item_id=self._uuid)
+        return Key(name, "", NOT_TOLD, present.end(EXPIRES), self._uuid)
+
+    def _is_former(self, rotated: Secret) -> bool:
+        """Say whether a rotated secret is the one that is to go: what the present one was, or what was seen."""
+        before = self._made.before if self._made else self._seen
+        known = (before.secret, before.rotated) if before else ()
+        return bool(rotated) and rotated in known
+
+    def _delete_by_update(self, key: Key) -> None:
+        present = self._read()
+        if key.id == self._rotated_id and self._is_former(present.rotated):
+            without = dict.fromkeys((name for name in ROTATION_ATTRIBUTES if ".rotated" in name), "")
+            self._client.set_secret(present, present.secret, "take the rotated secret away", without)
+
+
+def find(client: Client, named: Named) -> str:
+    """Return the server's own id of a client; raise Refused where there is none."""
+    uuid = client.find(named.client_id, named.shown)
+    if not uuid:
+        raise NO_CLIENT.as_error(f"{SYSTEM}: {named.shown}")
+    return uuid
+
+
+def kept_by_nobody(shown: str) -> BadInput:
+    """Return the error for a former secret that is to be kept, of a client that no policy applies to."""
+    return BadInput(
+        f"{SYSTEM}: {shown}: '{KEEP_PREVIOUS_KEYS.label}' is 1, and a new secret ends the one before it: no client "
+        "policy (`secret-rotation`) keeps that",
+        next_step="enter 0 there, or have that policy apply to the client",
+    )
+
+
+def rotated_key(present: Representation) -> list[Key]:
+    """Return the rotated secret that a client has, none or one."""
+    name = f"{present.client_id}{_ROTATED}"
+    return [Key(name, "", NOT_TOLD, present.end(ROTATED_EXPIRES), present.uuid)] if present.rotated else []
+
+
+def refuse_unfit(present: Representation, shown: str) -> None:
+    """Raise Refused for a client whose secret cannot be replaced so that it could be put back."""
+    whole = present.whole
+    found = {
+        NOT_OPENID: whole.get("protocol") not in (None, "openid-connect"),
+        NO_SECRET: whole.get("publicClient") is True or whole.get("bearerOnly") is True,
+        OTHER_AUTHENTICATOR: whole.get("clientAuthenticatorType") != "client-secret",
+        NO_RIGHT: not present.manageable,
+        IN_VAULT: present.secret.reveal().startswith("${vault."),
+    }
+    for refusal, is_so in found.items():
+        if is_so:
+            raise refusal.as_error(f"{SYSTEM}: {shown}")
+
+
+def _proof(*, new: bool) -> str:
+    return _TRAITS.login_proof if new else _TRAITS.login_proof.replace("new", "present")
+
+
+def _as_before(before: Representation, present: Representation, now: datetime) -> dict[str, str]:
+    """Return the attributes to send so that all that goes with the secret is as before; empty ones are taken away.
+
+    An end that is over or near is left as it is: the policy would make yet another secret at once.
+    """
+    end = before.end(EXPIRES)
+    leave = {EXPIRES} if end and end < now + _SPARE else set()
+    old, new = before.attributes, present.attributes
+    changed = [name for name in ROTATION_ATTRIBUTES if old.get(name) != new.get(name) and name not in leave]
+    return {name: str(old.get(name) or "") for name in changed}
+
+
+def _holds(snapshot: Snapshot, secret: Secret) -> bool:
+    """Say whether a store holds a secret, by itself or in a JSON object."""
+    value = secret.reveal()
+    forms = (value, json.dumps(value)[1:-1])
+    return any(form in text for text in snapshot.parts.values() for form in forms)

@@ -6,13 +6,12 @@ from pam_scripts.core.refusals import Refusal
 
 SYSTEM = "keycloak"
 
-_BY_HAND = "change the secret in Keycloak's console, and have publish_secret bring it to whoever reads it"
-_ENABLE = "switch on *Client authentication* and *Service accounts roles* for it, in that realm"
+_ENABLE = "switch on *Client authentication* and *Service accounts roles* for the client that the admin record names"
 
 WRONG_LOGIN = Refusal(
     "login_failed",
     "the login is not valid",
-    "check the admin record's 'login', a client id, its 'password', that client's secret, and 'keycloak_realm'",
+    "check the admin record: 'login' is a client id, 'password' that client's secret, 'keycloak_realm' its realm",
     message_pattern="invalid client|^(unauthorized_client|invalid_client)$",
     answer="401 to the admin's token request: `unauthorized_client`, or `invalid_client`",
 )
@@ -25,7 +24,7 @@ NO_SERVICE_ACCOUNT = Refusal(
 )
 NO_REALM = Refusal(
     "no_realm",
-    "no such realm",
+    "there is no such realm",
     "check 'keycloak_realm' in the record and in the one with the login, and whether 'keycloak_url' must end in /auth",
     message_pattern="realm (does not exist|not found)",
     answer="404: `Realm does not exist` to a token request, `Realm not found.` to reading clients",
@@ -39,13 +38,13 @@ NO_RIGHT = Refusal(
 )
 NO_CLIENT = Refusal(
     "no_client",
-    "no such client in that realm",
-    "check 'keycloak_client' and 'keycloak_realm': clients are not made here, and their ids are told apart by case",
+    "there is no such client in that realm",
+    "check 'keycloak_client' and 'keycloak_realm', upper and lower case, too; or make it: no rotation makes a client",
     answer="an empty list of clients",
 )
 NOT_OPENID = Refusal(
     "not_openid_connect",
-    "it is a client of another protocol than OpenID Connect",
+    "the client's protocol is not OpenID Connect",
     "name another client: this one has no secret",
     answer="`protocol` is another than `openid-connect`",
 )
@@ -67,17 +66,9 @@ IN_VAULT = Refusal(
     "rotate it there: a new secret here would take the place of the reference",
     answer="the secret is shown as `${vault.NAME}`",
 )
-ROTATED_BY_POLICY = Refusal(
-    "rotated_by_policy",
-    "a client policy of that realm rotates this client's secret (`secret-rotation`), which this script does not yet "
-    "work with",
-    f"take the client out of that policy and empty its rotation attributes; or {_BY_HAND}",
-    answer="the client's attributes `client.secret.rotated` or `client.secret.expiration.time`",
-)
 OVERWRITTEN = Refusal(
     "secret_overwritten",
-    "the server does not hold the secret that was set: somebody else has set one, or a client policy of that realm has "
-    "made its own (`secret-rotation`)",
+    "the server does not hold the secret that was set: somebody else has set one since",
     "run the rotation again: it starts from whatever it finds",
     answer="another secret is read back than was set",
     status=4,
@@ -99,7 +90,6 @@ REFUSALS = (
     NO_SECRET,
     OTHER_AUTHENTICATOR,
     IN_VAULT,
-    ROTATED_BY_POLICY,
     OVERWRITTEN,
     NOT_ACCEPTED,
 )

@@ -24,6 +24,7 @@ from pam_scripts.issuers.rabbitmq.passwords import Passwords, Users
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = client.ADMIN_FIELDS
+CONFIGURATION_FIELDS: Fields = client.CONFIGURATION_FIELDS
 
 _NAME = Text(r"[^:\x00-\x1f]{1,255}", "the name of a RabbitMQ user, which has no colon")
 

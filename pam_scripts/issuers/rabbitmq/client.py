@@ -9,7 +9,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +20,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.rabbitmq.refusals import NOT_ACCEPTED, NOT_MANAGEMENT, REFUSALS, SYSTEM, WRONG_LOGIN
-from pam_scripts.logins.admin import Admin, find_admin
+from pam_scripts.logins.admin import Admin, LoginFields, find_admin
 
 ADMINISTRATOR = "administrator"
 """The tag of users that may do everything."""
@@ -42,20 +41,21 @@ URLS = Field(
     required=True,
     prompt="https://HOST:15671, the address of RabbitMQ's management plug-in",
 )
-ADMIN_FIELDS: Fields = (
-    Field(
-        "login",
-        "a RabbitMQ user with the tag `administrator`",
-        TEXT,
-        required=True,
-        prompt="login of a RabbitMQ administrator",
-        type="login",
-    ),
-    Field("password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"),
-    URLS,
-    ALLOW_TARGETS,
-    CA_BUNDLE,
+LOGIN = Field(
+    "login",
+    "a RabbitMQ user with the tag `administrator`",
+    TEXT,
+    required=True,
+    prompt="login of a RabbitMQ administrator",
+    type="login",
 )
+PASSWORD = Field(
+    "password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"
+)
+_LOGIN_FIELDS = LoginFields("RabbitMQ", LOGIN, PASSWORD, URLS)
+_BESIDE: Fields = (ALLOW_TARGETS, CA_BUNDLE)
+ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
+CONFIGURATION_FIELDS: Fields = (*_LOGIN_FIELDS.configured.all, *_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Endpoint:
 
 def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
     """Return where who sets the passwords that a job asks for, as `find_admin`; BadInput for a login with a colon."""
-    admin = find_admin(job, "RabbitMQ", URL, URLS)
+    admin = find_admin(job, URL, _LOGIN_FIELDS)
     if ":" in admin.username:
         raise BadInput(f"{admin.source.shown}: a login with a colon in it cannot be sent: HTTP's Basic scheme has none")
     return Endpoint(admin.url, admin.username, admin.password, admin.source.shown), admin
@@ -197,5 +197,5 @@ def _explain(answer: Mapping[str, Any]) -> tuple[str, str]:
     text = reason if isinstance(reason, str) else ""
     for refusal in REFUSALS:
         if refusal.message_pattern and re.search(refusal.message_pattern, text, re.IGNORECASE):
-            return refusal.codes[0], "" if refusal.words.startswith(str(HTTPStatus.NOT_FOUND.value)) else refusal.words
+            return refusal.codes[0], refusal.words
     return "", http.recognised_reason(reason, {})

@@ -23,6 +23,8 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
+    # Of the user whose turn it is, a password may be there that nobody knows.
+    tells_former=False,
 )
 
 _UNPUBLISHED = " (unpublished)"
@@ -188,6 +190,11 @@ class Passwords(Issuer):
         self._client.set_hash(user, "", user.algorithm)
         self._close(name)
 
+    @property
+    def other_ways_to_delete(self) -> Sequence[Callable[[Key], None]]:
+        """The same once more: what was refused may have been refused by something on the way."""
+        return (self.delete_key,)
+
     def revive(self) -> None:
         """PUT /api/users/NAME with the hash of before, where the password made here stands; leave alone another's."""
         if not self._made:
@@ -236,7 +243,7 @@ def lacking(login_shown: str, tags: Sequence[str]) -> str:
     """Say what a login lacks that has these tags; nothing where it is an administrator."""
     if ADMINISTRATOR in tags:
         return ""
-    return f"{NOT_ADMINISTRATOR.words}, that of {login_shown}: {NOT_ADMINISTRATOR.way_out}"
+    return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
 
 
 def _is_hash_of(user: User, password: Secret) -> bool:

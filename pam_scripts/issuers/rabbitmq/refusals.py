@@ -6,7 +6,7 @@ from pam_scripts.core.refusals import Refusal
 
 SYSTEM = "rabbitmq"
 
-_GRANT = "have an administrator set the tag `administrator` on the admin record's user: `rabbitmqctl set_user_tags`"
+_GRANT = "give the admin record's user the tag on the server: rabbitmqctl set_user_tags USER administrator"
 
 WRONG_LOGIN = Refusal(
     "login_failed",
@@ -17,14 +17,14 @@ WRONG_LOGIN = Refusal(
 )
 NOT_ADMINISTRATOR = Refusal(
     "not_administrator",
-    "the login is no administrator",
+    "the login lacks the tag administrator",
     _GRANT,
     message_pattern="not administrator",
     answer="401 to reading a user, `Not administrator user`; or the login's tags lack it",
 )
 NOT_MANAGEMENT = Refusal(
     "not_management",
-    "the login may not use the management interface",
+    "the login has no tag that lets it use the management plug-in",
     _GRANT,
     message_pattern="not management",
     answer="401 to the admin's login: `Not management user`, which is said of a right password alone",
@@ -38,8 +38,8 @@ LOOPBACK = Refusal(
 )
 NO_USER = Refusal(
     "no_user",
-    "404 Not Found",
-    "check 'username' and 'username_spare': users are not made here, and their names are told apart by case",
+    "there is no such user",
+    "check 'username' and 'username_spare', upper and lower case, too; or make the user: no rotation makes one",
     message_pattern="not found",
     answer="404 to reading the user",
 )
@@ -53,7 +53,7 @@ VALIDATOR = Refusal(
 NOT_ACCEPTED = Refusal(
     "not_accepted",
     "the new password does not log in, though the server holds it",
-    "the server may look this user up elsewhere (`auth_backends`), where this script changes nothing",
+    "look at the server's `auth_backends`: where another one than its own knows the user, rotate the password there",
     answer="401 to the user's login with the new password: `Login failed`",
 )
 

@@ -20,6 +20,7 @@ from pam_scripts.rotation.roles import Credential, Key
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
+CONFIGURATION_FIELDS: Fields = server.CONFIGURATION_FIELDS
 OUTPUTS: Fields = keys.OUTPUTS
 SHAPE = shape("seeq-app", "seeq-application-id", "expires")
 

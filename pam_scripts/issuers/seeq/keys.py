@@ -9,19 +9,16 @@ from typing import Any
 from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError
-from pam_scripts.core.fields import TEXT, Field, Fields
+from pam_scripts.core.fields import Fields
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import parse_iso
 from pam_scripts.issuers.seeq.refusals import NO_RIGHT, SYSTEM
-from pam_scripts.issuers.seeq.server import Server
+from pam_scripts.issuers.seeq.server import KEY_ID, KEY_PASSWORD, Server
 from pam_scripts.rotation.roles import Credential, Issuer, Key, Traits, required_id
 from pam_scripts.rotation.shape import Shape
 
 # How people read the capability that GRANT names, and how the API spells it (official client, seeq.base.seeq_names).
 _RIGHT_NAMES = {"userandgroupadministration", "useradministrationcapability"}
-
-KEY_ID = Field("access_key_id", "id of the key: a client's user name", TEXT, output=True)
-KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's password", TEXT, output=True, type="secret")
 
 OUTPUTS: Fields = (KEY_ID, KEY_PASSWORD)
 

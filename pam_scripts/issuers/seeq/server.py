@@ -18,6 +18,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 from pam_scripts.issuers.seeq.refusals import CREATION_DISABLED, NO_RIGHT, SYSTEM, WRONG_LOGIN
+from pam_scripts.logins.admin import LoginFields
 
 # What makes a call one of a session; any answer may bring them anew, as the official client (PyPI `seeq`) takes them.
 _SESSION_HEADERS = ("x-sq-auth", "x-sq-csrf", "x-sq-identity-path")
@@ -70,27 +71,32 @@ SERVER_URLS = Field(
     prompt="https://HOST of Seeq",
 )
 
-ADMIN_FIELDS: Fields = (
-    Field(
-        "login",
-        "a Seeq user who may make keys: an administrator or user administrator",
-        TEXT,
-        required=True,
-        prompt="login of a Seeq administrator",
-        type="login",
-    ),
-    Field("password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"),
-    SERVER_URLS,
-    Field(
-        "auth_provider_class",
-        "class of the user's directory; `none` for an access key where the server takes keys without one only",
-        TEXT,
-        default=SEEQ_DIRECTORY.provider_class,
-    ),
-    Field("auth_provider_id", "id of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_id),
-    ALLOW_TARGETS,
-    CA_BUNDLE,
+LOGIN = Field(
+    "login",
+    "a Seeq user who may make keys: an administrator or user administrator",
+    TEXT,
+    required=True,
+    prompt="login of a Seeq administrator",
+    type="login",
 )
+PASSWORD = Field(
+    "password", "that user's password", TEXT, required=True, prompt="password of that login", type="password"
+)
+PROVIDER_CLASS = Field(
+    "auth_provider_class",
+    "class of the user's directory; `none` for an access key where the server takes keys without one only",
+    TEXT,
+    default=SEEQ_DIRECTORY.provider_class,
+)
+PROVIDER_ID = Field("auth_provider_id", "id of the user's directory", TEXT, default=SEEQ_DIRECTORY.provider_id)
+_LOGIN_FIELDS = LoginFields("Seeq", LOGIN, PASSWORD, SERVER_URLS)
+_CONFIGURED = _LOGIN_FIELDS.configured
+_BESIDE: Fields = (PROVIDER_CLASS, PROVIDER_ID, ALLOW_TARGETS, CA_BUNDLE)
+ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
+CONFIGURATION_FIELDS: Fields = (*_CONFIGURED.all, *_BESIDE)
+
+KEY_ID = Field("access_key_id", "id of the key: a client's user name", TEXT, output=True)
+KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's password", TEXT, output=True, type="secret")
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
     without a server is another system's. Raises NoLogin where there is no login, several that cannot be told apart,
     or none that says where it may be used, and BadInput where another server is asked for.
     """
-    with_login = [record for record in job.attached if record.has("login", "password")]
+    with_login = [record for record in job.attached if record.has(LOGIN.label, PASSWORD.label)]
     candidates = [record for record in with_login if record.has(SERVER_URLS.label)]
     others = [record for record in with_login if record not in candidates]
     notes = [f"Not used for Seeq: {record.shown} has a login, but no '{SERVER_URLS.label}'" for record in others]
@@ -142,16 +148,17 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
     configuration = job.configuration
     if candidates:
         source = candidates[0]
-        login = Login(source.get("login"), source.secret("password"), _directory(source), source.uid)
-    elif configuration and configuration.has("seeq_admin_login", "seeq_admin_password"):
+        login = Login(source.get(LOGIN.label), source.secret(PASSWORD.label), _directory(source), source.uid)
+    elif configuration and configuration.has(_CONFIGURED.username.label, _CONFIGURED.password.label):
         source = configuration
-        login = Login(source.get("seeq_admin_login"), source.secret("seeq_admin_password"), _directory(source))
-    elif allow_own_key and job.user.has("access_key_id", "access_key_password"):
+        username, password = source.get(_CONFIGURED.username.label), source.secret(_CONFIGURED.password.label)
+        login = Login(username, password, _directory(source))
+    elif allow_own_key and job.user.has(KEY_ID.label, KEY_PASSWORD.label):
         source = job.user
         way_out = "the record's own access key is not accepted: attach a record with a login that may make keys"
         # A key's password has no blank in it: one at the end, or a line end, was copied along.
-        password = Secret(source.get("access_key_password"))
-        login = Login(source.get("access_key_id"), password, None, source.uid, way_out)
+        password = Secret(source.get(KEY_PASSWORD.label))
+        login = Login(source.get(KEY_ID.label), password, None, source.uid, way_out)
     elif others:
         raise NoLogin(
             f"{others[0].shown} has a login, but does not say at which Seeq server it may be used",
@@ -159,9 +166,8 @@ def find_admin(job: Job, *, allow_own_key: bool = False) -> Admin:
         )
     else:
         raise NoLogin(
-            f"no Seeq admin credential: no attached record has 'login', 'password' and '{SERVER_URLS.label}'",
-            next_step="attach one to the script, or enter 'seeq_admin_login' and 'seeq_admin_password' "
-            "in the PAM Configuration",
+            f"no Seeq admin credential: no attached record has {_LOGIN_FIELDS.shown}",
+            next_step=f"attach one to the script, or enter {_CONFIGURED.shown} in the PAM Configuration",
         )
     owners = job.owners_of(source.uid)
     ca_bundle = CA_BUNDLE.read(source) if source in owners else ""
@@ -200,10 +206,8 @@ def _server(job: Job, source: Record) -> str:
 
 
 def _directory(record: Record) -> Directory:
-    provider_class = record.get("auth_provider_class") or SEEQ_DIRECTORY.provider_class
-    if provider_class.lower() == "none":
-        return NO_DIRECTORY
-    return Directory(provider_class, record.get("auth_provider_id") or SEEQ_DIRECTORY.provider_id)
+    provider_class = PROVIDER_CLASS.read(record)
+    return NO_DIRECTORY if provider_class.lower() == "none" else Directory(provider_class, PROVIDER_ID.read(record))
 
 
 # Logins that were refused: none is tried again, whichever record it is for, since servers lock users out for that.

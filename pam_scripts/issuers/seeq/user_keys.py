@@ -35,6 +35,7 @@ from pam_scripts.rotation.roles import Credential, Key, Run, Traits, required_id
 from pam_scripts.rotation.shape import Target
 
 ADMIN_FIELDS: Fields = server.ADMIN_FIELDS
+CONFIGURATION_FIELDS: Fields = server.CONFIGURATION_FIELDS
 OUTPUTS: Fields = keys.OUTPUTS
 # No `expires`: these keys have no end of their own.
 SHAPE = shape("seeq-user", "seeq-user-id")

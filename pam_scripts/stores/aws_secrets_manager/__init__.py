@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pam_scripts.core.fields import Field, Fields, Text
+from pam_scripts.core.fields import Field, Fields, Names, Text
 from pam_scripts.core.http import Session
 from pam_scripts.core.limits import NAMES, Limit
 from pam_scripts.gateway.payload import Job
@@ -15,7 +15,7 @@ from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.logins import aws
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
-from pam_scripts.stores import ADOPT_SECRETS, Adoption
+from pam_scripts.stores import ADOPT_SECRETS, Adoption, previous
 
 LABEL = "aws_secret_id"
 
@@ -39,12 +39,20 @@ ALLOW_AWS_SECRETS = Field(
     prompt="secrets in AWS that this credential may write, with commas; leave this for any",
 )
 
+REGION_NAMES = Field(
+    "region_names",
+    "the regions of the account, one a line: the first is that of secrets whose record and ARN name none",
+    Names(aws.REGION_NAME, aws.REGION_TEXT.expected, r"[,\s]"),
+    type="multiline",
+)
+
 ADMIN_FIELDS: Fields = (*aws.KEY_FIELDS, ALLOW_AWS_SECRETS, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = (*aws.CONFIGURED_KEY_FIELDS, REGION_NAMES, ALLOW_AWS_SECRETS, CA_BUNDLE)
 
 
-def fields(_shape: Shape) -> Fields:
+def fields(shape: Shape) -> Fields:
     """Return the fields that ask for a mirror."""
-    return (SECRET_ID, REGION, ADOPT_SECRETS)
+    return (SECRET_ID, *previous.fields(shape, SECRET_ID), REGION, ADOPT_SECRETS)
 
 
 def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
@@ -54,12 +62,11 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     AWS configuration, then what the host has (environment, instance role). Raises BadInput for a secret or a
     region that AWS could not have.
     """
-    secret_id = SECRET_ID.read(job.user)
+    secret_id, second = SECRET_ID.read(job.user), previous.names(job, shape, SECRET_ID, _name_in)
     if not secret_id:
         return ()
     named = re.match(r"arn:[a-z-]+:secretsmanager:([^:]+):", secret_id)
-    configured = job.configuration.get("region_names").split() if job.configuration else []
-    region = REGION.read(job.user) or (named[1] if named else "") or "".join(configured[:1])
+    region = REGION.read(job.user) or (named[1] if named else _configured_region(job))
     try:
         REGION.parser.read(region or "none")
     except ValueError:
@@ -67,29 +74,47 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     identity = aws.find_identity(job)
     owners = job.owners_of(identity.record.uid if identity.record else "")
     limit = Limit.of(ALLOW_AWS_SECRETS, owners)
-    limit.check(f"{job.user.shown}: secret {secret_id} in AWS", secret_id)
-    adoption = Adoption.of(job, shape)
-    place = Place(secret_id, region, identity, shape.owner_tag, target.tag_value)
+    for each in (secret_id, *second):
+        limit.check(f"{job.user.shown}: secret {each} in AWS", each)
+
+    def spec(name: str, its_shape: Shape) -> MirrorSpec:
+        place = Place(name, region, identity, its_shape.owner_tag, target.tag_value)
+        return _spec(place, Adoption.of(job, its_shape), limit)
+
+    return previous.specs(spec, [secret_id], second, shape, SECRET_ID)
+
+
+def _name_in(secret_id: str) -> str:
+    """Return a secret's name without what an ARN puts before and behind it."""
+    name = secret_id.rpartition(":secret:")[2]
+    return name if name == secret_id else re.sub(r"-[A-Za-z0-9]{6}$", "", name)
+
+
+def _spec(place: Place, adoption: Adoption, limit: Limit) -> MirrorSpec:
+    secret_id, region, identity = place.secret_id, place.region, place.identity
 
     def build(session: Session) -> Mirror:
         # Imported here: a run without this mirror needs none of it.
         from pam_scripts.stores.aws_secrets_manager.client import Client  # noqa: PLC0415
         from pam_scripts.stores.aws_secrets_manager.mirror import SecretMirror  # noqa: PLC0415
 
-        return SecretMirror(Client(region, identity, session), secret_id, adoption, target.tag_value)
+        return SecretMirror(Client(region, identity, session), secret_id, adoption, place.owner)
 
-    return (
-        MirrorSpec(
-            f"AWS Secrets Manager in {region}",
-            build,
-            {aws.host("secretsmanager", region): 1},
-            ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
-            query=MirrorQuery(
-                "pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL, (region, identity)
-            ),
-            limits=(limit,),
+    return MirrorSpec(
+        f"AWS Secrets Manager in {region}",
+        build,
+        {aws.host("secretsmanager", region): 1},
+        ca_bundle=CA_BUNDLE.read(identity.record) if identity.record else "",
+        query=MirrorQuery(
+            "pam_scripts.stores.aws_secrets_manager.survey", place, [secret_id], LABEL, (region, identity)
         ),
+        limits=(limit,),
     )
+
+
+def _configured_region(job: Job) -> str:
+    """Return the first region of the PAM AWS Configuration; empty where there is none."""
+    return next(iter(REGION_NAMES.read(job.configuration) if job.configuration else ()), "")
 
 
 @dataclass(frozen=True)

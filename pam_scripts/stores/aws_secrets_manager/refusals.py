@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html
 from __future__ import annotations
 
 from pam_scripts.core.refusals import Refusal, find_refusal
+from pam_scripts.logins.aws import CLOCK, KEY_ENDED, WRONG_SECRET
 
 SYSTEM = "aws secrets manager"
 
@@ -13,7 +14,6 @@ _KEY_TO_USE = "grant kms:Decrypt and kms:GenerateDataKey on the secret's KMS key
 _KEY_TO_MEND = "enable the KMS key, or cancel its deletion; or give the secret another key and put a new value by hand"
 
 _INVALID = ("InvalidRequestException", "InvalidParameterException")
-_SIGNATURE = ("InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired")
 
 KEY_NOT_ALLOWED = Refusal(
     ("AccessDeniedException", "KMSAccessDeniedException"),
@@ -69,23 +69,6 @@ KEY_ID_UNKNOWN = Refusal(
     "the access key is not known",
     "check the AWS access key (attached record, PAM Configuration, or the host's own): deleted or deactivated, without "
     "its own session token, or of an account where the region is not enabled",
-)
-KEY_ENDED = Refusal(
-    ("ExpiredTokenException", "ExpiredToken"),
-    "the temporary access key has ended",
-    "enter a new key with its 'aws_session_token'; better one that lasts, or give the host a role",
-)
-CLOCK = Refusal(
-    _SIGNATURE,
-    "the time of the request is wrong",
-    "set the host's clock",
-    message_pattern="expired|not yet current",
-    answer="the signature has expired, or is not yet current",
-)
-WRONG_SECRET = Refusal(
-    _SIGNATURE,
-    "the secret access key does not belong to the access key id",
-    "check 'aws_secret_access_key', and the host's clock",
 )
 NOT_SIGNED_UP = Refusal(
     ("OptInRequired", "SubscriptionRequiredException"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pam_scripts.core import host
 from pam_scripts.core.errors import BadInput
+from pam_scripts.core.fields import split_address
 from pam_scripts.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -158,6 +159,13 @@ def _parse_config(text: str, place: str) -> dict[str, str]:
             f"{place} is not a bound Secrets Manager configuration: it lacks {', '.join(missing)}{token}",
             next_step="point to the Gateway's own configuration",
         )
+    try:
+        split_address(f"https://{values['hostname']}")
+    except ValueError:
+        raise BadInput(
+            f"{place} is not a usable Secrets Manager configuration: its hostname is none",
+            next_step="point to the Gateway's own configuration",
+        ) from None
     Secret(str(values["privateKey"]))
     Secret(str(values["appKey"]))
     return {key: str(values[key]) for key in (*_CONFIG_KEYS, *_CONFIG_OPTIONAL) if values.get(key)}

@@ -11,7 +11,6 @@ record itself and is taken by its revision.
 from __future__ import annotations
 
 import copy
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Refused, Yielded
 from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
 from pam_scripts.core.secret import Secret
-from pam_scripts.core.times import iso, parse_iso, utc_now
-from pam_scripts.rotation.ops_log import made_for, read_entries, with_earlier
+from pam_scripts.core.times import iso, utc_now
+from pam_scripts.rotation.lease import LEASE, is_held, read_lease, write_lease
+from pam_scripts.rotation.ops_log import OPS_LOG, made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Credential, Publication, Snapshot, SourceOfTruth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
@@ -32,11 +32,7 @@ from pam_scripts.stores.keeper.refusals import NOT_EDITABLE, NOT_READABLE, NOT_S
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
 
-LEASE = "rotation_lease"
 ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
-OPS_LOG = Field(
-    "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
-)
 
 _SECTIONS = ("fields", "custom")
 # https://docs.keeper.io/en/keeperpam/secrets-manager/about/field-record-types
@@ -175,7 +171,7 @@ class RecordStore(SourceOfTruth):
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
             raise Yielded(f"{self.name}: someone else changed it after it was read", next_step="rotate again")
-        _put(record, LEASE, f"{self._holder} until {iso(until)}")
+        _put(record, LEASE, write_lease(self._holder, until))
         self._save(record)
 
     def check_lease(self) -> None:
@@ -301,20 +297,6 @@ class RecordStore(SourceOfTruth):
             lost = f"rotation {holder} has the lease" if holder else "the lease was removed by someone else"
             way_out = "let it finish, and rotate again only if it failed" if holder else "rotate again"
             raise Yielded(f"{self.name}: {lost}", next_step=way_out)
-
-
-def read_lease(text: str) -> tuple[str, datetime | None]:
-    """Return who holds the lease that a record's field states, and until when; nobody, where it is not readable."""
-    match = re.fullmatch(r"(\S+) until (\S+)", text)
-    try:
-        return (match[1], parse_iso(match[2])) if match else ("", None)
-    except ValueError:
-        return "", None
-
-
-def is_held(until: datetime | None, now: datetime, longest: timedelta) -> bool:
-    """Say whether a lease counts: not after its time, nor where no run could have taken it for so long."""
-    return until is not None and now < until <= now + longest
 
 
 def _lease_holder(record: Any) -> str:  # noqa: ANN401

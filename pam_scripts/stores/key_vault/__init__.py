@@ -15,7 +15,7 @@ from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
-from pam_scripts.stores import ADOPT_SECRETS, Adoption
+from pam_scripts.stores import ADOPT_SECRETS, Adoption, previous
 
 LABEL = "key_vault_name"
 ALLOW_VAULTS = Field(
@@ -31,6 +31,7 @@ ALLOW_SECRET_NAMES = Field(
     prompt="secrets that this credential may write, with commas, such as seeq-app-*; leave this for any",
 )
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_VAULTS, ALLOW_SECRET_NAMES)
+CONFIGURATION_FIELDS: Fields = (*azure.CONFIGURATION_FIELDS, ALLOW_VAULTS, ALLOW_SECRET_NAMES)
 
 _NAME = r"[a-zA-Z](?:[a-zA-Z0-9]|-(?!-)){1,22}[a-zA-Z0-9]"
 _SUFFIXES = "|".join(re.escape(cloud.vault_suffix) for cloud in azure.CLOUDS.values())
@@ -58,7 +59,8 @@ SECRET_NAME = Field(
 
 def fields(shape: Shape) -> Fields:
     """Return the fields that ask for a mirror: with names made of a prefix, or, for a value alone, one name."""
-    return (VAULTS, *((_prefix(shape), COMBINED) if shape.id_part else (SECRET_NAME,)), ADOPT_SECRETS)
+    named = (_prefix(shape), COMBINED) if shape.id_part else (SECRET_NAME,)
+    return (VAULTS, *named, *previous.fields(shape, SECRET_NAME), ADOPT_SECRETS)
 
 
 def _prefix(shape: Shape) -> Field[str]:
@@ -84,17 +86,21 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
     Raises BadInput for a vault or a secret's name that Key Vault could not have, for a login that is none, for a
     vault of another cloud than the login's, and for what the login's owners do not allow.
     """
-    vaults = VAULTS.read(job.user)
+    vaults, second = VAULTS.read(job.user), previous.names(job, shape, SECRET_NAME)
     if not vaults:
         return ()
     names = _names(job, shape, target)
     identity = azure.find_identity(job, shape)
     limits = [Limit.of(field, identity.owners) for field in (ALLOW_VAULTS, ALLOW_SECRET_NAMES)]
-    for name in names.values():
+    for name in (*names.values(), *second):
         limits[1].check(f"{job.user.shown}: secret {name}", name)
-    adoption = Adoption.of(job, shape)
-    urls = dict.fromkeys(_url(job, name, identity, limits[0]) for name in vaults)
-    return [_spec(Place(url, identity), names, adoption, target.tag_value, limits) for url in urls]
+    places = [Place(url, identity) for url in dict.fromkeys(_url(job, name, identity, limits[0]) for name in vaults)]
+
+    def spec(named: tuple[Place, Mapping[str, str]], its_shape: Shape) -> MirrorSpec:
+        return _spec(*named, Adoption.of(job, its_shape), target.tag_value, limits)
+
+    beside = [(place, {previous.shape_of(shape).value_part: name}) for place in places for name in second]
+    return previous.specs(spec, [(place, names) for place in places], beside, shape, SECRET_NAME)
 
 
 def _spec(

@@ -33,9 +33,9 @@ from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
 from pam_scripts.logins import azure
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
+from pam_scripts.rotation.roles import Credential, Key, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
-from pam_scripts.stores import Adoption, not_ours
+from pam_scripts.stores import Adoption, Kept, not_ours
 from pam_scripts.stores.key_vault.refusals import DELETED, GRANT, KNOWN, SYSTEM, WRONG_TENANT, code_in
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class VaultMirror(Mirror):
         self._beside: dict[str, Mapping[str, Any]] = {}
         self._unmarked: dict[str, str | None] = {}
         self._key_ids: dict[str, str] = {}
+        # By version: the id of the key that it is of, as far as it was read.
+        self._key_id_in: dict[str, str] = {}
         self._disabled: set[str] = set()
         self._tried = False
         self._made: dict[str, SecretProperties] = {}
@@ -166,6 +168,9 @@ class VaultMirror(Mirror):
         self._seen = {name: {version.version or "" for version in versions} for name, versions in known.items()}
         named = copy.parts.get(self._names.get(self._shape.id_part, ""), "")
         self._key_ids = dict.fromkeys(copy.restore_point, named)
+        for name, secret in copy.restore_point.items():
+            if secret:
+                self._key_id_in[secret.properties.version or ""] = self._key_id_of(name, secret.value or "")
         if both := copy.restore_point.get(combined := self._names.get(self._shape.both_part, "")):
             _, self._key_ids[combined], self._beside[combined] = self._shape.split(both.value or "")
         self._refuse_what_does_not_fit()
@@ -245,20 +250,45 @@ class VaultMirror(Mirror):
         self._listed = {name: {version.version or "" for version in versions} for name, versions in found.items()}
         return [(name, version) for name, versions in found.items() for version in versions if version.enabled]
 
-    def retire(self, outdated: Sequence[Outdated], kept: Sequence[str]) -> None:
-        """Disable these versions, which were there before ours and hold keys that are deleted.
-
-        Versions of a kept rotation stay. Where any key is kept, so do versions that say nothing of
-        their rotation: they may be the kept key's.
-        """
+    def retire(self, outdated: Sequence[Outdated], kept: Sequence[Key]) -> None:
+        """Disable these versions, which were there before ours and hold keys that are deleted."""
+        spared = self._spared(outdated, Kept(kept))
         with concurrently() as submit:
             for name, version in outdated:
-                rotation = _rotation(version)
-                spared = rotation in kept or (kept and not rotation)
                 # A value that is published again may be what stood there before.
                 ours = self._ours(name)
-                if not spared and ours and version.version != ours.version:
+                if version not in spared and ours and version.version != ours.version:
                     submit(partial(self._disable, name, version.version))
+
+    def _spared(self, outdated: Sequence[Outdated], kept: Kept) -> list[SecretProperties]:
+        """Return the versions that hold a kept key: by their rotation, else by its id in them or beside.
+
+        All is read before anything is disabled, so that this may be repeated.
+        """
+        told = [(name, version, kept.tells(_rotation(version))) for name, version in outdated]
+        value_name = self._names[self._shape.value_part]
+        with concurrently() as submit:
+            for name, version, holds in told:
+                if holds is None and name != value_name and version.version not in self._key_id_in:
+                    submit(partial(self._read_key_id, name, version))
+        own = [
+            (name, version)
+            for name, version, holds in told
+            if (kept.has(self._key_id_in.get(version.version or "", "")) if holds is None else holds)
+        ]
+        id_name = self._names.get(self._shape.id_part)
+        pairs = {_rotation(version) for name, version in own if name == id_name}
+        beside = [one for name, one, holds in told if name == value_name and holds is None and _rotation(one) in pairs]
+        return [version for _, version in own] + beside
+
+    def _read_key_id(self, name: str, version: SecretProperties) -> None:
+        self._key_id_in[version.version or ""] = self._key_id_of(name, self._value_of(version))
+
+    def _key_id_of(self, name: str, text: str) -> str:
+        """Return the id of the key that a secret's text names, empty where it names none: one that holds a value."""
+        if name == self._names.get(self._shape.both_part):
+            return self._shape.split(text)[1]
+        return text if name == self._names.get(self._shape.id_part) else ""
 
     def older(self, sought: Sought) -> Callable[[], Secret]:
         """Find the value among the versions: in the combined secret, else in the two whose versions belong together.

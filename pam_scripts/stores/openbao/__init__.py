@@ -21,7 +21,7 @@ from pam_scripts.gateway.request import CA_BUNDLE
 from pam_scripts.gateway.specs import MirrorQuery, MirrorSpec
 from pam_scripts.rotation.roles import Mirror
 from pam_scripts.rotation.shape import Shape, Target
-from pam_scripts.stores import ADOPT_SECRETS, Adoption
+from pam_scripts.stores import ADOPT_SECRETS, Adoption, previous
 
 LABEL = "vault_path"
 
@@ -97,6 +97,7 @@ ALLOW_VAULT_PATHS = Field(
 )
 _LOGIN: Fields = (ADDRESS, NAMESPACE, ROLE_ID, SECRET_ID, JWT_ROLE, JWT_FILE, AUTH_PATH, TOKEN_FILE)
 ADMIN_FIELDS: Fields = (*_LOGIN, ALLOW_VAULT_PATHS, CA_BUNDLE)
+CONFIGURATION_FIELDS: Fields = ADMIN_FIELDS
 
 # By way to log in: the fields that it takes.
 _WAYS: Sequence[tuple[str, Fields]] = (
@@ -136,9 +137,9 @@ class Place:
     login: Login
 
 
-def fields(_shape: Shape) -> Fields:
+def fields(shape: Shape) -> Fields:
     """Return the fields that ask for a mirror."""
-    return (PATHS, ADOPT_SECRETS)
+    return (PATHS, *previous.fields(shape, PATHS), ADOPT_SECRETS)
 
 
 def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
@@ -146,16 +147,19 @@ def read(job: Job, shape: Shape, target: Target) -> Sequence[MirrorSpec]:
 
     Raises BadInput for a login that is none, or is not told where it goes, and for a path that its owners do not allow.
     """
-    paths = PATHS.read(job.user)
+    paths, second = PATHS.read(job.user), previous.names(job, shape, PATHS)
     if not paths:
         return ()
     login = _find_login(job)
     assert login.record  # noqa: S101 - for the type checker: it was found in one
     limit = Limit.of(ALLOW_VAULT_PATHS, job.owners_of(login.record.uid))
-    for path in paths:
+    for path in (*paths, *second):
         limit.check(f"{job.user.shown}: secret {path} in OpenBao or Vault", path)
-    adoption = Adoption.of(job, shape)
-    return [_spec(Place(path, login), adoption, target.tag_value, limit) for path in paths]
+
+    def spec(path: str, its_shape: Shape) -> MirrorSpec:
+        return _spec(Place(path, login), Adoption.of(job, its_shape), target.tag_value, limit)
+
+    return previous.specs(spec, paths, second, shape, PATHS)
 
 
 def _spec(place: Place, adoption: Adoption, owner: str, limit: Limit) -> MirrorSpec:

@@ -19,9 +19,9 @@ from pam_scripts.core.errors import ApiError, Refused
 from pam_scripts.core.parallel import concurrently
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
-from pam_scripts.rotation.roles import Credential, Known, Mirror, Publication, Snapshot, Sought
+from pam_scripts.rotation.roles import Credential, Key, Known, Mirror, Publication, Snapshot, Sought
 from pam_scripts.rotation.shape import EXPIRY_TAG, OWNER_TAGS, ROTATION_TAG
-from pam_scripts.stores import Adoption, not_ours
+from pam_scripts.stores import Adoption, Kept, not_ours
 from pam_scripts.stores.openbao.client import Client, NotThere, policy
 from pam_scripts.stores.openbao.refusals import NOT_ALLOWED, SYSTEM, TOO_LONG, TOO_MANY_TAGS
 
@@ -174,24 +174,29 @@ class SecretMirror(Mirror):
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ApiError(SYSTEM, f"list the versions of secret {self._path}", "the answer is not readable") from None
 
-    def retire(self, outdated: Sequence[int], kept: Sequence[str]) -> None:
+    def retire(self, outdated: Sequence[int], kept: Sequence[Key]) -> None:
         """Destroy those of these versions that rotations of this target have set, and the one that ours was set upon.
 
-        Whatever else stood in that one stands in ours. Versions of a kept rotation stay; where a key is kept that no
-        rotation has made, so does what was taken over. What others have set before stays until it is the oldest of too
-        many.
+        Whatever else stood in that one stands in ours. Those stay that hold a kept key. What others have set before
+        stays until it is the oldest of too many.
         """
         tags = rotations_in(self._looked.tags)
-        ours = self._made or self._look().version
+        ours, staying = self._made or self._look().version, Kept(kept)
 
         def goes(version: int) -> bool:
             rotation = tags.get(version, _TAKEN_OVER if version == self._looked.version else "")
-            # What was taken over may be the key's that no rotation has made.
-            spared = ("" if rotation == _TAKEN_OVER else rotation) in kept
-            return bool(version < ours and rotation and not spared)
+            if version >= ours or not rotation:
+                return False
+            holds = staying.tells("" if rotation == _TAKEN_OVER else rotation)
+            return not (self._holds(version, staying) if holds is None else holds)
 
         if gone := sorted({version for version in outdated if goes(version)}):
             self._destroy(gone)
+
+    def _holds(self, version: int, kept: Kept) -> bool:
+        """Say whether a version holds a kept key, or may: one that is deleted does not tell."""
+        data = self._looked.data if version == self._looked.version else self._data_of(version)
+        return data is None or kept.has(self._copy(Standing(version, data)).key_id)
 
     def older(self, sought: Sought) -> Callable[[], Secret]:
         """Find the value: in a version that holds the key's id, or, of values, in one that a rotation has set.

@@ -60,7 +60,7 @@ def _have_the_other_one_in_use(plant: RabbitPlant) -> None:
         (
             lambda plant: plant.rabbitmq.add_user(ADMIN, plant.admin_password, ["monitoring"]),
             "admin-rights",
-            "set the tag `administrator`",
+            "lacks the tag administrator",
         ),
         (lambda plant: plant.rabbitmq.add_user(ADMIN, "another one", ["administrator"]), "admin-refused", "401"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,11 +25,14 @@ from sandbox.faults import Fault, Rule
 from sandbox.log import Request
 from sandbox.plant import on_loopback
 from sandbox.publishing import PublishPlant
+from sandbox.realm import REALM, KeycloakPlant
 from sandbox.services import keeper
+from sandbox.services.keycloak import MASTER
 from tests.cli.conftest import Command, attach
 from tests.cli.fleet.conftest import MakeSite, Start
 from tests.support.invariants import LEASE, writes
 
+TOKENS_OF_CLIENTS = f"/realms/{REALM}/protocol/openid-connect/token"
 _RUN = re.compile(r"Run ([0-9a-f]{8}): ")
 
 
@@ -76,6 +80,21 @@ def test_all_are_rotated_with_one_reading_one_login_and_one_token(command: Comma
     table = done.stdout.partition("rotated, in")[2].splitlines()
     assert 5 == sum("rotated" in line for line in table)
     assert all(len(line) <= 80 for line in table)
+
+
+def test_a_fleet_logs_in_to_keycloak_once(command: Command) -> None:
+    """The admin's token serves all records; each new secret is proven by a token of its own client."""
+    with on_loopback(KeycloakPlant, mirrored=False) as plant:
+        uids = [plant.user_uid, *(plant.add_record(name) for name in ("portal", "reports"))]
+        for uid in uids:
+            attach(plant, uid, plant.attached)
+        done = command("rotate", "--all", "--yes", sandbox=plant)
+
+        assert (0, "") == (done.returncode, done.stderr)
+        asked = [one.path for one in plant.wire.log if one.path.endswith("/token")]
+        assert {f"/realms/{MASTER}/protocol/openid-connect/token": 1, TOKENS_OF_CLIENTS: 3} == Counter(asked)
+        held = [plant.keeper.value(uid, "keycloak_client_secret") for uid in uids]
+        assert [plant.keycloak.client(REALM, name)["secret"] for name in ("erp", "portal", "reports")] == held
 
 
 def test_a_failure_stops_nobody_else(command: Command, make_site: MakeSite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,8 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers import values
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, log_in
-from pam_scripts.rotation.roles import Credential, Known, Publication, Snapshot
+from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.roles import Credential, Key, Known, Publication, Snapshot
 from pam_scripts.rotation.shape import OWNER_TAGS, Shape
 from pam_scripts.stores import Adoption
 from pam_scripts.stores.key_vault.mirror import VaultMirror
@@ -163,6 +165,41 @@ def test_a_value_that_is_published_again_is_not_locked_away(plant: Plant, wired:
 
     mirror.retire(outdated, ())
     assert (plant.old_key_id, plant.old_password) == held(plant)
+
+
+@pytest.mark.parametrize("rotation", ["", "R-earlier"], ids=["of no known rotation", "of a known rotation"])
+@pytest.mark.parametrize(
+    ("kept", "readable"),
+    [
+        pytest.param(["first"], [True, False, True], id="the first"),
+        pytest.param(["second"], [False, True, True], id="the second"),
+        pytest.param(["first", "second"], [True, True, True], id="both"),
+        pytest.param(["new"], [False, False, True], id="the new one, which an earlier rotation had made"),
+        pytest.param([], [False, False, True], id="none"),
+    ],
+)
+def test_of_versions_that_nobody_has_marked_those_of_kept_keys_stay(
+    plant: Plant, wired: Session, kept: Sequence[str], readable: Sequence[bool], rotation: str
+) -> None:
+    """What a version holds tells whether its key lives, in all three secrets, and all of it is tried again."""
+    ids = {"first": plant.old_key_id, "second": "K2", "new": "K3"}
+    for key_id, value in ((ids["first"], plant.old_password), (ids["second"], f"value of {ids['second']}")):
+        both = {"access_key_id": key_id, "access_key_password": value}
+        plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both))
+    set_pair(plant, ids["second"])
+    mirror = store(plant, wired, combined=True)
+    _, publication = begin(mirror, ids["new"])
+    outdated = mirror.outdated()
+    mirror.write(publication)
+    keys = [Key(ids[name], label("record", rotation) if rotation else "", utc_now()) for name in kept]
+
+    for _ in range(2):
+        mirror.retire(outdated, keys)
+        for name in (plant.combined_name, plant.id_name, plant.password_name):
+            versions = plant.key_vault.versions(VAULT, name)
+            # Which of several values are of one pair, nothing tells: with one of them all stay.
+            all_stay = name == plant.password_name and {"first", "second"} & {*kept}
+            assert ([True] * 3 if all_stay else readable) == [one.enabled for one in versions], name
 
 
 # -- whose a secret is ----------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pam_scripts.core.errors import ApiError
 from pam_scripts.core.http import Session
 from pam_scripts.gateway.payload import read_job
 from pam_scripts.rotate_seeq_application_key import SCRIPT
-from pam_scripts.rotation.roles import Mirror
+from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.roles import Key, Mirror
 from sandbox.log import Request
 from sandbox.plant import Plant, on_loopback
 from sandbox.publishing import PublishPlant
@@ -180,6 +181,30 @@ def test_older_versions_are_destroyed_unless_their_key_is_kept(keep: str, plant:
 
     readable = [one.number for one in plant.openbao.versions(SECRET) if one.data]
     assert ([1, 5] if keep == "0" else [1, 4, 5]) == readable
+
+
+@pytest.mark.parametrize("rotation", ["", "R-earlier"], ids=["of no known rotation", "of a known rotation"])
+@pytest.mark.parametrize(
+    ("kept", "readable"),
+    [
+        pytest.param("old", [1, 2], id="the old one"),
+        pytest.param("new", [2], id="the new one, which an earlier rotation had made"),
+        pytest.param("", [2], id="none"),
+    ],
+)
+def test_what_was_taken_over_stays_where_it_holds_a_kept_key(
+    plant: Plant, wired: Session, kept: str, readable: list[int], rotation: str
+) -> None:
+    """What a version holds tells whether its key lives, whichever rotation has made that."""
+    mirror, publication = mirror_of(plant, wired), Site(plant, SCRIPT).publication("new")
+    mirror.examine()
+    outdated = mirror.outdated()
+    mirror.write(publication)
+    key_id = {"old": plant.old_key_id, "new": publication.credential.key_id}.get(kept)
+    keys = [Key(key_id, label("record", rotation) if rotation else "", publication.rotated_at)] if key_id else []
+
+    mirror.retire(outdated, keys)
+    assert readable == [one.number for one in plant.openbao.versions(SECRET) if one.data]
 
 
 def test_a_first_rotation_that_fails_leaves_a_secret_that_gives_nothing(make_plant: Callable[..., Plant]) -> None:
