@@ -215,12 +215,12 @@ SIZES = {
 }
 """How many sequences of steps of a subject are gone through; the first of them is one in which nothing happens."""
 
-# A kill may leave an older version of an AWS user's combined secret readable, which the next rotation does not mend.
+# Each login and each list of an AWS user takes its time.
 _ANOTHER = [name for name in SIZES if name not in (_MAIN, "aws user")]
 
 
 @pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 600)
-@pytest.mark.parametrize("name", SIZES if EXHAUSTIVE else [_MAIN, *_ANOTHER] if THOROUGH else [_MAIN, "another"])
+@pytest.mark.parametrize("name", SIZES if THOROUGH else [_MAIN, "another"])
 def test_every_promise_holds_whatever_people_and_clocks_do(
     bench: Bench, seed: int, record_property: Callable[[str, object], None], name: str
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_record_that_is_shared_twice_is_rotated_as_ever(bench: Bench) -> None:
 
 # -- the test of the test -------------------------------------------------------------------------
 
-_VAULT, _RECORD = "stores/key_vault/mirror.py", "stores/keeper/record.py"
+_VAULT, _LEASE = "stores/key_vault/mirror.py", "rotation/lease.py"
 _SINCE = """            and version.version not in self._seen.get(name, ())
             and is_since(version)
 """
@@ -308,7 +308,7 @@ DEFECTS = {
         shown_as="All or nothing|Alive",
     ),
     "takes a lease of any length for another rotation's": _Defect(
-        Breakage(_RECORD, (("now < until <= now + longest", "now < until"),), "Converges"), _lease_for_decades
+        Breakage(_LEASE, (("now < until <= now + longest", "now < until"),), "Converges"), _lease_for_decades
     ),
     "overwrites what is marked as another's": _Defect(
         Breakage(_VAULT, (("        if owner and owner != self._owner:\n", "        if False:\n"),), "Not ours"),
