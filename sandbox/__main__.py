@@ -435,7 +435,7 @@ DEMOS = {
         partial(on_loopback, KeycloakPlant),
         lambda _plant: None,
         "Keycloak: the client's secret",
-        "client_id",
+        "",
         _ask_keycloak,
         one_lives=True,
     ),

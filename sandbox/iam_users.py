@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from sandbox.plant import AnyPlant, Issued
 from sandbox.services import keeper
-from sandbox.services.iam import OWN_ACTIONS
+from sandbox.services.iam import OWN_ACTIONS, PARTITIONS
 
 USER = "erp-export"
 
@@ -18,7 +18,8 @@ class IamPlant(AnyPlant):
     """An IAM user whose access key stands in Keeper and in a vault.
 
     admin: who makes the keys: an administrator whose key is in a record `attached` to the script, or in the PAM
-    `configuration`; or the user with their `own_key`. mirrored and first_time are those of `Plant`.
+    `configuration`; or the user with their `own_key`. mirrored and first_time are those of `Plant`. partition: the part
+    of AWS that the account is in, where that is not the public one.
     """
 
     outputs = MappingProxyType(
@@ -32,15 +33,23 @@ class IamPlant(AnyPlant):
     _parts = ("access-key-id", "secret-access-key", "access-key")
 
     def __init__(
-        self, directory: Path, *, mirrored: bool = True, admin: str = "attached", first_time: bool = False
+        self,
+        directory: Path,
+        *,
+        mirrored: bool = True,
+        admin: str = "attached",
+        first_time: bool = False,
+        partition: str = "aws",
     ) -> None:
         super().__init__(directory, mirrored=mirrored, first_time=first_time)
+        self.iam.partition = PARTITIONS[partition]
         self.user = self.iam.add_user(USER, *(OWN_ACTIONS if admin == "own_key" else ()))
         self.old_key_id = self.old_password = ""
         if first_time:
             self.old_key_id, self.old_password = "AKIANONEYET234567ABC", "none yet"
         else:
             self.old_key_id, self.old_password = self.iam.add_key(USER, created_days_ago=100)
+            self.iam.use(self.old_key_id, days_ago=1)
         self._mirror(f"aws-user-{USER}")
         self.admin_key_id, secret = self.aws.add_identity("iam-admin")
         key = [keeper.text("access_key_id", self.admin_key_id), keeper.secret("secret_access_key", secret)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import textwrap
 import time
@@ -17,8 +17,11 @@ from types import ModuleType
 
 import pytest
 
-from sandbox.plant import SEEQ_HOST, VAULT, Plant
+from sandbox.iam_users import IamPlant
+from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, Plant, on_loopback
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script, assert_rotates, live_key_ids
+from tests.support.spy import Process, notebook
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "data_lab"
@@ -26,59 +29,32 @@ DOCUMENT = (ROOT / "docs" / "data-lab.md").read_text(encoding="utf-8")
 AWS_SECRET = "plant/seeq-app-reports"
 GET = "secretsmanager:GetSecretValue"
 
-# A notebook's kernel: it imports the example once, and runs a cell for every line that it is sent.
-KERNEL = """
-import os, sys, traceback
-import seeq_credential
-from seeq import spy
-from seeq_credential import CredentialError, SeeqKey
-url, seeq_credential.SECONDS_BETWEEN = sys.argv[1], float(sys.argv[2])
-key = SeeqKey.from_file()
-for line in sys.stdin:
-    session = spy.Session()
-    session.client_configuration.ssl_ca_cert = os.environ["REQUESTS_CA_BUNDLE"]
-    try:
-        key.login(url, session)
-        print("in as", session.user.name, flush=True)
-        spy.logout(session=session, quiet=True)
-    except CredentialError as error:
-        traceback.print_exc(file=sys.stderr)
-        print("refused:", error, flush=True)
-"""
-
 
 class Kernel:
     """A process that has a Data Lab project as its home, in which the example runs."""
 
     def __init__(self, plant: Plant, home: Path, seconds_between: float) -> None:
-        self.running = subprocess.Popen(
-            [sys.executable, "-c", KERNEL, f"https://{SEEQ_HOST}", str(seconds_between)],
-            env={**plant.wire.environment(), "HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(EXAMPLE)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        at_home = {"HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(EXAMPLE)}
+        self.running = Process(
+            notebook,
+            f"https://{SEEQ_HOST}",
+            seconds_between,
+            environment={**plant.wire.environment(), **at_home},
+            directory=home.parent,
         )
 
     def send(self) -> None:
         """Start the cell that logs in."""
-        assert self.running.stdin
-        self.running.stdin.write("\n")
-        self.running.stdin.flush()
-
-    def answer(self) -> str:
-        """Return what the cell said; empty where the kernel has died."""
-        assert self.running.stdout
-        return self.running.stdout.readline().strip()
+        self.running.connection.send("")
 
     def login(self) -> str:
-        """Run the cell."""
+        """Run the cell; return what it said, empty where the kernel has died."""
         self.send()
-        return self.answer()
+        return self.running.answer()
 
     def stop(self) -> str:
-        """End the process and return all that it wrote to stderr."""
-        return self.running.communicate(timeout=60)[1]
+        """End the process and return all that it wrote."""
+        return self.running.stop()[1]
 
 
 @pytest.fixture
@@ -100,8 +76,7 @@ def start(plant: Plant, home: Path) -> Iterator[Callable[..., Kernel]]:
 
     yield start
     for kernel in kernels:
-        if kernel.running.poll() is None:
-            kernel.running.kill()
+        if kernel.running.is_running:
             kernel.stop()
 
 
@@ -125,7 +100,7 @@ def hide(home: Path, section: str, settings: Mapping[str, str]) -> Path:
     return file
 
 
-def hide_azure(plant: Plant, home: Path, **more: str) -> None:
+def hide_azure(plant: AnyPlant, home: Path, **more: str) -> None:
     """Make an Entra application that may read secrets, as the role Key Vault Secrets User lets it, and hide it."""
     reader, secret = plant.add_azure_app("Data Lab")
     plant.key_vault.grant(VAULT, reader.client_id, ["get", "list"])
@@ -218,12 +193,12 @@ def test_a_pair_of_two_rotations_is_looked_at_again(plant: Plant, home: Path, st
     kernel = start()
     kernel.send()
     while not any(f"/secrets/{plant.password_name}/" in request.path for request in plant.wire.log):
-        assert kernel.running.poll() is None
+        assert kernel.running.is_running
         time.sleep(0.02)
 
     plant.key_vault.set(VAULT, plant.password_name, password, tags={"rotation-id": "r2"})
 
-    assert "in as Reports" == kernel.answer()
+    assert "in as Reports" == kernel.running.answer()
     assert [(key_id, 200)] == logins(plant)
 
 
@@ -344,3 +319,38 @@ def test_the_documents_policy_allows_one_action_on_one_secret() -> None:
 
     assert ("Allow", GET) == (statement["Effect"], statement["Action"])
     assert re.fullmatch(r"arn:aws:secretsmanager:[\w-]+:\d{12}:secret:[^*]+-\?{6}", statement["Resource"])
+
+
+# -- the identity of the bucket, rotated by the script, read from Key Vault -------------------------
+
+
+CONTENT = b"time,signal,value\n"
+
+
+def test_the_buckets_key_may_be_in_key_vault_and_rotated_by_the_script(
+    example: ModuleType, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret that `rotate_aws_access_key` keeps; who holds the former key reads it anew once S3 refuses it."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    s3_data_upload = importlib.import_module("s3_data_upload")
+    with on_loopback(IamPlant) as plant:
+        plant.set_field("key_vault_combined", "True")
+        bucket = f"plant-exports-{plant.aws.account_id}"
+        plant.s3.add_bucket(bucket)
+        plant.user.allowed |= {("s3:GetObject", bucket), ("s3:PutObject", bucket)}
+        for name, value in {**plant.environment(), "AWS_CA_BUNDLE": str(plant.wire.ca_file)}.items():
+            monkeypatch.setenv(name, value)
+        rotated = InProcess("rotate_aws_access_key")
+        assert 0 == rotated.run(plant).returncode
+        hide_azure(plant, home, combined="True")
+        identity = s3_data_upload.S3Identity.from_file("eu-central-1", home / ".secrets_auth.ini")
+        identity.use(lambda s3: s3.put_object(Bucket=bucket, Key="day.csv", Body=CONTENT))
+        assert 0 == rotated.run(plant).returncode
+        plant.wire.log.clear()
+
+        found = identity.use(lambda s3: s3.get_object(Bucket=bucket, Key="day.csv")["Body"].read())
+        assert (CONTENT, [403, 200]) == (found, [one.status for one in plant.wire.log if ".s3." in one.host])
+
+        plant.iam.switch(str(plant.keeper.value(plant.user_uid, "iam_access_key_id")), active=False)
+        with pytest.raises(example.CredentialError, match=r"S3 refuses the access key .* the one that is stored"):
+            identity.use(lambda s3: s3.get_object(Bucket=bucket, Key="day.csv"))

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,22 @@ def test_every_endpoint_works_before_and_after_both_keys_are_rotated(
     assert 1 == sum(one.status == 401 for one in plant.wire.log if one.path.startswith("/data-lab"))
     assert 1 == sum(one.status == 401 for one in plant.wire.log if one.path == "/api/auth/login")
     assert 1 == sum(one.status == 403 for one in plant.wire.log if ".s3." in one.host)
+    _assert_uploads_every_page(plant, outside)
     assert not any(value in outside.stop() + "".join(told) for value in plant.secrets())
+
+
+def _assert_uploads_every_page(plant: Plant, outside: Outside) -> None:
+    """Check that of 20,001 samples, which are read in three pages, none is left out and none comes twice."""
+    begin = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    times = [(begin + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ") for second in range(20_001)]
+    many = {time: float(number) for number, time in enumerate(times)}
+    plant.seeq.add_worksheet(replace(WORKSHEET, shown={"S1": ("Temperature", many)}))
+    plant.wire.log.clear()
+
+    outside.call("upload", **FILE)
+    rows = outside.call("download", **FILE).splitlines()
+    assert [f"{time},Temperature,{number}" for time, number in many.items()] == rows[1:]
+    assert 3 == sum("/samples" in one.path for one in plant.wire.log)
 
 
 def test_a_caller_reaches_no_other_object_and_no_key(plant: Plant, outside: Outside) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -53,12 +54,18 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def parsed(source: bytes) -> tuple[ast.AST, ...]:
+    """Return every node of a module's source."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imports(name: str, known: dict[str, Path]) -> set[str]:
     """Return all that a module imports, for types only too: own modules, and members of others, by name."""
     path = known[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in parsed(path.read_bytes()):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -72,10 +79,9 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
 
 def members(path: Path) -> set[str]:
     """Return what a module takes from others by a dot: `os.getuid`."""
-    nodes = ast.walk(ast.parse(path.read_bytes(), str(path)))
     return {
         f"{node.value.id}.{node.attr}"
-        for node in nodes
+        for node in parsed(path.read_bytes())
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
 

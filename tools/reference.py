@@ -219,11 +219,11 @@ def renew(root: Path) -> list[str]:
 
 def _with_tables(root: Path) -> dict[str, bytes]:
     """Return the pages below a root that are written by hand, by their paths, with the tables in them made anew."""
-    path = root / TEMPLATES / "README.md"
-    if not path.is_file():
-        return {}
-    text = _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n", path.read_text(encoding="utf-8"))
-    return {f"{TEMPLATES}/{path.name}": text.encode()}
+    there = {name: root / name for name in BY_HAND if (root / name).is_file()}
+    return {
+        name: _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n", path.read_text(encoding="utf-8")).encode()
+        for name, path in there.items()
+    }
 
 
 def pages() -> dict[str, str]:
@@ -510,7 +510,34 @@ def _typed_by_hand() -> str:
     return textwrap.indent(_table(("record", "custom field", "its type"), rows), "   ")
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"records": _records_of_templates, "hidden fields": _typed_by_hand}
+def _what_is_read() -> str:
+    """Return where the credential of each script stands, and by which tag its secrets are known."""
+    rows = []
+    for script in SCRIPTS:
+        shape = script.issuer.SHAPE
+        parts = [shape.id_part, shape.value_part] if shape.id_part else []
+        pair, both = ([f"`{shape.prefix}-TARGET-{part}`" for part in named] for named in (parts, [shape.both_part]))
+        rows.append(
+            (
+                f"`{script.stem}`",
+                ", ".join(f"`{label}`" for label in shape.record_labels) or "`value`, where it was made here",
+                ", ".join(pair) or "what `secret_name` says",
+                both[0] if pair else "",
+                f"`{shape.owner_tag}`",
+            )
+        )
+    header = ("script", "Keeper record", "Key Vault", "Key Vault, with `key_vault_combined`", "tag")
+    return _table(header, rows)
+
+
+BY_HAND = (f"{TEMPLATES}/README.md", "docs/mirrors.md")
+"""The pages that are written by hand but for a table."""
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "records": _records_of_templates,
+    "hidden fields": _typed_by_hand,
+    "what is read": _what_is_read,
+}
 """By name: what makes the table below `<!-- table: NAME -->` in a page that is written by hand."""
 
 _TABLE = re.compile(r"( *<!-- table: ([\w ]+) -->\n\n)(?: *\|.*\n)*")

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +24,10 @@ REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 """S3's words for an access key that it does not take; a right that is missing is `AccessDenied`, and no key's fault."""
 
 SAMPLES = 10_000
-"""How many samples of a signal are read at most."""
+"""How many samples of a signal are read in one request."""
+
+MOST_SAMPLES = 1_000_000
+"""How many of a signal are uploaded at most; a worksheet that shows more is refused, not cut."""
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _FILE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -105,8 +108,8 @@ class S3DataUpload:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["time", "signal", "value"])
         for item in shown:
-            answer = signals.get_samples(id=item["id"], start=start, end=end, limit=SAMPLES)
-            rows.writerows([sample.key, item["name"], sample.value] for sample in answer.samples or [])
+            for sample in _samples(signals, item["id"], start, end):
+                rows.writerow([sample.key, item["name"], sample.value])
         body = text.getvalue().encode()
         self.identity.use(lambda s3: s3.put_object(Bucket=self.bucket, Key=name, Body=body, ContentType="text/csv"))
         return json.dumps({"object": name, "bytes": len(body)})
@@ -130,6 +133,20 @@ class S3DataUpload:
         shown = [{"id": one["id"], "name": one["name"]} for one in stores["sqTrendSeriesStore"]["items"]]
         between = stores["sqDurationStore"]["displayRange"]
         return shown, _iso(between["start"]), _iso(between["end"])
+
+
+def _samples(signals: Any, signal_id: str, start: str, end: str) -> Iterator[Any]:  # noqa: ANN401 - spy's
+    """Yield a signal's samples, page by page."""
+    token, number = "", 0
+    while True:
+        page = signals.get_samples(id=signal_id, start=start, end=end, limit=SAMPLES, continuation_token=token)
+        samples, token = page.samples or [], page.continuation_token
+        number += len(samples)
+        if number > MOST_SAMPLES:
+            raise ValueError(f"signal {signal_id} has more than {MOST_SAMPLES} samples in that time; show less of it")
+        yield from samples
+        if not token or not samples:
+            return
 
 
 def _worksheet(args: Mapping[str, str]) -> tuple[str, str]:

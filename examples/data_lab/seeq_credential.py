@@ -32,6 +32,13 @@ SETTINGS = {
 }
 """What each section must say. `combined` may be added to the first: `True` for the secret that holds both parts."""
 
+WORDS = (
+    ("access_key_id", "access_key_password"),
+    ("iam_access_key_id", "iam_secret_access_key"),
+    ("access_key_id", "secret_access_key"),
+)
+"""The words of a JSON object that holds both parts: of a Seeq key, of an AWS user's key, and as a person stores one."""
+
 LOOKS, SECONDS_BETWEEN = 5, 2.0
 """How often a pair of secrets is looked at until both are of one rotation, and the seconds in between."""
 
@@ -195,11 +202,10 @@ def _secrets_manager(section: configparser.SectionProxy) -> Source:
 def _credential(text: str | None, what: str) -> Credential:
     try:
         both = json.loads(text or "")
-        # An AWS access key that a person stored has AWS's own word for its secret.
-        password = both.get("access_key_password") or both["secret_access_key"]
-        return Credential(both["access_key_id"], password)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CredentialError(f'{what} is not JSON with "access_key_id" and "access_key_password"') from None
+        key_id, password = next(words for words in WORDS if {*words} <= {*both})
+        return Credential(both[key_id], both[password])
+    except (ValueError, TypeError, StopIteration):
+        raise CredentialError(f"{what} is not JSON with {' or '.join(map(' and '.join, WORDS))}") from None
 
 
 def _logs_in(session: Any, url: str, credential: Credential) -> bool:  # noqa: ANN401 - spy's session

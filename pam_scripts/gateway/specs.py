@@ -20,7 +20,8 @@ class IssuerSpec:
     the issuer. hosts: those that will be asked, and how many connections at a time. life: how long a new key is to
     live, None where its issuer gives keys no end. server: the host of the system that issues them. login_id: what
     the script logs in with, where that may be a key of the target that is not replaced with it. shares: what tells
-    records apart that rotate keys of the same target, in small letters; empty where none may. group: what those
+    records apart that rotate keys of the same target, in small letters; empty where none may. rivalry: what two such
+    records do to each other that nothing tells apart, as an audit says it. group: what those
     targets have in common that an audit looks at together: server and login. survey: the name of the module that
     looks, empty where there is nobody to ask; by name, so that an attached file does not carry what only the audit
     needs. details: what else that look goes by. limit: whose keys the login may be used for. ca_bundle: of the CA that
@@ -35,6 +36,7 @@ class IssuerSpec:
     server: str = ""
     login_id: str = ""
     shares: str = ""
+    rivalry: str = "each refuses the other's keys"
     group: Hashable = None
     survey: str = ""
     details: object = None

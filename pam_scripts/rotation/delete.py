@@ -36,7 +36,7 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     ]
     # One that was brought back may be wanted again, and then be looked for among the versions that hold it.
     again = [key] if key.id in before and not (rotation.traits.replaces or rotation.traits.same_id) else []
-    kept = [_labelled(rotation, item) for item in (*progress.decision.kept, *again)]
+    kept = [_labelled(rotation, progress, item) for item in (*progress.decision.kept, *again)]
     with concurrently() as submit:
         tried = submit(partial(try_to_delete, rotation, to_delete))
         for mirror, versions in zip(rotation.mirrors, progress.outdated, strict=True):
@@ -61,12 +61,17 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
     )
 
 
-def _labelled(rotation: Rotation, key: Key) -> Key:
-    """Return a key with its rotation's label: one that can have none gets it by the ops log, where that names it."""
-    logged = (str(entry["rotation_id"]) for entry in rotation.truth.entries if entry["new_key"] == key.id)
-    if key.rotation_id or not (made_by := next(logged, "")):
+def _labelled(rotation: Rotation, progress: Progress, key: Key) -> Key:
+    """Return a key with its rotation's label: one that can have none gets it by the ops log, where that names it.
+
+    What the new key has its id from stands in the log, and in mirrors, under that id.
+    """
+    name = progress.new[0].id if rotation.traits.same_id else key.id
+    logged = (str(entry["rotation_id"]) for entry in rotation.truth.entries if entry["new_key"] == name)
+    if key.rotation_id:
         return key
-    return replace(key, label=labels.label(rotation.plan.owner, made_by))
+    made_by = next(logged, "")
+    return replace(key, label=labels.label(rotation.plan.owner, made_by)) if made_by else replace(key, id=name)
 
 
 def report_unconfirmed_end(rotation: Rotation, progress: Progress, failure: Exception) -> PamScriptError:
@@ -188,5 +193,6 @@ def _log_deletions(rotation: Rotation, progress: Progress, extra: Sequence[Key])
     for item in deleted:
         rotation.run.say(f"Deleted {rotation.traits.noun}: {item.shown}")
     entry.deleted = [item.id for item in deleted]
-    entry.kept = [item.id for item in progress.decision.kept]
+    listed = {item.id for item in progress.listed}
+    entry.kept = [item.id for item in progress.decision.kept if item.id in listed]
     entry.still_alive = sorted(alive)

@@ -101,7 +101,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             error.cause,
             state=f"all stores hold what they held before, but a {noun} labelled '{rotation.label}' "
             f"may be alive ({', '.join(sorted(alive))})",
-            next_step=f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
+            next_step="run the rotation again: it sets that one everywhere"
+            if rotation.traits.same_id
+            else f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
         )
     error.state = "all put back as it was" if progress.touched else "nothing changed"
     if progress.creation_unclear:
@@ -185,7 +187,7 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         return {key.id for key in made} & listed
     except PamScriptError as reason:
         rotation.run.warn(f"the new key could not be looked for: {reason.cause}")
-        return {rotation.label}
+        return {progress.key.id if progress.key else rotation.label}
 
 
 def _take_its_place_back(rotation: Rotation, progress: Progress) -> set[str]:

@@ -72,12 +72,13 @@ class SeenSecret:
 class SeenMirror:
     """The secrets of one mirror by name, and the names of deleted ones, all in small letters.
 
-    trouble: why it could not be asked.
+    trouble: why it could not be asked. page: the address at which a person sees it, where only the answers tell that.
     """
 
     secrets: Mapping[str, SeenSecret] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     trouble: Trouble | None = None
+    page: str = ""
 
 
 @dataclass(frozen=True)

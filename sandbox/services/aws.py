@@ -87,7 +87,8 @@ class Version:
 class Identity:
     """Whoever has one access key. allowed: pairs of an action and a secret's name (or `*`); None: all.
 
-    token, ends_at: of a temporary key: what is sent with it, and when it ends.
+    token, ends_at: of a temporary key: what is sent with it, and when it ends. active: whether it is let in: no service
+    tells an inactive key from one that is not there.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Identity:
     ends_at: datetime | None = None
     allowed: set[tuple[str, str]] | None = None
     denied: set[str] = field(default_factory=set)
+    active: bool = True
 
     def may(self, action: str, name: str) -> bool:
         """Say whether this identity may do something to what has this name."""
@@ -195,7 +197,8 @@ class Aws:
     def identity(self, access_key_id: str) -> Identity | None:
         """Return whose an access key is, None where it is unknown: for other services of the account."""
         with TURN:
-            return self.identities.get(access_key_id)
+            found = self.identities.get(access_key_id)
+            return found if found and found.active else None
 
     def throttle(self, times: int) -> None:
         """Answer the next so many requests with ThrottlingException."""
@@ -314,7 +317,7 @@ class Aws:
         given = AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if not given:
             raise _Refusal("MissingAuthenticationTokenException", "Missing Authentication Token", spelling="message")
-        identity = self.identities.get(given["key"])
+        identity = self.identity(given["key"])
         if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _Refusal(
                 "UnrecognizedClientException",

@@ -20,7 +20,7 @@ import re
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,12 +88,14 @@ class Resource:
     """One resource; what a test may change stands here as plain attributes.
 
     keys: what each slot holds, and since when. enabled: whether access keys let in. state: its provisioning state.
-    seconds: how long a regeneration takes, by the shared clock; 0 for one that is answered at once, by 200. failing:
-    whether it ends as Failed, with nothing changed. conflicts: how many of the next regenerations are refused, as
-    another operation is under way. denied: the code with which every regeneration is refused, empty for none.
-    firewall: whether its own network rules turn everybody away. told_host, operations_at: names of hosts that Resource
-    Manager tells in place of the right ones, empty for those. on_change: told of the values that let in, first and
-    whenever that changes. regenerated: how often each slot was.
+    seconds: how long a regeneration takes, by the shared clock; 0 for one that is answered at once, by 200. asked:
+    how often one is told that it goes on: whoever asks then finds it ended, be its time over or not; 0 where time
+    alone decides. failing: which of them, counted from 1, end as Failed, with nothing changed. conflicts: how many
+    of the next regenerations are refused, as another operation is under way. denied: the code with which every
+    regeneration is refused, empty for none. firewall: whether its own network rules turn everybody away. told_host,
+    operations_at: names of hosts that Resource Manager tells in place of the right ones, empty for those.
+    on_change: told of the values that let in, first and whenever that changes. regenerated: how often each slot
+    was. begun: how many operations were.
     """
 
     kind: Kind
@@ -103,7 +105,8 @@ class Resource:
     enabled: bool = True
     state: str = "Succeeded"
     seconds: float = 0.0
-    failing: bool = False
+    asked: int = 0
+    failing: Collection[int] = ()
     conflicts: int = 0
     denied: str = ""
     firewall: bool = False
@@ -111,6 +114,7 @@ class Resource:
     operations_at: str = ""
     on_change: Callable[[list[str]], None] | None = field(default=None, repr=False)
     regenerated: dict[str, int] = field(default_factory=dict)
+    begun: int = 0
 
     @property
     def id(self) -> str:
@@ -145,6 +149,7 @@ class _Operation:
     slot: str
     ends: datetime
     fails: bool
+    asked: int = 0
     status: str = "InProgress"
 
 
@@ -310,8 +315,9 @@ class AzureResources:
             raise Refusal(400, "InvalidRequestContent", f"The value of '{selector}' is invalid.")
         if resource.denied:
             raise Refusal(403, resource.denied, f"Regenerating a key of '{resource.name}' was disallowed.")
-        if resource.conflicts:
-            resource.conflicts -= 1
+        under_way = any(one.resource is resource and one.status == "InProgress" for one in self._operations.values())
+        if resource.conflicts or under_way:
+            resource.conflicts = max(resource.conflicts - 1, 0)
             code = "StorageAccountOperationInProgress" if resource.kind == "storage" else "OperationInProgress"
             raise Refusal(
                 409, code, "An operation is currently performing on this resource that requires exclusive access."
@@ -322,7 +328,8 @@ class AzureResources:
             return JSONResponse(_shown_keys(resource))
         ends = self.clock.now() + timedelta(seconds=resource.seconds)
         number = str(uuid.uuid4())
-        self._operations[number] = _Operation(resource, slot, ends, resource.failing)
+        resource.begun += 1
+        self._operations[number] = _Operation(resource, slot, ends, resource.begun in resource.failing)
         path = f"/subscriptions/{call.subscription.subscription_id}/providers/Microsoft.Cache/locations/{_LOCATION}"
         version = call.request.query_params["api-version"]
         host = resource.operations_at or call.request.url.hostname
@@ -333,17 +340,19 @@ class AzureResources:
     def _advance(self) -> None:
         """Bring operations to their end whose time is over."""
         for one in self._operations.values():
-            if one.status == "InProgress" and self.clock.now() >= one.ends:
+            enough = 0 < one.resource.asked < one.asked
+            if one.status == "InProgress" and (enough or self.clock.now() >= one.ends):
                 one.status = "Failed" if one.fails else "Succeeded"
                 if not one.fails:
                     self.regenerate(one.resource, one.slot)
 
     def _show_operation(self, number: str) -> Response:
         with self._lock:
-            self._advance()
             found = self._operations.get(number)
-        if found is None:
-            raise Refusal(404, "OperationNotFound", "The operation was not found.")
+            if found is None:
+                raise Refusal(404, "OperationNotFound", "The operation was not found.")
+            found.asked += 1
+            self._advance()
         failed = {"error": {"code": "InternalServerError", "message": "The operation failed."}}
         return JSONResponse(
             {"id": number, "name": number, "status": found.status, **(failed if found.status == "Failed" else {})},

@@ -3,9 +3,9 @@
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html
 https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 
-IAM has one endpoint for the whole partition, signed for us-east-1; STS has one for each region. What concerns users and
-keys goes to moto's server application. In front of it stands what moto leaves out: who is asking, what they may do,
-whether their key is active, when a key was last used, and what a policy would allow.
+IAM has one endpoint for a whole partition, signed for one of its regions; STS has one for each region. What concerns
+users and keys goes to moto's server application. In front of it stands what moto leaves out: who is asking, what they
+may do, whether their key is active, when a key was last used, what a policy would allow, and other partitions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import functools
 import re
 import secrets
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -34,9 +33,44 @@ if TYPE_CHECKING:
 
     from sandbox.clock import Clock
 
+
+@dataclass(frozen=True)
+class Partition:
+    """A part of AWS with users of its own, of whom the others know nothing: its one host of IAM, and those of STS.
+
+    https://docs.aws.amazon.com/general/latest/gr/iam-service.html
+    https://docs.aws.amazon.com/general/latest/gr/sts.html
+
+    signed_for: the region in the signature of what is sent to IAM.
+    """
+
+    name: str
+    iam_host: str
+    signed_for: str
+    regions: tuple[str, ...]
+    domain: str = "amazonaws.com"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All of its hosts."""
+        return (self.iam_host, *(f"sts.{region}.{self.domain}" for region in self.regions))
+
+
 HOST = "iam.amazonaws.com"
-SIGNED_FOR = "us-east-1"
-"""The region in the signature of what is sent to IAM."""
+PARTITIONS = {
+    one.name: one
+    for one in (
+        Partition("aws", HOST, "us-east-1", ("us-east-1", "eu-central-1")),
+        Partition(
+            "aws-cn",
+            "iam.cn-north-1.amazonaws.com.cn",
+            "cn-north-1",
+            ("cn-north-1", "cn-northwest-1"),
+            "amazonaws.com.cn",
+        ),
+        Partition("aws-us-gov", "iam.us-gov.amazonaws.com", "us-gov-west-1", ("us-gov-west-1", "us-gov-east-1")),
+    )
+}
 
 OWN_ACTIONS = (
     "iam:GetUser",
@@ -74,12 +108,14 @@ class Iam:
     """The users of one account, and what says who is asking.
 
     unaccepted: how many uses of each new key are refused, as AWS does for some seconds until every host knows it.
+    partition: the one that the account is in.
     """
 
-    def __init__(self, clock: Clock, aws: Aws, regions: Sequence[str] = (SIGNED_FOR, "eu-central-1")) -> None:
+    def __init__(self, clock: Clock, aws: Aws, partition: str = "aws") -> None:
         self.clock = clock
         self.aws = aws
-        self.hosts: tuple[str, ...] = (HOST, *(f"sts.{region}.amazonaws.com" for region in regions))
+        self.partition = PARTITIONS[partition]
+        self.hosts: tuple[str, ...] = tuple(host for one in PARTITIONS.values() for host in one.hosts)
         self.unaccepted = 0
         self._users: dict[str, User] = {}
         self._left: dict[str, int] = {}
@@ -116,6 +152,7 @@ class Iam:
         """Make a key active, or inactive."""
         with TURN:
             self._key(key_id).status = "Active" if active else "Inactive"
+            self.aws.identities[key_id].active = active
 
     def use(self, key_id: str, service: str = "s3", days_ago: float = 0) -> None:
         """Have a key used, as somebody does who holds it."""
@@ -181,7 +218,10 @@ class Iam:
                 return Response(content, refusal.status, media_type="text/xml")
 
     def _serve(self, request: Request, body: bytes, service: str) -> str:
-        region = SIGNED_FOR if service == "iam" else (request.url.hostname or "").split(".")[1]
+        host = request.url.hostname or ""
+        if host not in self.partition.hosts:
+            raise _INVALID
+        region = self.partition.signed_for if service == "iam" else host.split(".")[1]
         identity = self._authenticate(request, body, service, region)
         asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         action = asked.get("Action", "")
@@ -210,8 +250,6 @@ class Iam:
         if identity is None or request.headers.get("x-amz-security-token", "") != identity.token:
             raise _INVALID
         made = self._key(identity.access_key_id)
-        if made and made.status != "Active":
-            raise _INVALID
         if self._left.get(identity.access_key_id, 0) > 0:
             self._left[identity.access_key_id] -= 1
             raise _INVALID
@@ -248,8 +286,8 @@ class Iam:
     def _arn(self, identity: Identity) -> str:
         account = self.aws.account_id
         if identity.token:
-            return f"arn:aws:sts::{account}:assumed-role/{identity.name}/session"
-        return f"arn:aws:iam::{account}:user/{identity.name}"
+            return f"arn:{self.partition.name}:sts::{account}:assumed-role/{identity.name}/session"
+        return f"arn:{self.partition.name}:iam::{account}:user/{identity.name}"
 
     # -- the operations that moto does not have, or not so --------------------------------------
 
@@ -294,7 +332,7 @@ class Iam:
             content_type="application/x-www-form-urlencoded",
             data=body,
         )
-        text = answer.get_data(as_text=True)
+        text = answer.get_data(as_text=True).replace("arn:aws:", f"arn:{self.partition.name}:")
         if answer.status_code >= 500:
             raise Refusal(500, "ServiceFailure", "The request processing has failed.")
         if answer.status_code >= 400:
@@ -305,6 +343,8 @@ class Iam:
             self._learn(made)
             told = made.create_date.strftime("%Y-%m-%dT%H:%M:%SZ")
             text = re.sub(r"<CreateDate>[^<]*</CreateDate>", f"<CreateDate>{told}</CreateDate>", text)
+        if action == "UpdateAccessKey":
+            self.aws.identities[asked["AccessKeyId"]].active = asked["Status"] == "Active"
         if action == "DeleteAccessKey":
             self.aws.identities.pop(asked["AccessKeyId"], None)
         return text

@@ -8,6 +8,7 @@ does, the service has a setting, so that a client can be tried against each of t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
@@ -750,7 +751,9 @@ class Seeq:
                     for key, value in samples.items()
                     if call.query["start"] <= key <= call.query["end"]
                 ]
-                return {"samples": found[: int(call.query.get("limit", "1000"))], "limit": 1000}, {}
+                return _page_of(
+                    found, int(call.query.get("limit", "1000")), call.query.get("continuationToken", "")
+                ), {}
         raise _Refusal(404, "There is no signal with that ID.")
 
     # -- wire: what administrators do -----------------------------------------------------------
@@ -1057,3 +1060,16 @@ def _present(body: Any) -> Any:  # noqa: ANN401 - any JSON
 async def _not_served(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     return _answer({"statusMessage": "There is no such resource or method."}, status)
+
+
+def _page_of(samples: Sequence[Mapping[str, Any]], limit: int, token: str) -> dict[str, Any]:
+    """Return a page of samples, with the token for the next one where there is one; clients cannot read it."""
+    begin = 0
+    if token:
+        try:
+            begin = int(base64.urlsafe_b64decode(token))
+        except ValueError:
+            raise _Refusal(400, "The continuation token is not valid.") from None
+    page = {"samples": samples[begin : begin + limit], "limit": limit}
+    more = base64.urlsafe_b64encode(b"%d" % (begin + limit)).decode() if begin + limit < len(samples) else None
+    return {**page, "continuationToken": more}

@@ -237,7 +237,7 @@ def test_no_admin_credential_is_refused(change: Change, in_process: InProcess, i
         result,
         "no Seeq admin credential",
         "attach one to the script",
-        "'seeq_admin_login' and 'seeq_admin_password'",
+        "'seeq_admin_login', 'seeq_admin_password' and 'seeq_server_url'",
     )
     assert [] == idle_plant.wire.log
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from pam_scripts.cli.rollback import RollBack
 from sandbox.faults import Fault, Rule, broken_body, effect_no_answer, no_effect_no_answer, status
 from sandbox.log import Request
 from sandbox.plant import VAULT, on_loopback
@@ -128,7 +127,7 @@ def test_a_question_how_it_goes_that_is_not_answered_is_asked_again(fault: Fault
 def test_an_operation_that_fails_is_no_new_key() -> None:
     """What Azure began and did not bring to its end leaves everything as it was."""
     with plant_of("managed redis") as plant:
-        plant.resource.seconds, plant.resource.failing = 0.05, True
+        plant.resource.seconds, plant.resource.failing = 0.05, (1,)
         result = RUN.run(plant)
 
         assert 1 == result.returncode, result.stderr
@@ -235,15 +234,6 @@ def test_an_interrupted_rotation_is_told_by_every_kind_of_mirror() -> None:
         assert_silent(plant, result)
         assert newer == json.loads(plant.aws.value("plant/data") or "")["key_value"]
         assert newer == (plant.openbao.value("plant/data") or {})["key_value"]
-
-
-def test_nothing_is_rolled_back_to() -> None:
-    """What stands in the other slot nobody can tell, kept or not: the way out is a rotation."""
-    with plant_of() as plant:
-        plant.set_field("keep_previous_keys", "1")
-        assert_rotates(RUN, plant)
-        plant.wire.log.clear()
-        assert_refuses(InProcess(STEM, RollBack), plant, 1, "nothing tells whether a former access key", "rotate: that")
 
 
 # -- proof ----------------------------------------------------------------------------------------

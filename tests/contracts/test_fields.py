@@ -393,7 +393,7 @@ CASES = {
     "a region by its town, in the configuration": Case(
         APPLICATION,
         [user("aws_secret_id", "plant/x"), user("aws_region", ""), (CONFIGURATION, "region_names", "Frankfurt")],
-        "'aws_region' has a value that is not shown",
+        "'region_names' has a value that is not shown",
     ),
     "a secret in no region": Case(
         VALUE, [user("aws_secret_id", "plant/x"), user("aws_region", "")], "field 'aws_region' is empty"

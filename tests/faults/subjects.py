@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
 from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
+from sandbox.services.azure_resources import Kind
 from sandbox.slots import SlotPlant
 from tests.support import invariants
 
@@ -72,8 +73,8 @@ class Subject:
     pairs: places of two halves that cannot be written at once. check_rotated: raises AssertionError
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
-    take an eighth of it. command: of `pam-scripts`, where that is run in place of the attached file: the words before
-    the UID.
+    take an eighth of it. ends: the exit status of a run that meets no fault of ours; mend: takes away the plant's
+    own. command: of `pam-scripts`, where that is run in place of the attached file: the words before the UID.
     """
 
     script: str
@@ -85,6 +86,8 @@ class Subject:
     deadline: int = 20
     forward_only: bool = False
     replaces: bool = False
+    ends: int = 0
+    mend: Callable[[AnyPlant], None] = lambda _plant: None
     command: tuple[str, ...] = ()
 
     @property
@@ -94,6 +97,10 @@ class Subject:
 
 
 _PAIR = "Key Vault's pair"
+_SLOTS = "rotate_azure_resource_key"
+
+PAUSE = 2.0
+"""Seconds of the plant's clock that go by before a run comes after another, at least."""
 
 
 def _plant(
@@ -250,19 +257,23 @@ def _subject(  # noqa: PLR0913 - each is one thing that plants differ in
 # -- keys in slots --------------------------------------------------------------------------------
 
 
-def _in_slots(directory: Path, *, first_time: bool = False) -> AnyPlant:
-    """Make a plant with a storage account, whose key in use is in the vault's combined secret, too."""
-    plant = SlotPlant(directory, first_time=first_time)
+def _in_slots(
+    directory: Path, *, of: Kind = "storage", first_time: bool = False, failing: Sequence[int] | None = None
+) -> AnyPlant:
+    """Make a plant with a resource of a kind, whose key in use is in the vault's combined secret, too.
+
+    failing: which regenerations fail that take a while; none takes any where it is None.
+    """
+    plant = SlotPlant(directory, of=of, first_time=first_time)
+    if failing is not None:
+        # Whoever asks a second time finds it ended; after a run that asks no more it ends before the next.
+        plant.resource.seconds, plant.resource.asked, plant.resource.failing = PAUSE / 2, 1, failing
     plant.set_field("deadline_seconds", "20")
     plant.set_field("key_vault_combined", "True")
     if not first_time:
         both = dict(zip(list(plant.outputs)[:2], (plant.old_key_id, plant.old_password), strict=True))
         plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both), tags=plant.marks())
     return plant
-
-
-def _in_slots_for_the_first_time(directory: Path) -> AnyPlant:
-    return _in_slots(directory, first_time=True)
 
 
 def _held_in_slots(plant: AnyPlant) -> Held:
@@ -289,6 +300,16 @@ def _rotated_in_slots(plant: AnyPlant, spotless: bool) -> None:
     new = invariants.assert_true_state(plant, combined=True, older_disabled=spotless)
     assert new.partition("-")[0] in plant.resource.keys, "its id begins with its slot"
     assert plant.old_password not in {value for value, _ in plant.resource.keys.values()}, "the former one is gone"
+
+
+def _succeed_from_now_on(plant: AnyPlant) -> None:
+    assert isinstance(plant, SlotPlant)
+    plant.resource.failing = ()
+
+
+def _subject_in_slots(make: Callable[[Path], AnyPlant]) -> Subject:
+    subject = Subject(_SLOTS, make, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)))
+    return replace(subject, mend=_succeed_from_now_on)
 
 
 # -- two secrets under one id ---------------------------------------------------------------------
@@ -447,7 +468,6 @@ def _with_earlier_value(directory: Path) -> AnyPlant:
 
 
 _MAIN_SCRIPT = "rotate_seeq_application_key"
-_SLOTS = "rotate_azure_resource_key"
 _CLIENT = "rotate_keycloak_client_secret"
 
 SUBJECTS = {
@@ -477,18 +497,12 @@ SUBJECTS = {
     "aws user": _subject("rotate_aws_access_key", IamPlant, deadline=30),
     "seeq application, read by an app, in AWS too": _subject(_MAIN_SCRIPT, Plant, read=True),
     "seeq application, in OpenBao": Subject(_MAIN_SCRIPT, _in_openbao, _view, _held, _rotated_in_openbao),
-    "storage keys": Subject(
-        _SLOTS, _in_slots, _view_of_slots, _held_in_slots, _rotated_in_slots, frozenset((_PAIR,)), 20
-    ),
-    "storage keys, first time": Subject(
-        _SLOTS,
-        _in_slots_for_the_first_time,
-        _view_of_slots,
-        _held_in_slots,
-        _rotated_in_slots,
-        frozenset((_PAIR,)),
-        20,
-    ),
+    "storage keys": _subject_in_slots(_in_slots),
+    "storage keys, first time": _subject_in_slots(partial(_in_slots, first_time=True)),
+    "redis keys": _subject_in_slots(partial(_in_slots, of="redis")),
+    # The first operation makes the key, the second one throws the former away, and is begun once more.
+    "redis keys, slowly": _subject_in_slots(partial(_in_slots, of="managed redis", failing=(2,))),
+    "redis keys, failing": replace(_subject_in_slots(partial(_in_slots, of="managed redis", failing=(1,))), ends=1),
     "value made here": Subject("publish_secret", _publishing("alnum:32"), _view_of_values, _held_values, _published),
     "value from Keeper": Subject(
         "publish_secret", _publishing("keeper"), _view_of_values, _held_values, _published, forward_only=True

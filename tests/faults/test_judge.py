@@ -31,9 +31,11 @@ def _view(live: tuple[tuple[str, str], ...], *copies: tuple[str, str]) -> View:
     return View(copies=places, live=dict(live), labels=dict.fromkeys(dict(live), ""), rest=places, shape="")
 
 
-def _judged(plant: RabbitPlant, warm: Warm, before: View, after: View, code: int) -> set[str]:
+def _judged(  # noqa: PLR0913, PLR0917 - what a judge looks at
+    plant: RabbitPlant, warm: Warm, before: View, after: View, code: int, words: str = ""
+) -> set[str]:
     subject = replace(SUBJECTS["rabbitmq, two users"], view=lambda _plant: after)
-    result = RotationResult("", code == 0, "", "error: still alive: erp", code, 1.0, {})
+    result = RotationResult("", code == 0, "", f"error: {words}; still alive: erp", code, 1.0, {})
     return {found.invariant for found in judge(Trial(subject, plant, warm, Path()), before, result, faults=1)}
 
 
@@ -59,3 +61,12 @@ def test_a_run_is_judged_by_passwords_not_by_names_alone(plant: RabbitPlant, war
     before, after, code, broken = ENDS[end]
 
     assert broken == _judged(plant, warm, before, after, code)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_what_is_said_to_be_stored_everywhere_must_be(plant: RabbitPlant, warm: Warm, everywhere: bool) -> None:
+    """A run whose time is used up at the deletion has changed every store, or does not keep its promise."""
+    before, after = _view((OLD,), OLD), _view((OLD, SPARE), SPARE, SPARE if everywhere else OLD)
+    words = "was stored everywhere, but the last steps were not confirmed"
+
+    assert (set() if everywhere else {"True"}) == _judged(plant, warm, before, after, 4, words)

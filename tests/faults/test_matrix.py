@@ -70,12 +70,12 @@ def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(
     tally(f"{name}: matrix, direct", trials, strikes=1)
 
 
-# A roll back of a value differs from that of a key where it is read, and the first rotation of a slot from the next
-# where nothing is put back: whoever goes through all of it tries those, too.
-_LEFT_OUT = {
-    "seeq application",
-    *(() if EXHAUSTIVE else ("roll back of a value", "storage keys, first time")),
-}
+# Each differs little from one of the others: one of them is drawn. Whoever goes through all of it tries each.
+_ALIKE = (
+    *("rabbitmq, one user", "roll back of a value"),
+    *("storage keys, first time", "redis keys", "redis keys, slowly", "redis keys, failing"),
+)
+_LEFT_OUT = {"seeq application", *(() if EXHAUSTIVE else _ALIKE)}
 _OTHERS = [name for name in SUBJECTS if name not in _LEFT_OUT]
 
 
@@ -92,3 +92,12 @@ def test_other_plants_survive_too(  # noqa: PLR0913, PLR0917 - fixtures and para
     drawn_by = None if EXHAUSTIVE else seed
     trials = _matrix(bench, SUBJECTS[name], kind, direct=way == "direct", drawn_by=drawn_by)
     tally(f"{name}: matrix, {way}", trials, strikes=1)
+
+
+@pytest.mark.parametrize("drawn", range(DRAWN))
+def test_one_of_those_that_are_alike_survives_too(bench: Bench, tally: Tally, seed: int, drawn: int) -> None:
+    """One user in place of two, the other kinds of slots, operations that take their time or fail: the same holds."""
+    draw = random.Random(seed + drawn)  # noqa: S311 - a draw that can be drawn again
+    name, kind = draw.choice(_ALIKE), draw.choice([kind for kind in KINDS if kind not in EXTRA])
+    trials = _matrix(bench, SUBJECTS[name], kind, direct=False, drawn_by=seed + drawn)[:1]
+    tally(f"{name}: matrix, proxy", trials, strikes=1)

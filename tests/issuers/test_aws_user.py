@@ -128,6 +128,23 @@ def test_a_key_that_a_killed_rotation_left_is_known_by_the_lease(plant: IamPlant
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
+@pytest.mark.parametrize("ago", [timedelta(days=1), timedelta(0)], ids=["before", "and is used to this day"])
+def test_the_former_key_of_a_killed_rotation_goes(plant: IamPlant, ago: timedelta) -> None:
+    """The one that was killed had published its key, and would have deleted the one before, which was in use."""
+    begun = plant.clock.now() - timedelta(hours=2)
+    new, secret = plant.add_key("new", created_days_ago=2 / 24)
+    for label, value in (("iam_access_key_id", new), ("iam_secret_access_key", secret)):
+        plant.set_field(label, value)
+    plant.set_field("rotation_lease", f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+    plant.iam.use(plant.old_key_id, days_ago=ago.days)
+
+    result = SCRIPT.run(plant)
+
+    assert 0 == result.returncode, result.stderr
+    assert "" == plant.iam.status(plant.old_key_id)
+    assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
 def test_a_key_of_that_time_that_somebody_uses_is_not_taken_for_it(plant: IamPlant) -> None:
     """The rotation was over when it was used: then a person has made it."""
     begun = plant.clock.now() - timedelta(hours=2)
@@ -139,6 +156,41 @@ def test_a_key_of_that_time_that_somebody_uses_is_not_taken_for_it(plant: IamPla
 
     assert (1, True) == (result.returncode, theirs in result.stderr)
     assert "Active" == plant.iam.status(theirs)
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "hosts"),
+    [
+        ("aws-cn", "cn-northwest-1", {"iam.cn-north-1.amazonaws.com.cn", "sts.cn-northwest-1.amazonaws.com.cn"}),
+        ("aws-us-gov", "us-gov-east-1", {"iam.us-gov.amazonaws.com", "sts.us-gov-east-1.amazonaws.com"}),
+    ],
+)
+@pytest.mark.parametrize("admin", ["attached", "own_key"])
+def test_a_user_of_any_partition_is_asked_for_at_its_own_hosts(
+    partition: str, region: str, hosts: set[str], admin: str
+) -> None:
+    """The region says which; limits may name the user by the partition's ARN."""
+    with on_loopback(IamPlant, mirrored=False, admin=admin, partition=partition) as plant:
+        plant.set_field("iam_region", region)
+        arn = f"arn:{partition}:iam::{plant.aws.account_id}:user/{USER}"
+        plant.set_field("allow_targets", f"{USER}, {arn}", plant.configuration_uid)
+        result = SCRIPT.run(plant)
+
+        assert 0 == result.returncode, result.stderr
+        assert hosts == {one.host for one in plant.wire.log if "amazonaws" in one.host}
+        assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
+@pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
+def test_a_user_of_another_partition_than_the_region_is_not_known(partition: str) -> None:
+    """Without the region the public part of AWS is asked, which knows none of their keys: the line names the field."""
+    with on_loopback(IamPlant, mirrored=False, partition=partition) as plant:
+        result = SCRIPT.run(plant)
+
+        assert (1, True) == (result.returncode, "which 'iam_region' must then name" in result.stderr), result.stderr
+        assert {"iam.amazonaws.com", "sts.us-east-1.amazonaws.com"} >= {
+            one.host for one in plant.wire.log if "amazonaws" in one.host
+        }
 
 
 def test_a_user_replaces_the_own_key() -> None:

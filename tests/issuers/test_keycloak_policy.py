@@ -55,6 +55,11 @@ def _ends_the_rotated(request: Request) -> bool:
     return request.method == "DELETE" and request.path.endswith("/client-secret/rotated")
 
 
+def _readable(plant: KeycloakPlant) -> list[bool]:
+    """Return of each version of the secret in the vault whether it can be read."""
+    return [one.enabled for one in plant.key_vault.versions(VAULT, plant.password_name)]
+
+
 def _watch(plant: KeycloakPlant) -> None:
     """Have each request to Keycloak find that what Keeper and the vault hold logs in."""
 
@@ -95,6 +100,7 @@ def test_the_former_secret_is_kept_where_that_is_asked_for(plant: KeycloakPolicy
     assert 0 == SCRIPT.run(plant).returncode
     second = in_keeper(plant)
     assert plant.logs_in(*first)
+    assert [True, True] == _readable(plant)
     assert {"erp", "erp (rotated)"} == {key.key_id for key in plant.issued()}
 
     result = SCRIPT.run(plant)
@@ -102,6 +108,7 @@ def test_the_former_secret_is_kept_where_that_is_asked_for(plant: KeycloakPolicy
     assert (0, "") == (result.returncode, result.stderr)
     assert "to keep: erp (rotated)" in result.stdout
     assert [False, True] == [plant.logs_in(*one) for one in (first, second)]
+    assert [False, True, True] == _readable(plant)
     assert_true_state(plant, kept=["erp (rotated)"])
 
 
@@ -154,6 +161,7 @@ def test_where_it_cannot_take_its_place_back_that_is_said(plant: KeycloakPolicyP
     assert 4 == result.returncode, result.stderr
     assert "the former client secret could not be put back in its place" in result.stderr
     assert "all stores hold what they held before, but a new client secret" in result.stderr
+    assert "may be alive (erp); run the rotation again: it sets that one everywhere" in result.stderr
     assert_credentials_alive(plant)
     assert in_keeper(plant)[1] == plant.old_password
 
@@ -219,6 +227,8 @@ def test_a_former_secret_that_the_server_does_not_keep_is_missed_and_said(
     before = State.of(plant)
     if fails:
         plant.wire.rules.append(Rule(faults.status(403), where=_is_to_vault, times=4))
+    else:
+        plant.set_field("keep_previous_keys", "1")
 
     result = SCRIPT.run(plant)
 
@@ -230,6 +240,7 @@ def test_a_former_secret_that_the_server_does_not_keep_is_missed_and_said(
         assert_as_before(plant, before)
     else:
         assert [plant.client_id] == [key.key_id for key in plant.issued()]
+        assert "Kept: none" in (plant.keeper.value(plant.user_uid, "last_rotation") or "")
         assert plant.old_password != in_keeper(plant)[1]
 
 
@@ -271,6 +282,17 @@ def test_a_secret_that_has_ended_is_replaced(plant: KeycloakPolicyPlant, fails: 
     assert int(fails) == result.returncode, result.stderr
     assert_credentials_alive(plant)
     assert plant.old_password == in_keeper(plant)[1] if fails else plant.old_password != in_keeper(plant)[1]
+
+
+def test_an_interrupted_rotation_whose_secret_has_ended_is_left_behind(plant: KeycloakPolicyPlant) -> None:
+    """It would get no token wherever it was set: another one is made."""
+    plant.keycloak.regenerate(REALM, plant.client_id)
+    made = str(plant.client["secret"])
+    plant.attributes[EXPIRES] = "1700000000"
+
+    assert 0 == SCRIPT.run(plant).returncode
+    assert made != in_keeper(plant)[1]
+    assert_true_state(plant)
 
 
 def test_a_lost_answer_is_told_by_the_rotated_secret(plant: KeycloakPolicyPlant) -> None:
@@ -339,22 +361,19 @@ def test_a_look_changes_nothing(plant: KeycloakPolicyPlant) -> None:
     assert not {*ROTATED_ATTRIBUTES} & {*plant.attributes}
 
 
-@pytest.mark.parametrize("kind", [KeycloakPlant, KeycloakPolicyPlant])
-def test_a_roll_back_is_refused_before_anything_is_changed(kind: type[KeycloakPlant]) -> None:
+def test_a_roll_back_is_refused_before_anything_is_changed(plant: KeycloakPolicyPlant) -> None:
     """Secrets of a client have one id: no log tells which one was before it, and the former one is not the server's."""
-    with on_loopback(kind) as plant:
-        if plant.policy:
-            plant.set_field("keep_previous_keys", "1")
-        assert 0 == SCRIPT.run(plant).returncode
-        plant.wire.log.clear()
+    plant.set_field("keep_previous_keys", "1")
+    assert 0 == SCRIPT.run(plant).returncode
+    plant.wire.log.clear()
 
-        assert_refuses(
-            InProcess("rotate_keycloak_client_secret", RollBack),
-            plant,
-            1,
-            "nothing tells whether a former client secret of client erp is there",
-            "rotate: that makes a new one, and sets it everywhere",
-        )
+    assert_refuses(
+        InProcess("rotate_keycloak_client_secret", RollBack),
+        plant,
+        1,
+        "nothing tells whether a former client secret of client erp is there",
+        "rotate: that makes a new one, and sets it everywhere",
+    )
 
 
 @pytest.mark.parametrize("kind", [KeycloakPlant, KeycloakPolicyPlant])

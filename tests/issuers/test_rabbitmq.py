@@ -233,6 +233,19 @@ def test_a_password_that_cannot_be_taken_away_is_tried_again_and_named(
     assert "erp-spare" == assert_true_state(pair, kept=["erp"] if refusals is None else [])
 
 
+@pytest.mark.usefixtures("short_waits")
+def test_a_new_password_that_cannot_be_looked_for_is_named_by_its_user(pair: RabbitPlant) -> None:
+    """RabbitMQ shows no label by which a person could find it."""
+    pair.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault, times=4))
+    pair.wire.rules.append(Rule(faults.status(500), where=lambda one: "/users/" in one.path and _was_set(pair)))
+
+    result = SCRIPT.run(pair)
+
+    assert 4 == result.returncode, result.stderr
+    assert "may be alive (erp-spare)" in result.stderr
+    assert pair.logs_in(*in_keeper(pair))
+
+
 def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPlant) -> None:
     """Whose turn it is was read before the other one had ended: nothing is set, and the line says that somebody was."""
     payload = pair.payload()

@@ -75,7 +75,7 @@ def test_the_managed_redis_is_regenerated_at_once_or_by_an_operation(seconds: fl
 def test_an_operation_that_fails_is_told_to_its_client() -> None:
     """And changes nothing."""
     with client_of("managed redis", polling_interval=0) as (plant, client):
-        plant.resource.seconds, plant.resource.failing = 0.05, True
+        plant.resource.seconds, plant.resource.failing = 0.05, (1,)
         begun = client.databases.begin_regenerate_key(
             GROUP, NAME, "default", RegenerateKeyParameters(key_type="Primary")
         )

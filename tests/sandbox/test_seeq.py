@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +15,7 @@ from seeq.sdk.rest import ApiException
 from sandbox.clock import Clock
 from sandbox.services.seeq import MEDIA_TYPE, USER_ADMINISTRATION, Seeq
 from sandbox.wire import Wire
+from tests.support.spy import Process, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,38 +188,20 @@ def test_official_client_finds_users_and_logs_out(wire: Wire) -> None:
     assert 401 == refused.value.status
 
 
-SPY_LOGIN = """
-import sys
-from seeq import spy
-key, password, ca_file = sys.argv[1:]
-spy.session.client_configuration.ssl_ca_cert = ca_file
-spy.login(access_key=key, password=password, url="https://seeq.example.com", quiet=True,
-          request_origin_label="conformance")
-print(spy.user.name, spy.session.server_version, spy.session.my_folder.name)
-spy.logout(quiet=True)
-"""
-
-
-def spy_login(wire: Wire, key_id: str, password: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Log in with `spy` in a process of its own: it changes logging and warnings wherever it is imported."""
-    return subprocess.run(
-        [sys.executable, "-c", SPY_LOGIN, key_id, password, str(wire.ca_file)],
-        env={**wire.environment(), "HOME": str(home), "USERPROFILE": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+def spy_login(wire: Wire, key_id: str, password: str, home: Path) -> tuple[str, int, str]:
+    """Log in with `spy`; return what it said, its exit status, and what it wrote."""
+    environment = {**wire.environment(), "HOME": str(home), "USERPROFILE": str(home)}
+    process = Process(log_in, key_id, password, str(wire.ca_file), environment=environment, directory=home)
+    return process.answer(), *process.stop()
 
 
 def test_spy_logs_in_with_an_applications_key(wire: Wire, seeq: Seeq, tmp_path: Path) -> None:
     """spy.login with an application's key is logged in as the application's service principal."""
     key_id, password = seeq.add_key(seeq.add_application("Exporter"), "spy")
 
-    done = spy_login(wire, key_id, password, tmp_path)
+    said, status, written = spy_login(wire, key_id, password, tmp_path)
 
-    assert f"Exporter {seeq.version} Mine\n" == done.stdout, done.stderr
-    assert 0 == done.returncode
+    assert (f"Exporter {seeq.version} Mine", 0) == (said, status), written
     assert {"/api/auth/login", "/api/users/me"} <= {request.path for request in wire.log}
     assert {200, 204} == {request.status for request in wire.log}
 
@@ -230,10 +211,10 @@ def test_spy_is_refused_where_keys_must_name_the_directory(wire: Wire, seeq: See
     key_id, password = seeq.add_key(seeq.add_application("Exporter"), "spy")
     seeq.key_directory = "required"
 
-    done = spy_login(wire, key_id, password, tmp_path)
+    said, status, written = spy_login(wire, key_id, password, tmp_path)
 
-    assert 1 == done.returncode
-    assert "is not valid" in done.stderr
+    assert ("", 1) == (said, status)
+    assert "is not valid" in written
 
 
 @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ def _become(job: Mapping[str, Any], loaded: _Loaded, files: Sequence[int]) -> No
 
 
 def _lead_to(port: int) -> None:
-    """Have every host name, looked up for port 443 in this process, resolve to 127.0.0.1 and `port`.
+    """Have every host name, looked up for port 443 in this process, resolve to 127.0.0.1 and `port`; no other is known.
 
     A client meets a lost connection differently with a proxy in between and without one; without one, the
     services' real host names must lead to loopback.
@@ -384,6 +384,8 @@ def _lead_to(port: int) -> None:
     def on_loopback(host: Any, service: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on as it is
         if str(service) in ("443", "https"):
             host, service = "127.0.0.1", port
+        elif host not in ("127.0.0.1", "localhost"):
+            raise socket.gaierror(socket.EAI_NONAME, "the sandbox has no such name")
         return resolve(host, service, *arguments, **options)
 
     socket.getaddrinfo = on_loopback  # type: ignore[assignment]  # the same call, whatever it is given

@@ -57,7 +57,7 @@ def judge(subject: Subject) -> list[Finding]:
         *(finding for each in judges for finding in each(subject)),
     ]
     # Each says the second one in a way that leads further.
-    for telling, implied in ((SAME_TARGET, OTHER_RECORD), (NO_SCRIPT, NO_ADMIN)):
+    for telling, implied in ((SAME_TARGET, OTHER_RECORD), (NO_SCRIPT, NO_ADMIN), (NO_ROOM, OLD_KEYS)):
         if any(finding.rule == telling for finding in found):
             found = [finding for finding in found if finding.rule != implied]
     return sorted(found, key=urgency)
@@ -181,10 +181,10 @@ NOT_ALLOWED = Rule(
 )
 CANNOT_LOG_IN = Rule(
     "cannot-log-in",
-    "the application cannot log in",
+    "what Keeper holds cannot log in",
     "broken",
-    "It is disabled, or has no enterprise application: none of its secrets logs in.",
-    "have it enabled, or its enterprise application made",
+    "Its issuer has disabled it, or the target: an application, a resource's keys, an access key that is inactive.",
+    "have it enabled",
 )
 POLICY = Rule(
     "policy",
@@ -310,7 +310,7 @@ SAME_TARGET = Rule(
     "same-target",
     "several records rotate the same target",
     "broken",
-    "Each would delete the other's key.",
+    "Each would end the other's key, or is refused for it.",
     "keep one of the records, delete the others",
 )
 
@@ -337,11 +337,12 @@ def find_shared_targets(subjects: Sequence[Subject]) -> None:
             twins.setdefault(key, []).append(subject)
     for group in twins.values():
         for subject in group:
-            if others := ", ".join(one.record.shown for one in group if one is not subject):
+            others = ", ".join(one.record.shown for one in group if one is not subject)
+            if others and subject.issuer:
                 way_out = SAME_TARGET.way_out
-                if subject.issuer and subject.issuer.shares:
+                if subject.issuer.shares:
                     way_out += "; or give their keys different labels"
-                what = f"{subject.target} is also rotated by {others}: each refuses the other's keys"
+                what = f"{subject.target} is also rotated by {others}: {subject.issuer.rivalry}"
                 subject.findings.append(SAME_TARGET.found(what, way_out))
 
 

@@ -165,6 +165,8 @@ def _look_at_mirrors(group: Sequence[tuple[Subject, MirrorSpec]], session: Sessi
             if one.trouble and place not in subject.seen_mirrors:
                 subject.findings.append(_finding(one.trouble))
             subject.seen_mirrors[place] = one
+            if one.page:
+                subject.links = {**subject.links, spec.name: one.page}
 
 
 def _look_at_issuers(group: Sequence[tuple[Subject, IssuerSpec]], session: Session, say: Say) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from urllib.parse import urlsplit
 
 from pam_scripts.assembly.script import Script
 from pam_scripts.cli.common import add_sources, days
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput, PamScriptError
-from pam_scripts.core.fields import Record
+from pam_scripts.core.fields import Record, split_address
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import read_moment, utc_now
 from pam_scripts.core.words import count
@@ -187,10 +186,10 @@ def _title(one: Chosen) -> str:
 
 def _host(text: str) -> str:
     """Return the host of an argument, which may be an address."""
-    host = urlsplit(text.strip() if "//" in text else f"//{text.strip()}").netloc
-    if not host:
-        raise argparse.ArgumentTypeError(f"{text!r} is no host")
-    return host.lower()
+    try:
+        return split_address(text.strip() if "//" in text else f"//{text.strip()}").netloc.lower()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no host") from None
 
 
 def _part(text: str) -> Part:

@@ -24,8 +24,8 @@ from pam_scripts.issuers.aws_user.refusals import (
     SYSTEM,
     THIRD_KEY,
 )
+from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
 from pam_scripts.logins import aws
-from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, Snapshot, Traits
 
 # The most that AWS lets a user have.
@@ -47,7 +47,7 @@ class _Attempt:
     begun: datetime
 
     def may_have_made(self, key: AccessKey) -> bool:
-        """Say whether a key is its, whose secret is lost then."""
+        """Say whether this attempt may have made a key: its secret is lost then."""
         return key.id not in self.before and key.created_at >= self.begun - _CLOCKS_DIFFER
 
 
@@ -147,7 +147,8 @@ class AccessKeys(Issuer):
         idle = [key for key in keys if key.id not in in_use]
         used = {key.id: self._say_use(key, keys) for key in idle}
         since = max((key.created_at for key in keys if key.id in in_truth), default=None)
-        ours = [key for key in idle if self._is_ours(key) and not self._used_since(key, used[key.id])]
+        present = self._present.get(truth.key_id)
+        ours = [key for key in idle if is_ours(self._settings, key, present, used[key.id])]
         self._refuse_what_others_use([key for key in idle if key not in ours], used, since)
         if len(keys) < _MOST:
             return None
@@ -218,32 +219,11 @@ class AccessKeys(Issuer):
 
     def _label_of(self, key: AccessKey) -> str:
         """Return the label that a key would have, if IAM's keys had any: by what this run and the record say of it."""
-        settings = self._settings
         if key.id in self._made:
             return self._made[key.id]
         if self._attempt and self._attempt.may_have_made(key):
             return self._attempt.label
-        if key.id in settings.known:
-            return labels.label(settings.owner, settings.known[key.id])
-        if key.id != settings.held.key_id:
-            for work in settings.unfinished:
-                if work.may_have_made(key.created_at):
-                    return labels.label(settings.owner, work.rotation_id)
-        return ""
-
-    def _is_ours(self, key: Key) -> bool:
-        """Say whether a rotation of this record has made a key, has left it alive, or was about to delete it.
-
-        A rotation begins only where every key is ours or may be taken over: where one was interrupted whose key the
-        record holds, what is older is what that one would have deleted.
-        """
-        if labels.serves(key.label, self._settings.owner) or key.id in self._settings.cared_for:
-            return True
-        held = self._present.get(self._settings.held.key_id)
-        interrupted = held is not None and any(
-            work.may_have_made(held.created_at) for work in self._settings.unfinished
-        )
-        return interrupted and held is not None and key.created_at < held.created_at
+        return label_of(self._settings, key)
 
     def _say_use(self, key: Key, keys: Sequence[Key]) -> datetime | None:
         """Say when a key was last used that no store holds, with a warning where that is since the last rotation."""
@@ -255,7 +235,7 @@ class AccessKeys(Issuer):
                 "one that the record holds was made: somebody still has it"
             )
         else:
-            self._run.say(f"No store holds access key {key.id}, {_used(used)}")
+            self._run.say(f"No store holds access key {key.id}, {use(used)}")
         return used
 
     def _refuse_what_others_use(
@@ -263,24 +243,15 @@ class AccessKeys(Issuer):
     ) -> None:
         """Raise Refused for a key of somebody else, unless it may be taken over and nobody uses it."""
         what = f"{SYSTEM}: {self.target}"
-        told = "; ".join(f"{key.dated}, {_used(used[key.id])}" for key in idle)
+        told = "; ".join(f"{key.dated}, {use(used[key.id])}" for key in idle)
         if idle and not self._settings.take_over:
             raise THIRD_KEY.as_error(what, f": {told}")
-        for key in idle:
-            last = used[key.id]
-            if self._present[key.id].active and last is not None and (since is None or last >= since):
-                raise IN_USE.as_error(what, f": {told}")
-
-    def _used_since(self, key: Key, used: datetime | None) -> bool:
-        """Say whether a key that is taken for ours by its time alone was used once that rotation was over."""
-        if used is None or key.id in self._settings.known or key.id in self._settings.cared_for:
-            return False
-        works = [work for work in self._settings.unfinished if work.may_have_made(key.created_at)]
-        return all(used > work.until for work in works)
+        if any(is_used_by_somebody(self._present[key.id], used[key.id], since) for key in idle):
+            raise IN_USE.as_error(what, f": {told}")
 
     def _resume(self, keys: Sequence[Key], in_truth: set[str]) -> Decision:
         """Go on where a rotation was interrupted: the truth has its key, and others have the former one."""
-        ours = [key for key in keys if key.id in in_truth and (self._is_ours(key) or self._was_just_made(key))]
+        ours = [key for key in keys if key.id in in_truth and is_ours(self._settings, key, None, None)]
         if len(in_truth) != 1 or not ours:
             raise BOTH_IN_USE.as_error(f"{SYSTEM}: {self.target}")
         self._interrupted = ours[0]
@@ -291,9 +262,6 @@ class AccessKeys(Issuer):
         former = [key for key in keys if key.id != ours[0].id]
         decision = Decision(former, []) if self._settings.keep else Decision([], former)
         return replace(decision, earlier=ours[0])
-
-    def _was_just_made(self, key: Key) -> bool:
-        return any(work.may_have_made(key.created_at) for work in self._settings.unfinished)
 
     def _make_room(self) -> None:
         """Delete the key that is in the way; raise Yielded where the keys are not those of the look any more."""
@@ -326,7 +294,3 @@ class AccessKeys(Issuer):
 def _named_in(snapshot: Snapshot, keys: Sequence[Key]) -> set[str]:
     """Return the ids of those keys that a store names, in whatever form."""
     return {key.id for key in keys if any(key.id in text for text in snapshot.parts.values())}
-
-
-def _used(moment: datetime | None) -> str:
-    return f"last used {iso(moment)}" if moment else "never used"

@@ -39,7 +39,7 @@ KEY_ID_UNKNOWN = Refusal(
     ("InvalidClientTokenId", "UnrecognizedClientException"),
     "the access key is not known",
     "check the AWS access key (attached record, PAM Configuration, the record's own, or the host's): deleted or "
-    "inactive, or without its own session token",
+    "inactive, without its own session token, or of China or the US government, which 'iam_region' must then name",
 )
 # What a look shows, in our own words.
 THIRD_KEY = Refusal(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
@@ -11,10 +12,10 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.aws_user import UserSettings
-from pam_scripts.issuers.aws_user.client import Iam
-from pam_scripts.issuers.aws_user.refusals import INACTIVE, KEY_ID_UNKNOWN, NO_USER
+from pam_scripts.issuers.aws_user.client import AccessKey, Iam
+from pam_scripts.issuers.aws_user.refusals import IN_USE, INACTIVE, KEY_ID_UNKNOWN, NO_USER, THIRD_KEY
+from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
 from pam_scripts.logins import aws
-from pam_scripts.rotation import labels
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
 
@@ -59,23 +60,38 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
         )
         code = "admin-refused" if unknown else "not-readable"
         return SurveyResult(troubles=[Trouble(code, error.cause, error.next_step)])
-    held = [key for key in listed if key.id == settings.held.key_id]
-    dead = [Trouble("cannot-log-in", f"{name}: {INACTIVE.words}", INACTIVE.way_out) for key in held if not key.active]
-    keys = [Key(key.id, _label(settings, key.id), key.created_at) for key in listed]
+    held = next((key for key in listed if key.id == settings.held.key_id), None)
+    is_dead = held is not None and not held.active
+    dead = [Trouble("cannot-log-in", f"{name}: {INACTIVE.words}", INACTIVE.way_out)] if is_dead else []
     return SurveyResult(
         SeenTarget(
             user.user_id,
             name,
-            keys,
+            # An inactive key logs nobody in.
+            [Key(key.id, label_of(settings, key), key.created_at) for key in listed if key.active or key == held],
             known_as=(user.user_id, user.arn, settings.name),
             last_used={key_id: moment for key_id, moment in used.items() if moment},
             tells_use=True,
             trouble=dead,
-        )
+        ),
+        list(_in_the_way(settings, name, listed, used, held)) if held else [],
     )
 
 
-def _label(settings: UserSettings, key_id: str) -> str:
-    """Return the label that a key would have, if IAM's keys had any."""
-    rotation_id = settings.known.get(key_id)
-    return labels.label(settings.owner, rotation_id) if rotation_id else ""
+def _in_the_way(
+    settings: UserSettings,
+    name: str,
+    listed: Sequence[AccessKey],
+    used: Mapping[str, datetime | None],
+    held: AccessKey,
+) -> Iterator[Trouble]:
+    """Yield a trouble for each key beside the one in Keeper that a rotation would not delete: a third has no room."""
+    for key in listed:
+        ours = is_ours(settings, Key(key.id, label_of(settings, key), key.created_at), held, used[key.id])
+        if key == held or ours:
+            continue
+        what = f"{name}: access key {key.id}, {use(used[key.id])}, is neither in Keeper nor made by its rotations"
+        if not settings.take_over:
+            yield Trouble("no-room", what, THIRD_KEY.way_out)
+        elif is_used_by_somebody(key, used[key.id], held.created_at):
+            yield Trouble("no-room", f"{what}, and somebody uses it", IN_USE.way_out)

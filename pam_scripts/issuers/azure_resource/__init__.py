@@ -143,6 +143,7 @@ def read(job: Job) -> IssuerSpec:
         ),
         hosts={identity.cloud.manager: 1, identity.cloud.authority: 1},
         server=identity.cloud.manager,
+        rivalry="each regenerates the key that the other has stored",
         group=identity,
         survey="pam_scripts.issuers.azure_resource.survey",
         details=settings,

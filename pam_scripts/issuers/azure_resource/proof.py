@@ -72,7 +72,11 @@ def log_in_to_blobs(place: Place, key: Secret, session: Session, action: str) ->
 
 
 def _signature(account: str, key: Secret, stamp: Mapping[str, str]) -> str:
-    """Sign the request as Shared Key has it: twelve lines, none of which it has, its headers, its resource."""
+    """Return the signature of a request by Shared Key.
+
+    What is signed: the method, eleven lines for headers that the request does not have, its `x-ms-` headers, what it
+    asks for.
+    """
     lines = ["GET", *[""] * 11, *(f"{name}:{stamp[name]}" for name in sorted(stamp))]
     text = "\n".join([*lines, f"/{account}/", "comp:properties", "restype:account"])
     try:

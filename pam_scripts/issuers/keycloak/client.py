@@ -123,7 +123,7 @@ class Endpoint:
 
 
 def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
-    """Return where who sets the secrets that a job asks for, as `find_admin`."""
+    """Return the server with the login that sets secrets there, and what `find_admin` says of that login."""
     admin = find_admin(job, URL, _LOGIN_FIELDS)
     realm = ADMIN_REALM.read(admin.source)
     return Endpoint(admin.url, realm, admin.username, admin.password, admin.source.shown), admin
@@ -261,7 +261,7 @@ class Client:
         return Secret(answer["value"])
 
     def end_rotated(self, present: Representation) -> None:
-        """DELETE the rotated secret; answered so, too, where there is none."""
+        """DELETE the rotated secret; the server answers the same where there is none."""
         action = f"end the rotated secret of client {present.client_id}"
         self._call("DELETE", f"/{quote(present.uuid, safe='')}/client-secret/rotated", action)
 

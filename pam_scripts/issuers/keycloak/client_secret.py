@@ -85,7 +85,10 @@ class _Made:
     kept: bool = False
 
     def is_it(self, secret: Secret) -> bool:
-        """Say whether this is the secret that was made: what stands there now, where nobody was told it."""
+        """Say whether a secret is the one that was made here.
+
+        Where the server made it, and its answer was lost, that is any other than the one of before.
+        """
         return secret == self.secret if self.secret else secret != self.before.secret
 
 
@@ -184,13 +187,15 @@ class ClientSecret(Issuer):
         )
         rotated = rotated_key(seen) or [Key(self._rotated_id, "", NOT_TOLD, item_id=self._uuid)]
         what_goes = Decision(kept=rotated) if self._named.keep else Decision(to_delete=rotated)
-        if seen.rotated and not rotated[0].expired(utc_now()) and any(_holds(one, seen.rotated) for one in held):
+        present, now = self._key_of(seen), utc_now()
+        both_live = bool(seen.rotated) and not (rotated[0].expired(now) or present.expired(now))
+        if both_live and any(_holds(one, seen.rotated) for one in held):
             self._interrupted = True
             self._run.warn(
                 f"{SYSTEM}: {self.target}: a store holds its rotated secret, as a rotation leaves it that is "
                 "interrupted: the present one is set everywhere, and no other is made; rotate once more for that"
             )
-            return replace(what_goes, earlier=self._key_of(seen))
+            return replace(what_goes, earlier=present)
         self._run.say(
             "The server makes the new secret, and keeps the present one alive: "
             + ("as long as the policy has it" if self._named.keep else "until every store has the new one")

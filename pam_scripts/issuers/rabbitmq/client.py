@@ -74,7 +74,10 @@ class Endpoint:
 
 
 def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
-    """Return where who sets the passwords that a job asks for, as `find_admin`; BadInput for a login with a colon."""
+    """Return the server with the login that sets passwords there, and what `find_admin` says of that login.
+
+    Raises as that does, and BadInput for a login with a colon.
+    """
     admin = find_admin(job, URL, _LOGIN_FIELDS)
     if ":" in admin.username:
         raise BadInput(f"{admin.source.shown}: a login with a colon in it cannot be sent: HTTP's Basic scheme has none")

@@ -70,9 +70,10 @@ class Users:
         return f"{name}{_UNPUBLISHED}" if self.spare and name == self.next else name
 
     def refused(self, user: User, login: str) -> BadInput | None:
-        """Return why a user's password may not be set, None where it may: one who may do everything must be named.
+        """Return why a user's password may not be set; None where it may.
 
-        login: the name of the administrator, who is refused elsewhere.
+        An administrator must be named in the login's limit to the letter. login: the name that the script logs in by,
+        whose own password is refused elsewhere.
         """
         if ADMINISTRATOR not in user.tags or user.name == login or self.limit.names(user.name):
             return None

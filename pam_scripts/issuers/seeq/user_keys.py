@@ -128,6 +128,7 @@ def read(job: Job) -> IssuerSpec:
         server=admin.endpoint.host,
         login_id="" if settings.is_own_key else admin.endpoint.login.username,
         shares=settings.key_label.lower(),
+        rivalry=IssuerSpec.rivalry if settings.every_label else "neither deletes the other's keys",
         group=admin.endpoint,
         survey="pam_scripts.issuers.seeq.survey",
         details=settings,

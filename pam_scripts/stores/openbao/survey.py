@@ -7,8 +7,10 @@ https://openbao.org/api-docs/secret/kv/kv-v2/#list-secrets
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from pam_scripts.core.errors import ApiError, PamScriptError
 from pam_scripts.core.http import Session
@@ -48,7 +50,8 @@ def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str]
                 names[folder] = _listed(client, engines[top], folder, session) if many else None
             listed = names[folder]
             is_there = listed is None or place.path.rpartition("/")[2] in listed
-            seen.append(_seen(client, engines[top], place.path, session) if is_there else SeenMirror())
+            found = _seen(client, engines[top], place.path, session) if is_there else SeenMirror()
+            seen.append(replace(found, page=_page(place, engines[top])))
         except PamScriptError as error:
             way_out = error.next_step or f"check '{LABEL}' and the login's policies"
             seen.append(SeenMirror(trouble=Trouble("vault-unreadable", error.cause, way_out)))
@@ -56,8 +59,19 @@ def survey(queries: Sequence[MirrorQuery], session: Session, say: Callable[[str]
 
 
 def link(_query: MirrorQuery) -> str:
-    """Return nothing: where a server's pages show a secret depends on its engine, which is known once it was asked."""
+    """Return nothing: where a server's pages show a secret depends on its engine, which the look finds out."""
     return ""
+
+
+def _page(place: Place, engine: str) -> str:
+    """Return where the server's own pages show a secret; those of HashiCorp Vault lead on from there since 1.15.
+
+    https://github.com/openbao/openbao/blob/main/ui/app/router.js
+    https://github.com/hashicorp/vault/pull/24339
+    """
+    login, name = place.login, quote(place.path.removeprefix(engine))
+    namespace = f"?namespace={quote(login.namespace.strip('/'), safe='')}" if login.namespace else ""
+    return f"{login.address}/ui/vault/secrets/{quote(engine.strip('/'), safe='')}/show/{name}{namespace}"
 
 
 def _listed(client: Client, engine: str, folder: str, session: Session) -> set[str] | None:

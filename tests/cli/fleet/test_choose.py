@@ -161,7 +161,7 @@ def test_nothing_is_chosen_by_chance(fleet: tuple[Fleet, Shared], arguments: Seq
     [
         *(["--part", part] for part in ("0/3", "4/3", "1", "a/b", "1/0")),
         ["--due", "0"],
-        ["--server", ""],
+        *(["--server", server] for server in ("", "https://[::1", "two words", "seeq.example.com:0")),
         ["--script", "x"],
         ["--resume", "1234"],
         ["--at-once", "0"],
@@ -169,10 +169,12 @@ def test_nothing_is_chosen_by_chance(fleet: tuple[Fleet, Shared], arguments: Seq
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """With the option named; nobody is asked."""
+    """With the option named, in words; nobody is asked."""
     with pytest.raises(SystemExit, match="2"):
         options("--all", *arguments)
-    assert f"argument {arguments[0]}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"argument {arguments[0]}" in said
+    assert "invalid _" not in said, "no name of our own code"
 
 
 def test_what_is_chosen_is_listed_within_80_columns(fleet: tuple[Fleet, Shared]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from rich.console import Console
@@ -322,6 +323,18 @@ class TestRealOpenBao(InMemory):
         type(self).number += 1
         self.secret = f"plant/reports-{self.number}"
         super().prepare(plant)
+
+
+def test_its_pages_show_a_secret_where_the_audit_leads(server: bao.Bao) -> None:
+    """The address is answered with its pages, and these know the way below an engine that it begins with."""
+    root = f"http://127.0.0.1:{server.port}"
+    page = requests.get(f"{root}/ui/vault/secrets/secret/show/plant/reports?namespace=team", timeout=30)
+    scripts = re.findall(r'<script src="(/ui/assets/[^"]+)"', page.text)
+    code = [requests.get(f"{root}{script}", timeout=30).text for script in scripts]
+
+    assert (200, "text/html") == (page.status_code, page.headers["content-type"].partition(";")[0])
+    for known in ('path:"/:backend"', 'path:"/show/*secret"', 'as:"namespace"'):
+        assert any(known in text for text in code), known
 
 
 @pytest.mark.parametrize("first_time", [False, True])

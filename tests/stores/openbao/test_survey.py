@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.rules import judge
-from pam_scripts.cli.audit.subject import Cadence
+from pam_scripts.cli.audit.subject import Cadence, Subject
 from pam_scripts.cli.audit.survey import survey as audit
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
@@ -26,6 +27,7 @@ from tests.cli.conftest import attach
 from tests.support.in_process import InProcess
 
 SECRET = "Plant/Reports"
+PAGE = f"https://{HOST}/ui/vault/secrets/{ENGINE}/show/{SECRET}"
 
 
 @pytest.fixture
@@ -85,23 +87,47 @@ def test_an_audit_finds_nothing_after_a_rotation_and_the_mirror_that_is_missing(
 
 def audited(plant: Plant) -> set[str]:
     """Return the codes of what an audit finds in the plant's record."""
+    return {finding.rule.code for finding in judge(_audited(plant))}
+
+
+def _audited(plant: Plant) -> Subject:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in plant.environment().items():
             patched.setenv(name, value)
         (subject,) = audit(
             Shared.fetch(Deadline(60)), HostDeadlines(Deadline(60), 60), Cadence(), utc_now(), lambda _line: None
         )
-        return {finding.rule.code for finding in judge(subject)}
+        return subject
 
 
 def test_what_is_not_there_is_missing_or_deleted(plant: Plant, wired: Session) -> None:
     """A secret without a version, one whose version is destroyed; and one that can be undeleted."""
-    assert SeenMirror() == look(plant, wired)
+    nothing = SeenMirror(page=PAGE)
+    assert nothing == look(plant, wired)
     plant.openbao.put(SECRET, {"a": "b"})
     plant.openbao.root("POST", f"{ENGINE}/delete/{SECRET}", {"versions": [1]})
-    assert SeenMirror(deleted=frozenset({f"{ENGINE}/{SECRET}".lower()})) == look(plant, wired)
+    assert replace(nothing, deleted=frozenset({f"{ENGINE}/{SECRET}".lower()})) == look(plant, wired)
     plant.openbao.root("POST", f"{ENGINE}/destroy/{SECRET}", {"versions": [1]})
-    assert SeenMirror() == look(plant, wired)
+    assert nothing == look(plant, wired)
+
+
+def test_a_secret_is_linked_to_where_the_server_shows_it(plant: Plant) -> None:
+    """In an audit; an engine is one part of the address, whatever its path has in it, and a namespace is said."""
+    attach(plant, plant.user_uid, plant.attached)
+    assert PAGE in _links(plant)
+
+    plant.openbao.add_namespace("team")
+    plant.openbao.add_engine("kv/plant", namespace="team")
+    plant.openbao.allow_to_mirror("a.b/reports", engine="kv/plant", namespace="team")
+    role_id, secret_id = plant.openbao.add_approle(namespace="team")
+    for label, value in (("role_id", role_id), ("secret_id", secret_id), ("namespace", "team/")):
+        plant.set_field(f"vault_{label}", value, plant.openbao_uid)
+    plant.set_field("vault_path", "kv/plant/a.b/reports")
+    assert f"https://{HOST}/ui/vault/secrets/kv%2Fplant/show/a.b/reports?namespace=team" in _links(plant)
+
+
+def _links(plant: Plant) -> list[str]:
+    return list(_audited(plant).links.values())
 
 
 def test_what_cannot_be_looked_at_is_told_with_the_policys_line(plant: Plant, wired: Session) -> None:
