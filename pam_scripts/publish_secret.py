@@ -28,7 +28,8 @@ class PublishSecret(Script):
             nowhere = f"no mirror is named in {labels}, so that there is nowhere to publish to"
             problems.append(BadInput(f"{job.user.shown}: {nowhere}", next_step="enter one of them"))
         second = previous.filled_in(self.inputs, job)
-        if second and self.is_begun_by_keeper(job.user):
+        # Where the field is wrong by itself, that is told once.
+        if second and not problems and self.is_begun_by_keeper(job.user):
             dead = f"field '{second[0]}' keeps the value before, and Keeper ends that when it makes a new one"
             way_out = f"empty it; or name a format for a value made here in '{values.VALUE_FORMAT.label}'"
             problems.append(BadInput(f"{job.user.shown}: {dead}", next_step=way_out))

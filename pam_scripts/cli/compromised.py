@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pam_scripts.assembly.script import Script
@@ -19,7 +20,8 @@ from pam_scripts.core.times import iso, utc_now
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, ROTATION_REASON
-from pam_scripts.rotation.roles import Run
+from pam_scripts.rotation.roles import Rotation, Run
+from pam_scripts.stores.previous import MirrorWithPrevious
 
 # A use so soon after a rotation may be the login that the rotation itself proves the key with.
 _OWN_LOGIN = timedelta(minutes=10)
@@ -64,7 +66,13 @@ class _AtOnce(WrappedScript[Script]):
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates; raise BadInput for what is wrong with the record, and for Keeper's own password."""
         refuse_keepers_own(self.script, job, "replaced")
-        return self.script.prepare(job)
+        return self.script.prepare(job, change=_keeping_nothing)
+
+
+def _keeping_nothing(rotation: Rotation) -> Rotation:
+    """Have no mirror keep the value before, which services would accept."""
+    mirrors = [one.keeping_nothing() if isinstance(one, MirrorWithPrevious) else one for one in rotation.mirrors]
+    return replace(rotation, mirrors=mirrors)
 
 
 # -- what there is to know ----------------------------------------------------------------------------

@@ -267,7 +267,8 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> SplitResult | None:
     if not proxy:
         return None
     parts = split_address(proxy if "//" in proxy else f"http://{proxy}")
-    if parts.scheme not in ("", "http", "https"):
+    # Without a scheme requests would take a login for one.
+    if parts.scheme not in ("", "http", "https") or (parts.username is not None and "//" not in proxy):
         raise ValueError(parts.scheme)
     return parts
 

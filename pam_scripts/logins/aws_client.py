@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from pam_scripts.core import http
 from pam_scripts.core.errors import ApiError, BadInput, Refused
 from pam_scripts.core.refusals import Refusal
 from pam_scripts.logins.aws import Identity
-
-T = TypeVar("T")
 
 _AWS_DOMAINS = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)"
 _BUSY = {"ThrottlingException", "Throttling"}
@@ -59,7 +58,7 @@ class Client:
                 ProfileNotFound,
                 SSOError,
             )
-            from botocore.loaders import create_loader  # noqa: PLC0415
+            from botocore.loaders import Loader  # noqa: PLC0415
             from botocore.parsers import ResponseParserError  # noqa: PLC0415
         except ImportError:
             raise BadInput(
@@ -69,7 +68,9 @@ class Client:
         self._errors: tuple[type[Exception], ...] = (BotoCoreError,)
         self._refusals: tuple[type[Exception], ...] = (ClientError,)
         self._no_credential: tuple[type[Exception], ...] = (NoCredentialsError,)
-        self._lost_credential: tuple[type[Exception], ...] = (CredentialRetrievalError, SSOError)
+        # A file of the host that should have a token is none of the network's errors.
+        no_file = (FileNotFoundError, PermissionError, IsADirectoryError)
+        self._lost_credential: tuple[type[Exception], ...] = (CredentialRetrievalError, SSOError, *no_file)
         self._unreadable: tuple[type[Exception], ...] = (ResponseParserError,)
         self._status: int | None = None
         self.region = region
@@ -80,7 +81,7 @@ class Client:
             # Of the environment and of configuration files only the identity counts, for this client and for those
             # that fetch a role's keys: endpoints are AWS's own.
             core = botocore.session.Session()
-            core.register_component("data_loader", _shared(create_loader))
+            core.register_component("data_loader", _own_descriptions(Loader))
             core.set_config_variable("ignore_configured_endpoint_urls", value=True)
             self._client = boto3.session.Session(botocore_session=core).client(
                 service.name,
@@ -99,9 +100,11 @@ class Client:
                 "the environment variable AWS_PROFILE names a profile that is not there",
                 next_step="correct it, or take it out of the environment of the Gateway's service",
             ) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, OSError, ValueError, TypeError, LookupError) as error:
+            # What an odd variable ends in, or a program that should tell the credential and tells something else.
+            names = ", ".join(sorted(name for name in os.environ if name.startswith("AWS_"))) or "none is set"
             raise BadInput(
-                f"the AWS settings of this host cannot be used ({type(error).__name__})",
+                f"the AWS settings of this host cannot be used ({type(error).__name__}; variables: {names})",
                 next_step="look at the AWS_ variables of the Gateway's service, and at the files in its .aws folder",
             ) from None
         self._client.meta.events.register(f"before-send.{service.name}", self._send)
@@ -181,6 +184,9 @@ class _Body(io.BytesIO):
 
 
 @functools.cache
-def _shared(make: Callable[[], T]) -> T:
-    """Return the one that all clients have: what reads botocore's descriptions of services, of which IAM's is large."""
-    return make()
+def _own_descriptions(loader: Any) -> Any:  # noqa: ANN401 - botocore's own
+    """Return what reads botocore's own descriptions of services, of which IAM's is large: one for all clients.
+
+    Never those in a host's `.aws/models` or where AWS_DATA_PATH leads: they say at which address a service is.
+    """
+    return loader(extra_search_paths=[loader.BUILTIN_DATA_PATH], include_default_search_paths=False)

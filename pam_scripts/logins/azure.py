@@ -384,6 +384,7 @@ class HostIdentity:
                 authority=authority,
                 transport=RequestsTransport(session=session, session_owner=False),
                 retry_total=0,
+                user_agent_use_env=False,
                 # The authorities are known; asking one of them for a list of authorities proves nothing more.
                 disable_instance_discovery=True,
             )

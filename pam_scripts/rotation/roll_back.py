@@ -69,9 +69,8 @@ class RollBack(Issuer):
             raise Refused(
                 f"{traits.system}: {nothing}", next_step="rotate: that makes a new one, and sets it everywhere"
             )
-        entries = [
-            entry for entry in self._rotation.truth.entries if entry["result"] in _SUCCEEDED and entry["new_key"]
-        ]
+        told = self._rotation.truth.entries
+        entries = self._of_this_target([one for one in told if one["result"] in _SUCCEEDED and one["new_key"]])
         if self.traits.login_proof:
             earlier, present = self._choose_key(entries, keys, held[0].key_id)
             published = {str(entry["rotation_id"]) for entry in entries if entry["new_key"] == earlier.id}
@@ -85,6 +84,12 @@ class RollBack(Issuer):
         self._read, self._earlier = self._find(sought, earlier), earlier
         others = [key for key in keys if key != earlier and (self._keep or key != present)]
         return Decision(others, [key for key in keys if key == present and key not in others], earlier)
+
+    def _of_this_target(self, entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return those since the record was made to ask for this target: what came before were another one's keys."""
+        names = {"", *(name.lower() for name in self.known_as)}
+        others = [at for at, entry in enumerate(entries) if str(entry["target_id"] or "").lower() not in names]
+        return entries[: others[0]] if others and self.known_as else entries
 
     def _choose_key(
         self, entries: Sequence[Mapping[str, Any]], keys: Sequence[Key], held: str

@@ -112,11 +112,14 @@ class MirrorWithPrevious(Mirror):
     The second is written before the first, and put back after it: whoever reads the first name, then the second, has
     the value that was in use until now. Where nothing stood under the first name both get the new value, so that
     nobody who reads both finds one of them missing. A value that stands under the first name already moves nothing.
+
+    keeps: whether the value before is kept; where somebody may know it, both get the new one.
     """
 
-    def __init__(self, current: Mirror, previous: Mirror) -> None:
+    def __init__(self, current: Mirror, previous: Mirror, *, keeps: bool = True) -> None:
         self._current, self._previous = current, previous
         self._both = (current, previous)
+        self._keeps = keeps
         # The texts that the look has seen, empty for none; and whether the second name was written to.
         self._held = self._held_before = ""
         self._moved = False
@@ -139,7 +142,11 @@ class MirrorWithPrevious(Mirror):
         """Return what stands under the second name once this stands under the first."""
         (new,) = self._current.parts(credential).values()
         held = self._held if self._held != new else self._held_before
-        return Credential("", Secret(held or new))
+        return Credential("", Secret(held if held and self._keeps else new))
+
+    def keeping_nothing(self) -> MirrorWithPrevious:
+        """Return the mirror as it gives up the value before."""
+        return MirrorWithPrevious(*self._both, keeps=False)
 
     def connect(self) -> None:
         """Log in for both."""
@@ -152,11 +159,8 @@ class MirrorWithPrevious(Mirror):
         with concurrently() as submit:
             current, previous = (submit(mirror.examine) for mirror in self._both)
         self._held, self._held_before = (_text(each.result()) for each in (current, previous))
-        what = (
-            "the value before, until the next rotation"
-            if self._held
-            else "the new value, too, since there is none before it"
-        )
+        keeps = self._held and self._keeps
+        what = "the value before, until the next rotation" if keeps else "the new value, too"
         remarks = [f"{place} is to hold {what}" for place in self._previous.places]
         return _joined(current.result(), previous.result(), remarks)
 

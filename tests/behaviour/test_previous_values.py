@@ -98,11 +98,22 @@ def test_who_sends_the_old_value_and_who_sends_the_new_are_both_accepted(
 
 
 def test_the_value_before_stands_under_the_second_name_in_every_mirror(plant: PublishPlant) -> None:
-    """From rotation to rotation it follows by one; older versions of both names cannot be read."""
+    """From rotation to rotation it follows by one, and is under one of both names at every request between.
+
+    Older versions of both cannot be read.
+    """
     everywhere(plant, OLDER)
     last = plant.old_password
+    lacking: list[str] = []
+
+    async def look(request: Request) -> None:
+        first, others = plant.holdings(), plant.second_holdings()
+        lacking.extend(f"{place} at {request}" for place in others if last not in (first[place], others[place]))
+
+    plant.wire.gate = look
     for _ in range(2):
         new = publish(plant)
+        assert [] == lacking
         assert last == second(plant)
         last = new
     for name in (SECRET, previous(SECRET)):

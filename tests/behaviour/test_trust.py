@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.loaders import Loader
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.gateway.payload import read_job
-from pam_scripts.gateway.request import CA_BUNDLE
+from pam_scripts.logins import aws_client
 from sandbox.iam_users import IamPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.publishing import STAGE_VAULT, PublishPlant
 from sandbox.services import keeper
 from sandbox.services.keycloak import HOST as KEYCLOAK_HOST
 from sandbox.services.rabbitmq import HOST as RABBITMQ_HOST
 from sandbox.slots import SlotPlant
+from tests.support.in_process import InProcess
 from tests.support.invariants import Script, State, assert_as_before, assert_refuses, assert_rotates
-from tests.support.plants import KEY_PLANTS
+from tests.support.plants import KEY_PLANTS, PLANTS
 
+_MAIN = InProcess("rotate_seeq_application_key")
 EVIL = "evil.example.com"
 VAULT_HOST = f"{VAULT}.vault.azure.net"
 # What somebody enters who wants a credential to go elsewhere.
@@ -37,7 +42,12 @@ LURES = (
     "/etc/ssl/certs/ca-certificates.crt",
 )
 SCRIPT_OF = {script.stem: script for script in SCRIPTS}
-# What every one of these scripts reads is run with one of them.
+# Whatever any script reads or writes, and whatever stands beside any credential.
+LABELS = {field.label for script in SCRIPTS for field in (*script.fields, *script.logins, *script.configured)} | {
+    "url",
+    "host",
+}
+# What every script for keys reads is run with one of them.
 SHARED = set.intersection(*({field.label for field in SCRIPT_OF[stem].inputs} for stem in KEY_PLANTS))
 
 
@@ -57,12 +67,17 @@ def plant(admin: str) -> Iterator[Plant]:
 def limited(plant: AnyPlant) -> None:
     """Have the owners of the credentials allow what the team uses, and no more."""
     for uid in (plant.configuration_uid, *plant.attached):
-        plant.set_field("allow_vaults", VAULT, uid)
+        plant.set_field("allow_vaults", f"{VAULT}, {STAGE_VAULT}", uid)
         plant.set_field("allow_health_hosts", "health.example.com", uid)
         plant.set_field("allow_container_apps", "plant-apps/*", uid)
 
 
-@pytest.mark.parametrize("stem", KEY_PLANTS)
+def test_each_script_has_a_plant_here() -> None:
+    """One more script is not left out of what follows."""
+    assert {script.stem for script in SCRIPTS} == {*PLANTS}
+
+
+@pytest.mark.parametrize("stem", PLANTS)
 def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     stem: str, make_script: Callable[[str], Script]
 ) -> None:
@@ -73,34 +88,37 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
     """
     attached_script, script = make_script(stem), SCRIPT_OF[stem]
     inputs = {field.label for field in script.inputs}
-    others = {field.label for field in (*script.logins, *script.configured)} | {"url"}
-    elsewhere = others - {field.label for field in script.fields}
-    # It is refused there, and is read with the others for that.
-    refused = elsewhere & {CA_BUNDLE.label}
-    with on_loopback(KEY_PLANTS[stem]) as plant:
+    own = {field.label for field in script.fields}
+    with on_loopback(PLANTS[stem]) as plant:
         limited(plant)
         hosts = {*plant.keeper.hosts, SEEQ_HOST, RABBITMQ_HOST, KEYCLOAK_HOST, VAULT_HOST}
         hosts |= {plant.cloud.graph, plant.cloud.authorities[0]}
         hosts |= {*plant.iam.hosts} if isinstance(plant, IamPlant) else set()
         hosts |= {plant.cloud.management, plant.resource.host} if isinstance(plant, SlotPlant) else set()
+        hosts |= {f"{STAGE_VAULT}.vault.azure.net"} if isinstance(plant, PublishPlant) else set()
         reached: dict[str, set[str]] = {}
         taken: dict[str, str] = {}
-        for label, lure in itertools.product(sorted(inputs | refused), LURES):
-            with edited(plant, {label: lure}):
+
+        def read(entered: Mapping[str, str], name: str) -> bool:
+            with edited(plant, entered):
                 asked = script.read(read_job(plant.payload()))
             if not asked.problems:
-                reached.setdefault(label, set()).update(asked.hosts)
+                reached.setdefault(name, set()).update(asked.hosts)
+            return not asked.problems
+
+        # Some are read so that they can be refused: a CA, what is another script's.
+        refused = {label for label in LABELS - own if not read({label: LURES[0]}, label)}
+        elsewhere = sorted(LABELS - own - refused)
+        for label, lure in itertools.product(sorted(own | refused), LURES):
+            if read({label: lure}, label):
                 taken.setdefault(label, lure)
         for lure in LURES:
-            with edited(plant, dict.fromkeys(elsewhere - refused, lure)):
-                asked = script.read(read_job(plant.payload()))
-            assert [] == asked.problems
-            reached.setdefault("all others", set()).update(asked.hosts)
-        with edited(plant, dict.fromkeys(elsewhere - refused, LURES[0])):
+            assert read(dict.fromkeys(elsewhere, lure), "all others"), f"{stem} reads one of {elsewhere}"
+        with edited(plant, dict.fromkeys(elsewhere, LURES[0])):
             result = attached_script.run(plant, plant.payload())
         assert 0 == result.returncode, result.stderr
         for label, lure in taken.items():
-            if label not in {"dry_run", "diagnose"} and (label not in SHARED or stem == next(iter(KEY_PLANTS))):
+            if label in inputs - {"dry_run", "diagnose"} and (label not in SHARED or stem == next(iter(KEY_PLANTS))):
                 with edited(plant, {label: lure}):
                     attached_script.run(plant, plant.payload())
         assert not refused & taken.keys()
@@ -112,12 +130,15 @@ def test_no_field_of_the_pam_user_record_leads_a_credential_elsewhere(
 @contextmanager
 def edited(plant: AnyPlant, entered: Mapping[str, str]) -> Iterator[None]:
     """Have something else in fields of the PAM User record for as long as the `with` statement lasts."""
-    before = {label: plant.keeper.value(plant.user_uid, label) or "" for label in entered}
-    for label, value in entered.items():
-        plant.set_field(label, value)
+    before = plant.keeper.record(plant.user_uid)["custom"]
+    rest = [item for item in before if item.get("label") not in entered]
+    custom = [*rest, *(keeper.text(label, value) for label, value in entered.items())]
+    plant.keeper.edit(plant.user_uid, lambda data: data.update(custom=custom))
     yield
-    for label, value in before.items():
-        plant.set_field(label, value)
+    written = {item["label"]: item for item in plant.keeper.record(plant.user_uid)["custom"]}
+    kept = {item["label"]: item for item in before if item["label"] in entered}
+    others = [item for label, item in written.items() if label not in entered]
+    plant.keeper.edit(plant.user_uid, lambda data: data.update(custom=[*others, *kept.values()]))
 
 
 def test_another_server_in_the_pam_user_record_is_refused_before_anything_is_sent(plant: Plant, script: Script) -> None:
@@ -283,6 +304,7 @@ def test_a_health_pages_words_are_not_repeated(script: Script) -> None:
         ("REQUESTS_CA_BUNDLE", "/no/such/file.pem"),
         ("HTTPS_PROXY", "http://"),
         ("HTTPS_PROXY", "http://host:port"),
+        ("HTTPS_PROXY", "login:pr0xy-pw@host:3128"),
         ("KSM_SKIP_VERIFY", ""),
     ],
 )
@@ -341,6 +363,91 @@ def test_a_profile_of_aws_that_is_not_there_is_named(script: Script) -> None:
     with on_loopback(Plant, mirrored=False) as plant:
         plant.add_aws_mirror("plant/reports")
         assert_refuses(script, plant, 2, "AWS_PROFILE", environment={"AWS_PROFILE": "nobody"})
+
+
+# An identity of the host's that cannot be had: what botocore does not foresee itself, or its own errors.
+_ODD_IDENTITIES = [
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "no address"},
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "two\nlines"},
+    {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/no/such/file",
+    },
+    {"AWS_METADATA_SERVICE_TIMEOUT": "soon"},
+    {"AWS_ACCESS_KEY_ID": "AKIAHALFAPAIR"},
+]
+
+
+@pytest.fixture
+def plant_in_aws() -> Iterator[Plant]:
+    """Return a plant that is mirrored in AWS, by the identity of the Gateway's host."""
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        plant.attached.pop()
+        yield plant
+
+
+@pytest.mark.parametrize("environment", _ODD_IDENTITIES, ids=[" and ".join(each) for each in _ODD_IDENTITIES])
+def test_an_identity_of_the_host_that_cannot_be_had_ends_with_2_and_its_variables(
+    environment: Mapping[str, str], plant_in_aws: Plant
+) -> None:
+    """Whatever botocore makes of it, it is nobody's defect, and nothing is changed."""
+    assert_refuses(_MAIN, plant_in_aws, 2, "AWS settings of this host", *environment, environment=environment)
+
+
+@pytest.mark.parametrize("command", ["/no/such/program s3cret-word", "/bin/echo s3cret-word"])
+def test_a_program_that_does_not_tell_the_hosts_credential_ends_with_2(
+    command: str, plant_in_aws: Plant, tmp_path: Path
+) -> None:
+    """Neither what it was called with nor what it said is repeated."""
+    file = tmp_path / "config"
+    file.write_text(f"[default]\ncredential_process = {command}\n")
+
+    result = assert_refuses(
+        _MAIN, plant_in_aws, 2, "AWS settings of this host", environment={"AWS_CONFIG_FILE": str(file)}
+    )
+    assert "s3cret-word" not in result.stdout + result.stderr
+
+
+def test_a_token_of_the_hosts_identity_that_is_no_file_is_no_failure_of_the_network(
+    plant_in_aws: Plant, tmp_path: Path
+) -> None:
+    """The way out is a credential, not a firewall."""
+    environment = {
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "none"),
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/rotation",
+    }
+    words = ("the host's AWS credential could not be obtained", "or attach a record")
+    assert_refuses(_MAIN, plant_in_aws, 1, *words, environment=environment)
+
+
+def test_descriptions_of_services_on_the_host_lead_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say at which address a service of AWS is, of STS too, which a role's credential is fetched from."""
+    botocore_data = Path(Loader.BUILTIN_DATA_PATH)
+    for service in ("secretsmanager", "sts"):
+        (version,) = [each.name for each in (botocore_data / service).iterdir()]
+        rules = {"type": "endpoint", "conditions": [], "endpoint": {"url": f"https://{service}.{EVIL}"}}
+        told = {"version": "1.0", "parameters": {}, "rules": [rules]}
+        (tmp_path / service / version).mkdir(parents=True)
+        (tmp_path / service / version / "endpoint-rule-set-1.json").write_text(json.dumps(told))
+    monkeypatch.setattr(Loader, "CUSTOMER_DATA_PATH", str(tmp_path))
+    aws_client._own_descriptions.cache_clear()  # noqa: SLF001 - as a new process begins
+    with on_loopback(Plant, mirrored=False) as plant:
+        plant.add_aws_mirror("plant/reports")
+        result = _MAIN.run(plant, environment={"AWS_DATA_PATH": str(tmp_path)})
+
+        assert (0, "") == (result.returncode, result.stderr)
+        assert [] == plant.wire.refused
+
+
+def test_no_word_of_the_environment_goes_into_requests() -> None:
+    """Azure's SDK would send it with each of them, and fail where it is no word."""
+    with on_loopback(Plant) as plant:
+        result = _MAIN.run(plant, environment={"AZURE_HTTP_USER_AGENT": "two\nlines"})
+
+    assert (0, "") == (result.returncode, result.stderr)
 
 
 def test_session_keys_are_written_nowhere(cold_script: Script, tmp_path: Path) -> None:

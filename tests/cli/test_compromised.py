@@ -6,7 +6,7 @@ import pytest
 
 from pam_scripts.rotation.ops_log import read_entries
 from sandbox.plant import AzureAppPlant, Plant, on_loopback
-from sandbox.publishing import PublishPlant
+from sandbox.publishing import SECRET, PublishPlant, previous
 from sandbox.services import keeper
 from tests.cli.conftest import Command, attach
 from tests.support.in_process import InProcess
@@ -66,3 +66,16 @@ def test_a_password_that_keeper_makes_is_left_to_keeper(command: Command, what: 
         assert "the password that Keeper itself makes" in result.stderr
         assert f"bad input: record 'ERP database' ({plant.user_uid})" in result.stdout
         assert [] == writes(plant.wire.log)
+
+
+def test_no_mirror_keeps_the_value_that_somebody_may_know(command: Command) -> None:
+    """Services that accept the one before would let it in: both names hold the new one, and both are named."""
+    with on_loopback(PublishPlant, value_format="alnum:32") as plant:
+        plant.keep_previous("the-value-of-two-years-ago")
+        attach(plant, plant.user_uid, plant.attached)
+        result = command("compromised", plant.user_uid, "--yes", sandbox=plant)
+
+        assert (0, "") == (result.returncode, result.stderr)
+        assert {SECRET, previous(SECRET)} <= {line.strip() for line in result.stdout.splitlines()}
+        (new,) = {*plant.holdings().values(), *plant.second_holdings().values()}
+        assert new != plant.old_password

@@ -244,6 +244,20 @@ def test_what_cannot_be_brought_back_is_refused_and_nothing_changes(name: str) -
         assert_refuses(BACK, plant, status, words)
 
 
+def test_a_key_of_another_target_that_the_record_had_is_none_before_the_present_one() -> None:
+    """It was that one's, which the record asked for before, and is alive there: nothing is said of it."""
+    with rotated() as plant:
+        assert isinstance(plant, Plant)
+        former = in_keeper(plant)[0]
+        plant.set_field("application_id", plant.seeq.add_application("Another"))
+        for label in ("access_key_id", "access_key_password", "key_vault_name"):
+            plant.set_field(label, "")
+        rotate(plant, APPLICATION)
+
+        result = assert_refuses(BACK, plant, 1, "no access key of application", "(Another) from before", "is alive")
+        assert former not in result.stderr
+
+
 @pytest.mark.parametrize("name", NO_WAY_BACK)
 def test_where_nothing_from_before_can_be_told_it_says_so(name: str) -> None:
     """After two rotations the log names the same user twice: the present credential is not taken for the one before."""

@@ -206,7 +206,7 @@ def run(
 
 _MAIN = "seeq application"
 SIZES = {
-    _MAIN: 4,
+    _MAIN: 3,
     "seeq user": 2,
     "azure app": 2,
     "seeq application, read by an app, in AWS too": 2,
@@ -214,6 +214,9 @@ SIZES = {
     "aws user": 2,
 }
 """How many sequences of steps of a subject are gone through; the first of them is one in which nothing happens."""
+
+# Each login and each list of an AWS user takes its time.
+_ANOTHER = [name for name in SIZES if name not in (_MAIN, "aws user")]
 
 
 @pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 600)
@@ -226,7 +229,7 @@ def test_every_promise_holds_whatever_people_and_clocks_do(
     Where not all is to be gone through, one of the others is drawn.
     """
     if name not in SIZES:
-        name = random.Random(seed).choice([one for one in SIZES if one != _MAIN])  # noqa: S311 - a draw that can be drawn again
+        name = random.Random(seed).choice(_ANOTHER)  # noqa: S311 - a draw that can be drawn again
     made = machine(bench, name, seed)
     run(made, SIZES[name] * (50 if EXHAUSTIVE else 1), record_property, name)
     assert made.exits[0], "some rotations succeeded"
@@ -247,7 +250,7 @@ def test_a_record_that_is_shared_twice_is_rotated_as_ever(bench: Bench) -> None:
 
 # -- the test of the test -------------------------------------------------------------------------
 
-_VAULT, _RECORD = "stores/key_vault/mirror.py", "stores/keeper/record.py"
+_VAULT, _LEASE = "stores/key_vault/mirror.py", "rotation/lease.py"
 _SINCE = """            and version.version not in self._seen.get(name, ())
             and is_since(version)
 """
@@ -255,17 +258,21 @@ _SINCE_BY_TWO_CLOCKS = """            and not (former and version.version == for
             and _created(version) >= int(publication.rotated_at.timestamp())
 """
 # How often the everyday steps are gone through, each time by another seed, until a defect must have been found.
-_TRIES = 4
+_TRIES = 6
 _AFTER_PUBLISHING = Spot("GET seeq.example.com/api/applications/{id}", 2)
 
 
 @dataclass(frozen=True)
 class _Defect:
-    """A defect that once was, the shortest way to it, and a seed by which the random steps find it too."""
+    """A defect that once was, the shortest way to it, and a seed by which the random steps find it too.
+
+    shown_as: as a violation of which promises, by chance; of the one that it breaks where none are given.
+    """
 
     breakage: Breakage
     provoke: Callable[[Scene], Iterable[Violation]]
     found_by: int = 5
+    shown_as: str = ""
 
 
 def _fail_twice_on_a_slow_host(scene: Scene) -> Iterable[Violation]:
@@ -297,9 +304,11 @@ DEFECTS = {
             "All or nothing",
         ),
         _fail_twice_on_a_slow_host,
+        # What is put back may be halves of two keys.
+        shown_as="All or nothing|Alive",
     ),
     "takes a lease of any length for another rotation's": _Defect(
-        Breakage(_RECORD, (("now < until <= now + longest", "now < until"),), "Converges"), _lease_for_decades
+        Breakage(_LEASE, (("now < until <= now + longest", "now < until"),), "Converges"), _lease_for_decades
     ),
     "overwrites what is marked as another's": _Defect(
         Breakage(_VAULT, (("        if owner and owner != self._owner:\n", "        if False:\n"),), "Not ours"),
@@ -338,5 +347,5 @@ if EXHAUSTIVE:  # it takes minutes
                 made = machine(wrong, "seeq application", drawn_by)
                 run(made, SIZES["seeq application"], record_property, f"{name}, looked for", shrink=False)
 
-        with pytest.raises(pytest.fail.Exception, match=defect.breakage.invariant):
+        with pytest.raises(pytest.fail.Exception, match=defect.shown_as or defect.breakage.invariant):
             look_for_it()

@@ -314,6 +314,8 @@ class Verdict:
             taken_out = held_then - held_now
         for key_id in set(after.live) - held - unheld_before - {*self.made} - taken_out:
             named = key_id in words or (after.labels[key_id] and after.labels[key_id] in words)
+            # An id that a person has entered where a value belongs is blotted out.
+            named = named or (self.scene.in_the_open and "***" in words)
             self.hold(
                 "Nothing lost", named, f"key {key_id} ('{after.labels[key_id]}') is alive, in no store, not named"
             )

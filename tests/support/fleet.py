@@ -410,7 +410,8 @@ def _healthy_value(fleet: Fleet, member: Member, way: int) -> None:
         member.keep_previous()
     elif way == 2:  # and what that name held already, the last rotation has left there
         member.keep_previous()
-        second = [*member.secrets.values()][1]
+        member.be_read(elsewhere=f"{member.owner}-previous")
+        second = member.secrets[f"{member.owner}-previous"]
         second["tags"]["rotation-id"] = "20260101T000000Z-00000000"
         member.log(member.entry, _entry(member.rotated_at - timedelta(days=60), "20260101T000000Z-00000000"))
     elif way == 5:  # the rotation at work has written one of two vaults so far

@@ -14,6 +14,7 @@ import ast
 import atexit
 import contextlib
 import datetime as dt
+import functools
 import gc
 import importlib
 import json
@@ -277,6 +278,8 @@ def _serve(address: str) -> None:
     for name in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        _read_of_aws()
     loader = _Loader()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
@@ -312,6 +315,17 @@ def _serve(address: str) -> None:
                 os.close(file)
             waiting[pid] = connection
             connection.sendall(b"%d\n" % pid)
+
+
+def _read_of_aws() -> None:
+    """Read what botocore says of the services that scripts ask: it is the same for every run, and IAM's is large."""
+    import boto3  # noqa: PLC0415 - where it is installed
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415
+
+    read = functools.cache(JSONFileLoader().load_file)
+    JSONFileLoader.load_file = lambda _, path: read(path)
+    for service in ("secretsmanager", "iam", "sts"):
+        boto3.session.Session("no key", "no secret", region_name="eu-central-1").client(service)
 
 
 def _ended() -> Iterator[tuple[int, int]]:

@@ -21,10 +21,10 @@ from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
 
 
 def link(spec: IssuerSpec) -> str:
-    """Return the user's page in the console; empty for China and governments."""
+    """Return the user's page in the console; empty for China and the US government."""
     settings = spec.details
     assert isinstance(settings, UserSettings)  # noqa: S101 - for the type checker: this module is asked for these alone
-    if settings.region.startswith(("cn-", "us-gov-", "us-iso")):
+    if settings.region.startswith(("cn-", "us-gov-")):
         return ""
     return f"https://console.aws.amazon.com/iam/home#/users/details/{settings.name}?section=security_credentials"
 

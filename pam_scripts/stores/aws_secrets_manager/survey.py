@@ -55,7 +55,7 @@ def link(query: MirrorQuery) -> str:
     """Return the secret's address in AWS's console; empty for an ARN, and for China and governments."""
     place = query.group
     assert isinstance(place, Place)  # noqa: S101 - for the type checker: this module is asked for AWS's alone
-    if place.secret_id.startswith("arn:") or place.region.startswith(("cn-", "us-gov-", "us-iso")):
+    if place.secret_id.startswith("arn:") or place.region.startswith(("cn-", "us-gov-")):
         return ""
     region, name = place.region, quote(place.secret_id, safe="")
     return f"https://{region}.console.aws.amazon.com/secretsmanager/secret?name={name}&region={region}"

@@ -581,6 +581,8 @@ def _client(url: str, credential: TokenCredential, session: http.Session) -> Sec
         # The SDK would repeat a write whose answer was lost; what is repeated here looks first.
         retry_total=0,
         permit_redirects=False,
+        # No word of the environment goes into what is sent.
+        user_agent_use_env=False,
     )
 
 

@@ -21,6 +21,7 @@ from sandbox import __main__ as demo
 from sandbox import bao
 from sandbox.clock import Clock
 from sandbox.plant import AnyPlant, Plant, on_loopback
+from sandbox.publishing import PublishPlant, previous
 from sandbox.services.openbao import Answer, OpenBao
 from tests.contracts.test_mirrors import TestOpenBao as InMemory
 from tests.support.in_process import InProcess
@@ -323,6 +324,20 @@ class TestRealOpenBao(InMemory):
         type(self).number += 1
         self.secret = f"plant/reports-{self.number}"
         super().prepare(plant)
+
+
+def test_the_value_before_follows_under_its_second_name(server: bao.Bao) -> None:
+    """From one publication to the next, against a real server."""
+    with on_loopback(PublishPlant, value_format="alnum:32", mirrored=False) as plant:
+        plant.openbao.stand_behind(server)
+        plant.add_openbao_mirror("plant/value", held={"value": plant.written(plant.old_password)})
+        plant.keep_previous("the-value-of-two-years-ago")
+        for _ in range(2):
+            last = plant.openbao.value("plant/value")
+            result = InProcess("publish_secret").run(plant)
+
+            assert (0, "") == (result.returncode, result.stderr)
+            assert last == plant.openbao.value(previous("plant/value")) != plant.openbao.value("plant/value")
 
 
 def test_its_pages_show_a_secret_where_the_audit_leads(server: bao.Bao) -> None:
