@@ -91,7 +91,7 @@ def read(job: Job) -> IssuerSpec:
         hosts={end.host: 1},
         server=end.host,
         login_id=end.client_id if named.of_login else "",
-        rivalry="each replaces the secret that the other has stored",
+        rivalry="each ends the secret that the other has stored",
         group=end,
         survey="pam_scripts.issuers.keycloak.survey",
         details=named,

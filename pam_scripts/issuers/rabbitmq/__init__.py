@@ -137,7 +137,7 @@ def read(job: Job) -> IssuerSpec:
         hosts={endpoint.host: 1},
         server=endpoint.host,
         login_id=endpoint.username,
-        rivalry="each replaces the password that the other has stored",
+        rivalry="each ends the password that the other has stored",
         group=endpoint,
         survey="pam_scripts.issuers.rabbitmq.survey",
         details=users,
