@@ -16,6 +16,7 @@ from pam_scripts.cli.fleet.choose import Chosen, add_choice, choose
 from pam_scripts.cli.fleet.turns import ask, go_through, refuse_keepers_own, show
 from pam_scripts.cli.fleet.wrapped import WrappedScript
 from pam_scripts.core.deadline import Deadline
+from pam_scripts.core.errors import OldKeysAlive
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
@@ -66,7 +67,31 @@ class _AtOnce(WrappedScript[Script]):
     def prepare(self, job: Job) -> Callable[[Run], None]:
         """Return what rotates; raise BadInput for what is wrong with the record, and for Keeper's own password."""
         refuse_keepers_own(self.script, job, "replaced")
-        return self.script.prepare(job, change=_keeping_nothing)
+        begun: list[Rotation] = []
+
+        def keeping_nothing(rotation: Rotation) -> Rotation:
+            begun.append(_keeping_nothing(rotation))
+            return begun[-1]
+
+        work = self.script.prepare(job, change=keeping_nothing)
+
+        def replace_it(run: Run) -> None:
+            work(run)
+            if not run.dry_run:
+                _refuse_one_from_before(begun[-1])
+
+        return replace_it
+
+
+def _refuse_one_from_before(rotation: Rotation) -> None:
+    """Raise OldKeysAlive where no key was made: an interrupted rotation's was set everywhere, and may be known, too."""
+    if rotation.traits.earlier:
+        raise OldKeysAlive(
+            f"{rotation.traits.system}: {rotation.shown_target}: an interrupted rotation was brought to its end, and "
+            f"its {rotation.traits.noun} stands in every store: it is none that was made now",
+            state="whoever knows that one can still log in",
+            next_step="run this command again, which makes a new one",
+        )
 
 
 def _keeping_nothing(rotation: Rotation) -> Rotation:

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pam_scripts
 from pam_scripts.cli import doctor
-from pam_scripts.core.errors import BadInput, NotCertain, PamScriptError, defect
+from pam_scripts.core.errors import BadInput, NotCertain, OutOfTime, PamScriptError, defect
+from pam_scripts.core.host import HERE
 from pam_scripts.gateway import diagnosis
 from pam_scripts.gateway.console import Console, prepare_output
 from pam_scripts.gateway.request import uids_as_values
@@ -45,15 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace, console: Console) -> int:
     try:
-        return int(options.work(options, console))
+        with HERE.stopping(_interrupt):
+            return int(options.work(options, console))
     except PamScriptError as error:
         console.fail(error)
         return error.status
-    except KeyboardInterrupt:
-        return 1
+    except KeyboardInterrupt as told:
+        # A fleet's runs deal with signals themselves, and are waited for.
+        console.fail(OutOfTime(f"stopped by {told}", state="nothing is under way"))
+        return OutOfTime.status
     except Exception as error:  # noqa: BLE001 - the last net: no traceback ever, it could carry values
         console.fail(NotCertain(defect(error)))
         return NotCertain.status
+
+
+def _interrupt(name: str) -> None:
+    """End a command that is told to stop; name: the signal's."""
+    raise KeyboardInterrupt(name)
 
 
 def parser() -> argparse.ArgumentParser:

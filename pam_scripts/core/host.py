@@ -11,7 +11,9 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -72,6 +74,20 @@ class Host:
         for name in self.signals:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), told)
+
+    @contextmanager
+    def stopping(self, stop: Callable[[str], object]) -> Iterator[None]:
+        """Have `stop` called as `on_stop` does, within the `with` statement; in any thread but the main one, not."""
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            numbers = [getattr(signal, name) for name in self.signals if hasattr(signal, name)]
+            before = {number: signal.getsignal(number) for number in numbers}
+            self.on_stop(stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 # https://docs.keeper.io/en/keeperpam/privileged-access-manager/getting-started/gateways/linux-installation

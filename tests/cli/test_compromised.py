@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pam_scripts.rotation.ops_log import read_entries
-from sandbox.plant import AzureAppPlant, Plant, on_loopback
+from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant, previous
 from sandbox.services import keeper
+from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_true_state, in_keeper, writes
@@ -79,3 +80,23 @@ def test_no_mirror_keeps_the_value_that_somebody_may_know(command: Command) -> N
         assert {SECRET, previous(SECRET)} <= {line.strip() for line in result.stdout.splitlines()}
         (new,) = {*plant.holdings().values(), *plant.second_holdings().values()}
         assert new != plant.old_password
+
+
+def test_a_key_that_an_interrupted_rotation_made_is_not_taken_for_a_new_one(command: Command) -> None:
+    """The first run brings that rotation to its end, with status 3 and the way out; the second one makes a new key."""
+    with on_loopback(SlotPlant) as plant:
+        attach(plant, plant.user_uid, plant.attached)
+        known = plant.resource.value(plant.second)
+        plant.set_field("key_slot", f"{plant.second}-0123456789ab")
+        plant.set_field("key_value", known)
+        first = command("compromised", plant.user_uid, "--yes", sandbox=plant)
+
+        assert 3 == first.returncode
+        assert "whoever knows that one can still log in; run this command again" in first.stderr
+        assert "0 of 1 rotated" in first.stdout
+        assert known == in_keeper(plant)[1]
+
+        second = command("compromised", plant.user_uid, "--yes", sandbox=plant)
+        assert (0, "1 of 1 rotated, no key kept") == (second.returncode, second.stdout.splitlines()[-1])
+        assert known not in [value for value, _ in plant.resource.keys.values()]
+        assert in_keeper(plant)[1] == plant.key_vault.value(VAULT, plant.password_name)

@@ -6,12 +6,10 @@ every run is told to stop, which puts back what it has changed.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -154,7 +152,7 @@ class Crowd:
         self.outcomes = {task.uid: Outcome(task.uid, task.title, task.script.stem) for task in tasks}
         self.waiting = list(tasks)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(self.at_once, len(tasks)))]
-        with self._signals():
+        with HERE.stopping(self.interrupt):
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -237,20 +235,6 @@ class Crowd:
             console.close()
             outcome.error = outcome.entry.error if outcome.entry else ""
             outcome.seconds, outcome.status = time.monotonic() - started, status
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Have signals interrupt the runs for as long as the `with` statement lasts."""
-        before = {}
-        if threading.current_thread() is threading.main_thread():
-            numbers = [getattr(signal, name) for name in HERE.signals if hasattr(signal, name)]
-            before = {number: signal.getsignal(number) for number in numbers}
-            HERE.on_stop(self.interrupt)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class _Stoppable(WrappedScript[Script]):

@@ -145,8 +145,16 @@ def _title(site: Site, target: Target) -> str:
     return str(site.keeper.record(target.user_uid)["title"]).lower()
 
 
-def signals(site: Site, start: Start, numbers: Sequence[signal.Signals], arguments: Sequence[str] = ()) -> Any:  # noqa: ANN401 - of the gateway
-    """Have the creation of keys wait until so many signals were given, one after the other was dealt with."""
+def signals(  # noqa: PLR0913 - each is one fact of it
+    site: Site,
+    start: Start,
+    numbers: Sequence[signal.Signals],
+    arguments: Sequence[str] = (),
+    *,
+    command: Sequence[str] = ("rotate", "--all", "--yes"),
+    path: str = "*/generate-access-key",
+) -> Any:  # noqa: ANN401 - of the gateway
+    """Have the requests of a path wait until so many signals were given, one after the other was dealt with."""
     runs: list[Any] = []
 
     async def give(_request: Request) -> None:
@@ -160,9 +168,8 @@ def signals(site: Site, start: Start, numbers: Sequence[signal.Signals], argumen
             # The main thread looks up several times a second.
             await asyncio.sleep(0.3)
 
-    path = "*/generate-access-key"
     site.wire.rules = [Rule(Fault(before=give), path=path, nth=1), Rule(faults.delay(0.4 * len(numbers)), path=path)]
-    runs.append(start(site, "rotate", "--all", "--yes", *arguments))
+    runs.append(start(site, *command, *arguments))
     return runs[0].wait()
 
 
@@ -178,6 +185,22 @@ def test_one_signal_lets_finish_what_has_begun(start: Start, make_site: MakeSite
     assert 2 == done.stdout.count("not begun\n")
     untouched = [target for target in site.targets if not rotated(site, target)]
     assert [site.seeq.live_keys(target.application_id)[0].label for target in untouched] == ["made by hand"] * 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("rotate", "--all", "--yes"), ("audit",), ("compromised", "--all", "--yes")],
+    ids=lambda one: str(one[0]),
+)
+def test_a_command_that_is_told_to_stop_while_it_reads_the_records_says_so(
+    start: Start, make_site: MakeSite, command: Sequence[str]
+) -> None:
+    """Nothing has begun by then: one line, status 1, no trace of Python's, and nothing was written."""
+    site = make_site(2)
+    done = signals(site, start, [signal.SIGTERM], command=command, path="*/get_secret")
+
+    assert (1, "error: stopped by SIGTERM; nothing is under way\n") == (done.returncode, done.stderr)
+    assert [] == writes(site.wire.log)
 
 
 def test_a_second_signal_puts_back_what_can_be(start: Start, make_site: MakeSite) -> None:
