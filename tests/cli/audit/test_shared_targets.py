@@ -17,7 +17,7 @@ from tests.support.in_process import InProcess
 from tests.support.invariants import in_keeper
 from tests.support.plants import KEY_PLANTS
 
-_ENDED = ("each replaces", "each regenerates")
+_ENDED = ("each ends", "each regenerates")
 
 
 def _found(plant: AnyPlant, *uids: str) -> set[str]:
