@@ -26,7 +26,8 @@ class SeenTarget:
 
     id: its own id there, whatever the record calls it. known_as: the words for it that limits may name. keys: those
     that are not deleted, expired ones too, as far as they are the record's to replace; last_used by key id, where
-    tells_use: its issuer says so. trouble: why its keys cannot work.
+    tells_use: its issuer says so. trouble: why its keys cannot work. beside: the ids of others there that the same
+    record rotates in turn.
     """
 
     id: str
@@ -36,6 +37,7 @@ class SeenTarget:
     last_used: Mapping[str, datetime] = field(default_factory=dict)
     tells_use: bool = False
     trouble: Sequence[Trouble] = ()
+    beside: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

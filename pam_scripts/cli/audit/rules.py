@@ -331,19 +331,26 @@ def find_shared_targets(subjects: Sequence[Subject]) -> None:
     """Add SAME_TARGET to the findings of records that rotate the same target: only together do they show it."""
     twins: dict[Hashable, list[Subject]] = {}
     for subject in subjects:
-        if subject.issuer and subject.target:
-            target = (subject.seen.id if subject.seen else subject.target).lower()
-            key = (subject.script.stem, subject.issuer.server, target, subject.issuer.shares)
+        for key in _rotated_by(subject):
             twins.setdefault(key, []).append(subject)
-    for group in twins.values():
-        for subject in group:
-            others = ", ".join(one.record.shown for one in group if one is not subject)
-            if others and subject.issuer:
-                way_out = SAME_TARGET.way_out
-                if subject.issuer.shares:
-                    way_out += "; or give their keys different labels"
-                what = f"{subject.target} is also rotated by {others}: {subject.issuer.rivalry}"
-                subject.findings.append(SAME_TARGET.found(what, way_out))
+    for subject in subjects:
+        sharing = [one for key in _rotated_by(subject) for one in twins[key] if one is not subject]
+        others = ", ".join(dict.fromkeys(one.record.shown for one in sharing))
+        if others and subject.issuer:
+            way_out = SAME_TARGET.way_out
+            if subject.issuer.shares:
+                way_out += "; or give their keys different labels"
+            what = f"{subject.target} is also rotated by {others}: {subject.issuer.rivalry}"
+            subject.findings.append(SAME_TARGET.found(what, way_out))
+
+
+def _rotated_by(subject: Subject) -> list[Hashable]:
+    """Return what tells each target of a record from others; nothing where it is not known."""
+    if not (subject.issuer and subject.target):
+        return []
+    seen = subject.seen
+    ids = (seen.id, *seen.beside) if seen else (subject.target,)
+    return [(subject.script.stem, subject.issuer.server, one.lower(), subject.issuer.shares) for one in ids]
 
 
 # -- the script that is attached ------------------------------------------------------------------

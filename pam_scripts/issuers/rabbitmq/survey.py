@@ -58,7 +58,8 @@ def _look(spec: IssuerSpec, client: Client, session: Session) -> SurveyResult:
                 return SurveyResult(SeenTarget(users.username, users.shown[name], trouble=(gone,)))
             return _unasked(error)
     keys = [Key(users.key_id(user.name), "", NOT_TOLD) for user in there if user.password_hash]
-    target = SeenTarget(users.username, " and ".join(f"user {name}" for name in users.names), keys, users.names)
+    shown = " and ".join(f"user {name}" for name in users.names)
+    target = SeenTarget(users.username, shown, keys, users.names, beside=users.names[1:])
     refused = [users.refused(user, client.username) for user in there]
     return SurveyResult(target, [Trouble("not-allowed", one.cause, one.next_step) for one in refused if one])
 

@@ -10,8 +10,16 @@ import pytest
 
 from sandbox.messaging import ADMIN, RabbitPlant
 from sandbox.plant import on_loopback
+from sandbox.services import keeper
 from sandbox.services.rabbitmq import HOST
 from tests.cli.conftest import Command, attach
+
+
+def second_record_for(plant: RabbitPlant, username: str, spare: str) -> None:
+    """Have one more record name these users."""
+    named = [keeper.text("username", username), keeper.text("username_spare", spare)]
+    others = [field for field in plant.keeper.record(plant.user_uid)["custom"] if not field["label"].startswith("user")]
+    attach(plant, plant.keeper.add_record("pamUser", "The other", custom=[*named, *others]), plant.attached)
 
 
 def audited(plant: RabbitPlant, command: Command) -> dict[str, Any]:
@@ -76,3 +84,22 @@ def test_what_keeps_it_from_rotating_or_logging_in_is_a_finding(
 
     found = {problem["code"]: f"{problem['what']}; {problem['way_out']}" for problem in row["problems"]}
     assert words in found.get(code, ""), found
+
+
+@pytest.mark.parametrize(
+    ("names", "is_shared"), [(("erp-spare", "erp"), True), (("erp", ""), True), (("b", "c"), False)]
+)
+def test_two_records_with_a_user_in_common_are_found_whichever_of_their_two_it_is(
+    names: tuple[str, str], is_shared: bool, command: Command
+) -> None:
+    """Each would end a password that the other has stored; users of their own are nobody else's."""
+    with on_loopback(RabbitPlant, mirrored=False) as plant:
+        for name in names:
+            if name not in ("", plant.username, plant.spare):
+                plant.rabbitmq.add_user(name, "", [])
+        second_record_for(plant, *names)
+        attach(plant, plant.user_uid, plant.attached)
+        rows = json.loads(command("audit", "--json", sandbox=plant).stdout)["records"]
+
+    found = [[one["what"] for one in row["problems"] if one["code"] == "same-target"] for row in rows]
+    assert [is_shared] * 2 == ["each ends the password that the other has stored" in " ".join(what) for what in found]
