@@ -206,7 +206,7 @@ class Verdict:
         new = scene.field(label_of_id)
         others = set(self.after.live) - {new}
         keep = max(int(text or 0) for text in (scene.field("keep_previous_keys"), self._kept_before()))
-        self.hold("True", new not in self.before.live, "the key is no new one")
+        self.hold("True", self._ended_another or new not in self.before.live, "the key is no new one")
         self.hold("True", len(others - {*self.made}) <= keep, f"{len(others)} other keys are alive, {keep} to be kept")
         self.hold("True", others <= {*self.before.live, *self.made}, "a key is alive that nobody knew before")
         try:
@@ -228,6 +228,11 @@ class Verdict:
         for name in {*theirs} - touched:
             kept = plant.key_vault.versions(VAULT, name)[-1].tags or {}
             self.hold("Not ours", theirs[name].items() <= kept.items(), f"tags of others at {name} are lost")
+
+    @property
+    def _ended_another(self) -> bool:
+        """Whether the run says that it brought an interrupted rotation to its end, in place of making a key."""
+        return "an interrupted rotation left one key in the record" in self.result.stderr
 
     def _kept_before(self) -> str:
         """Return what `keep_previous_keys` said when the run began."""

@@ -169,12 +169,17 @@ def test_without_a_proxy_it_says_so(plant: Plant) -> None:
     assert "HTTP_PROXY is not used for https: set HTTPS_PROXY" in result.stderr
 
 
-def test_where_there_is_no_way_back_nobody_gives_up_at_once(client: Client, plant: Plant, wired: Session) -> None:
+def test_where_there_is_no_way_back_nobody_gives_up_at_once(
+    plant: Plant, wired: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that can only go forward tries until its time is spent, also where nobody could be reached yet."""
     host = keeper.HOST
     app = plant.wire.app_for(host)
     assert app
+    # A client begins to connect as soon as it is made.
     plant.wire.remove(host)
+    monkeypatch.setenv("KSM_CONFIG", plant.keeper.config_base64())
+    client = Access(wired).client()
     with pytest.raises(ApiError) as caught:
         retrying(wired.deadline, lambda: client.fetch([]))
     assert (True, True) == (caught.value.unreachable, caught.value.transient)
