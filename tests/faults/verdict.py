@@ -258,8 +258,9 @@ class Verdict:
             self.hold("All or nothing", self.live == after.live, f"exit {code}, but a new key is alive")
         for place in {*held_alive, *(place for place in after.copies if self.killed)}:
             key_id, value = after.copies[place]
-            # Half a pair was never a credential: it is put back as what it was.
-            dead = key_id and value and key_id not in after.live
+            # Half a pair was never a credential, nor are halves of two: they are put back as what they were.
+            whole = key_id and value and before.kind(place) != "mixed"
+            dead = whole and key_id not in after.live
             untouched = self.deed and self.deed.present and self.deed.present.copies[place] == after.copies[place]
             excused = key_id in self.killed and (untouched or not self._died_before_written(place))
             self.hold("Alive", not dead or excused, f"{place} held a live key, and a dead one was put back")
