@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from pam_scripts.core.times import read_moment
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,20 @@ class SurveyResult:
 
     target: SeenTarget | None = None
     troubles: Sequence[Trouble] = ()
+
+
+def look_at_each(
+    specs: Sequence[T], look: Callable[[T], SurveyResult], say: Callable[[str], None], *, system: str, noun: str
+) -> list[SurveyResult]:
+    """Look at the targets of specs one after the other; return what is seen of each, in their order.
+
+    say: told how far it is. system, noun: whose targets these are, and what they are called, for that.
+    """
+    found = []
+    for number, spec in enumerate(specs, 1):
+        found.append(look(spec))
+        say(f"{system}: {number} of {len(specs)} {noun}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -275,7 +275,7 @@ class Verdict:
             one
             for one in log
             if (one.path.endswith(hosts.get(place, "/update_secret")) and place in hosts)
-            or (place not in hosts and one.method == "PUT" and one.path.startswith("/secrets/"))
+            or (place not in hosts and invariants.is_vault_write(one))
         ]
         if not (self.deed and writes):
             return False

@@ -23,6 +23,7 @@ from tests.support.invariants import (
     assert_silent,
     assert_true_state,
     in_keeper,
+    is_vault_write,
 )
 
 SCRIPT = InProcess("rotate_keycloak_client_secret")
@@ -37,10 +38,6 @@ def plant() -> Iterator[KeycloakPlant]:
 
 def _sets_a_secret(request: Request) -> bool:
     return request.method == "PUT" and "/clients/" in request.path
-
-
-def _writes_to_the_vault(request: Request) -> bool:
-    return request.method == "PUT" and request.path.startswith("/secrets/")
 
 
 @pytest.mark.parametrize("path", ["", "/auth"])
@@ -81,7 +78,7 @@ def test_the_former_secret_is_put_back(plant: KeycloakPlant) -> None:
     before, changed = State.of(plant), dict(plant.client)
 
     def refuse(request: Request) -> bool:
-        if _writes_to_the_vault(request):
+        if is_vault_write(request):
             plant.client["redirectUris"] = ["https://changed.plant.example/*"]
             return True
         return False
@@ -100,7 +97,7 @@ def test_the_former_secret_is_put_back(plant: KeycloakPlant) -> None:
 @pytest.mark.usefixtures("short_waits")
 def test_where_it_cannot_be_put_back_every_store_gets_the_new_one(plant: KeycloakPlant) -> None:
     """The old one no longer logs in then: the new one goes wherever it can, and the line says who may lack it."""
-    plant.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault))
+    plant.wire.rules.append(Rule(faults.status(403), where=is_vault_write))
     plant.wire.rules.append(Rule(faults.status(500), where=lambda one: _sets_a_secret(one) and _was_set(plant)))
     plant.set_field("deadline_seconds", "10")
 
@@ -134,7 +131,7 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPlant) -> No
     """Of two who set it the later one's stands: this one leaves that alone, and says that a person must look."""
 
     def change(request: Request) -> bool:
-        if _writes_to_the_vault(request):
+        if is_vault_write(request):
             plant.keycloak.set_secret(REALM, plant.client_id, "set by another hand")
             return True
         return False

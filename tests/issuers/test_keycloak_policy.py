@@ -31,6 +31,7 @@ from tests.support.invariants import (
     custom_fields,
     in_keeper,
     in_vault,
+    is_vault_write,
 )
 
 SCRIPT = InProcess("rotate_keycloak_client_secret")
@@ -41,10 +42,6 @@ def plant() -> Iterator[KeycloakPolicyPlant]:
     """Return a plant whose client's secret a policy has given an end."""
     with on_loopback(KeycloakPolicyPlant) as plant:
         yield plant
-
-
-def _is_to_vault(request: Request) -> bool:
-    return request.method == "PUT" and request.path.startswith("/secrets/")
 
 
 def _is_update(request: Request) -> bool:
@@ -134,7 +131,7 @@ def test_all_is_put_back_as_it_was(plant: KeycloakPolicyPlant, kept: bool) -> No
     _watch(plant)
 
     def refuse(request: Request) -> bool:
-        if _is_to_vault(request):
+        if is_vault_write(request):
             plant.client["redirectUris"] = ["https://changed.plant.example/*"]
             return True
         return False
@@ -153,7 +150,7 @@ def test_all_is_put_back_as_it_was(plant: KeycloakPolicyPlant, kept: bool) -> No
 def test_where_it_cannot_take_its_place_back_that_is_said(plant: KeycloakPolicyPlant) -> None:
     """Both live then, the stores hold the former one; the next rotation sets the one that the server has everywhere."""
     plant.set_field("deadline_seconds", "10")
-    plant.wire.rules.append(Rule(faults.status(403), where=_is_to_vault, times=4))
+    plant.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
     plant.wire.rules.append(Rule(faults.status(500), where=_is_update))
 
     result = SCRIPT.run(plant)
@@ -226,7 +223,7 @@ def test_a_former_secret_that_the_server_does_not_keep_is_missed_and_said(
     plant.keycloak.realms[REALM].policy = None if off else replace(policy, rotated_life=0)
     before = State.of(plant)
     if fails:
-        plant.wire.rules.append(Rule(faults.status(403), where=_is_to_vault, times=4))
+        plant.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
     else:
         plant.set_field("keep_previous_keys", "1")
 
@@ -275,7 +272,7 @@ def test_a_secret_that_has_ended_is_replaced(plant: KeycloakPolicyPlant, fails: 
     plant.client["attributes"] = {EXPIRES: "1700000000"}
     assert not plant.logs_in(plant.client_id, plant.old_password)
     if fails:
-        plant.wire.rules.append(Rule(faults.status(403), where=_is_to_vault, times=4))
+        plant.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
 
     result = SCRIPT.run(plant)
 
@@ -335,7 +332,7 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPolicyPlant)
     """This run leaves it alone, and says that a person must look."""
 
     def change(request: Request) -> bool:
-        if _is_to_vault(request):
+        if is_vault_write(request):
             plant.keycloak.set_secret(REALM, plant.client_id, "set by another hand")
             return True
         return False

@@ -19,6 +19,7 @@ from tests.support.invariants import (
     assert_silent,
     assert_true_state,
     in_keeper,
+    is_vault_write,
 )
 
 SCRIPT = InProcess("rotate_rabbitmq_password")
@@ -40,10 +41,6 @@ def single() -> Iterator[RabbitPlant]:
 
 def _sets_a_password(request: Request) -> bool:
     return request.method == "PUT" and "/api/users/" in request.path
-
-
-def _writes_to_the_vault(request: Request) -> bool:
-    return request.method == "PUT" and request.path.startswith("/secrets/")
 
 
 @pytest.mark.parametrize("spare", [True, False])
@@ -69,7 +66,7 @@ def test_it_rotates(spare: bool) -> None:
 def test_one_users_former_password_is_put_back_exactly(single: RabbitPlant) -> None:
     """Where a store cannot be written, the hash of before is set again: the old password logs in, and stands in all."""
     before, held = State.of(single), single.rabbitmq.user("erp")
-    single.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault, times=4))
+    single.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
 
     result = SCRIPT.run(single)
 
@@ -84,7 +81,7 @@ def test_one_users_former_password_is_put_back_exactly(single: RabbitPlant) -> N
 @pytest.mark.usefixtures("short_waits")
 def test_where_it_cannot_be_put_back_every_store_gets_the_new_one(single: RabbitPlant) -> None:
     """The old one no longer logs in then: the new one goes wherever it can, and the line says who may lack it."""
-    single.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault))
+    single.wire.rules.append(Rule(faults.status(403), where=is_vault_write))
     single.wire.rules.append(Rule(faults.status(500), where=lambda one: _sets_a_password(one) and _was_set(single)))
 
     result = SCRIPT.run(single)
@@ -120,7 +117,7 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(single: RabbitPlant) -> Non
     changed: list[Request] = []
 
     def meddle(request: Request) -> bool:
-        if _writes_to_the_vault(request) and not changed:
+        if is_vault_write(request) and not changed:
             changed.append(request)
             single.rabbitmq.add_user("erp", "of somebody else, by hand", ["erp"])
         return False
@@ -236,7 +233,7 @@ def test_a_password_that_cannot_be_taken_away_is_tried_again_and_named(
 @pytest.mark.usefixtures("short_waits")
 def test_a_new_password_that_cannot_be_looked_for_is_named_by_its_user(pair: RabbitPlant) -> None:
     """RabbitMQ shows no label by which a person could find it."""
-    pair.wire.rules.append(Rule(faults.status(403), where=_writes_to_the_vault, times=4))
+    pair.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
     pair.wire.rules.append(Rule(faults.status(500), where=lambda one: "/users/" in one.path and _was_set(pair)))
 
     result = SCRIPT.run(pair)

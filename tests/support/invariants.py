@@ -272,6 +272,11 @@ _READING_PATHS = (
 )
 
 
+def is_vault_write(request: Request) -> bool:
+    """Look for a request that sets a secret in Key Vault."""
+    return request.method == "PUT" and request.path.startswith("/secrets/")
+
+
 def writes(log: Iterable[Request]) -> list[str]:
     """Return the requests that could change anything, logins and the fetching of tokens left out."""
     return [

@@ -17,7 +17,7 @@ from pam_scripts.issuers.aws_user.refusals import IN_USE, INACTIVE, KEY_ID_UNKNO
 from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
 from pam_scripts.logins import aws
 from pam_scripts.rotation.roles import Key
-from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
 
 
 def link(spec: IssuerSpec) -> str:
@@ -31,11 +31,7 @@ def link(spec: IssuerSpec) -> str:
 
 def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the users of specs that share a login; return what is seen of each, in their order."""
-    found = []
-    for number, spec in enumerate(specs, 1):
-        found.append(_look(spec, session))
-        say(f"aws iam: {number} of {len(specs)} users")
-    return found
+    return look_at_each(specs, partial(_look, session=session), say, system="aws iam", noun="users")
 
 
 def _look(spec: IssuerSpec, session: Session) -> SurveyResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,7 @@ from pam_scripts.issuers.azure_resource.arm import Arm
 from pam_scripts.issuers.azure_resource.refusals import KEYS_DISABLED
 from pam_scripts.logins import azure
 from pam_scripts.rotation.roles import NOT_TOLD, Key
-from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
 
 _PORTALS = {
     "management.azure.com": "portal.azure.com",
@@ -39,11 +40,7 @@ def link(spec: IssuerSpec) -> str:
 
 def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the resources of specs that share a login; return what is seen of each, in their order."""
-    found = []
-    for number, spec in enumerate(specs, 1):
-        found.append(_look(spec, session))
-        say(f"azure: {number} of {len(specs)} resources")
-    return found
+    return look_at_each(specs, partial(_look, session=session), say, system="azure", noun="resources")
 
 
 def _look(spec: IssuerSpec, session: Session) -> SurveyResult:

@@ -18,7 +18,7 @@ from pam_scripts.issuers.keycloak.client import EXPIRES, Client, Endpoint
 from pam_scripts.issuers.keycloak.client_secret import Named, kept_by_nobody, refuse_unfit, rotated_key
 from pam_scripts.issuers.keycloak.refusals import NO_CLIENT, NO_REALM, NO_RIGHT, SYSTEM
 from pam_scripts.rotation.roles import NOT_TOLD, Key
-from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
 
 
 def link(spec: IssuerSpec) -> str:
@@ -29,11 +29,7 @@ def link(spec: IssuerSpec) -> str:
 
 def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], None]) -> list[SurveyResult]:
     """Look at the clients of specs that share a server and a login; return what is seen of each, in their order."""
-    found = []
-    for number, spec in enumerate(specs, 1):
-        found.append(_look(spec, session))
-        say(f"{SYSTEM}: {number} of {len(specs)} clients")
-    return found
+    return look_at_each(specs, partial(_look, session=session), say, system=SYSTEM, noun="clients")
 
 
 def _look(spec: IssuerSpec, session: Session) -> SurveyResult:

@@ -17,7 +17,7 @@ from pam_scripts.issuers.rabbitmq.client import Client, Endpoint, User
 from pam_scripts.issuers.rabbitmq.passwords import Users, lacking
 from pam_scripts.issuers.rabbitmq.refusals import SYSTEM
 from pam_scripts.rotation.roles import NOT_TOLD, Key
-from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble
+from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
 
 
 def link(spec: IssuerSpec) -> str:
@@ -38,11 +38,7 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     if missing:
         what, _, way_out = missing.partition(": ")
         return [SurveyResult(troubles=[Trouble("admin-rights", what, way_out)])] * len(specs)
-    found = []
-    for number, spec in enumerate(specs, 1):
-        found.append(_look(spec, client, session))
-        say(f"{SYSTEM}: {number} of {len(specs)} records")
-    return found
+    return look_at_each(specs, partial(_look, client=client, session=session), say, system=SYSTEM, noun="records")
 
 
 def _look(spec: IssuerSpec, client: Client, session: Session) -> SurveyResult:
