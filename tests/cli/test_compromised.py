@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from pam_scripts.rotation.ops_log import read_entries
-from sandbox.plant import VAULT, AzureAppPlant, Plant, on_loopback
+from sandbox.iam_users import IamPlant
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant, previous
+from sandbox.realm import REALM, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
 from tests.cli.conftest import Command, attach
@@ -82,21 +88,50 @@ def test_no_mirror_keeps_the_value_that_somebody_may_know(command: Command) -> N
         assert new != plant.old_password
 
 
-def test_a_key_that_an_interrupted_rotation_made_is_not_taken_for_a_new_one(command: Command) -> None:
+def _in_slots(plant: SlotPlant) -> str:
+    value = plant.resource.value(plant.second)
+    plant.set_field("key_slot", f"{plant.second}-0123456789ab")
+    plant.set_field("key_value", value)
+    return value
+
+
+def _in_keycloak(plant: KeycloakPolicyPlant) -> str:
+    plant.keycloak.regenerate(REALM, plant.client_id)
+    value = str(plant.client["secret"])
+    plant.set_field("keycloak_client_secret", value)
+    return value
+
+
+def _in_iam(plant: IamPlant) -> str:
+    # IAM's keys have no label: the lease tells when a rotation was at work that never ended.
+    begun = plant.clock.now() - timedelta(hours=2)
+    key_id, value = plant.add_key("interrupted", created_days_ago=2 / 24)
+    plant.set_field("iam_access_key_id", key_id)
+    plant.set_field("iam_secret_access_key", value)
+    plant.set_field("rotation_lease", f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("kind", "interrupt"),
+    [(SlotPlant, _in_slots), (KeycloakPolicyPlant, _in_keycloak), (IamPlant, _in_iam)],
+    ids=["slots", "Keycloak", "IAM"],
+)
+def test_a_key_that_an_interrupted_rotation_made_is_not_taken_for_a_new_one(
+    kind: type[AnyPlant], interrupt: Callable[[Any], str], command: Command
+) -> None:
     """The first run brings that rotation to its end, with status 3 and the way out; the second one makes a new key."""
-    with on_loopback(SlotPlant) as plant:
+    with on_loopback(kind) as plant:
         attach(plant, plant.user_uid, plant.attached)
-        known = plant.resource.value(plant.second)
-        plant.set_field("key_slot", f"{plant.second}-0123456789ab")
-        plant.set_field("key_value", known)
+        known = interrupt(plant)
         first = command("compromised", plant.user_uid, "--yes", sandbox=plant)
 
-        assert 3 == first.returncode
+        assert 3 == first.returncode, first.stderr
         assert "whoever knows that one can still log in; run this command again" in first.stderr
         assert "0 of 1 rotated" in first.stdout
         assert known == in_keeper(plant)[1]
 
         second = command("compromised", plant.user_uid, "--yes", sandbox=plant)
         assert (0, "1 of 1 rotated, no key kept") == (second.returncode, second.stdout.splitlines()[-1])
-        assert known not in [value for value, _ in plant.resource.keys.values()]
-        assert in_keeper(plant)[1] == plant.key_vault.value(VAULT, plant.password_name)
+        assert known != in_keeper(plant)[1]
+        assert_true_state(plant)
