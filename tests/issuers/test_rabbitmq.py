@@ -257,12 +257,61 @@ def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPla
     assert "erp-spare" == assert_true_state(pair)
 
 
-def test_an_interrupted_first_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
-    """Keeper has the second user already, and the mirror still what somebody set by hand: it is the first one's."""
+def _interrupt(plant: RabbitPlant) -> str:
+    """Have the record hold the second user, as a rotation leaves it that is killed before it comes to the mirror."""
     value = "set by a run that was killed"
-    pair.rabbitmq.add_user("erp-spare", value, ["management"])
+    plant.rabbitmq.add_user("erp-spare", value, ["management"])
     for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
-        pair.set_field(label, text)
+        plant.set_field(label, text)
+    return value
+
+
+def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
+    """Keeper has the one user, and the mirror the other: a new password of either would lock its readers out."""
+    value, alive = _interrupt(pair), list[bool]()
+
+    async def try_it(request: Request) -> None:
+        if is_vault_write(request):
+            alive.append(_logs_in(pair))
+
+    pair.wire.gate = try_it
+    result = SCRIPT.run(pair)
+
+    assert 0 == result.returncode, result.stderr
+    assert "an interrupted rotation left one user in the record and the other in a mirror: erp-spare" in result.stderr
+    assert f"Azure Key Vault {VAULT} holds: erp\n" in result.stdout
+    assert_silent(pair, result)
+    assert ("erp-spare", value) == in_keeper(pair)
+    assert "erp-spare" == assert_true_state(pair)
+    assert {True} == {*alive}, "who reads the mirror logs in until it is written"
+
+    assert (0, "") == ((second := SCRIPT.run(pair)).returncode, second.stderr)
+    assert "erp" == assert_true_state(pair), "the next rotation makes a new one"
+
+
+def _logs_in(plant: RabbitPlant) -> bool:
+    return plant.logs_in(plant.username, plant.old_password)
+
+
+def test_an_interrupted_rotation_that_cannot_go_on_leaves_all_as_it_was(pair: RabbitPlant) -> None:
+    """Neither user loses a password, and each place holds what it held."""
+    value = _interrupt(pair)
+    before = State.of(pair)
+    pair.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
+
+    result = SCRIPT.run(pair)
+
+    assert 1 == result.returncode, result.stderr
+    assert_as_before(pair, before)
+    assert _logs_in(pair)
+    assert pair.logs_in("erp-spare", value)
+
+
+def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPlant) -> None:
+    """Nobody can be served with what does not log in: a new password is made."""
+    _interrupt(pair)
+    pair.set_field("rabbitmq_password", "typed by hand, and wrong")
+
     result = SCRIPT.run(pair)
 
     assert (0, "") == (result.returncode, result.stderr)

@@ -128,6 +128,8 @@ def read(job: Job) -> IssuerSpec:
         shown={name: _shown(job, name) for name in (username, spare)},
         limit=admin.limit,
         close_connections=CLOSE_CONNECTIONS.read(record),
+        held=Secret(record.get(PUBLISHED_PASSWORD.label)),
+        keep=bool(kept),
     )
     settings = Settings(LENGTH.read(record), SYMBOLS.read(record))
     return IssuerSpec(

@@ -45,12 +45,15 @@ class Users:
 
     spare: the second user, empty for none. published: which of the two the record holds. shown: by name, as messages
     name them before the server knows them. limit: whose passwords the login may set. close_connections: whether those
-    of the user whose password has ended are to end, too.
+    of the user whose password has ended are to end, too. held: the password that the record holds. keep: whether that
+    of the user before lives on.
     """
 
     username: str
     spare: str
     published: str
+    held: Secret = field(repr=False)
+    keep: bool
     shown: Mapping[str, str]
     limit: Limit
     close_connections: bool
@@ -109,11 +112,14 @@ class Passwords(Issuer):
         self._known = False
         self._seen: dict[str, User] = {}
         self._made: _Made | None = None
+        self._interrupted = False
         self._open: list[str] = []
 
     @property
     def traits(self) -> Traits:
         """What is known of RabbitMQ beforehand; with one user, a new password ends the one before it."""
+        if self._interrupted:
+            return replace(_TRAITS, earlier=True, login_proof="the password logs in")
         return replace(_TRAITS, replaces=not self._users.spare)
 
     @property
@@ -153,7 +159,11 @@ class Passwords(Issuer):
         return list(filter(None, [lacking(self._client.login_shown, self._client.own_tags())]))
 
     def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
-        """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old."""
+        """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old.
+
+        Where a rotation was interrupted while it published, its password is set everywhere, in place of making one for
+        the user whom a mirror still holds.
+        """
         if not self._users.spare:
             self._run.say(
                 f"The present password of {self.target} ends when the new one is set: until every store has that, "
@@ -164,10 +174,25 @@ class Passwords(Issuer):
             raise Yielded(
                 f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
+        present, former = self._seen.get(self._users.published), self._seen[self._users.next]
+        behind = any(mirror.key_id == former.name for mirror in held[1:])
+        if behind and former.password_hash and present and _is_hash_of(present, self._users.held):
+            return self._resume(present, former)
         return None
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT /api/users/NAME with a new password, for the user whose turn it is."""
+        """PUT /api/users/NAME with a new password, for whose turn it is; or hand out that of an interrupted rotation.
+
+        Raises Yielded where somebody has set another one since the look.
+        """
+        if self._interrupted:
+            user = self._user(self._users.published)
+            if not _is_hash_of(user, self._users.held):
+                raise Yielded(
+                    f"{SYSTEM}: somebody has set another password of user {user.name} since it was looked at",
+                    next_step="rotate again",
+                )
+            return self._key_of(user), Credential(user.name, self._users.held)
         user = self._user(self._users.next)
         password = self._made.password if self._made else self._make()
         before = self._made.before if self._made else user
@@ -215,6 +240,18 @@ class Passwords(Issuer):
 
     # -- within -----------------------------------------------------------------------------------
 
+    def _resume(self, present: User, former: User) -> Decision:
+        """Go on where a rotation was interrupted: the truth has the one user, and a mirror the other."""
+        self._interrupted = True
+        self._run.warn(
+            f"{SYSTEM}: {self.target}: an interrupted rotation left one user in the record and the other in a mirror: "
+            f"{present.name}, whom the record holds, is set everywhere, and no other password is made; rotate once "
+            "more for that"
+        )
+        goes = [self._key_of(former)]
+        decision = Decision(kept=goes) if self._users.keep else Decision(to_delete=goes)
+        return replace(decision, earlier=self._key_of(present))
+
     def _user(self, name: str) -> User:
         shown = f"user {name}" if self._known else self._users.shown[name]
         return self._client.user(name, shown)
@@ -226,7 +263,8 @@ class Passwords(Issuer):
         # Somebody else has set it since, or a rotation that was interrupted before.
         if made and user.name == made.key.id and user.password_hash != made.before.password_hash:
             return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
-        return Key(self._users.key_id(user.name), "", NOT_TOLD, item_id=user.name)
+        # A mirror holds the password of whose turn it would be, where a rotation was interrupted.
+        return Key(user.name if self._interrupted else self._users.key_id(user.name), "", NOT_TOLD, item_id=user.name)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:

@@ -142,12 +142,13 @@ class RecordStore(SourceOfTruth):
             self._save(record)
 
     def put_back(self, before: Snapshot, publication: Publication | None, _listed: object = None) -> None:
-        """Restore the fields where they hold this publication."""
+        """Restore the fields where they hold this publication, as they may have before."""
         if publication is None:
             return
-        written = before.lacks(self.parts(publication.credential))
+        parts = self.parts(publication.credential)
+        written = before.lacks(parts)
         record = self._fetch()
-        if not _holds_any(record, written):
+        if not _holds_any(record, written or parts):
             return
         for label, field in before.restore_point.items():
             _restore(record, label, field)
