@@ -347,6 +347,8 @@ def _with_newer(
         plant = make(directory)
         for name, text in zip(list(plant.outputs)[:2], newer(plant), strict=True):
             plant.set_field(name, text)
+        # One save has written both.
+        plant.set_field("rotated_at", f"{plant.clock.now() - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}")
         return plant
 
     return interrupted
