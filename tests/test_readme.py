@@ -69,6 +69,15 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 @each_script
+def test_each_script_is_in_the_lists_of_all_scripts(script: Script) -> None:
+    """Who is woken by one finds its errors; who sets another up than the first finds what differs in its records."""
+    troubleshoot, steps = ((ROOT / f"docs/{name}.md").read_text("utf-8") for name in ("troubleshoot", "set-up-one-key"))
+
+    assert f"]({script.stem}.md#its-own-errors)" in troubleshoot
+    assert script is SCRIPTS[0] or f"| [`{script.stem}`]({script.stem}.md) |" in steps
+
+
+@each_script
 def test_each_script_has_a_page_with_all_its_fields(script: Script) -> None:
     """Each part of the page names the contract's fields and no others: those filled in, those written, the admin's."""
     text = REFERENCE[f"{script.stem}.md"]
