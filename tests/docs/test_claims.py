@@ -40,6 +40,8 @@ OTHERS = {
     "add_return_field",
     "change_password",
     "rollback_password",
+    # Seeq's, of a Data Lab project.
+    "DATA_LAB_FUNCTIONS",
     # A measure of Kubernetes.
     "kube_job_status_failed",
     # Keeper's variables of its image.

@@ -36,6 +36,7 @@ NOT_RUN = {
     "sudo python3 -m venv ": "needs root; the Makefile makes the same virtualenv for every run of the tests",
     "sudo /opt/pam-scripts/bin/pip ": "needs root; the Makefile installs the same requirements",
     "python -m pam_scripts": "how the tests of the command run it",
+    "python -m tools.bundle": "how the tests make the files that they run",
     "python -m bench.audit": "takes minutes; tests/cli/audit measures an audit with the same code",
     ".venv/bin/python -m pytest ": "what runs these tests",
     "ssh-keygen ": "tests/supply/test_release.py runs it in a release's directory",
