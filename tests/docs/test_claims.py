@@ -51,6 +51,9 @@ OTHERS = {
     "SEEQ_SERVER_URL",
     "KEYVAULT_NAME",
     "SECRET_NAME_PREFIX",
+    # Variables of Azure's SDK, which a step of GitHub's sets.
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
     # Settings of AWS's that have no effect here.
     "AWS_ENDPOINT_URL",
     "endpoint_url",
