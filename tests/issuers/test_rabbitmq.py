@@ -144,7 +144,7 @@ def test_connections_end_only_where_that_is_asked_for(spare: bool, asked: bool) 
         result = SCRIPT.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        said = "Ended the connections of user erp" if asked else "Connections that user erp has open live on"
+        said = "Ended the connections of user erp" if asked else "Open connections of user erp live on"
         assert said in result.stdout
         assert (0 if asked else 1) == len(plant.rabbitmq.connections("erp"))
         assert 1 == len(plant.rabbitmq.connections("another"))

@@ -23,7 +23,7 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
-    # Of the user whose turn it is, a password may be there that nobody knows.
+    # The user whose turn it is may have a password that nobody knows.
     tells_former=False,
 )
 
@@ -66,7 +66,7 @@ class Users:
         return self.spare if self.spare and self.published != self.spare else self.username
 
     def key_id(self, name: str) -> str:
-        """Return the word for the password that a user has before a rotation: no store holds that of who is next."""
+        """Return the id of the password that a user has before a rotation; no store holds that of the next user."""
         return f"{name}{_UNPUBLISHED}" if self.spare and name == self.next else name
 
     def refused(self, user: User, login: str) -> BadInput | None:
@@ -96,9 +96,9 @@ class _Made:
 class Passwords(Issuer):
     """The passwords of the users that a record names.
 
-    A user without a password has no key. What is listed under a user's name is the password that logs it in; whether
-    that is the one made here is told by its hash, since nobody else can know the value. The user whose turn it is may
-    have a password from before that no store holds: it is listed under another word, as it ends with the next one.
+    A password is listed under its user's name; a user without one has no key. Its hash tells whether it is the one made
+    here. The user whose turn it is may have a password that no store holds, which ends with the next one: it is listed
+    as the name with a word behind it.
     """
 
     def __init__(self, users: Users, make: Callable[[], Secret], client: Client, run: Run) -> None:
@@ -150,10 +150,13 @@ class Passwords(Issuer):
 
     def missing_rights(self) -> list[str]:
         """Say so where the login is no administrator."""
-        return list(filter(None, [lacking(self._client.login_shown, self._client.own_tags())]))
+        return list(filter(None, [missing_tag(self._client.login_shown, self._client.own_tags())]))
 
     def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
-        """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old."""
+        """Leave it to the plan; with one user nothing is to be kept or deleted, as the new password ends the old one.
+
+        Raises Yielded where someone else changed the record after it was read.
+        """
         if not self._users.spare:
             self._run.say(
                 f"The present password of {self.target} ends when the new one is set: until every store has that, "
@@ -180,7 +183,7 @@ class Passwords(Issuer):
         self._client.try_password(credential.key_id, credential.secret)
 
     def delete_key(self, key: Key) -> None:
-        """Put back what was there before, for the password made here; take away any other that is as it was seen."""
+        """For the password made here put back the former one; take away any other that is as it was seen."""
         if self._made and key == self._made.key:
             self.revive()
             return
@@ -230,7 +233,7 @@ class Passwords(Issuer):
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
-            self._run.say(f"Connections that user {name} has open live on; 'close_connections' = 'True' ends them")
+            self._run.say(f"Open connections of user {name} live on; 'close_connections' = 'True' ends them")
             return
         try:
             self._client.close_connections(name)
@@ -240,8 +243,8 @@ class Passwords(Issuer):
             self._open.append(name)
 
 
-def lacking(login_shown: str, tags: Sequence[str]) -> str:
-    """Say what a login lacks that has these tags; nothing where it is an administrator."""
+def missing_tag(login_shown: str, tags: Sequence[str]) -> str:
+    """Say that a login lacks the tag `administrator`, and how to give it that; empty where it has it. tags: its own."""
     if ADMINISTRATOR in tags:
         return ""
     return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
