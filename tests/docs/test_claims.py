@@ -101,6 +101,16 @@ def test_every_label_that_a_page_names_is_one(page: Path) -> None:
 
 
 @each_page
+def test_the_type_that_a_page_gives_a_field_is_the_references(page: Path) -> None:
+    """Where a page says of which type a field is to be made, what is secret is hidden, and nothing else."""
+    fields = [field for script in SCRIPTS for field in (*script.fields, *script.logins, *script.configured)]
+    is_secret = {(field.label, field.type in ("secret", "password")) for field in fields}
+    told = re.findall(r"`(\w+)`(?: \((?:a )?| \| )\*?(Text|[Hh]idden [Ff]ield)\b", page.read_text("utf-8"))
+
+    assert [] == [label for label, kind in told if (label, kind != "Text") not in is_secret]
+
+
+@each_page
 def test_every_variable_that_a_page_names_is_one(page: Path) -> None:
     """A word in capitals with underscores stands in the code, or stands for something."""
     named = {word for text in words(page) for word in re.findall(r"(?<![\w./])[A-Z]+(?:_[A-Z]+)+(?!\w)", text)}
