@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import fields
 from pathlib import Path, PureWindowsPath
@@ -11,6 +12,8 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors, host
+from pam_scripts.issuers.aws_user import keys
+from pam_scripts.issuers.azure_resource.kinds import KINDS, STORAGE
 from pam_scripts.rotation.lease import LEASE
 from pam_scripts.rotation.ops_log import Entry
 from tests.conftest import ROOT
@@ -167,3 +170,16 @@ def test_the_page_of_hosts_names_each_place_that_is_looked_at() -> None:
         for place in (*host.POSIX.configurations, *windows, *logs)
         if re.sub(r"^~[/\\]", "", place).replace("\\", "/") not in page.replace("\\", "/")
     ]
+
+
+def test_the_rights_that_a_page_grants_are_those_that_the_script_is_refused_without() -> None:
+    """Whoever enters the role or the policy as the page has it grants each action that the code names, and no other."""
+    pages = ("rotate_azure_resource_key", "rotate_aws_access_key")
+    azure, aws = ((ROOT / f"docs/{name}.md").read_text("utf-8") for name in pages)
+    (role,) = re.findall(r"```json\n(.*?)```", azure, re.DOTALL)
+    (policy,) = re.findall(r"```json\n(.*?)```", aws, re.DOTALL)
+    asked = {"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read"}
+
+    assert {*STORAGE.actions} | asked == {*json.loads(role)["Actions"]}
+    assert [] == [kind.type for kind in KINDS if kind is not STORAGE and f"`{kind.type}/`" not in azure]
+    assert {"iam:GetUser", *keys.ACTIONS} == {*json.loads(policy)["Statement"][0]["Action"]}

@@ -30,10 +30,12 @@ from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, S
 
 # The most that AWS lets a user have.
 _MOST = 2
-_ACTIONS = tuple(
+ACTIONS = tuple(
     f"iam:{action}"
     for action in ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
 )
+"""What a rotation asks of the user's keys, as IAM's policies name it; whoever lists them has read the user before."""
+
 # The times of AWS are whole seconds, and its clock need not be this host's.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -116,7 +118,7 @@ class AccessKeys(Issuer):
         if not (self._user and self._caller and self._caller.policy_source):
             return []
         try:
-            missing = self._iam.missing(self._caller, self._user.arn, _ACTIONS)
+            missing = self._iam.missing(self._caller, self._user.arn, ACTIONS)
         except ApiError as error:
             if not error.refused:
                 raise
