@@ -34,7 +34,7 @@ ACTIONS = tuple(
     f"iam:{action}"
     for action in ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
 )
-"""What a rotation asks of the user's keys, as IAM's policies name it; whoever lists them has read the user before."""
+"""What a rotation does with the user's keys, as IAM's policies name it; beside these it needs `iam:GetUser`."""
 
 # The times of AWS are whole seconds, and its clock need not be this host's.
 _CLOCKS_DIFFER = timedelta(minutes=5)
