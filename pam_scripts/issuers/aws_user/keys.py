@@ -132,7 +132,9 @@ class AccessKeys(Issuer):
         """
         truth, *others = held
         what = f"{SYSTEM}: {self.target}"
-        if truth.key_id != self._settings.held.key_id:
+        known = self._settings.held
+        # An id without a secret is none of a key.
+        if truth.key_id != (known.key_id if known.secret else ""):
             raise Yielded(f"{what}: someone else changed its record after it was read", next_step="rotate again")
         in_truth = _named_in(truth, keys)
         in_use = in_truth.union(*(_named_in(other, keys) for other in others))
