@@ -182,14 +182,18 @@ def test_a_user_without_a_management_tag_is_proven_too(single: RabbitPlant) -> N
         (lambda plant: plant.set_field("keep_previous_keys", "2"), ("'keep_previous_keys' is 2", "enter 1")),
         (lambda plant: plant.set_field("allow_targets", "erp", plant.admin_uid), ("erp-spare", "'allow_targets'")),
         (lambda plant: plant.set_field("username", "rotation.admin"), ("the admin credential is",)),
+        (lambda plant: plant.set_field("username_spare", "rotation.admin"), ("the admin credential is",)),
         (lambda plant: plant.rabbitmq.add_user("erp-spare", "", ["administrator"]), ("is an administrator",)),
     ],
-    ids=["no server", "another server", "the same user", "two kept", "not allowed", "itself", "administrator"],
+    ids=[
+        *("no server", "another server", "the same user", "two kept", "not allowed"),
+        *("itself", "itself in turn", "administrator"),
+    ],
 )
 def test_what_is_refused_beforehand(pair: RabbitPlant, set_up: Callable[[RabbitPlant], None], parts: list[str]) -> None:
     """With status 2, and nothing touched."""
     if "the admin credential is" in parts:
-        pair.set_field("allow_targets", "rotation.admin, erp-spare", pair.admin_uid)
+        pair.set_field("allow_targets", "rotation.admin, erp, erp-spare", pair.admin_uid)
         pair.set_field("key_vault_name", "")
         pair.set_field("rabbitmq_username", "")
         pair.set_field("rabbitmq_password", "")
