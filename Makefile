@@ -31,7 +31,7 @@ demo-audit: $(DEV) $(RUNTIME) ## An audit of forty records, some of them ill, wi
 	@$(RUN) -m sandbox.audit
 
 # More tests at a time than there are cores: they mostly wait for each other's processes.
-test: $(DEV) $(RUNTIME) ## Every test; ARGS="tests/docs" for some
+test: $(DEV) $(RUNTIME) ## The tests; FAULTS=more for every one and more draws, ARGS="tests/docs" for some
 	$(TEST) --numprocesses=5 --dist=worksteal $(ARGS)
 
 # What runs under the Gateway's interpreter, under each other supported Python that is here, with what the lock installs.

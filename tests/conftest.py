@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.secret import Secret
 from pam_scripts.issuers.seeq import server
 from sandbox.plant import Plant, running
+from tests.support.amount import THOROUGH
 from tests.support.invariants import Script
 from tests.support.warm import Warm
 from tools import bundle, pythons
@@ -37,11 +38,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs in pytest's own process alone, where that was said: it would be the same once more."""
+    """Leave out what takes long, but where more is asked for, and what would be the same once more.
+
+    That is what runs in pytest's own process alone, where the rest is to be run under another interpreter.
+    """
+    if not THOROUGH:
+        _leave_out(config, items, [item for item in items if item.get_closest_marker("thorough")])
     if config.getoption("--runtime-only"):
-        under = [item for item in items if "runtime_python" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=[item for item in items if item not in under])
-        items[:] = under
+        _leave_out(config, items, [item for item in items if "runtime_python" not in getattr(item, "fixturenames", ())])
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], left_out: Sequence[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=left_out)
+    gone = {*left_out}
+    items[:] = [item for item in items if item not in gone]
 
 
 def pytest_configure() -> None:

@@ -19,15 +19,12 @@ from pam_scripts.gateway import request
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import NOTHING_CHANGED, main
 from pam_scripts.gateway.specs import ConsumerSpec, IssuerSpec, MirrorSpec
-from pam_scripts.rotation.lease import LEASE
-from pam_scripts.rotation.look import LEASE_MARGIN
-from pam_scripts.rotation.ops_log import OPS_LOG
-from pam_scripts.rotation.order import rotate
+from pam_scripts.rotation.lease import LEASE, LEASE_MARGIN
+from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT
 from pam_scripts.rotation.roles import Rotation, Run, SourceOfTruth
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.labels import STANDARD_LABELS
-from pam_scripts.stores.keeper.record import ROTATED_AT, RecordStore
 from pam_scripts.stores.keeper.records import fetch_job
 
 if TYPE_CHECKING:
@@ -109,7 +106,14 @@ class OwnResources(Resources):
     def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Begin to connect to Keeper."""
         access = Access(Session(run.deadline))
-        return lambda: RecordStore(access.client(), uid, shape, run.rotation_id, longest_lease)
+
+        def make() -> SourceOfTruth:
+            # As with the order below: connecting comes first.
+            from pam_scripts.stores.keeper.record import RecordStore  # noqa: PLC0415
+
+            return RecordStore(access.client(), uid, shape, run.rotation_id, longest_lease)
+
+        return make
 
 
 def open_session(deadline: Deadline, ca_bundle: str, specs: Iterable[Spec], common: Common | None = None) -> Session:
@@ -288,7 +292,15 @@ class Script:
         spec = self.read(job)
         for problem in spec.problems:
             raise problem
-        return lambda run: rotate(change(self._assemble(job, spec, run, resources or OwnResources())))
+
+        def work(run: Run) -> None:
+            rotation = change(self._assemble(job, spec, run, resources or OwnResources()))
+            # Not before the connections that this is compiled beside: making them takes longer.
+            from pam_scripts.rotation.order import rotate  # noqa: PLC0415
+
+            rotate(rotation)
+
+        return work
 
     def _assemble(self, job: Job, spec: RotationSpec, run: Run, resources: Resources) -> Rotation:
         """Put the parts of a rotation together. spec: without a problem."""

@@ -10,6 +10,9 @@ from pam_scripts.core.times import iso, parse_iso
 LEASE = "rotation_lease"
 """The label of the record's field."""
 
+LEASE_MARGIN = timedelta(seconds=60)
+"""A lease outlives its run by this much, for requests still under way and clocks that differ."""
+
 
 def write_lease(holder: str, until: datetime) -> str:
     """Return the text of a lease. holder: the rotation's id."""

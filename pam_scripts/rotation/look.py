@@ -14,12 +14,10 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.core.words import count
 from pam_scripts.rotation import labels
 from pam_scripts.rotation.finish import finish
+from pam_scripts.rotation.lease import LEASE_MARGIN
 from pam_scripts.rotation.roles import Decision, Key, Known, Mirror, Progress, Rotation, Snapshot
 
 T = TypeVar("T")
-
-# A lease outlives its run by this much, for requests still under way and clocks that differ.
-LEASE_MARGIN = timedelta(seconds=60)
 
 
 @contextmanager

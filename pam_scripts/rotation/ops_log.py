@@ -18,6 +18,7 @@ from pam_scripts.core.fields import TEXT, Field
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import iso
 
+ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
 OPS_LOG = Field(
     "last_rotation", "the ops log: the last ten rotations, the newest first", TEXT, output=True, type="multiline"
 )

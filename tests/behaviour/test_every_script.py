@@ -22,7 +22,7 @@ from pam_scripts.rotation.ops_log import read_entries
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, on_loopback
 from sandbox.services import keycloak, rabbitmq
 from tests.behaviour.conftest import Idle
-from tests.faults.conftest import THOROUGH
+from tests.support.amount import THOROUGH
 from tests.support.in_process import InProcess
 from tests.support.invariants import (
     LEASE,
@@ -91,7 +91,7 @@ CASES = {
 
 MakePlant = Callable[..., AnyPlant]
 
-RUNS_IN_A_ROW = 10 if THOROUGH else 3
+RUNS_IN_A_ROW = 10 if THOROUGH else 2
 
 Test = TypeVar("Test", bound=Callable[..., None])
 

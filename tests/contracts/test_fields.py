@@ -46,8 +46,8 @@ from pam_scripts.logins.aws import REGION_TEXT
 from pam_scripts.stores import openbao
 from sandbox.plant import SEEQ_HOST, SeeqUserPlant, on_loopback
 from tests.cli.conftest import Command, attach
-from tests.faults.conftest import THOROUGH
 from tests.support import invariants
+from tests.support.amount import THOROUGH
 from tests.support.in_process import UpToItsParts, carry_out
 from tests.support.plants import PLANTS
 

@@ -18,6 +18,8 @@ from tests.docs.pages import PAGES, prose, words
 
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "pam_scripts").rglob("*.py"))
 EXAMPLE = (ROOT / "examples/data_lab/seeq_credential.py").read_text(encoding="utf-8")
+# What the code gives a name to.
+DEFINED = {*re.findall(r"\b\w+(?= *[:=])|(?<=\bdef )\w+", SOURCE + EXAMPLE)}
 MODULES = {
     path.stem
     for name in ("examples", "pam_scripts", "sandbox", "tests", "tools")
@@ -89,9 +91,8 @@ def test_every_label_that_a_page_names_is_one(page: Path) -> None:
     """A word with underscores is a field's label, a key of the JSON line, or a module's name."""
     named = {word for text in words(page) for word in re.findall(r"(?<![\w./*-])[a-z]+(?:_[a-z]+)+(?![\w(*])", text)}
     named = {word for word in named if not word.startswith("test_")}
-    defined = {word for word in named if re.search(rf"\bdef {word}\b|\b{word}\b *[:=]", SOURCE + EXAMPLE)}
 
-    assert set() == named - labels() - MODULES - FOLDERS - OTHERS - defined
+    assert set() == named - labels() - MODULES - FOLDERS - OTHERS - DEFINED
 
 
 @each_page

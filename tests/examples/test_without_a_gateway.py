@@ -267,6 +267,7 @@ def test_a_part_of_the_indexed_job_takes_its_own_device_and_its_own_records(plan
     assert_rotated(plant)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(500)
 def test_jenkins_and_the_image_install_what_they_start(plant: Plant, tmp_path: Path) -> None:
     """The install step really makes the virtualenv, from what the image copies; its command then rotates."""

@@ -16,15 +16,6 @@ import pytest
 from tests.faults.trial import INVARIANTS, Bench, Convergence, Outcome
 from tests.support.warm import Warm
 
-EXHAUSTIVE = os.environ.get("FAULTS") == "all"
-"""`FAULTS=all`: leave out nothing, however long it takes."""
-
-THOROUGH = EXHAUSTIVE or os.environ.get("FAULTS") == "more"
-"""`FAULTS=more`: draw more, as what lands must pass; `all` includes it."""
-
-DRAWN = 2 if THOROUGH else 1
-"""How many trials of a kind are drawn where not all is gone through: each run of the tests draws others."""
-
 # Mostly waiting: more at a time than there are cores.
 _SIDE_BY_SIDE = 4
 _SHOWN = 12

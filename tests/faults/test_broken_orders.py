@@ -11,15 +11,15 @@ import pytest
 
 from sandbox.faults import Rule
 from tests.faults.breakages import Breakage, broken
-from tests.faults.conftest import THOROUGH
 from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
 from tests.faults.subjects import MAIN, SUBJECTS
 from tests.faults.trial import Bench, Outcome, Trial
+from tests.support.amount import THOROUGH
 from tests.support.warm import Warm
 
 # How many of them are drawn where not all are gone through.
-DRAWN_BREAKAGES = 6
+DRAWN_BREAKAGES = 3
 
 _ORDER, _CREATE, _PUBLISH = "rotation/order.py", "rotation/create.py", "rotation/publish.py"
 _RELOAD, _PUT_BACK, _DELETE = "rotation/reload.py", "rotation/put_back.py", "rotation/delete.py"

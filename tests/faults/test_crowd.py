@@ -13,11 +13,12 @@ import pytest
 from pam_scripts.rotation.ops_log import read_entries
 from sandbox.faults import Rule
 from sandbox.plant import running
-from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
+from tests.faults.conftest import Tally
 from tests.faults.crowd import Crowd, Judge
 from tests.faults.kinds import EXTRA, KILLS, KINDS
 from tests.faults.spots import Spot, spots
 from tests.faults.trial import Outcome, Violation
+from tests.support.amount import DRAWN, EXHAUSTIVE
 from tests.support.warm import Warm
 
 _MARK = "0badcafe"

@@ -9,11 +9,12 @@ from functools import partial
 import pytest
 
 from sandbox.faults import Rule
-from tests.faults.conftest import DRAWN, EXHAUSTIVE, Tally
+from tests.faults.conftest import Tally
 from tests.faults.kinds import KINDS, NASTIEST, at
 from tests.faults.spots import Spot, after
 from tests.faults.subjects import MAIN
 from tests.faults.trial import Bench, Outcome, Trial
+from tests.support.amount import DRAWN, EXHAUSTIVE
 
 # Each worker gets its share: that many tests, with that many trials each.
 _PARTS = 6

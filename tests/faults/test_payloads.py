@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from pam_scripts.core.errors import BadInput
 from pam_scripts.gateway.payload import read_job
 from sandbox.plant import Plant
-from tests.faults.conftest import EXHAUSTIVE, THOROUGH, Tally
+from tests.faults.conftest import Tally
 from tests.faults.subjects import MAIN
 from tests.faults.trial import Bench, Outcome, Trial, Violation
 from tests.support import invariants
+from tests.support.amount import EXHAUSTIVE, THOROUGH
 
 _EXAMPLES = 20_000 if EXHAUSTIVE else 400
 _END_TO_END = 3_000 if EXHAUSTIVE else 40 if THOROUGH else 20

@@ -22,13 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.faults.acts import HARMLESS, HINDERING
 from tests.faults.breakages import Breakage, broken
-from tests.faults.conftest import EXHAUSTIVE, THOROUGH
 from tests.faults.kinds import at
 from tests.faults.people import Disturbance, Scene
 from tests.faults.spots import Spot
 from tests.faults.subjects import MAIN, SUBJECTS, Subject
 from tests.faults.trial import Bench, Violation
 from tests.faults.verdict import Deed
+from tests.support.amount import EXHAUSTIVE, THOROUGH
 from tests.support.warm import Warm
 
 _STEPS = 30

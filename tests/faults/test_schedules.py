@@ -8,14 +8,15 @@ from functools import partial
 
 import pytest
 
-from tests.faults.conftest import DRAWN, EXHAUSTIVE, THOROUGH, Tally
+from tests.faults.conftest import Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
 from tests.faults.subjects import IN_KEYCLOAK, IN_OPENBAO, IN_SLOTS, MAIN, SISTERS, WITH_PREVIOUS, Subject
 from tests.faults.trial import Bench, Outcome
+from tests.support.amount import DRAWN, EXHAUSTIVE, THOROUGH
 
 _PARTS = 6
-_RANDOM = 3000 if EXHAUSTIVE else 24 if THOROUGH else 12
+_RANDOM = 3000 if EXHAUSTIVE else 24 if THOROUGH else 6
 
 pytestmark = pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 300)
 
@@ -98,7 +99,7 @@ def test_without_a_revision_check_the_next_rotation_mends_it(bench: Bench, seed:
     requests = bench.happy_path(MAIN)
     held_up_at, last = _leased(requests)[0] - 1, len(requests)
     # The other run goes on from having taken the lease to anywhere.
-    lengths = random.Random(seed).sample(range(held_up_at, last + 1), 5)  # noqa: S311 - a draw that can be drawn again
+    lengths = random.Random(seed).sample(range(held_up_at, last + 1), 5 if THOROUGH else 2)  # noqa: S311 - a draw that can be drawn again
     for length in lengths:
         outcome = play(bench, MAIN, Schedule((held_up_at, length)), checks_revisions=False).outcome
         mended = ("Converges", "Silent", "Ends")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.measure import SCRIPT, Site
 from sandbox.plant import on_loopback
-from tests.faults.conftest import EXHAUSTIVE
+from tests.support.amount import EXHAUSTIVE
 from tests.support.warm import Warm
 
 # A rotation makes six calls, three of each of two kinds: thirty-six are more than the hundred that are served of one.

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.times import utc_now
-from pam_scripts.rotation.look import LEASE_MARGIN, take_lease
+from pam_scripts.rotation.lease import LEASE_MARGIN
+from pam_scripts.rotation.look import take_lease
 from pam_scripts.rotation.roles import Plan, Rotation, Run, Traits
 
 

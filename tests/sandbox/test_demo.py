@@ -25,7 +25,7 @@ from sandbox.plant import on_loopback
 from sandbox.screens import WIDTH, Screens
 from sandbox.seen import Seen
 from tests.conftest import ROOT
-from tests.faults.conftest import THOROUGH
+from tests.support.amount import THOROUGH
 from tests.support.in_process import InProcess
 from tests.support.invariants import Script
 

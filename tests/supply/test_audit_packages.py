@@ -67,6 +67,7 @@ def test_all_packages_of_the_lock_are_asked_for_and_each_weakness_is_named(tool:
     assert (1, [*told, summary], "") == (done.returncode, done.stdout.splitlines(), done.stderr)
 
 
+@pytest.mark.thorough
 def test_where_nothing_is_known_the_audit_says_how_many_were_asked_for(tool: Run, advisories: Advisories) -> None:
     """Status 0, and one line."""
     service = f"http://127.0.0.1:{advisories.server_port}/v1/query"

@@ -70,6 +70,7 @@ def bill(directory: Path) -> Json:
     return json.loads((directory / "sbom.cdx.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.thorough
 def test_the_same_sources_make_the_same_bytes(directory: Path, tmp_path: Path) -> None:
     """From a copy elsewhere, in another zone, with other hashes: none of it shows, and no path of this machine."""
     other = tmp_path / "other sources"
@@ -121,6 +122,7 @@ def test_a_release_has_what_a_host_and_its_reviewers_need(directory: Path) -> No
     assert {"SHA256SUMS"} == set(files) - set(listed)
 
 
+@pytest.mark.thorough
 def test_the_bill_of_materials_passes_the_schema(directory: Path, tool: Run) -> None:
     """CycloneDX's own reader takes it; with a word that it does not know, it does not."""
     text = (directory / "sbom.cdx.json").read_text(encoding="utf-8")

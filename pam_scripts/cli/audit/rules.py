@@ -20,10 +20,9 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.fields import Field, normalised
 from pam_scripts.core.times import iso
 from pam_scripts.gateway import request
-from pam_scripts.rotation.ops_log import OPS_LOG
+from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import Trouble
-from pam_scripts.stores.keeper.record import ROTATED_AT
 
 _TOLERANCE = timedelta(minutes=2)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)

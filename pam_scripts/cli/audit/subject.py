@@ -19,11 +19,10 @@ from pam_scripts.core.times import read_moment
 from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS, TAKE_OVER
 from pam_scripts.gateway.specs import IssuerSpec, MirrorSpec
 from pam_scripts.rotation.lease import LEASE, is_held, read_lease
-from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
+from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT, read_entries
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenConsumer, SeenMirror, SeenSecret, SeenTarget
 from pam_scripts.rotation.shape import Shape
-from pam_scripts.stores.keeper.record import ROTATED_AT
 from pam_scripts.stores.keeper.records import attached_scripts
 from pam_scripts.stores.key_vault import Place
 

@@ -21,7 +21,7 @@ from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import read_moment, utc_now
 from pam_scripts.core.words import count
 from pam_scripts.gateway.payload import Job
-from pam_scripts.stores.keeper.record import ROTATED_AT
+from pam_scripts.rotation.ops_log import ROTATED_AT
 
 
 @dataclass(frozen=True)

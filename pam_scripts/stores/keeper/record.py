@@ -19,11 +19,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Refused, Yielded
-from pam_scripts.core.fields import TEXT, Field, flat_value, normalised
+from pam_scripts.core.fields import flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, utc_now
 from pam_scripts.rotation.lease import LEASE, is_held, read_lease, write_lease
-from pam_scripts.rotation.ops_log import OPS_LOG, made_for, read_entries, with_earlier
+from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT, made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Credential, Publication, Snapshot, SourceOfTruth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
@@ -31,8 +31,6 @@ from pam_scripts.stores.keeper.refusals import NOT_EDITABLE, NOT_READABLE, NOT_S
 
 if TYPE_CHECKING:
     from pam_scripts.stores.keeper.client import Client
-
-ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
 
 _SECTIONS = ("fields", "custom")
 # https://docs.keeper.io/en/keeperpam/secrets-manager/about/field-record-types
