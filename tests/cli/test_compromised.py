@@ -10,6 +10,7 @@ import pytest
 
 from pam_scripts.rotation.ops_log import read_entries
 from sandbox.iam_users import IamPlant
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import AnyPlant, AzureAppPlant, Plant, on_loopback
 from sandbox.publishing import SECRET, PublishPlant, previous
 from sandbox.realm import REALM, KeycloakPolicyPlant
@@ -112,10 +113,17 @@ def _in_iam(plant: IamPlant) -> str:
     return value
 
 
+def _in_rabbitmq(plant: RabbitPlant) -> str:
+    plant.rabbitmq.add_user(plant.spare, value := "set by a run that was killed")
+    plant.set_field("rabbitmq_username", plant.spare)
+    plant.set_field("rabbitmq_password", value)
+    return value
+
+
 @pytest.mark.parametrize(
     ("kind", "interrupt"),
-    [(SlotPlant, _in_slots), (KeycloakPolicyPlant, _in_keycloak), (IamPlant, _in_iam)],
-    ids=["slots", "Keycloak", "IAM"],
+    [(SlotPlant, _in_slots), (KeycloakPolicyPlant, _in_keycloak), (IamPlant, _in_iam), (RabbitPlant, _in_rabbitmq)],
+    ids=["slots", "Keycloak", "IAM", "RabbitMQ"],
 )
 def test_a_key_that_an_interrupted_rotation_made_is_not_taken_for_a_new_one(
     kind: type[AnyPlant], interrupt: Callable[[Any], str], command: Command

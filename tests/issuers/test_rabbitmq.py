@@ -19,6 +19,7 @@ from tests.support.invariants import (
     assert_silent,
     assert_true_state,
     in_keeper,
+    in_vault,
     is_vault_write,
 )
 
@@ -181,14 +182,18 @@ def test_a_user_without_a_management_tag_is_proven_too(single: RabbitPlant) -> N
         (lambda plant: plant.set_field("keep_previous_keys", "2"), ("'keep_previous_keys' is 2", "enter 1")),
         (lambda plant: plant.set_field("allow_targets", "erp", plant.admin_uid), ("erp-spare", "'allow_targets'")),
         (lambda plant: plant.set_field("username", "rotation.admin"), ("the admin credential is",)),
+        (lambda plant: plant.set_field("username_spare", "rotation.admin"), ("the admin credential is",)),
         (lambda plant: plant.rabbitmq.add_user("erp-spare", "", ["administrator"]), ("is an administrator",)),
     ],
-    ids=["no server", "another server", "the same user", "two kept", "not allowed", "itself", "administrator"],
+    ids=[
+        *("no server", "another server", "the same user", "two kept", "not allowed"),
+        *("itself", "itself in turn", "administrator"),
+    ],
 )
 def test_what_is_refused_beforehand(pair: RabbitPlant, set_up: Callable[[RabbitPlant], None], parts: list[str]) -> None:
     """With status 2, and nothing touched."""
     if "the admin credential is" in parts:
-        pair.set_field("allow_targets", "rotation.admin, erp-spare", pair.admin_uid)
+        pair.set_field("allow_targets", "rotation.admin, erp, erp-spare", pair.admin_uid)
         pair.set_field("key_vault_name", "")
         pair.set_field("rabbitmq_username", "")
         pair.set_field("rabbitmq_password", "")
@@ -257,15 +262,61 @@ def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPla
     assert "erp-spare" == assert_true_state(pair)
 
 
-def test_an_interrupted_first_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
-    """Keeper has the second user already, and the mirror still what somebody set by hand: it is the first one's."""
+def _watch_the_vault(plant: RabbitPlant) -> list[str]:
+    """Return the requests, as they come, before which no password in the vault logs in, but between its two sets."""
+    ended: list[str] = []
+
+    async def gate(request: Request) -> None:
+        if not is_vault_write(request) and not plant.logs_in(*in_vault(plant)):
+            ended.append(str(request))
+
+    plant.wire.gate = gate
+    return ended
+
+
+def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
+    """Keeper has the second user already, and the mirror the first one, whose password lives until it has the other."""
     value = "set by a run that was killed"
     pair.rabbitmq.add_user("erp-spare", value, ["management"])
     for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
         pair.set_field(label, text)
+    ended = _watch_the_vault(pair)
     result = SCRIPT.run(pair)
 
-    assert (0, "") == (result.returncode, result.stderr)
+    assert 0 == result.returncode, result.stderr
+    assert "that of erp-spare, which the record holds, is set everywhere, and no other is made" in result.stderr
+    assert ("erp-spare", value, []) == (*in_keeper(pair), ended)
+    assert "erp-spare" == assert_true_state(pair)
+
+    assert (0, "") == ((again := SCRIPT.run(pair)).returncode, again.stderr)
+    assert "erp" == assert_true_state(pair)
+
+
+def test_an_interrupted_rotation_that_fails_again_puts_the_mirror_back(pair: RabbitPlant) -> None:
+    """Both passwords live on, and it can be tried again."""
+    value = "set by a run that was killed"
+    pair.rabbitmq.add_user("erp-spare", value, ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
+        pair.set_field(label, text)
+    before = State.of(pair)
+    pair.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
+    result = SCRIPT.run(pair)
+
+    assert 1 == result.returncode, result.stderr
+    assert "all put back as it was" in result.stderr
+    assert_as_before(pair, before)
+
+
+@pytest.mark.parametrize("emptied", ["rabbitmq_username", "rabbitmq_password"])
+def test_what_a_person_has_emptied_ends_no_password_that_a_mirror_holds(pair: RabbitPlant, emptied: str) -> None:
+    """Whose turn it is, the mirror tells then."""
+    assert 0 == SCRIPT.run(pair).returncode
+    pair.set_field(emptied, "")
+    ended = _watch_the_vault(pair)
+    result = SCRIPT.run(pair)
+
+    assert 0 == result.returncode, result.stderr
+    assert [] == ended
     assert "erp" == assert_true_state(pair)
 
 

@@ -65,6 +65,7 @@ class AccessKeys(Issuer):
         self._made: dict[str, str] = {}
         self._attempt: _Attempt | None = None
         self._in_the_way: Key | None = None
+        self._made_room: list[Key] = []
         self._new: Credential | None = None
         self._interrupted: Key | None = None
 
@@ -134,7 +135,9 @@ class AccessKeys(Issuer):
         """
         truth, *others = held
         what = f"{SYSTEM}: {self.target}"
-        if truth.key_id != self._settings.held.key_id:
+        known = self._settings.held
+        # An id without a secret is none of a key.
+        if truth.key_id != (known.key_id if known.secret else ""):
             raise Yielded(f"{what}: someone else changed its record after it was read", next_step="rotate again")
         in_truth = _named_in(truth, keys)
         in_use = in_truth.union(*(_named_in(other, keys) for other in others))
@@ -211,6 +214,11 @@ class AccessKeys(Issuer):
         """The same once more: what was refused may have been refused by something on the way."""
         return (self.delete_key,)
 
+    @property
+    def ended(self) -> Sequence[Key]:
+        """The key that made room for the new one, if it could be used."""
+        return self._made_room
+
     def act_as(self, credential: Credential) -> None:
         """Act with the new key where the one in use is about to be deleted."""
         self._new = credential
@@ -276,7 +284,8 @@ class AccessKeys(Issuer):
         doomed, self._in_the_way = self._in_the_way, None
         if doomed and doomed.id in self._present:
             retrying(self._run.deadline, partial(self._delete_if_there, doomed), any_error)
-            del self._present[doomed.id]
+            if self._present.pop(doomed.id).active:
+                self._made_room.append(doomed)
             self._run.say(f"Deleted access key {doomed.id}, to make room for the new one")
 
     def _delete_if_there(self, key: Key) -> None:

@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -42,6 +42,7 @@ from pam_scripts.issuers.azure_resource.refusals import (
     SYSTEM,
 )
 from pam_scripts.logins import azure
+from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
 from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
 from pam_scripts.rotation.shape import Shape, Target
 
@@ -101,6 +102,7 @@ class ResourceSettings:
 
     held: the credential that the record holds. keep: how many previous keys are to live on. take_over: whether the
     first rotation may begin. strict: whether a rotation is refused where a new key could not be tried from here.
+    alive: the keys that rotations have left alive, as far as the ops log tells.
     """
 
     resource: Resource
@@ -108,6 +110,7 @@ class ResourceSettings:
     keep: int
     take_over: bool
     strict: bool
+    alive: Collection[str]
 
 
 def read(job: Job) -> IssuerSpec:
@@ -121,6 +124,7 @@ def read(job: Job) -> IssuerSpec:
         KEEP_PREVIOUS_KEYS.read(record),
         TAKE_OVER.read(record),
         REQUIRE_PROOF.read(record),
+        _left_alive(read_entries(record.get(OPS_LOG.label))),
     )
     if settings.keep > 1:
         raise BadInput(
@@ -150,6 +154,20 @@ def read(job: Job) -> IssuerSpec:
         limit=Limit.of(ALLOW_TARGETS, identity.owners),
         ca_bundle=identity.ca_bundle,
     )
+
+
+def _left_alive(entries: Sequence[Mapping[str, Any]]) -> Collection[str]:
+    """Return the ids of the keys that are alive by the ops log: one a slot, the last that it does not call gone."""
+    last: dict[str, str] = {}
+    for entry in entries:
+        left = [*entry["kept"], *entry["still_alive"], *entry["may_be_alive"], entry["new_key"]]
+        for key_id in (*left, *entry["deleted"], entry["withdrawn_key"]):
+            last.setdefault(_slot_in(key_id), key_id if key_id in left else "")
+    return {*last.values()} - {""}
+
+
+def _slot_in(key_id: str) -> str:
+    return key_id.partition("-")[0]
 
 
 class _Proof:
@@ -230,6 +248,7 @@ class SlotKeys(Issuer):
         self._made: dict[str, _Made] = {}
         self._thrown_away: dict[str, str] = {}
         self._interrupted: Key | None = None
+        self._replaced: Key | None = None
 
     @property
     def traits(self) -> Traits:
@@ -307,6 +326,9 @@ class SlotKeys(Issuer):
         if not managed and not self._settings.take_over:
             raise FIRST_TIME.as_error(what, f": {would}; {then}")
         self._run.say(f"{self.target}: {would}; {then}")
+        # The first time nobody can say who has been told what the slot holds.
+        told = [key_id for key_id in self._settings.alive if _slot_in(key_id) == self._idle]
+        self._replaced = next((Key(key_id, "", NOT_TOLD) for key_id in (told if managed else [self._idle])), None)
         return self._decision(former)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - keys of slots have no end
@@ -359,6 +381,13 @@ class SlotKeys(Issuer):
         """The same once more: what was refused may have been refused by something on the way."""
         return (self.delete_key,)
 
+    @property
+    def ended(self) -> Sequence[Key]:
+        """The key that the idle slot held before, where somebody may use it and the slot was regenerated."""
+        made = self._made.get(self._idle)
+        regenerated = made and self._mark(self._present[self._idle].value) != made.before
+        return [self._replaced] if self._replaced and regenerated else []
+
     # -- within -----------------------------------------------------------------------------------
 
     def _list(self) -> Mapping[str, SlotValue]:
@@ -408,14 +437,14 @@ class SlotKeys(Issuer):
 
     def _id(self, slot: str, value: Secret) -> str:
         """Return the id under which a store holds a key; else its slot and its mark."""
-        known = [key_id for key_id, secret in self._ids.items() if secret == value and key_id.split("-")[0] == slot]
+        known = [key_id for key_id, secret in self._ids.items() if secret == value and _slot_in(key_id) == slot]
         return known[0] if known else f"{slot}-{self._mark(value)}"
 
     def _mark(self, value: Secret) -> str:
         return hmac.new(self._secret, value.reveal().encode(), hashlib.sha256).hexdigest()[:_MARK]
 
     def _slot_of(self, key: Key) -> str:
-        return key.id.split("-")[0]
+        return _slot_in(key.id)
 
     def _slots_in(self, snapshot: Snapshot) -> set[str]:
         """Return the slots whose present value a store holds, in whatever form."""
@@ -433,7 +462,7 @@ class SlotKeys(Issuer):
         """Remember the id under which a store holds a key."""
         for slot, found in self._present.items():
             known = [key_id for key_id, secret in self._ids.items() if secret == found.value]
-            if snapshot.key_id.split("-")[0] == slot and slot in self._slots_in(snapshot) and not known:
+            if _slot_in(snapshot.key_id) == slot and slot in self._slots_in(snapshot) and not known:
                 self._ids[snapshot.key_id] = found.value
 
     def _resume(self, slot: str) -> Decision:

@@ -43,17 +43,20 @@ _SALT_BYTES = 4
 class Users:
     """Whose password a record asks for.
 
-    spare: the second user, empty for none. published: which of the two the record holds. shown: by name, as messages
-    name them before the server knows them. limit: whose passwords the login may set. close_connections: whether those
-    of the user whose password has ended are to end, too.
+    spare: the second user, empty for none. published: which of the two the record holds, with the password `held`.
+    shown: by name, as messages name them before the server knows them. limit: whose passwords the login may set.
+    close_connections: whether those of the user whose password has ended are to end, too. keep: whether the former of
+    two is to live on.
     """
 
     username: str
     spare: str
     published: str
+    held: Secret = field(repr=False)
     shown: Mapping[str, str]
     limit: Limit
     close_connections: bool
+    keep: bool = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -108,13 +111,23 @@ class Passwords(Issuer):
         self._run = run
         self._known = False
         self._seen: dict[str, User] = {}
+        # Of two: whose password stands in the record and logs in, and where else a rotation was interrupted.
+        self._published: frozenset[str] = frozenset()
+        self._next = users.next
+        self._interrupted: Key | None = None
         self._made: _Made | None = None
         self._open: list[str] = []
 
     @property
     def traits(self) -> Traits:
         """What is known of RabbitMQ beforehand; with one user, a new password ends the one before it."""
-        return replace(_TRAITS, replaces=not self._users.spare)
+        proof = _TRAITS.login_proof if self._interrupted is None else "the password logs in"
+        return replace(
+            _TRAITS,
+            login_proof=proof,
+            replaces=not self._users.spare,
+            earlier=self._interrupted is not None,
+        )
 
     @property
     def target(self) -> str:
@@ -144,6 +157,8 @@ class Passwords(Issuer):
             for refused in (self._users.refused(user, self._client.username) for user in users):
                 if refused:
                     raise refused
+            held = (user for user in users if user.name == self._users.published)
+            self._published = frozenset(user.name for user in held if _may_be(user, self._users.held))
             self._known = True
             self._run.say(f"Retrieved {self.target}")
         return [self._key_of(user) for user in users if user.password_hash]
@@ -152,10 +167,13 @@ class Passwords(Issuer):
         """Say so where the login is no administrator."""
         return list(filter(None, [missing_tag(self._client.login_shown, self._client.own_tags())]))
 
-    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
-        """Leave it to the plan; with one user nothing is to be kept or deleted, as the new password ends the old one.
+    def decide(self, keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
+        """Choose whose turn it is: of two, the user whose password no store holds.
 
-        Raises Yielded where someone else changed the record after it was read.
+        Where the record holds one of them and a mirror the other, a rotation was interrupted, and one more would end
+        what the mirror holds: then the record's is set everywhere, in place of making another. With one user there is
+        nothing to keep or delete, as the new password ends the old. Raises Yielded where someone else changed the
+        record after it was read.
         """
         if not self._users.spare:
             self._run.say(
@@ -163,15 +181,25 @@ class Passwords(Issuer):
                 f"nobody can log in anew; a second user, as 'username_spare', spares you that"
             )
             return Decision()
-        if held[0].key_id != self._users.published:
+        # A name without a password is none of a key.
+        if held[0].key_id != (self._users.published if self._users.held else ""):
             raise Yielded(
                 f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
-        return None
+        first, second = self._users.names
+        in_mirrors = {name for one in held[1:] for name in one.held if self._has_password(name)}
+        self._next, other = (first, second) if second in self._published else (second, first)
+        if self._next in in_mirrors and self._published:
+            return self._resume(other)
+        if self._next in in_mirrors and other not in in_mirrors:
+            self._next, other = other, self._next
+        return self._decision(keys, other)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT /api/users/NAME with a new password, for the user whose turn it is."""
-        user = self._user(self._users.next)
+        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's."""
+        if self._interrupted:
+            return self._interrupted, Credential(self._interrupted.id, self._users.held)
+        user = self._user(self._next)
         password = self._made.password if self._made else self._make()
         before = self._made.before if self._made else user
         self._made = _Made(Key(user.name, label, utc_now()), password, before)
@@ -218,6 +246,26 @@ class Passwords(Issuer):
 
     # -- within -----------------------------------------------------------------------------------
 
+    def _has_password(self, name: str) -> bool:
+        return name in self._seen and bool(self._seen[name].password_hash)
+
+    def _resume(self, name: str) -> Decision:
+        """Go on where a rotation was interrupted: the record has its password, and a mirror that of the other user."""
+        # Both are what some store holds.
+        self._published = frozenset(self._users.names)
+        keys = {user.name: self._key_of(user) for user in self._seen.values() if user.password_hash}
+        self._interrupted = keys.pop(name)
+        self._run.warn(
+            f"{SYSTEM}: {self.target}: an interrupted rotation left one password in the record and the other in a "
+            f"mirror: that of {name}, which the record holds, is set everywhere, and no other is made; rotate once "
+            "more for that"
+        )
+        return replace(self._decision([*keys.values()], self._next), earlier=self._interrupted)
+
+    def _decision(self, keys: Sequence[Key], former: str) -> Decision:
+        kept = [key for key in keys if key.item_id == former and self._users.keep]
+        return Decision(kept, [key for key in keys if key not in kept])
+
     def _user(self, name: str) -> User:
         shown = f"user {name}" if self._known else self._users.shown[name]
         return self._client.user(name, shown)
@@ -229,7 +277,8 @@ class Passwords(Issuer):
         # Somebody else has set it since, or a rotation that was interrupted before.
         if made and user.name == made.key.id and user.password_hash != made.before.password_hash:
             return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
-        return Key(self._users.key_id(user.name), "", NOT_TOLD, item_id=user.name)
+        known = not self._users.spare or user.name in self._published
+        return Key(user.name if known else f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
@@ -248,6 +297,11 @@ def missing_tag(login_shown: str, tags: Sequence[str]) -> str:
     if ADMINISTRATOR in tags:
         return ""
     return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
+
+
+def _may_be(user: User, password: Secret) -> bool:
+    """Say whether a password may be a user's: nobody can tell where its hash is of a kind that is not known here."""
+    return bool(user.password_hash) and (user.algorithm not in _HASHES or _is_hash_of(user, password))
 
 
 def _is_hash_of(user: User, password: Secret) -> bool:
