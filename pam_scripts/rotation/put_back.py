@@ -164,6 +164,7 @@ def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[
     run, stuck = rotation.run, []
     run.entry.stored_in = []
     for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
+        # The truth has more than the credential to put back: when it was rotated, for one.
         if store not in progress.touched or (store is not rotation.truth and _held_already(store, before, progress)):
             continue
         try:

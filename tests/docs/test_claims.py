@@ -34,6 +34,8 @@ STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclas
 
 # Words of others, by whose they are, that look like a label or a variable of ours.
 OTHERS = {
+    # What these tests are asked for by.
+    "FAULTS_SEED",
     # RabbitMQ's, of its configuration, and our name for one of its refusals.
     "credential_validator",
     "login_failed",

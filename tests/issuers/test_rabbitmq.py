@@ -292,6 +292,18 @@ def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> Non
     assert "erp" == assert_true_state(pair)
 
 
+def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPlant) -> None:
+    """Nobody can be served with what does not log in: a new one is made, for the user whom no mirror holds."""
+    pair.rabbitmq.add_user("erp-spare", "set by a run that was killed", ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", "typed by hand, and wrong")):
+        pair.set_field(label, text)
+
+    result = SCRIPT.run(pair)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "erp-spare" == assert_true_state(pair)
+
+
 def test_an_interrupted_rotation_that_fails_again_puts_the_mirror_back(pair: RabbitPlant) -> None:
     """Both passwords live on, and it can be tried again."""
     value = "set by a run that was killed"

@@ -196,9 +196,18 @@ class Passwords(Issuer):
         return self._decision(keys, other)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's."""
+        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's.
+
+        Raises Yielded where somebody has set another one since the look.
+        """
         if self._interrupted:
-            return self._interrupted, Credential(self._interrupted.id, self._users.held)
+            user = self._user(self._interrupted.id)
+            if not _may_be(user, self._users.held):
+                raise Yielded(
+                    f"{SYSTEM}: somebody has set another password of user {user.name} since it was looked at",
+                    next_step="rotate again",
+                )
+            return self._interrupted, Credential(user.name, self._users.held)
         user = self._user(self._next)
         password = self._made.password if self._made else self._make()
         before = self._made.before if self._made else user
