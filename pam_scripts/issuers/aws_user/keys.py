@@ -136,7 +136,7 @@ class AccessKeys(Issuer):
         truth, *others = held
         what = f"{SYSTEM}: {self.target}"
         known = self._settings.held
-        # An id without a secret is none of a key.
+        # An id without a secret is no credential.
         if truth.key_id != (known.key_id if known.secret else ""):
             raise Yielded(f"{what}: someone else changed its record after it was read", next_step="rotate again")
         in_truth = _named_in(truth, keys)

@@ -326,7 +326,7 @@ class SlotKeys(Issuer):
         if not managed and not self._settings.take_over:
             raise FIRST_TIME.as_error(what, f": {would}; {then}")
         self._run.say(f"{self.target}: {would}; {then}")
-        # The first time nobody can say who has been told what the slot holds.
+        # At the first rotation nobody can say who uses the slot's key.
         told = [key_id for key_id in self._settings.alive if _slot_in(key_id) == self._idle]
         self._replaced = next((Key(key_id, "", NOT_TOLD) for key_id in (told if managed else [self._idle])), None)
         return self._decision(former)

@@ -111,7 +111,7 @@ class Passwords(Issuer):
         self._run = run
         self._known = False
         self._seen: dict[str, User] = {}
-        # Of two: whose password stands in the record and logs in, and where else a rotation was interrupted.
+        # Of two users: the one whose password the record holds; both, where a rotation was interrupted.
         self._published: frozenset[str] = frozenset()
         self._next = users.next
         self._interrupted: Key | None = None
@@ -170,8 +170,8 @@ class Passwords(Issuer):
     def decide(self, keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
         """Choose whose turn it is: of two, the user whose password no store holds.
 
-        Where the record holds one of them and a mirror the other, a rotation was interrupted, and one more would end
-        what the mirror holds: then the record's is set everywhere, in place of making another. With one user there is
+        Where the record holds the password of one user and a mirror that of the other, a rotation was interrupted. A
+        new password would end the mirror's, so that the record's is set everywhere instead. With one user there is
         nothing to keep or delete, as the new password ends the old. Raises Yielded where someone else changed the
         record after it was read.
         """
@@ -181,7 +181,7 @@ class Passwords(Issuer):
                 f"nobody can log in anew; a second user, as 'username_spare', spares you that"
             )
             return Decision()
-        # A name without a password is none of a key.
+        # A name without a password is no credential.
         if held[0].key_id != (self._users.published if self._users.held else ""):
             raise Yielded(
                 f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
@@ -267,7 +267,7 @@ class Passwords(Issuer):
         self._run.warn(
             f"{SYSTEM}: {self.target}: an interrupted rotation left one password in the record and the other in a "
             f"mirror: that of {name}, which the record holds, is set everywhere, and no other is made; rotate once "
-            "more for that"
+            "more for a new one"
         )
         return replace(self._decision([*keys.values()], self._next), earlier=self._interrupted)
 
@@ -309,7 +309,7 @@ def missing_tag(login_shown: str, tags: Sequence[str]) -> str:
 
 
 def _may_be(user: User, password: Secret) -> bool:
-    """Say whether a password may be a user's: nobody can tell where its hash is of a kind that is not known here."""
+    """Say whether a password may be a user's: it may be where the hash is of a kind that is not known here."""
     return bool(user.password_hash) and (user.algorithm not in _HASHES or _is_hash_of(user, password))
 
 
