@@ -147,7 +147,7 @@ def _refuse_another_target(rotation: Rotation, progress: Progress) -> None:
 def _refuse_what_is_not_ours(rotation: Rotation, progress: Progress) -> None:
     issuer, plan, noun = rotation.issuer, rotation.plan, rotation.traits.noun
     for key in progress.keys:
-        if issuer.login_key_id and key.id == issuer.login_key_id:
+        if issuer.login_key_id and issuer.login_key_id in (key.id, key.item_id):
             raise BadInput(
                 f"{rotation.traits.system}: the admin credential is {noun} {key.id} of {issuer.target} itself, "
                 "which this rotation would delete",

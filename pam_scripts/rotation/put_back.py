@@ -31,8 +31,24 @@ def put_everything_back(rotation: Rotation, progress: Progress, failure: Excepti
         _log_possible_copies(rotation, progress)
     if not isinstance(error, NotCertain):
         run.entry.new_key, run.entry.next_due = "", _former_expiry(progress)
+    error = _naming_what_ended(rotation, error)
     finish(rotation, error)
     return error
+
+
+def _naming_what_ended(rotation: Rotation, error: PamScriptError) -> PamScriptError:
+    """Return an error that also says which keys have made room for the new one: whoever used them is cut off."""
+    ended = rotation.issuer.ended
+    if not ended:
+        return error
+    rotation.run.entry.deleted = [key.id for key in ended]
+    shown = f"{rotation.traits.noun} {', '.join(key.shown for key in ended)}"
+    return NotCertain(
+        error.cause,
+        state=f"{error.state}, but {shown} no longer works, since the new one was made in its place: "
+        "whoever still used it is cut off",
+        next_step=error.next_step,
+    )
 
 
 def _log_possible_copies(rotation: Rotation, progress: Progress) -> None:
@@ -105,7 +121,8 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
             if rotation.traits.same_id
             else f"delete it in {rotation.traits.system}, or run the rotation again: it deletes what it finds",
         )
-    error.state = "all put back as it was" if progress.touched else "nothing changed"
+    untouched = "no store was changed" if rotation.issuer.ended else "nothing changed"
+    error.state = "all put back as it was" if progress.touched else untouched
     if progress.creation_unclear:
         error.state += f", but a {noun} labelled '{rotation.label}' may still appear in {rotation.traits.system}"
         error.next_step = error.next_step or "the next rotation deletes it"
@@ -117,9 +134,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
 
 
 def _revive(rotation: Rotation, progress: Progress, error: PamScriptError) -> NotCertain | None:
-    """Bring the key back that the new one has ended, before any store is: what stands there logs in again from then on.
+    """Bring back the key that the new one has ended, before any store is put back; None where that is done.
 
-    Return the error where that fails: then the new one stays, and every store gets it.
+    Where it fails, every store gets the new key; returns the error that says so.
     """
     noun, made = rotation.traits.noun, progress.key
     if not (made or progress.creation_unclear):
@@ -174,7 +191,7 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     if rotation.traits.earlier or rotation.traits.replaces:
         return set()
     if rotation.traits.same_id:
-        return _take_its_place_back(rotation, progress)
+        return _restore_former_key(rotation, progress)
     before = {key.id for key in progress.keys}
     try:
         made = _look_for_new_keys(rotation, progress)
@@ -191,8 +208,8 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         return {progress.key.id if progress.key else rotation.label}
 
 
-def _take_its_place_back(rotation: Rotation, progress: Progress) -> set[str]:
-    """Have the former key take its place again, which ends the new one; return that one's id where it may be alive."""
+def _restore_former_key(rotation: Rotation, progress: Progress) -> set[str]:
+    """Restore the former key, which ends the new one; return the new one's id where it may be alive all the same."""
     if not (progress.key or progress.creation_unclear):
         return set()
     try:
@@ -270,10 +287,9 @@ def _without_live_key(rotation: Rotation, progress: Progress, alive: Collection[
     seen, seen_alive = {key.id for key in progress.keys}, _not_ended(progress.keys, progress)
     found = []
     for store, before in zip(rotation.stores, progress.before, strict=True):
-        if not before.key_id or before.key_id in alive:
-            continue
-        died_since = before.key_id in seen_alive
-        was_dead = rotation.traits.lists_all or before.key_id in seen
+        gone = before.held - {*alive}
+        died_since = not gone.isdisjoint(seen_alive)
+        was_dead = bool(gone) and (rotation.traits.lists_all or not gone.isdisjoint(seen))
         reached = progress.new[0].id in alive and store in progress.touched
         if died_since or (was_dead and reached and _may_hold(store, progress)):
             found.append(store)

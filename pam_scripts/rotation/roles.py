@@ -92,6 +92,7 @@ class Snapshot:
     """What one store holds at one moment.
 
     parts: the store's own places for the credential, and the value in each that has one.
+    key_ids: those that stand in it, where it has several places for a credential and they need not agree.
     shown: what messages say of it where the credential has no id.
     restore_point: whatever the store itself needs to put this state back.
     remarks: what else is worth a line, where something is.
@@ -102,6 +103,12 @@ class Snapshot:
     shown: str = ""
     restore_point: Any = field(default=None, repr=False)
     remarks: Sequence[str] = ()
+    key_ids: Collection[str] = ()
+
+    @property
+    def held(self) -> set[str]:
+        """The ids of all keys that stand in it."""
+        return {self.key_id, *self.key_ids} - {""}
 
     def holds(self, parts: Mapping[str, str]) -> bool:
         """Say whether all of these parts stand here, and nothing else."""
@@ -246,6 +253,14 @@ class Issuer(Protocol):
     def revive(self) -> None:
         """Where the traits have `replaces` or `same_id`: bring the former key back, which ends the new one."""
         return None
+
+    @property
+    def ended(self) -> Sequence[Key]:
+        """Return the keys that somebody may have used, and that making the new one has ended for good.
+
+        None by any other means than `create_key`. As the new one is withdrawn they do not come back.
+        """
+        return ()
 
     def others_alive(self) -> Sequence[str]:
         """Return what else can log in as the target and is deleted by no rotation, where that must end in status 3."""

@@ -57,7 +57,7 @@ def test_it_says_where_the_issuer_does_not_tell_and_changes_nothing_where_it_onl
         result = command("compromised", plant.user_uid, "--check", sandbox=plant)
 
         assert (0, "") == (result.returncode, result.stderr)
-        assert "its issuer does not tell by whom, or when" in result.stdout
+        assert "its issuer does not say by whom, or when" in result.stdout
         assert "1 of 1 would be rotated, no key kept" in result.stdout
         assert [] == writes(plant.wire.log)
         assert_as_before(plant, before)
@@ -114,9 +114,8 @@ def _in_iam(plant: IamPlant) -> str:
 
 
 def _in_rabbitmq(plant: RabbitPlant) -> str:
-    value = "set by a run that was killed"
-    plant.rabbitmq.add_user("erp-spare", value, ["management"])
-    plant.set_field("rabbitmq_username", "erp-spare")
+    plant.rabbitmq.add_user(plant.spare, value := "set by a run that was killed")
+    plant.set_field("rabbitmq_username", plant.spare)
     plant.set_field("rabbitmq_password", value)
     return value
 

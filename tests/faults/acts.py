@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pam_scripts.rotation.shape import OWNER_TAGS
 from sandbox.iam_users import IamPlant
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
+from sandbox.realm import REALM, KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import Refusal, keeper
 from sandbox.services.key_vault import ALL, Right
 from sandbox.slots import SlotPlant
@@ -30,9 +33,13 @@ def _pick(things: Sequence[Any], number: int) -> Any:  # noqa: ANN401 - one of w
 
 
 def _make_key(scene: Scene, number: int) -> None:
-    if isinstance(scene.plant, IamPlant) and len([key for key in scene.plant.issued() if key.listed]) > 1:
+    plant = scene.plant
+    if isinstance(plant, IamPlant) and len([key for key in plant.issued() if key.listed]) > 1:
         return  # a user has two keys at most
-    scene.plant.add_key(f"made by hand {number}", expires_in_days=(90, 1, 400)[number % 3])
+    if is_one_at_a_time(plant):
+        _set_another(plant, scene.type_in())
+        return
+    plant.add_key(f"made by hand {number}", expires_in_days=(90, 1, 400)[number % 3])
 
 
 def _delete_key(scene: Scene, number: int) -> None:
@@ -41,8 +48,21 @@ def _delete_key(scene: Scene, number: int) -> None:
         delete_key(scene.plant, _pick(live[::-1], number).key_id)
 
 
+def is_one_at_a_time(plant: AnyPlant) -> bool:
+    """Say whether a plant's target has one key, which the next one ends, whoever makes that."""
+    return isinstance(plant, KeycloakPlant) or (isinstance(plant, RabbitPlant) and not plant.spare)
+
+
+def _set_another(plant: AnyPlant, value: str) -> None:
+    """Set another password, or have another secret made, as people do in the system's own pages."""
+    if isinstance(plant, KeycloakPlant):
+        plant.keycloak.regenerate(REALM, plant.client_id)
+    elif isinstance(plant, RabbitPlant):
+        plant.rabbitmq.add_user(plant.username, value, plant.rabbitmq.user(plant.username)["tags"])
+
+
 def delete_key(plant: AnyPlant, key_id: str) -> None:
-    """Delete a key of the plant's target, as its system's own page does."""
+    """Delete a key of the plant's target, as its system's own page does; a client's secret is replaced."""
     if isinstance(plant, AzureAppPlant):
         plant.entra.remove_secret(plant.target.client_id, key_id)
     elif isinstance(plant, IamPlant):
@@ -51,6 +71,13 @@ def delete_key(plant: AnyPlant, key_id: str) -> None:
         value = next(key.value for key in plant.issued() if key.key_id == key_id)
         slot = next(slot for slot, (held, _) in plant.resource.keys.items() if held == value)
         plant.azure_resources.regenerate(plant.resource, slot)
+    elif isinstance(plant, RabbitPlant):
+        plant.rabbitmq.add_user(key_id, "", plant.rabbitmq.user(key_id)["tags"])
+    elif isinstance(plant, KeycloakPlant):
+        if key_id == plant.client_id:
+            plant.keycloak.set_secret(REALM, plant.client_id, secrets.token_hex(16))
+        else:
+            plant.client["attributes"] = {name: one for name, one in plant.attributes.items() if ".rotated" not in name}
     else:
         plant.seeq.delete_key(key_id)
 
@@ -158,8 +185,14 @@ def _edit_lease(scene: Scene, number: int) -> None:
 
 
 def _keep_keys(scene: Scene, number: int) -> None:
-    # Of two keys one can be kept.
-    scene.set_field("keep_previous_keys", str(number % (2 if scene.is_cautious else 3)))
+    scene.set_field("keep_previous_keys", str(number % (_most_kept(scene.plant) + 1)))
+
+
+def _most_kept(plant: AnyPlant) -> int:
+    """Return how many previous keys can be kept: one of two, and of one that the next one ends only by a policy."""
+    if is_one_at_a_time(plant):
+        return int(isinstance(plant, KeycloakPolicyPlant))
+    return 1 if isinstance(plant, (IamPlant, SlotPlant, RabbitPlant)) else 2
 
 
 def _set_life(scene: Scene, number: int) -> None:

@@ -211,8 +211,10 @@ class Scene:
             found += verdict.judge(lease, witness.held_alive, theirs)
         if found:
             self.story += [f"    | {line}" for line in (result.stdout + result.stderr).splitlines()]
-        # What a kill leaves between the two sets of a pair is the one gap there is.
-        gap = self.subject.pairs if result.returncode == KILLED else frozenset[str]()
+        # What a kill leaves between the two sets of a pair is the one gap there is; where a new value ends the one
+        # before it, all that was not written yet.
+        left = {*before.copies} if self.subject.replaces else self.subject.pairs
+        gap = left if result.returncode == KILLED else frozenset[str]()
         self._spare_what_was_broken({*self.spared, *gap}, deed.killed if deed else {})
         self.exits.append(result.returncode)
         return found

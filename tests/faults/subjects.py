@@ -337,7 +337,9 @@ def _view_by_value(plant: AnyPlant) -> View:
     return View(
         copies=held.copies,
         live=held.live,
-        labels={key.value: f"client secret {key.key_id}" for key in plant.issued()},
+        labels={
+            key.value: key.key_id if " (" in key.key_id else f"client secret {key.key_id}" for key in plant.issued()
+        },
         rest=seen.rest,
         shape=seen.shape,
     )

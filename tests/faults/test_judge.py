@@ -1,9 +1,13 @@
-"""The test of the judge: which ends of a run it takes for kept promises where a key's id comes again, as names do."""
+"""The test of the judges: which ends of a run they take for kept promises.
+
+Where a key's id comes again, as names do; and where a person acts in the middle of a run.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,11 @@ import pytest
 from sandbox.gateway import RotationResult
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import on_loopback
-from tests.faults.subjects import SUBJECTS, View
-from tests.faults.trial import Trial, judge
+from tests.faults.people import Scene
+from tests.faults.spots import Spot
+from tests.faults.subjects import MAIN, SUBJECTS, View
+from tests.faults.trial import Bench, Trial, judge
+from tests.faults.verdict import Deed, Verdict
 from tests.support.warm import Warm
 
 OLD, NEW, OTHER = ("erp", "old"), ("erp", "new"), ("erp", "other")
@@ -70,3 +77,93 @@ def test_what_is_said_to_be_stored_everywhere_must_be(plant: RabbitPlant, warm: 
     words = "was stored everywhere, but the last steps were not confirmed"
 
     assert (set() if everywhere else {"True"}) == _judged(plant, warm, before, after, 4, words)
+
+
+# -- people in the middle of a run ----------------------------------------------------------------
+
+KEY, KEPT, MADE, TYPED = ("key", "its value"), ("kept", "its value"), ("made", "its value"), ("typed", "by hand")
+
+
+@pytest.fixture(scope="module")
+def scene(bench: Bench) -> Iterator[Scene]:
+    """Return a scene in which nothing happens: what there is to judge is made up."""
+    with contextlib.closing(Scene(bench, MAIN)) as made:
+        yield made
+
+
+def _seen(live: tuple[tuple[str, str], ...], *copies: tuple[str, str]) -> View:
+    places = dict(zip(("Keeper", "Key Vault's pair"), copies * (3 - len(copies)), strict=True))
+    labels = dict.fromkeys(dict(live), "")
+    return View(copies=places, live=dict(live), labels=labels, rest=({"custom": []},), shape="")
+
+
+@dataclass(frozen=True)
+class _End:
+    """An end of a run. meanwhile: what a person has changed into what. alive: ids of live keys that places held."""
+
+    before: View
+    after: View
+    code: int
+    broken: set[str]
+    meanwhile: tuple[View, View] | None = None
+    alive: Mapping[str, set[str]] = field(default_factory=dict)
+    words: str = ""
+
+
+_PUBLISHED = _seen((KEY, MADE), MADE)
+AMID: Mapping[str, _End] = {
+    # What was broken before is put back: the only key that was alive there was ended by another hand.
+    "the new key was deleted by a person": _End(
+        _seen((KEY,), TYPED, KEY),
+        _seen((KEY,), TYPED, KEY),
+        1,
+        set(),
+        (_PUBLISHED, _seen((KEY,), MADE)),
+        {"Keeper": {"made"}},
+    ),
+    "the new key lived, and a dead one was put back": _End(
+        _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, {"Alive"}, None, {"Keeper": {"made"}}
+    ),
+    # The last of two fields counts to whoever looks, and nobody writes either.
+    "a person entered a field a second time": _End(
+        _seen((KEY,), TYPED, KEY),
+        _seen((KEY, MADE), TYPED, MADE),
+        4,
+        set(),
+        (_seen((KEY, MADE), MADE, KEY), _seen((KEY, MADE), TYPED, KEY)),
+        {"Keeper": {"made"}},
+        "key stays alive",
+    ),
+    "the kept key was ended, which is not said": _End(
+        _seen((KEY, KEPT), KEY), _seen((KEY,), KEY), 1, {"All or nothing"}
+    ),
+    "the kept key was ended, and a person must look": _End(_seen((KEY, KEPT), KEY), _seen((KEY,), KEY), 4, set()),
+    "the kept key was ended by a person": _End(
+        _seen((KEY, KEPT), KEY), _seen((KEY,), KEY), 1, set(), (_seen((KEY, KEPT), KEY), _seen((KEY,), KEY))
+    ),
+    "a value was replaced under the same id": _End(
+        _seen((OLD,), OLD), _seen((NEW,), OLD), 1, {"All or nothing", "Nothing lost"}
+    ),
+    "a person replaced it": _End(
+        _seen((OLD,), OLD), _seen((NEW,), OLD), 1, set(), (_seen((OLD,), OLD), _seen((NEW,), OLD))
+    ),
+    "a value that nobody knows stays under a known id": _End(
+        _seen((OLD,), OLD), _seen((OLD, SPARE), OLD), 4, {"Nothing lost"}
+    ),
+    "a person set one that no store has": _End(
+        _seen((OLD,), OLD), _seen((OLD, SPARE), OLD), 4, set(), (_seen((OLD,), OLD), _seen((OLD, SPARE), OLD))
+    ),
+}
+
+
+@pytest.mark.parametrize("end", AMID)
+def test_what_a_person_did_meanwhile_is_told_from_what_the_run_did(scene: Scene, end: str) -> None:
+    """The one is spared, the other is not; a key is its id and its value."""
+    case = AMID[end]
+    deed = Deed("does something", 0, Spot("GET somewhere", 1))
+    if case.meanwhile:
+        deed.former, deed.present = case.meanwhile
+    result = RotationResult("", False, "", f"error: {case.words}", case.code, 1.0, {})
+    verdict = Verdict(scene, case.before, case.after, result, 0, True, "", deed)
+
+    assert case.broken == {found.invariant for found in verdict.judge("unclear", case.alive, {})}

@@ -130,14 +130,15 @@ class Witness:
 
     Where a new value ends the one before it, a place may be dead from then on until it is written to, and no longer.
 
-    spared: places that somebody else had broken before. held_alive: those of them that a run has mended meanwhile.
+    spared: places that somebody else had broken before. held_alive: those of them that a run has mended meanwhile, with
+    the ids of the live keys that each of them held then.
     """
 
     def __init__(self, trial: Trial, spared: Iterable[str] = ()) -> None:
         self._trial = trial
         self._spared = {*spared}
         self._ended: Mapping[str, str] = {}
-        self.held_alive: set[str] = set()
+        self.held_alive: dict[str, set[str]] = {}
         self._whole: dict[str, float] = {}
         self._copies: dict[str, tuple[str, str]] = {}
         self._write: Request | None = None
@@ -158,7 +159,8 @@ class Witness:
         for place in held.copies:
             kind = held.kind(place)
             if place in self._spared or {*held.copies[place]} & {*self._ended, *self._ended.values()}:
-                self.held_alive |= {place} if kind == "alive" else set()
+                if kind == "alive":
+                    self.held_alive.setdefault(place, set()).add(held.copies[place][0])
                 continue
             # The halves' writes arrive one after the other: what came of the first is no end of what went before.
             if kind != "mixed" and not _is_write(request):

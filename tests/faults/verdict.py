@@ -105,7 +105,7 @@ def lists_keys(request: Request) -> bool:
 def _without(view: View | None, other: View | None) -> Mapping[str, str]:
     if not (view and other):
         return {}
-    return {key_id: value for key_id, value in view.live.items() if key_id not in other.live}
+    return dict(view.live.items() - other.live.items())
 
 
 def _facts(view: View) -> Mapping[Fact, object]:
@@ -145,15 +145,16 @@ class Verdict:
         self.deed = done
         self.made, self.killed = (done.made, done.killed) if done else ({}, {})
         self.changed = done.changed if done else {}
-        # The keys that would be alive if the run had done nothing.
-        kept = {key_id: value for key_id, value in self.before.live.items() if key_id not in self.killed}
-        self.live = {**kept, **self.made}
+        # The keys that would be alive if the run had done nothing. A key is its id and its value: names come again.
+        self.live = {**dict(self.before.live.items() - self.killed.items()), **self.made}
 
-    def judge(self, lease: str, held_alive: set[str], theirs: Mapping[str, Mapping[str, str]]) -> Sequence[Violation]:
+    def judge(
+        self, lease: str, held_alive: Mapping[str, set[str]], theirs: Mapping[str, Mapping[str, str]]
+    ) -> Sequence[Violation]:
         """Return what does not hold.
 
-        lease: what the record's lease was to the run. held_alive: places that somebody had broken, and that held a live
-        key meanwhile. theirs: tags that are not ours to touch, by the secret's name.
+        lease: what the record's lease was to the run. held_alive: places that somebody had broken, with the ids of the
+        live keys that each held meanwhile. theirs: tags that are not ours to touch, by the secret's name.
         """
         self.found: list[Violation] = []
         code = self.result.returncode
@@ -202,23 +203,25 @@ class Verdict:
         scene, plant = self.scene, self.scene.plant
         if self.deed and not self.deed.was_seen(plant.wire.log):
             return
-        label_of_id, _ = scene.labels
-        new = scene.field(label_of_id)
-        others = set(self.after.live) - {new}
+        new, before, made = self.after.copies["Keeper"], self.before.live.items(), self.made.items()
+        others = self.after.live.items() - {new}
         keep = max(int(text or 0) for text in (scene.field("keep_previous_keys"), self._kept_before()))
-        self.hold("True", self._ended_another or new not in self.before.live, "the key is no new one")
-        self.hold("True", len(others - {*self.made}) <= keep, f"{len(others)} other keys are alive, {keep} to be kept")
-        self.hold("True", others <= {*self.before.live, *self.made}, "a key is alive that nobody knew before")
+        self.hold("True", self._ended_another or new not in before, "the key is no new one")
+        self.hold("True", len(others - made) <= keep, f"{len(others)} other keys are alive, {keep} to be kept")
+        # One that had come to its end lives again, where a policy keeps what was in use.
+        known = {*before, *made, *self.before.copies.values()}
+        self.hold("True", others <= known, "a key is alive that nobody knew before")
+        others_listed = {key.key_id for key in plant.issued() if key.live and key.listed and key.value != new[1]}
         try:
             invariants.assert_true_state(
-                plant, kept=others, combined=True, older_disabled=self.undisturbed, logged=not self._tells_of_log
+                plant, kept=others_listed, combined=True, older_disabled=self.undisturbed, logged=not self._tells_of_log
             )
         except AssertionError as error:
             self.hold("True", False, said(error))
         wrong = [place for place in self.after.copies if self.after.copies[place] != self.after.copies["Keeper"]]
         self.hold("True", not wrong, f"{wrong} differ from Keeper")
         ends = {key.key_id: key.expires_at for key in plant.issued()}
-        end = ends.get(new)
+        end = ends.get(scene.field(scene.labels[0]))
         touched = self.deed.secrets if self.deed else frozenset[str]()
         if "expires" in plant.outputs and end:
             told = {scene.field("expires")}
@@ -232,19 +235,21 @@ class Verdict:
     @property
     def _ended_another(self) -> bool:
         """Whether the run says that it brought an interrupted rotation to its end, in place of making a key."""
-        return "an interrupted rotation left one key in the record" in self.result.stderr
+        return "an interrupted rotation left one key in the record" in self.result.stderr or (
+            "as a rotation leaves it that is interrupted" in self.result.stderr
+        )
 
     def _kept_before(self) -> str:
         """Return what `keep_previous_keys` said when the run began."""
         found = _facts(self.before).get(("custom", "keep_previous_keys"))
         return str((found[0]["value"] or ["0"])[0]) if isinstance(found, list) else "0"
 
-    def _all_or_nothing(self, held_alive: set[str]) -> None:
+    def _all_or_nothing(self, held_alive: Mapping[str, set[str]]) -> None:
         code, before, after, words = self.result.returncode, self.before, self.after, self.result.stderr
-        deleted = set(self.live) - set(after.live)
+        deleted = self.live.items() - after.live.items()
         in_the_way = self.faults + len(self.scene.hindrances) + bool(self.deed)
         stuck = "could not be put back" in words and in_the_way > 1
-        nothing_to_put_back = any(key_id and key_id not in self.live for key_id, _ in before.copies.values())
+        nothing_to_put_back = any(copy[0] and copy not in self.live.items() for copy in before.copies.values())
         if deleted:
             self.hold("All or nothing", code in (3, 4), f"exit {code} says nothing changed, but a key was deleted")
         elif not stuck and not (code == 4 and nothing_to_put_back) and not (code == 3 and self.made):
@@ -256,16 +261,30 @@ class Verdict:
             unlike = self._unlike_before()
             self.hold("All or nothing", not unlike, f"exit {code}, but not as before: {unlike}")
             self.hold("All or nothing", self.live == after.live, f"exit {code}, but a new key is alive")
-        for place in {*held_alive, *(place for place in after.copies if self.killed)}:
+        written = {place for place in after.copies if self.killed and before.kind(place) == "alive"}
+        for place in written | self._mended(held_alive):
             key_id, value = after.copies[place]
             # Half a pair was never a credential, nor are halves of two: they are put back as what they were.
             whole = key_id and value and before.kind(place) != "mixed"
             dead = whole and key_id not in after.live
-            untouched = self.deed and self.deed.present and self.deed.present.copies[place] == after.copies[place]
-            excused = key_id in self.killed and (untouched or not self._died_before_written(place))
-            self.hold("Alive", not dead or excused, f"{place} held a live key, and a dead one was put back")
+            excused = key_id in self.killed and (self._is_left(place) or not self._died_before_written(place))
+            by_hand = self._is_left(place) and self._was_changed(place)
+            self.hold("Alive", not dead or excused or by_hand, f"{place} held a live key, and a dead one was put back")
         mixed = [place for place in after.copies if after.kind(place) == "mixed" and place not in self.scene.spared]
         self.hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
+
+    def _mended(self, held_alive: Mapping[str, set[str]]) -> set[str]:
+        """Return the places that held a live key meanwhile which nobody else has ended."""
+        return {place for place, keys in held_alive.items() if keys - {*self.killed}}
+
+    def _is_left(self, place: str) -> bool:
+        """Say whether a place holds what it did when a person had acted."""
+        return bool(self.deed and self.deed.present and self.deed.present.copies[place] == self.after.copies[place])
+
+    def _was_changed(self, place: str) -> bool:
+        """Say whether the person who acted has changed what stood in a place."""
+        former, present = (self.deed.former, self.deed.present) if self.deed else (None, None)
+        return bool(former and present and former.copies[place] != present.copies[place])
 
     def _died_before_written(self, place: str) -> bool:
         """Say whether a run wrote a place after it had seen in the list that a person had ended a key."""
@@ -310,15 +329,12 @@ class Verdict:
 
     def _nothing_lost(self) -> None:
         before, after, words = self.before, self.after, self.result.stdout + self.result.stderr
-        unheld_before = set(before.live) - {key_id for key_id, _ in before.copies.values()}
-        held = {key_id for key_id, _ in after.copies.values()}
-        taken_out: set[str] = set()
+        unheld_before = before.live.items() - {*before.copies.values()}
+        taken_out: set[tuple[str, str]] = set()
         if self.deed and self.deed.former and self.deed.present:
-            held_then, held_now = (
-                {key_id for key_id, _ in view.copies.values()} for view in (self.deed.former, self.deed.present)
-            )
-            taken_out = held_then - held_now
-        for key_id in set(after.live) - held - unheld_before - {*self.made} - taken_out:
+            taken_out = {*self.deed.former.copies.values()} - {*self.deed.present.copies.values()}
+        lost = after.live.items() - {*after.copies.values()} - unheld_before - self.made.items() - taken_out
+        for key_id, _ in sorted(lost):
             named = key_id in words or (after.labels[key_id] and after.labels[key_id] in words)
             # An id that a person has entered where a value belongs is blotted out.
             named = named or (self.scene.in_the_open and "***" in words)

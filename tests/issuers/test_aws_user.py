@@ -116,6 +116,17 @@ def test_with_take_over_a_key_that_nobody_uses_makes_room(plant: IamPlant, state
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
+@pytest.mark.parametrize("emptied", ["iam_access_key_id", "iam_secret_access_key"])
+def test_half_a_key_that_a_person_left_in_the_record_is_replaced(plant: IamPlant, emptied: str) -> None:
+    """It is no other rotation's doing; the key that it was is known by the ops log."""
+    assert 0 == SCRIPT.run(plant).returncode
+    plant.set_field(emptied, "")
+    result = SCRIPT.run(plant)
+
+    assert 0 == result.returncode, result.stderr
+    assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
 def test_a_key_that_a_killed_rotation_left_is_known_by_the_lease(plant: IamPlant) -> None:
     """It was made in that rotation's time, and no store holds it: the next one deletes it without being told to."""
     begun = plant.clock.now()

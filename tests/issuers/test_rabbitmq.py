@@ -19,6 +19,7 @@ from tests.support.invariants import (
     assert_silent,
     assert_true_state,
     in_keeper,
+    in_vault,
     is_vault_write,
 )
 
@@ -144,7 +145,7 @@ def test_connections_end_only_where_that_is_asked_for(spare: bool, asked: bool) 
         result = SCRIPT.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        said = "Ended the connections of user erp" if asked else "Connections that user erp has open live on"
+        said = "Ended the connections of user erp" if asked else "Open connections of user erp live on"
         assert said in result.stdout
         assert (0 if asked else 1) == len(plant.rabbitmq.connections("erp"))
         assert 1 == len(plant.rabbitmq.connections("another"))
@@ -181,14 +182,18 @@ def test_a_user_without_a_management_tag_is_proven_too(single: RabbitPlant) -> N
         (lambda plant: plant.set_field("keep_previous_keys", "2"), ("'keep_previous_keys' is 2", "enter 1")),
         (lambda plant: plant.set_field("allow_targets", "erp", plant.admin_uid), ("erp-spare", "'allow_targets'")),
         (lambda plant: plant.set_field("username", "rotation.admin"), ("the admin credential is",)),
+        (lambda plant: plant.set_field("username_spare", "rotation.admin"), ("the admin credential is",)),
         (lambda plant: plant.rabbitmq.add_user("erp-spare", "", ["administrator"]), ("is an administrator",)),
     ],
-    ids=["no server", "another server", "the same user", "two kept", "not allowed", "itself", "administrator"],
+    ids=[
+        *("no server", "another server", "the same user", "two kept", "not allowed"),
+        *("itself", "itself in turn", "administrator"),
+    ],
 )
 def test_what_is_refused_beforehand(pair: RabbitPlant, set_up: Callable[[RabbitPlant], None], parts: list[str]) -> None:
     """With status 2, and nothing touched."""
     if "the admin credential is" in parts:
-        pair.set_field("allow_targets", "rotation.admin, erp-spare", pair.admin_uid)
+        pair.set_field("allow_targets", "rotation.admin, erp, erp-spare", pair.admin_uid)
         pair.set_field("key_vault_name", "")
         pair.set_field("rabbitmq_username", "")
         pair.set_field("rabbitmq_password", "")
@@ -257,64 +262,73 @@ def test_who_comes_after_another_rotation_steps_back_and_says_so(pair: RabbitPla
     assert "erp-spare" == assert_true_state(pair)
 
 
-def _interrupt(plant: RabbitPlant) -> str:
-    """Have the record hold the second user, as a rotation leaves it that is killed before it comes to the mirror."""
-    value = "set by a run that was killed"
-    plant.rabbitmq.add_user("erp-spare", value, ["management"])
-    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
-        plant.set_field(label, text)
-    return value
+def _watch_the_vault(plant: RabbitPlant) -> list[str]:
+    """Return the requests, as they come, before which no password in the vault logs in, but between its two sets."""
+    ended: list[str] = []
+
+    async def gate(request: Request) -> None:
+        if not is_vault_write(request) and not plant.logs_in(*in_vault(plant)):
+            ended.append(str(request))
+
+    plant.wire.gate = gate
+    return ended
 
 
 def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
-    """Keeper has the one user, and the mirror the other: a new password of either would lock its readers out."""
-    value, alive = _interrupt(pair), list[bool]()
-
-    async def try_it(request: Request) -> None:
-        if is_vault_write(request):
-            alive.append(_logs_in(pair))
-
-    pair.wire.gate = try_it
+    """Keeper has the second user already, and the mirror the first one, whose password lives until it has the other."""
+    value = "set by a run that was killed"
+    pair.rabbitmq.add_user("erp-spare", value, ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
+        pair.set_field(label, text)
+    ended = _watch_the_vault(pair)
     result = SCRIPT.run(pair)
 
     assert 0 == result.returncode, result.stderr
-    assert "an interrupted rotation left one user in the record and the other in a mirror: erp-spare" in result.stderr
-    assert f"Azure Key Vault {VAULT} holds: erp\n" in result.stdout
-    assert_silent(pair, result)
-    assert ("erp-spare", value) == in_keeper(pair)
+    assert "that of erp-spare, which the record holds, is set everywhere, and no other is made" in result.stderr
+    assert ("erp-spare", value, []) == (*in_keeper(pair), ended)
     assert "erp-spare" == assert_true_state(pair)
-    assert {True} == {*alive}, "who reads the mirror logs in until it is written"
 
-    assert (0, "") == ((second := SCRIPT.run(pair)).returncode, second.stderr)
-    assert "erp" == assert_true_state(pair), "the next rotation makes a new one"
-
-
-def _logs_in(plant: RabbitPlant) -> bool:
-    return plant.logs_in(plant.username, plant.old_password)
-
-
-def test_an_interrupted_rotation_that_cannot_go_on_leaves_all_as_it_was(pair: RabbitPlant) -> None:
-    """Neither user loses a password, and each place holds what it held."""
-    value = _interrupt(pair)
-    before = State.of(pair)
-    pair.wire.rules.append(Rule(faults.status(403), where=is_vault_write, times=4))
-
-    result = SCRIPT.run(pair)
-
-    assert 1 == result.returncode, result.stderr
-    assert_as_before(pair, before)
-    assert _logs_in(pair)
-    assert pair.logs_in("erp-spare", value)
+    assert (0, "") == ((again := SCRIPT.run(pair)).returncode, again.stderr)
+    assert "erp" == assert_true_state(pair)
 
 
 def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPlant) -> None:
-    """Nobody can be served with what does not log in: a new password is made."""
-    _interrupt(pair)
-    pair.set_field("rabbitmq_password", "typed by hand, and wrong")
+    """Nobody can be served with what does not log in: a new one is made, for the user whom no mirror holds."""
+    pair.rabbitmq.add_user("erp-spare", "set by a run that was killed", ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", "typed by hand, and wrong")):
+        pair.set_field(label, text)
 
     result = SCRIPT.run(pair)
 
     assert (0, "") == (result.returncode, result.stderr)
+    assert "erp-spare" == assert_true_state(pair)
+
+
+def test_an_interrupted_rotation_that_fails_again_puts_the_mirror_back(pair: RabbitPlant) -> None:
+    """Both passwords live on, and it can be tried again."""
+    value = "set by a run that was killed"
+    pair.rabbitmq.add_user("erp-spare", value, ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
+        pair.set_field(label, text)
+    before = State.of(pair)
+    pair.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
+    result = SCRIPT.run(pair)
+
+    assert 1 == result.returncode, result.stderr
+    assert "all put back as it was" in result.stderr
+    assert_as_before(pair, before)
+
+
+@pytest.mark.parametrize("emptied", ["rabbitmq_username", "rabbitmq_password"])
+def test_what_a_person_has_emptied_ends_no_password_that_a_mirror_holds(pair: RabbitPlant, emptied: str) -> None:
+    """Whose turn it is, the mirror tells then."""
+    assert 0 == SCRIPT.run(pair).returncode
+    pair.set_field(emptied, "")
+    ended = _watch_the_vault(pair)
+    result = SCRIPT.run(pair)
+
+    assert 0 == result.returncode, result.stderr
+    assert [] == ended
     assert "erp" == assert_true_state(pair)
 
 

@@ -82,6 +82,7 @@ class Office(System):
     login_key_id = ""
     target = "application A"
     known_as: Sequence[str] = ("A-1", "a.name")
+    ended: Sequence[Key] = ()
     traits = Traits(
         system="office",
         noun="access key",

@@ -125,10 +125,10 @@ def read(job: Job) -> IssuerSpec:
         username=username,
         spare=spare,
         published=record.get(PUBLISHED_NAME.label),
+        held=Secret(record.get(PUBLISHED_PASSWORD.label)),
         shown={name: _shown(job, name) for name in (username, spare)},
         limit=admin.limit,
         close_connections=CLOSE_CONNECTIONS.read(record),
-        held=Secret(record.get(PUBLISHED_PASSWORD.label)),
         keep=bool(kept),
     )
     settings = Settings(LENGTH.read(record), SYMBOLS.read(record))

@@ -23,7 +23,7 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
-    # Of the user whose turn it is, a password may be there that nobody knows.
+    # The user whose turn it is may have a password that nobody knows.
     tells_former=False,
 )
 
@@ -43,20 +43,20 @@ _SALT_BYTES = 4
 class Users:
     """Whose password a record asks for.
 
-    spare: the second user, empty for none. published: which of the two the record holds. shown: by name, as messages
-    name them before the server knows them. limit: whose passwords the login may set. close_connections: whether those
-    of the user whose password has ended are to end, too. held: the password that the record holds. keep: whether that
-    of the user before lives on.
+    spare: the second user, empty for none. published: which of the two the record holds, with the password `held`.
+    shown: by name, as messages name them before the server knows them. limit: whose passwords the login may set.
+    close_connections: whether those of the user whose password has ended are to end, too. keep: whether the former of
+    two is to live on.
     """
 
     username: str
     spare: str
     published: str
     held: Secret = field(repr=False)
-    keep: bool
     shown: Mapping[str, str]
     limit: Limit
     close_connections: bool
+    keep: bool = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -69,7 +69,7 @@ class Users:
         return self.spare if self.spare and self.published != self.spare else self.username
 
     def key_id(self, name: str) -> str:
-        """Return the word for the password that a user has before a rotation: no store holds that of who is next."""
+        """Return the id of the password that a user has before a rotation; no store holds that of the next user."""
         return f"{name}{_UNPUBLISHED}" if self.spare and name == self.next else name
 
     def refused(self, user: User, login: str) -> BadInput | None:
@@ -99,9 +99,9 @@ class _Made:
 class Passwords(Issuer):
     """The passwords of the users that a record names.
 
-    A user without a password has no key. What is listed under a user's name is the password that logs it in; whether
-    that is the one made here is told by its hash, since nobody else can know the value. The user whose turn it is may
-    have a password from before that no store holds: it is listed under another word, as it ends with the next one.
+    A password is listed under its user's name; a user without one has no key. Its hash tells whether it is the one made
+    here. The user whose turn it is may have a password that no store holds, which ends with the next one: it is listed
+    as the name with a word behind it.
     """
 
     def __init__(self, users: Users, make: Callable[[], Secret], client: Client, run: Run) -> None:
@@ -111,16 +111,23 @@ class Passwords(Issuer):
         self._run = run
         self._known = False
         self._seen: dict[str, User] = {}
+        # Of two users: the one whose password the record holds; both, where a rotation was interrupted.
+        self._published: frozenset[str] = frozenset()
+        self._next = users.next
+        self._interrupted: Key | None = None
         self._made: _Made | None = None
-        self._interrupted = False
         self._open: list[str] = []
 
     @property
     def traits(self) -> Traits:
         """What is known of RabbitMQ beforehand; with one user, a new password ends the one before it."""
-        if self._interrupted:
-            return replace(_TRAITS, earlier=True, login_proof="the password logs in")
-        return replace(_TRAITS, replaces=not self._users.spare)
+        proof = _TRAITS.login_proof if self._interrupted is None else "the password logs in"
+        return replace(
+            _TRAITS,
+            login_proof=proof,
+            replaces=not self._users.spare,
+            earlier=self._interrupted is not None,
+        )
 
     @property
     def target(self) -> str:
@@ -150,19 +157,23 @@ class Passwords(Issuer):
             for refused in (self._users.refused(user, self._client.username) for user in users):
                 if refused:
                     raise refused
+            held = (user for user in users if user.name == self._users.published)
+            self._published = frozenset(user.name for user in held if _may_be(user, self._users.held))
             self._known = True
             self._run.say(f"Retrieved {self.target}")
         return [self._key_of(user) for user in users if user.password_hash]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login is no administrator."""
-        return list(filter(None, [lacking(self._client.login_shown, self._client.own_tags())]))
+        return list(filter(None, [missing_tag(self._client.login_shown, self._client.own_tags())]))
 
-    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
-        """Leave it to the plan; with one user there is nothing to keep or delete, as the new password ends the old.
+    def decide(self, keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
+        """Choose whose turn it is: of two, the user whose password no store holds.
 
-        Where a rotation was interrupted while it published, its password is set everywhere, in place of making one for
-        the user whom a mirror still holds.
+        Where the record holds the password of one user and a mirror that of the other, a rotation was interrupted. A
+        new password would end the mirror's, so that the record's is set everywhere instead. With one user there is
+        nothing to keep or delete, as the new password ends the old. Raises Yielded where someone else changed the
+        record after it was read.
         """
         if not self._users.spare:
             self._run.say(
@@ -170,30 +181,34 @@ class Passwords(Issuer):
                 f"nobody can log in anew; a second user, as 'username_spare', spares you that"
             )
             return Decision()
-        if held[0].key_id != self._users.published:
+        # A name without a password is no credential.
+        if held[0].key_id != (self._users.published if self._users.held else ""):
             raise Yielded(
                 f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
             )
-        present, former = self._seen.get(self._users.published), self._seen[self._users.next]
-        behind = any(mirror.key_id == former.name for mirror in held[1:])
-        if behind and former.password_hash and present and _is_hash_of(present, self._users.held):
-            return self._resume(present, former)
-        return None
+        first, second = self._users.names
+        in_mirrors = {name for one in held[1:] for name in one.held if self._has_password(name)}
+        self._next, other = (first, second) if second in self._published else (second, first)
+        if self._next in in_mirrors and self._published:
+            return self._resume(other)
+        if self._next in in_mirrors and other not in in_mirrors:
+            self._next, other = other, self._next
+        return self._decision(keys, other)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT /api/users/NAME with a new password, for whose turn it is; or hand out that of an interrupted rotation.
+        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's.
 
         Raises Yielded where somebody has set another one since the look.
         """
         if self._interrupted:
-            user = self._user(self._users.published)
-            if not _is_hash_of(user, self._users.held):
+            user = self._user(self._interrupted.id)
+            if not _may_be(user, self._users.held):
                 raise Yielded(
                     f"{SYSTEM}: somebody has set another password of user {user.name} since it was looked at",
                     next_step="rotate again",
                 )
-            return self._key_of(user), Credential(user.name, self._users.held)
-        user = self._user(self._users.next)
+            return self._interrupted, Credential(user.name, self._users.held)
+        user = self._user(self._next)
         password = self._made.password if self._made else self._make()
         before = self._made.before if self._made else user
         self._made = _Made(Key(user.name, label, utc_now()), password, before)
@@ -205,7 +220,7 @@ class Passwords(Issuer):
         self._client.try_password(credential.key_id, credential.secret)
 
     def delete_key(self, key: Key) -> None:
-        """Put back what was there before, for the password made here; take away any other that is as it was seen."""
+        """For the password made here put back the former one; take away any other that is as it was seen."""
         if self._made and key == self._made.key:
             self.revive()
             return
@@ -240,17 +255,25 @@ class Passwords(Issuer):
 
     # -- within -----------------------------------------------------------------------------------
 
-    def _resume(self, present: User, former: User) -> Decision:
-        """Go on where a rotation was interrupted: the truth has the one user, and a mirror the other."""
-        self._interrupted = True
+    def _has_password(self, name: str) -> bool:
+        return name in self._seen and bool(self._seen[name].password_hash)
+
+    def _resume(self, name: str) -> Decision:
+        """Go on where a rotation was interrupted: the record has its password, and a mirror that of the other user."""
+        # Both are what some store holds.
+        self._published = frozenset(self._users.names)
+        keys = {user.name: self._key_of(user) for user in self._seen.values() if user.password_hash}
+        self._interrupted = keys.pop(name)
         self._run.warn(
-            f"{SYSTEM}: {self.target}: an interrupted rotation left one user in the record and the other in a mirror: "
-            f"{present.name}, whom the record holds, is set everywhere, and no other password is made; rotate once "
-            "more for that"
+            f"{SYSTEM}: {self.target}: an interrupted rotation left one password in the record and the other in a "
+            f"mirror: that of {name}, which the record holds, is set everywhere, and no other is made; rotate once "
+            "more for a new one"
         )
-        goes = [self._key_of(former)]
-        decision = Decision(kept=goes) if self._users.keep else Decision(to_delete=goes)
-        return replace(decision, earlier=self._key_of(present))
+        return replace(self._decision([*keys.values()], self._next), earlier=self._interrupted)
+
+    def _decision(self, keys: Sequence[Key], former: str) -> Decision:
+        kept = [key for key in keys if key.item_id == former and self._users.keep]
+        return Decision(kept, [key for key in keys if key not in kept])
 
     def _user(self, name: str) -> User:
         shown = f"user {name}" if self._known else self._users.shown[name]
@@ -263,12 +286,12 @@ class Passwords(Issuer):
         # Somebody else has set it since, or a rotation that was interrupted before.
         if made and user.name == made.key.id and user.password_hash != made.before.password_hash:
             return Key(f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
-        # A mirror holds the password of whose turn it would be, where a rotation was interrupted.
-        return Key(user.name if self._interrupted else self._users.key_id(user.name), "", NOT_TOLD, item_id=user.name)
+        known = not self._users.spare or user.name in self._published
+        return Key(user.name if known else f"{user.name}{_UNPUBLISHED}", "", NOT_TOLD, item_id=user.name)
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
-            self._run.say(f"Connections that user {name} has open live on; 'close_connections' = 'True' ends them")
+            self._run.say(f"Open connections of user {name} live on; 'close_connections' = 'True' ends them")
             return
         try:
             self._client.close_connections(name)
@@ -278,11 +301,16 @@ class Passwords(Issuer):
             self._open.append(name)
 
 
-def lacking(login_shown: str, tags: Sequence[str]) -> str:
-    """Say what a login lacks that has these tags; nothing where it is an administrator."""
+def missing_tag(login_shown: str, tags: Sequence[str]) -> str:
+    """Say that a login lacks the tag `administrator`, and how to give it that; empty where it has it. tags: its own."""
     if ADMINISTRATOR in tags:
         return ""
     return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
+
+
+def _may_be(user: User, password: Secret) -> bool:
+    """Say whether a password may be a user's: it may be where the hash is of a kind that is not known here."""
+    return bool(user.password_hash) and (user.algorithm not in _HASHES or _is_hash_of(user, password))
 
 
 def _is_hash_of(user: User, password: Secret) -> bool:

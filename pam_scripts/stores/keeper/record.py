@@ -147,10 +147,14 @@ class RecordStore(SourceOfTruth):
         parts = self.parts(publication.credential)
         written = before.lacks(parts)
         record = self._fetch()
+        # What stood here already may have been noted down anew, with another moment.
         if not _holds_any(record, written or parts):
             return
+        found = copy.deepcopy(record.dict)
         for label, field in before.restore_point.items():
             _restore(record, label, field)
+        if record.dict == found:
+            return
         self._save(record)
         if _holds_any(self._fetch(), written):
             raise ApiError(SYSTEM, "put the record back", "it reads back unchanged")
@@ -196,16 +200,18 @@ class RecordStore(SourceOfTruth):
         The newest entry comes first. The credential that `confirmed_by_finish` answered for is in the same save, in
         case someone has removed it since.
 
-        Once the lease is given back another rotation may begin at once: from then on nothing in the
-        record is ours to judge but that our lease is gone, and that only where the save may have been done.
+        Once the lease is given back another rotation may begin at once: from then on nothing in the record is ours to
+        judge but that our lease is gone and our entry is there, and that only where the save may have been done.
         """
         record = self._fresh()
-        if self._finishing and _lease_holder(record) != self._holder:
+        log = _value(record, OPS_LOG.label)
+        # Without our entry somebody has taken the lease before we gave it back.
+        if self._finishing and _lease_holder(record) != self._holder and entry.strip() in log:
             return
         self._require_lease(record)
         if self._to_confirm and not self._copy(record).holds(self.parts(self._to_confirm.credential)):
             self._enter(record, self._to_confirm)
-        _put(record, OPS_LOG.label, with_earlier(entry, _value(record, OPS_LOG.label)), "multiline")
+        _put(record, OPS_LOG.label, with_earlier(entry, log), "multiline")
         _restore(record, LEASE, None)
         try:
             self._save(record)

@@ -197,7 +197,10 @@ class VaultMirror(Mirror):
         named = self._names.get(self._shape.id_part)
         whole = all(found.values()) and len(rotations) == 1
         key_id = parts.get(named, "") if named and whole else ""
-        return Snapshot(parts, key_id, "" if named or not parts else "a value", found)
+        # What a person has entered into one of the secrets alone; half a pair is no key.
+        pair = {named, self._names[self._shape.value_part]} <= {*parts}
+        ids = {self._key_id_of(name, text) for name, text in parts.items() if pair or name != named}
+        return Snapshot(parts, key_id, "" if named or not parts else "a value", found, key_ids=ids)
 
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, side by side; looks before it repeats itself."""
@@ -223,8 +226,13 @@ class VaultMirror(Mirror):
         written = self.parts(publication.credential)
         # Everything is read before anything is set: a pair is mixed only between its two sets.
         found = {name: self._get(name) for name in written}
+        # What a name is that comes again stood there before, too: its version tells whether it was written.
         ours = {
-            name: present for name, present in found.items() if present and self._part(name, present) == written[name]
+            name: present
+            for name, present in found.items()
+            if present
+            and self._part(name, present) == written[name]
+            and _version(present) != _version(before.restore_point[name])
         }
         previous = {name: self._set_since(name, before, publication) for name in ours}
         held = (found | previous).get(self._names.get(self._shape.id_part, ""))
@@ -330,7 +338,7 @@ class VaultMirror(Mirror):
             raise Refused(f"{self.name}: has no version of it")
         newest = versions[0]
         if not sought.rotations and [_created(one) for one in versions].count(_created(newest)) > 1:
-            raise Refused(f"{self.name}: has several versions of that moment, and nothing tells which of them it is")
+            raise Refused(f"{self.name}: has several versions of that moment, and it cannot be told which one it is")
 
         def read() -> Secret:
             value = self._shape.value_in(self._value_of(newest))
@@ -614,6 +622,10 @@ def _rotation(version: SecretProperties) -> str:
 def _readable(versions: Iterable[SecretProperties]) -> list[SecretProperties]:
     """Return those that are enabled, as many as are worth a request each."""
     return [version for version in versions if version.enabled][:_MOST_READ]
+
+
+def _version(secret: KeyVaultSecret | None) -> str | None:
+    return secret.properties.version if secret else None
 
 
 def _created(version: SecretProperties) -> float:

@@ -21,6 +21,7 @@ from pam_scripts.rotation.roles import Credential, Publication
 from pam_scripts.stores.keeper import record
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.record import RecordStore
+from sandbox.faults import Rule, no_effect_no_answer
 from sandbox.plant import Plant
 from sandbox.services import keeper
 from tests.support.invariants import Script, assert_rotates
@@ -206,16 +207,19 @@ def test_the_last_save_puts_a_credential_back_that_somebody_took_out(plant: Plan
     assert [] == labelled(plant, "rotation_lease")
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["declined", "no answer"])
 def test_a_lease_that_somebody_took_before_the_last_save_is_not_taken_for_given_back(
-    plant: Plant, store: RecordStore
+    plant: Plant, store: RecordStore, lost: bool
 ) -> None:
-    """That save was declined, since the record was changed: it wrote no log, and confirmed nothing."""
+    """That save was declined, since the record was changed, or got lost: it wrote no log, and confirmed nothing."""
     begin(store)
     store.write(publication())
     store.read()
     assert store.confirmed_by_finish(publication())
     hold(plant, 600)
     change(plant, lambda data: labelled_in(data, "access_key_id").update(value=["another's"]))
+    if lost:
+        plant.wire.rules.append(Rule(no_effect_no_answer(), path="*/update_secret", nth=1))
 
     with pytest.raises(Yielded, match="rotation 20261122T000000Z-0badc0de has the lease"):
         retrying(Deadline(60), lambda: store.finish("entry"))

@@ -18,13 +18,16 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.issuers import values
 from pam_scripts.issuers.seeq.application_keys import SHAPE
 from pam_scripts.logins.azure import CLOUDS, AppSecret, Identity, log_in
+from pam_scripts.rotation import reload
 from pam_scripts.rotation.labels import label
 from pam_scripts.rotation.roles import Credential, Key, Known, Publication, Snapshot
 from pam_scripts.rotation.shape import OWNER_TAGS, Shape
 from pam_scripts.stores import Adoption
 from pam_scripts.stores.key_vault.mirror import VaultMirror
+from sandbox.faults import Rule, status
 from sandbox.plant import VAULT, Plant
 from sandbox.services.key_vault import ALL
+from tests.support.in_process import InProcess
 
 SLOW = timedelta(seconds=30)
 """How far the host's clock is behind the vault's."""
@@ -357,3 +360,27 @@ def test_a_secret_of_ours_costs_no_request_more(plant: Plant, wired: Session) ->
 
     assert [] == look(mirror, known(plant, set()))
     assert not [request for request in plant.wire.log if request.path.endswith("/versions")]
+
+
+@pytest.mark.parametrize("by_hand", ["the combined secret", "half the pair"])
+def test_what_a_person_broke_in_one_of_the_secrets_is_not_put_back_to_its_readers(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, by_hand: str
+) -> None:
+    """An app that read before that has a live key yet; restarted with what no longer works it would have none."""
+    monkeypatch.setattr(reload, "HEALTH_PAUSE", 0.005)
+    words = json.dumps({"access_key_id": plant.old_key_id, "access_key_password": plant.old_password})
+    plant.key_vault.set(VAULT, plant.combined_name, words, tags=owner(plant))
+    plant.set_field("key_vault_combined", "True")
+    plant.set_field("adopt_secrets", "True")
+    secret = plant.combined_name if by_hand == "the combined secret" else plant.id_name
+    app = plant.add_app("reports", secret, restart_seconds=0.01)
+    typed = words.replace(plant.old_key_id, "typed-by-hand") if secret == plant.combined_name else "typed-by-hand"
+    plant.key_vault.set(VAULT, secret, typed)
+    plant.wire.rules.append(Rule(status(403), method="GET", path="/api/applications/*", nth=2))
+    result = InProcess("rotate_seeq_application_key").run(plant)
+
+    assert 4 == result.returncode, result.stderr
+    assert f"what Azure Key Vault {VAULT} held before no longer works, so that the new access key" in result.stderr
+    (new,) = {key.key_id for key in plant.issued() if key.live} - {plant.old_key_id}
+    assert new in (app.holds["credential"] or "")
+    assert new == plant.keeper.value(plant.user_uid, "access_key_id")
