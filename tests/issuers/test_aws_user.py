@@ -157,10 +157,9 @@ def test_the_former_key_of_a_killed_rotation_goes(plant: IamPlant, ago: timedelt
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
-@pytest.mark.parametrize("mirrored", [True, False])
-def test_an_interrupted_rotation_is_known_also_after_another_one_that_failed(mirrored: bool) -> None:
+def test_an_interrupted_rotation_is_known_also_after_another_one_that_failed() -> None:
     """That one has taken the lease over, and given it back: the ops log then tells of the one before."""
-    with on_loopback(IamPlant, mirrored=mirrored) as plant:
+    with on_loopback(IamPlant) as plant:
         begun = plant.clock.now() - timedelta(hours=2)
         new, secret = plant.add_key("new", created_days_ago=2 / 24)
         for label, value in (("iam_access_key_id", new), ("iam_secret_access_key", secret)):
@@ -178,7 +177,7 @@ def test_an_interrupted_rotation_is_known_also_after_another_one_that_failed(mir
         result = SCRIPT.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert (f"{new}, which the record holds, is set everywhere" in result.stderr) == mirrored
+        assert f"{new}, which the record holds, is set everywhere" in result.stderr
         assert "" == plant.iam.status(plant.old_key_id)
         entries = (plant.keeper.value(plant.user_uid, "last_rotation") or "").split("\n\n")
         assert ["0", "1", "4"] == [re.findall(r"^Exit status: (\d)", one, re.MULTILINE)[0] for one in entries]
