@@ -545,7 +545,10 @@ class VaultMirror(Mirror):
             self._disabled.discard(name)
             try:
                 return self._client.get_secret(name)
-            except ResourceNotFoundError:
+            except ResourceNotFoundError as error:
+                # 404 alone may be the word of something on the way, and be taken for a name that is free.
+                if code_in(_outer(error)) != "SecretNotFound":
+                    raise
                 return None
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.FORBIDDEN and code_in(_outer(error)) == "SecretDisabled":

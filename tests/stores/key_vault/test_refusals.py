@@ -8,6 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from pam_scripts.stores.key_vault import mirror
+from sandbox import faults
+from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import VAULT, AnyPlant, Plant, on_loopback
 from sandbox.publishing import SECRET, STAGE_VAULT, PublishPlant
@@ -213,3 +215,13 @@ def test_a_secret_that_is_tagged_as_the_other_half_is_refused(word: str, key_pla
 
 def _pair(plant: Plant) -> tuple[str, str]:
     return plant.id_name, plant.password_name
+
+
+def test_404_that_the_vault_does_not_say_is_no_free_name(value_plant: PublishPlant) -> None:
+    """Something on the way may say so: taken for a name that is free, what stands there would be no value before."""
+    read = f"/secrets/{SECRET}/"
+    value_plant.wire.rules.append(Rule(faults.status(404), host=f"{VAULT}.*", method="GET", path=read))
+
+    fails("publish_secret", value_plant, 1, f"read secret {SECRET} in {VAULT}: 404 Not Found", "nothing changed")
+
+    assert [] == writes(value_plant.wire.log)
