@@ -60,7 +60,8 @@ class Scene:
     hindrances: how each thing that forbids a rotation is mended, by its name. spared: places that somebody else than
     a rotation broke. story: all that has happened, in words. exits: how the rotations ended. ahead: by how many
     seconds the host's clock is ahead of the services'. typed: what people have typed in. in_the_open: whether one
-    has put a value where everybody can read it. converging: whether all is mended, and the next rotation must succeed.
+    has put a value where everybody can read it. amid: whether somebody acts in the middle of a run. converging: whether
+    all is mended, and the next rotation must succeed.
     """
 
     def __init__(self, bench: Bench, subject: Subject) -> None:
@@ -76,6 +77,7 @@ class Scene:
         self.ahead = 0.0
         self.typed: list[str] = []
         self.in_the_open = False
+        self.amid = False
         self.converging = False
         self.exits: list[int] = []
 
@@ -237,7 +239,9 @@ class Scene:
 
     def _carry_out(self, deed: Deed, request: Request) -> None:
         former, versions = self.view(), self._versions()
+        self.amid = True
         ACTS[deed.name](self, deed.number)
+        self.amid = False
         broken, held = self.spared, self.subject.held(self.plant)
         self.spared = broken | {place for place in held.copies if held.kind(place) in ("dead", "mixed")}
         deed.former, deed.present, deed.since = former, self.view(), request.number - 1
