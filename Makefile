@@ -118,7 +118,7 @@ clean: ## Take away all that make made
 	rm -rf .venv .venv-* .foreign dist .mypy_cache .ruff_cache .hypothesis
 
 $(DEV): requirements.txt requirements-aws.txt requirements-cli.txt requirements-sandbox.txt requirements-dev.txt
-	@echo "Installing what the tests need, once; this takes a minute or more."
+	@echo "Installing what the tests need, once: 1.3 GB, which takes some minutes."
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -72,7 +72,8 @@ class Demo:
 
     plant: makes the plant, with its options; prepare: puts something in its way. issued: the title over the issuer's
     keys. target: which attribute of the plant has the long id of their owner, empty where its name is short. ask: log
-    in with a key, as a consumer would, and return the HTTP status. one_lives: a new key ends the one before it.
+    in with a key, as a consumer would, and return the HTTP status. one_lives: a new key ends the one before it. before:
+    what there is to see at first. after: what else there is to see at the end.
     """
 
     plant: Callable[..., AbstractContextManager[AnyPlant]]
@@ -81,6 +82,8 @@ class Demo:
     target: str
     ask: Callable[[AnyPlant, str, str], int]
     one_lives: bool = False
+    before: str = "More than one key is alive, and nobody knows any more which may go."
+    after: str = ""
 
     def names(self, plant: AnyPlant) -> Mapping[str, str]:
         """Return what stands for long ids in what is shown."""
@@ -187,14 +190,13 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         seen = Seen(plant, demo.issued, demo.ask)
         plant.wire.rules += [rule] if rule else []
         before = seen.look()
-        alone = "There is one value at a time: a new one ends the one before it."
-        more = "More than one key is alive, and nobody knows any more which may go."
-        screens.show("Before", *before.shown(alone if demo.one_lives else more))
+        screens.show("Before", *before.shown(demo.before))
 
+        asked = len(plant.wire.log)
         result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant)
         lines += [
-            named(f"request {one.number} was spoiled: {one}", demo.names(plant), "yellow")
-            for one in plant.wire.log
+            named(f"its request {number} was spoiled: {one}", demo.names(plant), "yellow")
+            for number, one in enumerate(plant.wire.log[asked:], 1)
             if one.fault
         ]
         screens.show("The Gateway runs the script", *lines)
@@ -202,7 +204,7 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         after = seen.look()
         rotated = result.success and after.is_rotated_from(before)
         told = "Each place holds the new key, and it logs in. The keys that it replaces are refused."
-        told = told if rotated else "This is what the fault has left." if rule else NOT_SHOWN
+        told = told + demo.after if rotated else "This is what the fault has left." if rule else NOT_SHOWN
         screens.show("After", *after.shown(told))
         if rule:
             return 0 if rotated else 1
@@ -210,7 +212,7 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         if isinstance(plant, AzureAppPlant):
             # That Entra takes its time was to be seen once; the rest goes on quickly.
             plant.graph.propagation_seconds, plant.graph.flapping = 0, ()
-        killed = Killed(plant)
+        killed = Killed(plant, one_lives=demo.one_lives)
         result, lines = run(script, RUNTIME_PYTHON, demo.names(plant), plant, killed)
         screens.show("The next rotation is killed half-way", *killed.shown(lines))
         half = seen.look()
@@ -234,7 +236,7 @@ def show(  # noqa: PLR0913, PLR0917 - each is one thing that a demo may have oth
         told = "Each place holds one key, and it logs in. The two that the kill had left apart are refused."
         if not end.is_rotated_from(half):
             told = "Each place holds the newer key, and it logs in. The other one that the kill had left is refused."
-        screens.show("The end", *end.shown(told if mended else NOT_SHOWN))
+        screens.show("The end", *end.shown(told + demo.after if mended else NOT_SHOWN))
         return 0 if rotated and apart and mended else 1
 
 
@@ -423,6 +425,7 @@ DEMOS = {
         "Seeq: the user's access keys",
         "user_id",
         _ask_seeq,
+        after=" The spreadsheet's has another label: no business of the script's.",
     ),
     "rotate_rabbitmq_password": Demo(
         partial(on_loopback, RabbitPlant),
@@ -430,6 +433,7 @@ DEMOS = {
         "RabbitMQ: the passwords of two users",
         "",
         _ask_rabbitmq,
+        before="Two users take turns: the stores hold one, and nobody is told the other's password.",
     ),
     "rotate_keycloak_client_secret": Demo(
         partial(on_loopback, KeycloakPlant),
@@ -438,6 +442,7 @@ DEMOS = {
         "",
         _ask_keycloak,
         one_lives=True,
+        before="There is one value at a time: a new one ends the one before it.",
     ),
     "rotate_azure_app_secret": Demo(
         partial(on_loopback, AzureAppPlant),
@@ -452,6 +457,8 @@ DEMOS = {
         "Azure: the storage account's two keys",
         "subscription_id",
         _ask_storage,
+        before="There are always two keys. The stores hold one; whoever uses the other unseen is cut off first.",
+        after=" Nobody is told what the other slot holds now.",
     ),
     "rotate_aws_access_key": Demo(
         partial(on_loopback, IamPlant),
@@ -459,6 +466,7 @@ DEMOS = {
         "AWS: the user's access keys",
         "",
         _ask_aws,
+        before="AWS lets a user have two keys: there is room for the next one.",
     ),
 }
 

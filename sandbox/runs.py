@@ -56,12 +56,13 @@ def _writes_to_a_mirror(request: Request) -> bool:
 class Killed:
     """Has the run in hand end by SIGKILL when it has written to Keeper, and goes on to write to a vault.
 
-    running: that run.
+    running: that run. one_lives: there is no old key to delete, since the new one has ended it.
     """
 
-    def __init__(self, plant: AnyPlant) -> None:
+    def __init__(self, plant: AnyPlant, *, one_lives: bool = False) -> None:
         self.running: Running | None = None
         self._plant = plant
+        self._one_lives = one_lives
         self._request: Request | None = None
         fault = faults.Fault(effect=False, answer="none", before=self._kill)
         plant.wire.rules.append(faults.Rule(fault, where=_writes_to_a_mirror))
@@ -79,7 +80,8 @@ class Killed:
         self._plant.wire.rules.clear()
         where = f"{self._request.method} {self._request.host}" if self._request else "no request"
         mirror = mirror_of(self._plant).removeprefix("Azure ")
-        way = f"look > make a key > log in with it > Keeper > [bold red]X[/] {mirror} > delete the old keys"
+        last = "" if self._one_lives else " > delete the old keys"
+        way = f"look > make a key > log in with it > Keeper > [bold red]X[/] {mirror}{last}"
         if isinstance(self._plant, PublishPlant):
             way = "look > make a value > Keeper > [bold red]X[/] the vaults and AWS > restart the apps"
         return [

@@ -21,7 +21,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.plant import SEEQ_HOST, VAULT, AnyPlant, Plant, on_loopback
 from tests.support.in_process import InProcess
 from tests.support.invariants import Script, assert_rotates, live_key_ids
-from tests.support.spy import Process, notebook
+from tests.support.spy import Process, ask_utils, notebook
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "data_lab"
@@ -310,6 +310,15 @@ def test_the_documents_code_uses_what_the_example_has(example: ModuleType) -> No
 
     assert imported
     assert {name for name in imported if not hasattr(example, name)} == set()
+
+
+def test_the_documents_function_of_spy_returns_the_projects_id(tmp_path: Path) -> None:
+    """Where a project's id is asked for as the page has it, spy answers what Data Lab has set for the project."""
+    (name,) = re.findall(r"`spy\.utils\.(\w+)\(\)`", DOCUMENT)
+    asked = Process(ask_utils, name, environment={"SEEQ_PROJECT_UUID": "75744496"}, directory=tmp_path)
+
+    assert "75744496" == asked.answer()
+    assert 0 == asked.stop()[0]
 
 
 def test_the_documents_policy_allows_one_action_on_one_secret() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +20,7 @@ from sandbox.data_lab import DataLab
 from sandbox.plant import SEEQ_HOST, Plant
 from sandbox.services.seeq import Worksheet
 from tests.support.invariants import Script, assert_rotates
-from tests.test_data_lab import AWS_SECRET, EXAMPLE, GET, hide, hide_aws
+from tests.test_data_lab import AWS_SECRET, EXAMPLE, GET, blocks, hide, hide_aws
 
 PROJECT = "75744496-4887-4531-93CD-88DD03524544"
 BOOK, SHEET, STEP = (f"0000000{number}-0000-0000-0000-000000000000" for number in (1, 2, 3))
@@ -184,3 +187,20 @@ def test_a_right_that_is_missing_is_not_taken_for_a_refused_key(plant: Plant, ou
 
     assert "AccessDenied" in said
     assert 1 == len([one for one in plant.wire.log if ".s3." in one.host])
+
+
+def test_the_documents_calls_are_of_endpoints_that_the_notebook_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command line of the page is one that the caller takes, for an endpoint of the notebook that it names."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    caller = importlib.import_module("call_function")
+    notebook = (EXAMPLE / "S3DataUpload.ipynb").read_text(encoding="utf-8")
+    (block,) = blocks("bash")
+    lines = block.replace("\\\n", "").splitlines()
+    for line in lines:
+        python, file, *words = shlex.split(line)
+        called = inspect.signature(caller.main).bind(*words).arguments
+        assert ("python", "call_function.py", "S3DataUpload") == (python, file, called["notebook"])
+        assert f"# GET /{called['endpoint']}" in notebook
+        assert all("=" in pair for pair in called.get("pairs", ()))
+
+    assert lines

@@ -14,6 +14,7 @@ from pam_scripts.assembly.script import Script
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field
+from tools import reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,6 +67,25 @@ def test_each_script_has_a_page_that_leads_to_its_fields(script: Script) -> None
 def test_the_readme_leads_to_every_page() -> None:
     """No page of docs/ is found by chance only."""
     assert [] == [path.name for path in (ROOT / "docs").glob("*.md") if f"](docs/{path.name})" not in README]
+
+
+@each_script
+def test_each_script_is_in_the_lists_of_all_scripts(script: Script) -> None:
+    """Who is woken by one finds its errors; who sets another up than the first finds what differs in its records."""
+    troubleshoot, steps = ((ROOT / f"docs/{name}.md").read_text("utf-8") for name in ("troubleshoot", "set-up-one-key"))
+
+    assert f"]({script.stem}.md#its-own-errors)" in troubleshoot
+    assert script is SCRIPTS[0] or f"| [`{script.stem}`]({script.stem}.md) |" in steps
+
+
+@each_script
+def test_each_page_begins_with_the_smallest_record_that_is_enough(script: Script) -> None:
+    """It names each field of that record and of the one attached to it, which the reference has with an example."""
+    page = (ROOT / f"docs/{script.stem}.md").read_text(encoding="utf-8")
+    smallest = page.partition("- **The smallest record**")[2].partition("\n- **")[0]
+    fields = [label for record in reference.SMALLEST[script.stem] for label in record]
+
+    assert [] == [label for label in fields if f"`{label}`" not in smallest]
 
 
 @each_script

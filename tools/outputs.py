@@ -32,9 +32,10 @@ PAGES = ("README.md", "docs/*.md", "CONTRIBUTING.md", "SECURITY.md")
 _BLOCK = re.compile(r"(?<=<!-- output: )([\w ]+)( -->\n```\n)(.*?)(?=```\n)", re.DOTALL)
 _STARTED = datetime(2026, 9, 1, 6, 30, tzinfo=timezone.utc)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_BUILD = f"{pam_scripts.__version__}+00000000"  # an attached file has such a name; the command has the version alone
 _EXAMPLES = (
     (re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"), "20260901T063000Z-1a2b3c4d"),
-    (re.compile(rf"\b{re.escape(pam_scripts.__build__)}(?!\w)"), f"{pam_scripts.__version__}+1a2b3c4d"),
+    (re.compile(re.escape(_BUILD)), f"{pam_scripts.__version__}+1a2b3c4d"),
 )
 
 
@@ -88,7 +89,10 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 def _rotate(plant: Plant, *, status: int = 0) -> str:
     payload = plant.payload()
-    return _told(plant, lambda console: carry_out(SCRIPT, lambda _run: read_job(payload), console, check=False), status)
+    with patch.object(pam_scripts, "__build__", _BUILD):
+        return _told(
+            plant, lambda console: carry_out(SCRIPT, lambda _run: read_job(payload), console, check=False), status
+        )
 
 
 def _check(plant: Plant) -> str:

@@ -88,7 +88,7 @@ def _refuse_one_from_before(rotation: Rotation) -> None:
     if rotation.traits.earlier:
         raise OldKeysAlive(
             f"{rotation.traits.system}: {rotation.shown_target}: an interrupted rotation was brought to its end, and "
-            f"its {rotation.traits.noun} stands in every store: it is none that was made now",
+            f"its {rotation.traits.noun} stands in every store: no new one was made",
             state="whoever knows that one can still log in",
             next_step="run this command again, which makes a new one",
         )
@@ -121,7 +121,7 @@ def _about(subject: Subject, subjects: Sequence[Subject]) -> Iterator[str]:
 
 def _uses(subject: Subject) -> Iterator[str]:
     if not subject.script.has_keys:
-        yield "nobody tells: no system knows of the value but those who read it"
+        yield "not known: no system knows of the value but those who read it"
         return
     if not subject.seen:
         yield "not known: its issuer could not be asked"
@@ -133,9 +133,7 @@ def _uses(subject: Subject) -> Iterator[str]:
         whose = "in Keeper" if key.id == subject.key_id else "alive beside it"
         yield f"{key.id} ({whose})" + (f": {_use(subject, subject.seen.last_used.get(key.id))}" if tells else "")
     yield (
-        "by whom, the issuer does not tell"
-        if tells
-        else "its issuer does not tell by whom, or when; its sign-in log may"
+        "the issuer does not say by whom" if tells else "its issuer does not say by whom, or when; its sign-in log may"
     )
 
 
@@ -159,7 +157,7 @@ def _places(subject: Subject) -> Iterator[str]:
         if consumer.query:
             yield f"container app {consumer.query.name}"
     if not (asked and asked.mirrors):
-        yield "no mirror; copies that people have made, nobody tells of"
+        yield "no mirror; which copies people have made is not known"
 
 
 def _reach(subject: Subject, subjects: Sequence[Subject]) -> Iterator[str]:

@@ -62,9 +62,9 @@ def delete_and_confirm(rotation: Rotation, progress: Progress) -> OldKeysAlive |
 
 
 def _labelled(rotation: Rotation, progress: Progress, key: Key) -> Key:
-    """Return a key with its rotation's label: one that can have none gets it by the ops log, where that names it.
+    """Return a key with the label of the rotation that made it, which the ops log tells of keys that have no label.
 
-    What the new key has its id from stands in the log, and in mirrors, under that id.
+    Where the new key has the former one's id, the log and the mirrors have the former one under that id.
     """
     name = progress.new[0].id if rotation.traits.same_id else key.id
     logged = (str(entry["rotation_id"]) for entry in rotation.truth.entries if entry["new_key"] == name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -70,8 +70,7 @@ def look(rotation: Rotation, progress: Progress) -> None:
     progress.keys = listed.result()
     _refuse_another_target(rotation, progress)
     _refuse_what_is_not_ours(rotation, progress)
-    ids = {name for key in progress.keys for name in (key.id, key.item_id) if name}
-    progress.known = Known(truth.result().parts, ids)
+    progress.known = Known(truth.result().parts, _ids(progress.keys))
     for mirror in [each for each in rotation.mirrors if each not in progress.unseen]:
         if _retry_or_warn(rotation, partial(adopt, rotation, progress, mirror)) is None:
             progress.unseen.append(mirror)
@@ -204,7 +203,15 @@ def _report(rotation: Rotation, progress: Progress) -> None:
 def describe_held(rotation: Rotation, progress: Progress, snapshot: Snapshot) -> str:
     """Say what a store held when it was examined."""
     if snapshot.key_id:
-        # What no issuer lists as an id may be the value, entered in the wrong field.
-        return snapshot.key_id if snapshot.key_id in {key.id for key in progress.keys} else "a key that is not listed"
+        # What no issuer lists as an id may be the value, entered in the wrong field. Some issuers know the word by
+        # which a store calls a key only after they have decided.
+        decided = (*progress.decision.kept, *progress.decision.to_delete)
+        ids = {*_ids(progress.keys), *_ids(decided)}
+        return snapshot.key_id if snapshot.key_id in ids else "a key that is not listed"
     nothing = f"no {'key' if rotation.traits.login_proof else 'value'} yet"
     return snapshot.shown or ("a mixed pair" if snapshot.parts else nothing)
+
+
+def _ids(keys: Iterable[Key]) -> set[str]:
+    """Return all that keys are called, by clients and by their issuer."""
+    return {name for key in keys for name in (key.id, key.item_id) if name}

@@ -134,9 +134,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
 
 
 def _revive(rotation: Rotation, progress: Progress, error: PamScriptError) -> NotCertain | None:
-    """Bring the key back that the new one has ended, before any store is: what stands there logs in again from then on.
+    """Bring back the key that the new one has ended, before any store is put back; None where that is done.
 
-    Return the error where that fails: then the new one stays, and every store gets it.
+    Where it fails, every store gets the new key; returns the error that says so.
     """
     noun, made = rotation.traits.noun, progress.key
     if not (made or progress.creation_unclear):
@@ -164,6 +164,7 @@ def _put_stores_back(rotation: Rotation, progress: Progress, listed: Collection[
     run, stuck = rotation.run, []
     run.entry.stored_in = []
     for store, before in reversed(list(zip(rotation.stores, progress.before, strict=True))):
+        # The truth has more than the credential to put back: when it was rotated, for one.
         if store not in progress.touched or (store is not rotation.truth and _held_already(store, before, progress)):
             continue
         try:
@@ -190,7 +191,7 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
     if rotation.traits.earlier or rotation.traits.replaces:
         return set()
     if rotation.traits.same_id:
-        return _take_its_place_back(rotation, progress)
+        return _restore_former_key(rotation, progress)
     before = {key.id for key in progress.keys}
     try:
         made = _look_for_new_keys(rotation, progress)
@@ -207,8 +208,8 @@ def _delete_new_key(rotation: Rotation, progress: Progress) -> set[str]:
         return {progress.key.id if progress.key else rotation.label}
 
 
-def _take_its_place_back(rotation: Rotation, progress: Progress) -> set[str]:
-    """Have the former key take its place again, which ends the new one; return that one's id where it may be alive."""
+def _restore_former_key(rotation: Rotation, progress: Progress) -> set[str]:
+    """Restore the former key, which ends the new one; return the new one's id where it may be alive all the same."""
     if not (progress.key or progress.creation_unclear):
         return set()
     try:

@@ -64,7 +64,7 @@ class RollBack(Issuer):
             nothing = (
                 f"a {traits.noun} of {self.target} ends with the next one, so that none from before is alive"
                 if traits.replaces
-                else f"nothing tells whether a former {traits.noun} of {self.target} is there"
+                else f"it cannot be told whether a former {traits.noun} of {self.target} is alive"
             )
             raise Refused(
                 f"{traits.system}: {nothing}", next_step="rotate: that makes a new one, and sets it everywhere"
@@ -106,7 +106,7 @@ class RollBack(Issuer):
             what = f"the {noun} {held} that it holds is not alive" if held in {key.id for key in keys} else ""
             raise Refused(
                 f"{self._rotation.truth.name}: {what or f'what it holds is no {noun} of {target} that is listed'}, so "
-                "that nothing tells which one was before it",
+                "that it cannot be told which one was before it",
                 next_step="rotate: that makes a new one, and sets it everywhere",
             )
         if held == last and self._is_done(entries):
@@ -148,7 +148,7 @@ class RollBack(Issuer):
         if not entries or len(truth.entries) >= KEPT or entries[-1]["rolled_back_to"]:
             told = "no rotation that has succeeded" if not entries else "none before the one whose value is in use"
             raise Refused(
-                f"{truth.name}: its ops log tells of {told}, so that nothing tells which value was before it",
+                f"{truth.name}: its ops log tells of {told}, so that it cannot be told which value was before it",
                 next_step="rotate: that makes a new one, and sets it everywhere",
             )
         first = str(entries[-1]["rotation_id"])

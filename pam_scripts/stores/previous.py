@@ -1,6 +1,6 @@
 """The value before, under a second name in the same mirror: for services that accept two values while others restart.
 
-Keys need none of it: there it is the issuer who accepts two, for as long as `keep_previous_keys` leaves them alive.
+It is for values made here. Of keys the issuer itself accepts two, for as long as `keep_previous_keys` has it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pam_scripts.rotation.roles import Credential, Key, Known, Mirror, Publicati
 from pam_scripts.rotation.shape import Shape
 
 T = TypeVar("T")
-# What tells one mirror of a kind from another.
+# The name of one mirror of a kind.
 N = TypeVar("N")
 
 _SUFFIX = "_previous"
@@ -48,9 +48,10 @@ def filled_in(inputs: Fields, job: Job) -> list[str]:
 
 
 def names(job: Job, shape: Shape, field: Field[Any], plain: Callable[[str], str] = str.lower) -> Sequence[str]:
-    """Return the second names, one for each first one, none where the record asks for none.
+    """Return the second names, one for each first one; none where the record asks for none.
 
-    plain: the name without what may be left out, or written otherwise. Raises BadInput where they make no sense.
+    plain: returns a name in the one form in which two names are compared. Raises BadInput for a key, for another number
+    of names than there are first ones, and for a name that is a first one, too.
     """
     beside, shown = field_beside(field), job.user.shown
     if not job.user.get(beside.label):
@@ -86,9 +87,9 @@ def shape_of(shape: Shape) -> Shape:
 def specs(
     make: Callable[[N, Shape], MirrorSpec], first: Sequence[N], second: Sequence[N], shape: Shape, field: Field[Any]
 ) -> Sequence[MirrorSpec]:
-    """Return the mirrors that are asked for by their first names, each with its second where there are second ones.
+    """Return the mirrors of the first names, each with its second one where there are any.
 
-    make: the mirror of a name, for a credential laid out so. field: the one for the first names.
+    make: returns the mirror of a name, for a credential of a shape. field: the one for the first names.
     """
     made = [make(name, shape) for name in first]
     if not second:
@@ -107,20 +108,21 @@ def _with_previous(current: MirrorSpec, previous: MirrorSpec, label: str) -> Mir
 
 
 class MirrorWithPrevious(Mirror):
-    """A mirror of a value, and the same mirror under a second name, which gets what stood under the first.
+    """A mirror of a value, and the same mirror under a second name, which gets the value that stood under the first.
 
-    The second is written before the first, and put back after it: whoever reads the first name, then the second, has
+    The second name is written before the first, and put back after it: whoever reads the first and then the second has
     the value that was in use until now. Where nothing stood under the first name both get the new value, so that
-    nobody who reads both finds one of them missing. A value that stands under the first name already moves nothing.
+    whoever reads both finds neither missing. Writing the value that stands under the first name already leaves the
+    second as it is.
 
-    keeps: whether the value before is kept; where somebody may know it, both get the new one.
+    keeps: whether the value before is kept; False after a leak: both names then get the new value.
     """
 
     def __init__(self, current: Mirror, previous: Mirror, *, keeps: bool = True) -> None:
         self._current, self._previous = current, previous
         self._both = (current, previous)
         self._keeps = keeps
-        # The texts that the look has seen, empty for none; and whether the second name was written to.
+        # The texts under both names when they were examined, empty for none; and whether the second was written since.
         self._held = self._held_before = ""
         self._moved = False
 
@@ -145,7 +147,7 @@ class MirrorWithPrevious(Mirror):
         return Credential("", Secret(held if held and self._keeps else new))
 
     def keeping_nothing(self) -> MirrorWithPrevious:
-        """Return the mirror as it gives up the value before."""
+        """Return the mirror that keeps no value before."""
         return MirrorWithPrevious(*self._both, keeps=False)
 
     def connect(self) -> None:
@@ -165,7 +167,7 @@ class MirrorWithPrevious(Mirror):
         return _joined(current.result(), previous.result(), remarks)
 
     def adopt(self, known: Known) -> Sequence[str]:
-        """Have both look whose they are; under the second name may stand what the first has."""
+        """Have both refuse what is not ours; the value under the first name is accepted under the second, too."""
         record = {label: self._held or value for label, value in known.record.items()}
         return [*self._current.adopt(known), *self._previous.adopt(replace(known, record=record))]
 
@@ -208,7 +210,7 @@ class MirrorWithPrevious(Mirror):
             mirror.retire([version for whose, version in outdated if whose is mirror], kept)
 
     def older(self, sought: Sought) -> Callable[[], Secret]:
-        """Look among the versions of the first name: those of the second have the ids of later rotations."""
+        """Look among the versions of the first name: those of the second carry the ids of later rotations."""
         return self._current.older(sought)
 
 

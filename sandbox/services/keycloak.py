@@ -53,7 +53,7 @@ class Policy:
     life: seconds of a secret. rotated_life: of the one before it, 0 for none. The defaults are Keycloak's.
     """
 
-    life: int = 30 * 86400
+    life: int = 29 * 86400
     rotated_life: int = 2 * 86400
 
 

@@ -212,6 +212,7 @@ def test_where_a_rotation_was_interrupted_its_key_is_set_everywhere() -> None:
 
         assert 0 == result.returncode, result.stderr
         assert "an interrupted rotation left one key in the record and the other in a mirror" in result.stderr
+        assert f"Azure Key Vault {VAULT} holds: {plant.old_key_id}\n" in result.stdout
         assert_silent(plant, result)
         assert (f"{plant.second}-0123456789ab", newer) == in_keeper(plant)
         assert newer == plant.key_vault.value(VAULT, plant.password_name)

@@ -57,7 +57,7 @@ def test_it_says_where_the_issuer_does_not_tell_and_changes_nothing_where_it_onl
         result = command("compromised", plant.user_uid, "--check", sandbox=plant)
 
         assert (0, "") == (result.returncode, result.stderr)
-        assert "its issuer does not tell by whom, or when" in result.stdout
+        assert "its issuer does not say by whom, or when" in result.stdout
         assert "1 of 1 would be rotated, no key kept" in result.stdout
         assert [] == writes(plant.wire.log)
         assert_as_before(plant, before)

@@ -30,7 +30,7 @@ from tests.support.plants import KEY_PLANTS
 
 APPLICATION = "rotate_seeq_application_key"
 # Where a name or a slot comes again, or there is one secret at a time, and what is refused then.
-ENDS, NOT_TOLD = "ends with the next one, so that none from before is alive", "nothing tells whether a former"
+ENDS, NOT_TOLD = "ends with the next one, so that none from before is alive", "it cannot be told whether a former"
 NO_WAY_BACK: dict[str, tuple[str, dict[str, object], str]] = {
     "two users": ("rotate_rabbitmq_password", {}, NOT_TOLD),
     "one user": ("rotate_rabbitmq_password", {"spare": False}, ENDS),
@@ -228,7 +228,7 @@ def _forbid(plant: AnyPlant) -> None:
 
 REFUSALS: dict[str, tuple[Callable[[AnyPlant], None], int, str]] = {
     "the key before is dead": (_kill_earlier, 1, "no access key of"),
-    "the present key is dead": (_kill_present, 1, "so that nothing tells which one was before it"),
+    "the present key is dead": (_kill_present, 1, "so that it cannot be told which one was before it"),
     "its version is disabled": (_disable, 2, "its version is disabled"),
     "there is no mirror": (_stop_mirroring, 2, "the record names no mirror"),
     "the login's owner does not allow it": (_forbid, 2, "in 'allow_targets'"),

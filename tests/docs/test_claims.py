@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import fields
 from pathlib import Path, PureWindowsPath
@@ -11,6 +12,8 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors, host
+from pam_scripts.issuers.aws_user import keys
+from pam_scripts.issuers.azure_resource.kinds import KINDS, STORAGE
 from pam_scripts.rotation.lease import LEASE
 from pam_scripts.rotation.ops_log import Entry
 from tests.conftest import ROOT
@@ -31,6 +34,8 @@ STATUSES = {0, *(kind.status for kind in vars(errors).values() if inspect.isclas
 
 # Words of others, by whose they are, that look like a label or a variable of ours.
 OTHERS = {
+    # What these tests are asked for by.
+    "FAULTS_SEED",
     # RabbitMQ's, of its configuration, and our name for one of its refusals.
     "credential_validator",
     "login_failed",
@@ -42,6 +47,8 @@ OTHERS = {
     "add_return_field",
     "change_password",
     "rollback_password",
+    # Seeq's, of a Data Lab project.
+    "DATA_LAB_FUNCTIONS",
     # A measure of Kubernetes.
     "kube_job_status_failed",
     # Keeper's variables of its image.
@@ -51,6 +58,9 @@ OTHERS = {
     "SEEQ_SERVER_URL",
     "KEYVAULT_NAME",
     "SECRET_NAME_PREFIX",
+    # Variables of Azure's SDK, which a step of GitHub's sets.
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
     # Settings of AWS's that have no effect here.
     "AWS_ENDPOINT_URL",
     "endpoint_url",
@@ -93,6 +103,16 @@ def test_every_label_that_a_page_names_is_one(page: Path) -> None:
     named = {word for word in named if not word.startswith("test_")}
 
     assert set() == named - labels() - MODULES - FOLDERS - OTHERS - DEFINED
+
+
+@each_page
+def test_the_type_that_a_page_gives_a_field_is_the_references(page: Path) -> None:
+    """Where a page says of which type a field is to be made, what is secret is hidden, and nothing else."""
+    fields = [field for script in SCRIPTS for field in (*script.fields, *script.logins, *script.configured)]
+    is_secret = {(field.label, field.type in ("secret", "password")) for field in fields}
+    told = re.findall(r"`(\w+)`(?: \((?:a )?| \| )\*?(Text|[Hh]idden [Ff]ield)\b", page.read_text("utf-8"))
+
+    assert [] == [label for label, kind in told if (label, kind != "Text") not in is_secret]
 
 
 @each_page
@@ -152,3 +172,16 @@ def test_the_page_of_hosts_names_each_place_that_is_looked_at() -> None:
         for place in (*host.POSIX.configurations, *windows, *logs)
         if re.sub(r"^~[/\\]", "", place).replace("\\", "/") not in page.replace("\\", "/")
     ]
+
+
+def test_the_rights_that_a_page_grants_are_those_that_the_script_is_refused_without() -> None:
+    """Whoever enters the role or the policy as the page has it grants each action that the code names, and no other."""
+    pages = ("rotate_azure_resource_key", "rotate_aws_access_key")
+    azure, aws = ((ROOT / f"docs/{name}.md").read_text("utf-8") for name in pages)
+    (role,) = re.findall(r"```json\n(.*?)```", azure, re.DOTALL)
+    (policy,) = re.findall(r"```json\n(.*?)```", aws, re.DOTALL)
+    asked = {"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read"}
+
+    assert {*STORAGE.actions} | asked == {*json.loads(role)["Actions"]}
+    assert [] == [kind.type for kind in KINDS if kind is not STORAGE and f"`{kind.type}/`" not in azure]
+    assert {"iam:GetUser", *keys.ACTIONS} == {*json.loads(policy)["Statement"][0]["Action"]}

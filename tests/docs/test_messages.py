@@ -33,7 +33,7 @@ OTHERS = {
 }
 # What a command begins with; tests/docs/test_commands.py holds those to their programs.
 PROGRAMS = {"az", "chmod", "import", "keeper", "make", "mv", "pam", "pam-scripts", "pip", "python", "sudo"}
-PROGRAMS |= {"bao", "vault", "compromised", "aws"}
+PROGRAMS |= {"bao", "vault", "compromised", "aws", "func"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant
 from sandbox.publishing import PublishPlant, new_password
-from sandbox.realm import KeycloakPlant, KeycloakPolicyPlant
+from sandbox.realm import REALM, KeycloakPlant, KeycloakPolicyPlant
 from sandbox.services import keeper
 from sandbox.services.azure_resources import Kind
 from sandbox.slots import SlotPlant
@@ -74,7 +75,8 @@ class Subject:
     unless one rotation has been carried out in full; `spotless` says that no fault was in the way.
     deadline: seconds of a run, short enough that a request which hangs costs little: a single call may
     take an eighth of it. ends: the exit status of a run that meets no fault of ours; mend: takes away the plant's
-    own. command: of `pam-scripts`, where that is run in place of the attached file: the words before the UID.
+    own. resumes: a rotation was interrupted before, so that the key that is to be everywhere is in Keeper already.
+    command: of `pam-scripts`, where that is run in place of the attached file: the words before the UID.
     """
 
     script: str
@@ -87,6 +89,7 @@ class Subject:
     forward_only: bool = False
     replaces: bool = False
     ends: int = 0
+    resumes: bool = False
     mend: Callable[[AnyPlant], None] = lambda _plant: None
     command: tuple[str, ...] = ()
 
@@ -334,6 +337,45 @@ def _view_by_value(plant: AnyPlant) -> View:
     )
 
 
+# -- rotations that were interrupted --------------------------------------------------------------
+
+
+def _with_newer(
+    make: Callable[[Path], AnyPlant], newer: Callable[[Any], tuple[str, str]]
+) -> Callable[[Path], AnyPlant]:
+    """Make a plant whose record has the next key already, as a rotation leaves it that is killed before the mirrors."""
+
+    def interrupted(directory: Path) -> AnyPlant:
+        plant = make(directory)
+        for name, text in zip(list(plant.outputs)[:2], newer(plant), strict=True):
+            plant.set_field(name, text)
+        return plant
+
+    return interrupted
+
+
+def _newer_in_slots(plant: SlotPlant) -> tuple[str, str]:
+    return f"{plant.second}-0123456789ab", plant.resource.value(plant.second)
+
+
+def _newer_in_rabbitmq(plant: RabbitPlant) -> tuple[str, str]:
+    value = new_password().replace("$%!", "")
+    plant.rabbitmq.add_user(plant.idle, value, ["monitoring", "erp"])
+    return plant.idle, value
+
+
+def _newer_in_keycloak(plant: KeycloakPolicyPlant) -> tuple[str, str]:
+    plant.keycloak.regenerate(REALM, plant.client_id)
+    return plant.client_id, str(plant.client["secret"])
+
+
+def _newer_in_iam(plant: IamPlant) -> tuple[str, str]:
+    # Keys of IAM have no label: the lease tells when a rotation was at work that never ended.
+    begun = plant.clock.now() - timedelta(hours=2)
+    plant.set_field(invariants.LEASE, f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+    return plant.add_key("", created_days_ago=2 / 24)
+
+
 # -- values that are published --------------------------------------------------------------------
 
 
@@ -525,6 +567,15 @@ SUBJECTS = {
         deadline=30,
         command=_ROLL_BACK,
     ),
+}
+SUBJECTS |= {
+    f"{name}, interrupted": replace(SUBJECTS[name], make=_with_newer(SUBJECTS[name].make, newer), resumes=True)
+    for name, newer in (
+        ("storage keys", _newer_in_slots),
+        ("rabbitmq, two users", _newer_in_rabbitmq),
+        ("keycloak, with a policy", _newer_in_keycloak),
+        ("aws user", _newer_in_iam),
+    )
 }
 MAIN = SUBJECTS["seeq application"]
 SISTERS = {name: SUBJECTS[name] for name in ("azure app", "seeq user", "rabbitmq, two users", "aws user")}

@@ -75,6 +75,7 @@ def test_a_rotation_survives_each_fault_at_each_request_without_a_proxy(
 _ALIKE = (
     *("rabbitmq, one user", "roll back of a value"),
     *("storage keys, first time", "redis keys", "redis keys, slowly", "redis keys, failing"),
+    *(name for name, subject in SUBJECTS.items() if subject.resumes),
 )
 _LEFT_OUT = {"seeq application", *(() if EXHAUSTIVE else _ALIKE)}
 _OTHERS = [name for name in SUBJECTS if name not in _LEFT_OUT]
@@ -97,7 +98,7 @@ def test_other_plants_survive_too(  # noqa: PLR0913, PLR0917 - fixtures and para
 
 @pytest.mark.parametrize("drawn", range(DRAWN))
 def test_one_of_those_that_are_alike_survives_too(bench: Bench, tally: Tally, seed: int, drawn: int) -> None:
-    """One user in place of two, the other kinds of slots, operations that take their time or fail: the same holds."""
+    """One user in place of two, other kinds of slots, slow or failing operations, interrupted ones: the same holds."""
     draw = random.Random(seed + drawn)  # noqa: S311 - a draw that can be drawn again
     name, kind = draw.choice(_ALIKE), draw.choice([kind for kind in KINDS if kind not in EXTRA])
     trials = _matrix(bench, SUBJECTS[name], kind, direct=False, drawn_by=seed + drawn)[:1]

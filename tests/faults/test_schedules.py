@@ -11,7 +11,16 @@ import pytest
 from tests.faults.conftest import Tally
 from tests.faults.schedules import TO_THE_END, Schedule, play
 from tests.faults.spots import Spot
-from tests.faults.subjects import IN_KEYCLOAK, IN_OPENBAO, IN_SLOTS, MAIN, SISTERS, WITH_PREVIOUS, Subject
+from tests.faults.subjects import (
+    IN_KEYCLOAK,
+    IN_OPENBAO,
+    IN_SLOTS,
+    MAIN,
+    SISTERS,
+    SUBJECTS,
+    WITH_PREVIOUS,
+    Subject,
+)
 from tests.faults.trial import Bench, Outcome
 from tests.support.amount import DRAWN, EXHAUSTIVE, THOROUGH
 
@@ -66,6 +75,9 @@ _OTHERS = {
     "in slots": IN_SLOTS,
     "with the value before": WITH_PREVIOUS,
 }
+if EXHAUSTIVE:
+    # Each differs little from one above.
+    _OTHERS |= {name: SUBJECTS[name] for name in ("rabbitmq, one user", "redis keys", "redis keys, slowly")}
 
 
 @pytest.mark.parametrize(("name", "subject"), _OTHERS.items())

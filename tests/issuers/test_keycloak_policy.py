@@ -192,7 +192,7 @@ def test_an_interrupted_rotation_is_brought_to_its_end(
     result = SCRIPT.run(plant)
 
     assert 0 == result.returncode
-    assert "the present one is set everywhere, and no other is made; rotate once more for that" in result.stderr
+    assert "the present one is set everywhere, and no other is made; rotate once more for a new one" in result.stderr
     assert (plant.client_id, made) == in_keeper(plant) == in_vault(plant)
     assert_true_state(plant)
     assert_silent(plant, result)
@@ -368,7 +368,7 @@ def test_a_roll_back_is_refused_before_anything_is_changed(plant: KeycloakPolicy
         InProcess("rotate_keycloak_client_secret", RollBack),
         plant,
         1,
-        "nothing tells whether a former client secret of client erp is there",
+        "it cannot be told whether a former client secret of client erp is alive",
         "rotate: that makes a new one, and sets it everywhere",
     )
 

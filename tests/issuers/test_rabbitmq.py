@@ -145,7 +145,7 @@ def test_connections_end_only_where_that_is_asked_for(spare: bool, asked: bool) 
         result = SCRIPT.run(plant)
 
         assert 0 == result.returncode, result.stderr
-        said = "Ended the connections of user erp" if asked else "Connections that user erp has open live on"
+        said = "Ended the connections of user erp" if asked else "Open connections of user erp live on"
         assert said in result.stdout
         assert (0 if asked else 1) == len(plant.rabbitmq.connections("erp"))
         assert 1 == len(plant.rabbitmq.connections("another"))
@@ -290,6 +290,18 @@ def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> Non
 
     assert (0, "") == ((again := SCRIPT.run(pair)).returncode, again.stderr)
     assert "erp" == assert_true_state(pair)
+
+
+def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPlant) -> None:
+    """Nobody can be served with what does not log in: a new one is made, for the user whom no mirror holds."""
+    pair.rabbitmq.add_user("erp-spare", "set by a run that was killed", ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", "typed by hand, and wrong")):
+        pair.set_field(label, text)
+
+    result = SCRIPT.run(pair)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "erp-spare" == assert_true_state(pair)
 
 
 def test_an_interrupted_rotation_that_fails_again_puts_the_mirror_back(pair: RabbitPlant) -> None:

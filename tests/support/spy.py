@@ -69,6 +69,13 @@ def _begin(output: str, environment: Mapping[str, str], function: Callable[..., 
     function(*arguments)
 
 
+def ask_utils(connection: Connection, name: str) -> None:
+    """Say what a function of `spy.utils` returns."""
+    from seeq import spy  # noqa: PLC0415 - in this process alone
+
+    connection.send(getattr(spy.utils, name)())
+
+
 def log_in(connection: Connection, key_id: str, password: str, ca_file: str) -> None:
     """Log in to https://seeq.example.com with a key, say as whom, and where, and log out."""
     from seeq import spy  # noqa: PLC0415 - in this process alone

@@ -1,7 +1,7 @@
 """AWS IAM: the access keys of a user, of which it has two at most.
 
-Keys have no label. What is ours is known by the record's own words: the ops log names the keys that rotations have
-made, and the lease says when one was at work that did not come to its end. Whatever else is a key is somebody's.
+Keys have no label. Those that rotations made are known by the record: its ops log names them, and a lease that is left
+in it says when a rotation was at work that did not come to its end. Every other key is somebody else's.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ _LONGEST_RUN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Work:
-    """A rotation that may have left a key behind which nobody was told of. begun, until: when it was at work."""
+class UnfinishedRotation:
+    """A rotation that may have left a key behind of which nobody was told. begun, until: when it was at work."""
 
     rotation_id: str
     begun: datetime
@@ -82,8 +82,9 @@ class Work:
 class UserSettings:
     """What a record asks for, and what it says of keys.
 
-    owner: its UID. held: the credential that it holds. is_own_key: the script acts with that. known: the rotation that
-    made a key, by the key's id. cared_for: the ids of keys that a rotation has left alive. unfinished: see `Work`.
+    owner: its UID. held: the credential that it holds. is_own_key: whether the script acts with that. known: the id of
+    the rotation that made a key, by the key's id. left_alive: the ids of keys that rotations have left alive.
+    unfinished: the rotations that may have left a key behind.
     """
 
     owner: str
@@ -94,8 +95,8 @@ class UserSettings:
     take_over: bool
     is_own_key: bool
     known: Mapping[str, str]
-    cared_for: frozenset[str]
-    unfinished: Sequence[Work]
+    left_alive: frozenset[str]
+    unfinished: Sequence[UnfinishedRotation]
 
 
 def read(job: Job) -> IssuerSpec:
@@ -123,12 +124,12 @@ def read(job: Job) -> IssuerSpec:
         take_over=TAKE_OVER.read(record),
         is_own_key=identity.record is record,
         known={key: one["rotation_id"] for one in entries for key in (one["new_key"], one["withdrawn_key"]) if key},
-        cared_for=frozenset(key for one in entries for key in (*one["kept"], *one["may_be_alive"])),
+        left_alive=frozenset(key for one in entries for key in (*one["kept"], *one["may_be_alive"])),
         unfinished=_unfinished(record.get(LEASE), entries),
     )
 
     def build(run: Run, session: Session) -> Issuer:
-        # The same.
+        # As above.
         from pam_scripts.issuers.aws_user.client import Iam  # noqa: PLC0415
         from pam_scripts.issuers.aws_user.keys import AccessKeys  # noqa: PLC0415
 
@@ -150,9 +151,10 @@ def read(job: Job) -> IssuerSpec:
 
 
 def _find_login(job: Job) -> tuple[aws.Identity, Limit]:
-    """Return who makes the keys, and for whom they may: an administrator, the host, or the user with the present key.
+    """Return who makes the keys, an administrator, the host, or the user itself, and the limit on whose they may make.
 
-    The host is nobody's credential, so that somebody who may attach a record must have said for whom it may be used.
+    The host's role stands in no record, so that whoever may attach one must have named there for whom it may be used.
+    Raises NoLogin where there is none.
     """
     identity, record = aws.find_identity(job), job.user
     if identity.record:
@@ -174,17 +176,17 @@ def _find_login(job: Job) -> tuple[aws.Identity, Limit]:
     )
 
 
-def _unfinished(lease: str, entries: Sequence[Mapping[str, object]]) -> list[Work]:
+def _unfinished(lease: str, entries: Sequence[Mapping[str, object]]) -> list[UnfinishedRotation]:
     """Return the rotation that has the lease, which ended without giving it back, and the last one if it left a key."""
     found = []
     holder, until = read_lease(lease)
     begun = labels.begun_at(holder)
     if begun and until:
         # One that a person has ended by hand says nothing of the run.
-        found.append(Work(holder, begun, until if until > begun else begun + _LONGEST_RUN))
+        found.append(UnfinishedRotation(holder, begun, until if until > begun else begun + _LONGEST_RUN))
     for entry in entries:
         rotation_id = str(entry["rotation_id"])
         begun, left = labels.begun_at(rotation_id), entry["may_be_alive"]
         if begun and isinstance(left, list) and any(labels.is_ours(str(one)) for one in left):
-            found.append(Work(rotation_id, begun, begun + _LONGEST_RUN))
+            found.append(UnfinishedRotation(rotation_id, begun, begun + _LONGEST_RUN))
     return found

@@ -24,16 +24,18 @@ from pam_scripts.issuers.aws_user.refusals import (
     SYSTEM,
     THIRD_KEY,
 )
-from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
+from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, last_use
 from pam_scripts.logins import aws
 from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, Snapshot, Traits
 
 # The most that AWS lets a user have.
 _MOST = 2
-_ACTIONS = tuple(
+ACTIONS = tuple(
     f"iam:{action}"
     for action in ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
 )
+"""What a rotation does with the user's keys, as IAM's policies name it; beside these it needs `iam:GetUser`."""
+
 # The times of AWS are whole seconds, and its clock need not be this host's.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -100,7 +102,7 @@ class AccessKeys(Issuer):
         self._caller = self._iam.who()
 
     def list_keys(self) -> list[Key]:
-        """List the keys; at the first time find the user, and see that its own key is its own."""
+        """List the keys; the first time find the user, and raise Refused where the key acted with is another user's."""
         if self._user is None:
             user = self._iam.user(self._name)
             caller = self._caller or self._iam.who()
@@ -117,7 +119,7 @@ class AccessKeys(Issuer):
         if not (self._user and self._caller and self._caller.policy_source):
             return []
         try:
-            missing = self._iam.missing(self._caller, self._user.arn, _ACTIONS)
+            missing = self._iam.missing(self._caller, self._user.arn, ACTIONS)
         except ApiError as error:
             if not error.refused:
                 raise
@@ -126,20 +128,21 @@ class AccessKeys(Issuer):
         return [f"grant {', '.join(missing)} on {self._user.arn}"] if missing else []
 
     def decide(self, keys: Sequence[Key], held: Sequence[Snapshot]) -> Decision | None:
-        """Find out whether there is room, and which key would have to go for it.
+        """Find out whether there is room for a new key, and which one must be deleted first where there is none.
 
-        Where a rotation was interrupted while it published, its key is set everywhere, in place of making another.
+        Raises Refused for a key that is somebody else's, or in use. Where a rotation was interrupted while it
+        published, its key is set everywhere, and no other is made.
         """
         truth, *others = held
         what = f"{SYSTEM}: {self.target}"
         known = self._settings.held
-        # An id without a secret is none of a key.
+        # An id without a secret is no credential.
         if truth.key_id != (known.key_id if known.secret else ""):
             raise Yielded(f"{what}: someone else changed its record after it was read", next_step="rotate again")
         in_truth = _named_in(truth, keys)
         in_use = in_truth.union(*(_named_in(other, keys) for other in others))
         if any(not self._present[key_id].active for key_id in in_truth):
-            # Who has the last word of a rotation makes the former key inactive, beside a newer one.
+            # A rotation makes the former key inactive just before it deletes it, while a newer one is there.
             if any(self._present[key.id].active for key in keys if key.id not in in_truth):
                 raise Yielded(
                     f"{what}: the key that its record held is inactive and another one is there, as where another "
@@ -243,7 +246,7 @@ class AccessKeys(Issuer):
                 "one that the record holds was made: somebody still has it"
             )
         else:
-            self._run.say(f"No store holds access key {key.id}, {use(used)}")
+            self._run.say(f"No store holds access key {key.id}, {last_use(used)}")
         return used
 
     def _refuse_what_others_use(
@@ -251,7 +254,7 @@ class AccessKeys(Issuer):
     ) -> None:
         """Raise Refused for a key of somebody else, unless it may be taken over and nobody uses it."""
         what = f"{SYSTEM}: {self.target}"
-        told = "; ".join(f"{key.dated}, {use(used[key.id])}" for key in idle)
+        told = "; ".join(f"{key.dated}, {last_use(used[key.id])}" for key in idle)
         if idle and not self._settings.take_over:
             raise THIRD_KEY.as_error(what, f": {told}")
         if any(is_used_by_somebody(self._present[key.id], used[key.id], since) for key in idle):
@@ -265,7 +268,8 @@ class AccessKeys(Issuer):
         self._interrupted = ours[0]
         self._run.warn(
             f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
-            f"{ours[0].id}, which the record holds, is set everywhere, and no other is made; rotate once more for that"
+            f"{ours[0].id}, which the record holds, is set everywhere, and no other is made; rotate once more for a "
+            "new one"
         )
         former = [key for key in keys if key.id != ours[0].id]
         decision = Decision(former, []) if self._settings.keep else Decision([], former)

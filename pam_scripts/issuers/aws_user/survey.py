@@ -14,7 +14,7 @@ from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.aws_user import UserSettings
 from pam_scripts.issuers.aws_user.client import AccessKey, Iam
 from pam_scripts.issuers.aws_user.refusals import IN_USE, INACTIVE, KEY_ID_UNKNOWN, NO_USER, THIRD_KEY
-from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, use
+from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, last_use
 from pam_scripts.logins import aws
 from pam_scripts.rotation.roles import Key
 from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
@@ -86,7 +86,7 @@ def _in_the_way(
         ours = is_ours(settings, Key(key.id, label_of(settings, key), key.created_at), held, used[key.id])
         if key == held or ours:
             continue
-        what = f"{name}: access key {key.id}, {use(used[key.id])}, is neither in Keeper nor made by its rotations"
+        what = f"{name}: access key {key.id}, {last_use(used[key.id])}, is neither in Keeper nor made by its rotations"
         if not settings.take_over:
             yield Trouble("no-room", what, THIRD_KEY.way_out)
         elif is_used_by_somebody(key, used[key.id], held.created_at):

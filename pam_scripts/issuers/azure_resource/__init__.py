@@ -1,8 +1,8 @@
 """Azure resources whose access keys come in pairs, as an issuer: Redis, and Storage accounts.
 
-A resource has two keys, each in a slot. Stores hold the key of one; the other slot is regenerated: that makes the new
-key. Once everybody has it, the former slot is regenerated too, and nobody is told its value: that is how a key is
-deleted. Slots have neither a label nor an id that changes with the value, so that both are kept here, in memory.
+A resource has two keys, each in a slot. Stores hold the key of one slot. Regenerating the other makes the new key; once
+every store has it, the former slot is regenerated too, and its new value is kept nowhere: that deletes the former key.
+Slots have neither a label nor an id that changes with the value, so that both are kept here, in memory.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class ResourceSettings:
     """What a record asks for: of which resource, and how.
 
     held: the credential that the record holds. keep: how many previous keys are to live on. take_over: whether the
-    first rotation may begin. strict: whether a key that cannot be proven keeps it from beginning. alive: the keys that
-    rotations have left alive, as far as the ops log tells.
+    first rotation may begin. strict: whether a rotation is refused where a new key could not be tried from here.
+    alive: the keys that rotations have left alive, as far as the ops log tells.
     """
 
     resource: Resource
@@ -171,7 +171,7 @@ def _slot_in(key_id: str) -> str:
 
 
 class _Proof:
-    """How a key of one resource is tried. why_not: why it cannot be from here; empty once a look has shown it can."""
+    """Logs in to one resource with its keys. why_not: why that cannot be done from here, empty where it can."""
 
     def __init__(self, identity: azure.Identity, resource: Resource, session: Session) -> None:
         self._identity, self._resource, self._session = identity, resource, session
@@ -179,7 +179,7 @@ class _Proof:
         self.why_not = "nobody has looked"
 
     def look(self, properties: Mapping[str, Any], key: Secret) -> None:
-        """Find where keys are shown, and try one that is alive; a refusal shows that it can be reached, too."""
+        """Find the host that takes keys, and try one that is alive; that a key is refused shows the host is reached."""
         kind, manager = self._resource.kind, self._identity.cloud.manager
         host = kind.host(properties).lower()
         ours = host.startswith(f"{self._resource.name.lower()}.") and host.endswith(f".{kind.hosts[manager]}")
@@ -191,7 +191,7 @@ class _Proof:
             self._session.trust(host, self._identity.ca_bundle)
         try:
             retrying(self._session.deadline, partial(self.log_in, key, "try the present key"))
-        except proof.Elsewhere as reason:
+        except proof.Inconclusive as reason:
             self.why_not = str(reason)
             return
         except ApiError as error:
@@ -211,10 +211,10 @@ class _Proof:
 
 @dataclass(frozen=True)
 class _Made:
-    """What this run makes in a slot.
+    """The key that this run makes in a slot.
 
-    at: when, where Azure does not say. before: the mark of what stood there. mark: of what it made, empty where the
-    answer was lost: then it is whatever stands there now.
+    at: when, by this host's clock. before: the mark of the key that stood there. mark: that of the new key, empty where
+    the answer was lost: then whatever stands there now is taken for it.
     """
 
     label: str
@@ -222,21 +222,21 @@ class _Made:
     before: str
     mark: str = ""
 
-    def is_it(self, mark: str) -> bool:
-        """Say whether a slot holds what was made, by the mark of what it holds."""
+    def matches(self, mark: str) -> bool:
+        """Say whether the key that a slot holds is the one made here. mark: that key's."""
         return mark == self.mark if self.mark else mark != self.before
 
 
 class SlotKeys(Issuer):
     """The two keys of one resource.
 
-    The idle slot, which no store holds, is none of the keys: it is what the next one is made in.
+    The idle slot is the one whose key no store holds. Its key is not listed: the next one is made there.
     """
 
     def __init__(self, arm: Arm, login: _Proof, settings: ResourceSettings, run: Run) -> None:
         self._arm, self._login, self._settings, self._run = arm, login, settings, run
         self._kind = settings.resource.kind
-        # Marks tell one run whether a slot still holds what it held. Nobody can tell a value by one, nor try values.
+        # A mark tells within this run whether a slot still holds the same key. No value can be guessed or tried by it.
         self._secret = secrets.token_bytes(32)
         self._ids = (
             {settings.held.key_id: settings.held.secret} if settings.held.key_id and settings.held.secret else {}
@@ -253,7 +253,7 @@ class SlotKeys(Issuer):
     @property
     def traits(self) -> Traits:
         """What is known of it beforehand; after a look, also whether keys can be proven from here."""
-        told = "the new key lets in" if self._interrupted is None else "the key lets in"
+        told = "the new key logs in" if self._interrupted is None else "the key logs in"
         return Traits(
             system=SYSTEM,
             noun="access key",
@@ -278,14 +278,14 @@ class SlotKeys(Issuer):
         self._arm.log_in()
 
     def list_keys(self) -> list[Key]:
-        """List the keys; at the first time look for all that keeps a rotation from beginning.
+        """List the keys; the first time raise Refused for what keeps a rotation from beginning.
 
-        None of them is what the idle slot held before, nor what a slot holds whose value was thrown away.
+        Not listed: the key that the idle slot held before, and that of a slot whose value was thrown away.
         """
         present = self._list()
         if not self._looked:
             self._look(present)
-        return [self._key(slot, present[slot]) for slot in self._kind.slots if self._counts(slot, present[slot])]
+        return [self._key(slot, present[slot]) for slot in self._kind.slots if self._is_listed(slot, present[slot])]
 
     def missing_rights(self) -> list[str]:
         """Say which rights are missing, and whether a lock stands in the way."""
@@ -316,7 +316,7 @@ class SlotKeys(Issuer):
         if in_use:
             self._idle = second if first in in_use else first
         elif managed and managed["slot"] in self._kind.slots:
-            # The record's key is dead: its slot was regenerated by another hand.
+            # The record's key is dead: its slot was regenerated by someone else.
             self._idle = managed["slot"]
         else:
             self._idle = second
@@ -326,15 +326,15 @@ class SlotKeys(Issuer):
         if not managed and not self._settings.take_over:
             raise FIRST_TIME.as_error(what, f": {would}; {then}")
         self._run.say(f"{self.target}: {would}; {then}")
-        # The first time nobody can say who has been told what the slot holds.
+        # At the first rotation nobody can say who uses the slot's key.
         told = [key_id for key_id in self._settings.alive if _slot_in(key_id) == self._idle]
         self._replaced = next((Key(key_id, "", NOT_TOLD) for key_id in (told if managed else [self._idle])), None)
         return self._decision(former)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - keys of slots have no end
-        """Regenerate the idle slot; the answer carries its value. Or hand out the key of an interrupted rotation.
+        """Regenerate the idle slot, and return its key; after an interrupted rotation, return that one's key.
 
-        Raises Yielded where another hand has regenerated it since the look.
+        Raises Yielded where someone else has regenerated the slot since the look.
         """
         if self._interrupted:
             value = self._list()[self._slot_of(self._interrupted)].value
@@ -359,12 +359,12 @@ class SlotKeys(Issuer):
         return key, Credential(key.id, found.value)
 
     def log_in(self, credential: Credential) -> None:
-        """Log in to the resource with a key; does nothing where it cannot be reached from here, as was said."""
+        """Log in to the resource with a key; does nothing where it cannot be reached from here, of which was warned."""
         self._find_out_whether_keys_can_be_proven()
         if not self._login.why_not:
             try:
                 self._login.log_in(credential.secret, f"log in with {credential.key_id}")
-            except proof.Elsewhere as reason:
+            except proof.Inconclusive as reason:
                 raise ApiError(SYSTEM, f"log in with {credential.key_id}", str(reason)) from None
 
     def delete_key(self, key: Key) -> None:
@@ -422,8 +422,8 @@ class SlotKeys(Issuer):
             self._run.warn(f"{what}: the new key will not be proven: {self._login.why_not}")
         self._tried = True
 
-    def _counts(self, slot: str, found: SlotValue) -> bool:
-        """Say whether what a slot holds is a key that somebody may have been told."""
+    def _is_listed(self, slot: str, found: SlotValue) -> bool:
+        """Say whether the key that a slot holds is listed: somebody may have been told it."""
         mark = self._mark(found.value)
         if slot in self._thrown_away:
             return mark == self._thrown_away[slot]
@@ -431,12 +431,12 @@ class SlotKeys(Issuer):
 
     def _key(self, slot: str, found: SlotValue) -> Key:
         made = self._made.get(slot)
-        if made and made.is_it(self._mark(found.value)):
+        if made and made.matches(self._mark(found.value)):
             return Key(self._id(slot, found.value), made.label, found.created_at or made.at)
         return Key(self._id(slot, found.value), "", found.created_at or NOT_TOLD)
 
     def _id(self, slot: str, value: Secret) -> str:
-        """Return what stores call a key, where one holds it; else its slot and its mark."""
+        """Return the id under which a store holds a key; else its slot and its mark."""
         known = [key_id for key_id, secret in self._ids.items() if secret == value and _slot_in(key_id) == slot]
         return known[0] if known else f"{slot}-{self._mark(value)}"
 
@@ -459,7 +459,7 @@ class SlotKeys(Issuer):
         return {value, json.dumps(value)[1:-1], quote(value, safe="")}
 
     def _learn(self, snapshot: Snapshot) -> None:
-        """Call a key by the id under which a store holds it."""
+        """Remember the id under which a store holds a key."""
         for slot, found in self._present.items():
             known = [key_id for key_id, secret in self._ids.items() if secret == found.value]
             if _slot_in(snapshot.key_id) == slot and slot in self._slots_in(snapshot) and not known:
@@ -473,7 +473,7 @@ class SlotKeys(Issuer):
         self._run.warn(
             f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
             f"{self._interrupted.id}, which the record holds, is set everywhere, and no other is made; rotate "
-            "once more for that"
+            "once more for a new one"
         )
         return replace(self._decision(former), earlier=self._interrupted)
 

@@ -34,10 +34,10 @@ class Kind:
     name: as messages call it. type: Azure's own name for it. path: pattern of what its id has behind `/providers/`.
     api: the version of its requests. selector: the word of a regeneration's body that names a slot. slots: the two, in
     the order in which an unused resource's are taken: the second is regenerated first. read: reads what each slot holds
-    from an answer. disabled: says from the resource's properties whether no key of it lets in. proof: by which protocol
-    a key is proven. hosts: by cloud, what the name of the host ends in that a key is shown to. host: reads that name
-    from the properties of the resource (or, where it is the cluster's, of that). port: reads its port. parent: how many
-    of the id's last words are not its cluster's, 0 where there is none.
+    from an answer. disabled: says from the resource's properties whether its keys are disabled. proof: the protocol by
+    which a key is tried. hosts: by cloud, what the name of the host that takes keys ends in. host: reads that name from
+    the properties of the resource, or of its cluster. port: reads its port. parent: how many words at the end of the id
+    are not its cluster's, 0 where there is no cluster.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whether a key lets in: asked of the resource itself, by the least that tells.
+"""Logging in to a resource with a key, by the smallest request that tells whether it is valid.
 
 https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
 https://learn.microsoft.com/rest/api/storageservices/get-account-information
@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import hmac
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -29,30 +29,30 @@ from pam_scripts.issuers.azure_resource.refusals import SYSTEM
 
 _BLOB_VERSION = "2021-12-02"
 
-# Refusals that say nothing of the key: the resource's own firewall turns this host away, or the whole network.
+# Refusals that say nothing of the key: the resource's firewall turns this host, or its network, away.
 _FIREWALL = ("AuthorizationFailure", "IpAuthorizationError", "NetworkAclDenyRequest")
 
-# As much as Redis says to a login, and more.
+# More than Redis answers to a login.
 _MOST_BYTES = 512
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key is shown: a host of the resource's own, known as such by its name. account: whose keys they are."""
+    """The host that takes a resource's keys, which by its name is the resource's own. account: whose keys they are."""
 
     host: str
     port: int
     account: str
 
 
-class Elsewhere(Exception):
-    """The answer did not come from the resource, or says nothing of the key: it can neither be proven nor denied."""
+class Inconclusive(Exception):
+    """The answer says nothing of the key: it is not the resource's own, or refuses this host."""
 
 
 def log_in_to_blobs(place: Place, key: Secret, session: Session, action: str) -> None:
-    """GET the account's information, signed with a key; raise ApiError where that is refused, or nothing comes.
+    """GET the account's information, signed with a key; raise ApiError where that is refused, or no answer comes.
 
-    Raises Elsewhere where the account's firewall turns this host away.
+    Raises Inconclusive where the account's firewall turns this host away.
     """
     url = f"https://{place.host}/?comp=properties&restype=account"
     stamp = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": _BLOB_VERSION}
@@ -63,7 +63,7 @@ def log_in_to_blobs(place: Place, key: Secret, session: Session, action: str) ->
         raise http.no_answer(SYSTEM, action, error) from None
     code = http.code_in(response.headers.get("x-ms-error-code"))
     if code in _FIREWALL:
-        raise Elsewhere(f"its firewall turns this host away ({code})")
+        raise Inconclusive(f"its firewall turns this host away ({code})")
     if response.status_code != HTTPStatus.OK:
         shown = http.phrase(response.status_code) + (f" ({code})" if code else "")
         raise ApiError(SYSTEM, action, shown, code=response.status_code, name=code)
@@ -106,7 +106,7 @@ def log_in_to_redis(place: Place, key: Secret, session: Session, action: str, ca
     word = http.code_in(answer[1:].split(b" ")[0].decode("latin-1")) if answer.startswith(b"-") else ""
     if word in ("WRONGPASS", "ERR", "NOAUTH"):
         raise ApiError(SYSTEM, action, f"Redis refuses it ({word})", code=HTTPStatus.UNAUTHORIZED, name=word)
-    raise ApiError(SYSTEM, action, f"Redis does not let in now ({word})" if word else "the answer is not Redis's")
+    raise ApiError(SYSTEM, action, f"Redis refuses logins at present ({word})" if word else "the answer is not Redis's")
 
 
 def _ask_redis(place: Place, key: Secret, session: Session, ca_bundle: str) -> bytes:
@@ -131,6 +131,3 @@ def _ask_redis(place: Place, key: Secret, session: Session, ca_bundle: str) -> b
         return bytes(connection.sock.recv(_MOST_BYTES))
     finally:
         connection.close()
-
-
-Login = Callable[[Place, Secret, Session, str], None]

@@ -1,6 +1,6 @@
-"""Azure resources, as an audit looks at them: whether each is there and its keys let in, and how old the key is.
+"""Azure resources, as an audit looks at them: whether each is there, whether its keys are enabled, how old the key is.
 
-No key is read: whether the one that a record holds is still the one in its slot, a rotation's own look tells.
+No key is read: that the record's key is still the one in its slot shows only when a rotation looks.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pam_scripts.gateway.request import KEEP_PREVIOUS_KEYS
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.keycloak import client
 from pam_scripts.issuers.keycloak.client import REALM, URL, Client, find_endpoint
-from pam_scripts.issuers.keycloak.client_secret import ClientSecret, Named
+from pam_scripts.issuers.keycloak.client_secret import ClientSecret, NamedClient
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = client.ADMIN_FIELDS
@@ -75,7 +75,7 @@ def read(job: Job) -> IssuerSpec:
         )
     end, admin = find_endpoint(job)
     realm = REALM.read(record) or end.realm
-    named = Named(
+    named = NamedClient(
         client_id,
         realm,
         # A login that no server knows yet may be a password in a wrong field.

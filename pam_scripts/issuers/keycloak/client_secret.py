@@ -1,7 +1,7 @@
 """The secret of one Keycloak client, as an issuer.
 
-What a client policy's executor `secret-rotation` does is told by Keycloak's sources, `ClientSecretRotationExecutor` and
-`ClientResource`: it acts on whatever an update leaves behind, and shows beforehand only in what it has left before.
+What the executor `secret-rotation` of a client policy does is from Keycloak's sources, `ClientSecretRotationExecutor`
+and `ClientResource`. It acts after an update; before one, only the attributes that it set earlier show that it applies.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ _TRAITS = Traits(
 _CHANGED = " (changed meanwhile)"
 _ROTATED = " (rotated)"
 
-# An end that is nearer than this is not put back: at an update after it the policy makes yet another secret.
-_SPARE = timedelta(minutes=2)
+# An end that is nearer than this is not put back: at an update after it the policy makes another secret.
+_TOO_NEAR = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
-class Named:
-    """Which client a record names.
+class NamedClient:
+    """The client that a record names.
 
-    shown: as messages name it before the server knows it. of_login: whether it is the one that the admin logs in as.
-    keep: whether the former secret is to live on. names: the words by which limits may name it, given the server's own
-    id of it.
+    shown: as messages name it before the server knows it. of_login: whether it is the client that the admin logs in as.
+    keep: whether the former secret is to live on. names: returns the words by which limits may name it, given the
+    server's own id of it.
     """
 
     client_id: str
@@ -73,10 +73,10 @@ class Named:
 
 @dataclass(frozen=True)
 class _Made:
-    """The secret that this run has set, or was about to.
+    """The secret that this run has set, or was about to set.
 
-    secret: None where the server makes it, and has not told yet. before: the client just before that. kept: whether the
-    server keeps the former one alive beside it.
+    secret: None where the server makes it and has not answered yet. before: the client just before. kept: whether the
+    server keeps the former secret alive beside it.
     """
 
     key: Key
@@ -84,7 +84,7 @@ class _Made:
     secret: Secret | None = field(default=None, repr=False)
     kept: bool = False
 
-    def is_it(self, secret: Secret) -> bool:
+    def matches(self, secret: Secret) -> bool:
         """Say whether a secret is the one that was made here.
 
         Where the server made it, and its answer was lost, that is any other than the one of before.
@@ -95,11 +95,11 @@ class _Made:
 class ClientSecret(Issuer):
     """The secret of the client that a record names.
 
-    Its id is the client's. What is listed under that id is the secret that was there at the look, or the one made here.
-    Under other words are listed: any other, which somebody has set since, and the rotated one that a policy keeps.
+    The secret that was there at the look, and the one made here, are listed under the client's id. A secret that
+    somebody else has set since, and the rotated one that a policy keeps, are listed as that id with a word behind it.
     """
 
-    def __init__(self, named: Named, make: Callable[[], Secret], client: Client, run: Run) -> None:
+    def __init__(self, named: NamedClient, make: Callable[[], Secret], client: Client, run: Run) -> None:
         self._named = named
         self._make = make
         self._client = client
@@ -112,10 +112,10 @@ class ClientSecret(Issuer):
 
     @property
     def traits(self) -> Traits:
-        """What is known of Keycloak beforehand; a client without a service account cannot prove its secret.
+        """What is known of Keycloak beforehand; no login proves the secret of a client without a service account.
 
-        A new secret ends the one before it, unless a policy keeps that alive: as the client's attributes tell before,
-        and as is seen after.
+        A new secret ends the one before it, unless a policy keeps that alive. Before the new one is set the client's
+        attributes tell whether one does, afterwards what the server then shows.
         """
         told = bool(self._seen and self._seen.follows_policy)
         lives_on = self._made.kept if self._made and self._made.secret else told
@@ -165,16 +165,17 @@ class ClientSecret(Issuer):
         return [] if self._read().manageable else [f"{NO_RIGHT.words}, {self._client.login_shown}: {NO_RIGHT.way_out}"]
 
     def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
-        """Have the rotated secret go, or kept, which the present one becomes; without a policy that ends by itself.
+        """Under a policy, decide what becomes of the rotated secret; without one nothing is left to delete or keep.
 
-        Where a store holds the rotated one, a rotation was interrupted, and one more would end that: then the present
-        one is set everywhere, in place of making another.
+        A store that holds the rotated secret shows that a rotation was interrupted. Another new secret would end it, so
+        that the present one is set everywhere instead. Raises BadInput where a former secret is to be kept and no
+        policy does.
         """
         seen = self._seen
         assert seen  # noqa: S101 - the order: the keys are listed before
         if not seen.follows_policy:
             if self._named.keep:
-                raise kept_by_nobody(self.target)
+                raise no_policy_keeps_former(self.target)
             self._run.say(
                 f"The present secret of {self.target} ends when the new one is set: until every store has that, "
                 "nobody can log in anew"
@@ -192,8 +193,8 @@ class ClientSecret(Issuer):
         if both_live and any(_holds(one, seen.rotated) for one in held):
             self._interrupted = True
             self._run.warn(
-                f"{SYSTEM}: {self.target}: a store holds its rotated secret, as a rotation leaves it that is "
-                "interrupted: the present one is set everywhere, and no other is made; rotate once more for that"
+                f"{SYSTEM}: {self.target}: a store holds its rotated secret, as an interrupted rotation leaves "
+                "it: the present one is set everywhere, and no other is made; rotate once more for a new one"
             )
             return replace(what_goes, earlier=present)
         self._run.say(
@@ -203,14 +204,15 @@ class ClientSecret(Issuer):
         return what_goes
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - the policy's
-        """PUT the client as it is, with a new secret; under a policy POST for one. Its end is what the server tells.
+        """Set a new secret by PUT of the whole client; under a policy have the server make one, by POST.
 
-        Raises Yielded where somebody has set one since the look. Or hand out that of an interrupted rotation.
+        The key's end is what the server says. After an interrupted rotation its secret is returned, and none is made.
+        Raises Yielded where somebody has set a secret since the look.
         """
         present, made, seen = self._read(), self._made, self._seen
         if present.masked:
             raise no_right(f"set the secret of {self.target}")
-        if not ((seen and present.secret == seen.secret) or (made and made.secret and made.is_it(present.secret))):
+        if not ((seen and present.secret == seen.secret) or (made and made.secret and made.matches(present.secret))):
             raise Yielded(
                 f"{SYSTEM}: somebody has set another secret of {self.target} since it was looked at",
                 next_step="rotate again",
@@ -225,7 +227,7 @@ class ClientSecret(Issuer):
             secret = made.secret if made and made.secret else self._make()
             self._made = _Made(key, made.before if made else present, secret)
             self._client.set_secret(present, secret, "set the secret")
-        self._look_after(self._made, secret)
+        self._check_new_secret(self._made, secret)
         return self._made.key, Credential(self._named.client_id, secret)
 
     def log_in(self, credential: Credential) -> None:
@@ -259,7 +261,7 @@ class ClientSecret(Issuer):
         if key.id == self._rotated_id:
             if self._is_former(present.rotated):
                 self._client.end_rotated(present)
-        elif self._made and key == self._made.key and self._made.is_it(present.secret):
+        elif self._made and key == self._made.key and self._made.matches(present.secret):
             self.revive()
 
     @property
@@ -273,7 +275,7 @@ class ClientSecret(Issuer):
         if not made:
             return
         present = self._read()
-        if made.is_it(present.secret):
+        if made.matches(present.secret):
             changed = _as_before(made.before, present, utc_now())
             self._client.set_secret(present, made.before.secret, "put back the former secret", changed)
             present = self._read()
@@ -291,8 +293,8 @@ class ClientSecret(Issuer):
             self._uuid = find(self._client, self._named)
         return self._client.read(self._uuid, self._named.client_id)
 
-    def _look_after(self, made: _Made, secret: Secret) -> None:
-        """See what the server has made of it: whether the former secret lives on, and when the new one ends."""
+    def _check_new_secret(self, made: _Made, secret: Secret) -> None:
+        """Read the client back: whether the former secret lives on, and when the new one ends."""
         self._made = replace(made, secret=secret, kept=made.before.follows_policy)
         try:
             present = retrying(self._run.deadline, self._read)
@@ -316,7 +318,7 @@ class ClientSecret(Issuer):
 
     def _key_of(self, present: Representation) -> Key:
         made = self._made
-        if made and made.is_it(present.secret):
+        if made and made.matches(present.secret):
             return made.key
         before = made.before if made else self._seen
         name = self._named.client_id
@@ -338,7 +340,7 @@ class ClientSecret(Issuer):
             self._client.set_secret(present, present.secret, "take the rotated secret away", without)
 
 
-def find(client: Client, named: Named) -> str:
+def find(client: Client, named: NamedClient) -> str:
     """Return the server's own id of a client; raise Refused where there is none."""
     uuid = client.find(named.client_id, named.shown)
     if not uuid:
@@ -346,7 +348,7 @@ def find(client: Client, named: Named) -> str:
     return uuid
 
 
-def kept_by_nobody(shown: str) -> BadInput:
+def no_policy_keeps_former(shown: str) -> BadInput:
     """Return the error for a former secret that is to be kept, of a client that no policy applies to."""
     return BadInput(
         f"{SYSTEM}: {shown}: '{KEEP_PREVIOUS_KEYS.label}' is 1, and a new secret ends the one before it: no client "
@@ -383,10 +385,11 @@ def _proof(*, new: bool) -> str:
 def _as_before(before: Representation, present: Representation, now: datetime) -> dict[str, str]:
     """Return the attributes to send so that all that goes with the secret is as before; empty ones are taken away.
 
-    An end that is over or near is left as it is: the policy would make yet another secret at once.
+    An end that is over or near is left as the policy has just set it: with it back, the policy would make another
+    secret at once.
     """
     end = before.end(EXPIRES)
-    leave = {EXPIRES} if end and end < now + _SPARE else set()
+    leave = {EXPIRES} if end and end < now + _TOO_NEAR else set()
     old, new = before.attributes, present.attributes
     changed = [name for name in ROTATION_ATTRIBUTES if old.get(name) != new.get(name) and name not in leave]
     return {name: str(old.get(name) or "") for name in changed}

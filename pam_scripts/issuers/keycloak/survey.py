@@ -15,7 +15,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.keycloak.client import EXPIRES, Client, Endpoint
-from pam_scripts.issuers.keycloak.client_secret import Named, kept_by_nobody, refuse_unfit, rotated_key
+from pam_scripts.issuers.keycloak.client_secret import NamedClient, no_policy_keeps_former, refuse_unfit, rotated_key
 from pam_scripts.issuers.keycloak.refusals import NO_CLIENT, NO_REALM, NO_RIGHT, SYSTEM
 from pam_scripts.rotation.roles import NOT_TOLD, Key
 from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
@@ -35,7 +35,7 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
 def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
     endpoint, named = spec.group, spec.details
     assert isinstance(endpoint, Endpoint)  # noqa: S101 - for the type checker: this module is asked for these alone
-    assert isinstance(named, Named)  # noqa: S101 - the same
+    assert isinstance(named, NamedClient)  # noqa: S101 - the same
     client = Client(endpoint, named.realm, session)
     try:
         uuid = retrying(session.deadline, partial(client.find, named.client_id, named.shown))
@@ -49,7 +49,7 @@ def _look(spec: IssuerSpec, session: Session) -> SurveyResult:
     try:
         refuse_unfit(present, name)
         if named.keep and not present.follows_policy:
-            raise kept_by_nobody(name)
+            raise no_policy_keeps_former(name)
         unfit = []
     except PamScriptError as error:
         code = "admin-rights" if NO_RIGHT.words in error.cause else "setting"

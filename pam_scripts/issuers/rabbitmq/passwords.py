@@ -23,7 +23,7 @@ _TRAITS = Traits(
     login_proof="the new password logs in",
     # Nodes of a cluster have the new hash a moment after the one that was asked.
     activation_delay=5.0,
-    # Of the user whose turn it is, a password may be there that nobody knows.
+    # The user whose turn it is may have a password that nobody knows.
     tells_former=False,
 )
 
@@ -69,7 +69,7 @@ class Users:
         return self.spare if self.spare and self.published != self.spare else self.username
 
     def key_id(self, name: str) -> str:
-        """Return the word for the password that a user has before a rotation: no store holds that of who is next."""
+        """Return the id of the password that a user has before a rotation; no store holds that of the next user."""
         return f"{name}{_UNPUBLISHED}" if self.spare and name == self.next else name
 
     def refused(self, user: User, login: str) -> BadInput | None:
@@ -99,9 +99,9 @@ class _Made:
 class Passwords(Issuer):
     """The passwords of the users that a record names.
 
-    A user without a password has no key. What is listed under a user's name is the password that logs it in; whether
-    that is the one made here is told by its hash, since nobody else can know the value. The user whose turn it is may
-    have a password from before that no store holds: it is listed under another word, as it ends with the next one.
+    A password is listed under its user's name; a user without one has no key. Its hash tells whether it is the one made
+    here. The user whose turn it is may have a password that no store holds, which ends with the next one: it is listed
+    as the name with a word behind it.
     """
 
     def __init__(self, users: Users, make: Callable[[], Secret], client: Client, run: Run) -> None:
@@ -111,7 +111,7 @@ class Passwords(Issuer):
         self._run = run
         self._known = False
         self._seen: dict[str, User] = {}
-        # Of two: whose password stands in the record and logs in, and where else a rotation was interrupted.
+        # Of two users: the one whose password the record holds; both, where a rotation was interrupted.
         self._published: frozenset[str] = frozenset()
         self._next = users.next
         self._interrupted: Key | None = None
@@ -165,14 +165,15 @@ class Passwords(Issuer):
 
     def missing_rights(self) -> list[str]:
         """Say so where the login is no administrator."""
-        return list(filter(None, [lacking(self._client.login_shown, self._client.own_tags())]))
+        return list(filter(None, [missing_tag(self._client.login_shown, self._client.own_tags())]))
 
     def decide(self, keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
         """Choose whose turn it is: of two, the user whose password no store holds.
 
-        Where the record holds one of them and a mirror the other, a rotation was interrupted, and one more would end
-        what the mirror holds: then the record's is set everywhere, in place of making another. With one user there is
-        nothing to keep or delete, as the new password ends the old.
+        Where the record holds the password of one user and a mirror that of the other, a rotation was interrupted. A
+        new password would end the mirror's, so that the record's is set everywhere instead. With one user there is
+        nothing to keep or delete, as the new password ends the old. Raises Yielded where someone else changed the
+        record after it was read.
         """
         if not self._users.spare:
             self._run.say(
@@ -180,7 +181,7 @@ class Passwords(Issuer):
                 f"nobody can log in anew; a second user, as 'username_spare', spares you that"
             )
             return Decision()
-        # A name without a password is none of a key.
+        # A name without a password is no credential.
         if held[0].key_id != (self._users.published if self._users.held else ""):
             raise Yielded(
                 f"{SYSTEM}: {self.target}: someone else changed its record after it was read", next_step="rotate again"
@@ -195,9 +196,18 @@ class Passwords(Issuer):
         return self._decision(keys, other)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end
-        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's."""
+        """PUT /api/users/NAME with a new password, for the user whose turn it is; or hand out an interrupted run's.
+
+        Raises Yielded where somebody has set another one since the look.
+        """
         if self._interrupted:
-            return self._interrupted, Credential(self._interrupted.id, self._users.held)
+            user = self._user(self._interrupted.id)
+            if not _may_be(user, self._users.held):
+                raise Yielded(
+                    f"{SYSTEM}: somebody has set another password of user {user.name} since it was looked at",
+                    next_step="rotate again",
+                )
+            return self._interrupted, Credential(user.name, self._users.held)
         user = self._user(self._next)
         password = self._made.password if self._made else self._make()
         before = self._made.before if self._made else user
@@ -210,7 +220,7 @@ class Passwords(Issuer):
         self._client.try_password(credential.key_id, credential.secret)
 
     def delete_key(self, key: Key) -> None:
-        """Put back what was there before, for the password made here; take away any other that is as it was seen."""
+        """For the password made here put back the former one; take away any other that is as it was seen."""
         if self._made and key == self._made.key:
             self.revive()
             return
@@ -257,7 +267,7 @@ class Passwords(Issuer):
         self._run.warn(
             f"{SYSTEM}: {self.target}: an interrupted rotation left one password in the record and the other in a "
             f"mirror: that of {name}, which the record holds, is set everywhere, and no other is made; rotate once "
-            "more for that"
+            "more for a new one"
         )
         return replace(self._decision([*keys.values()], self._next), earlier=self._interrupted)
 
@@ -281,7 +291,7 @@ class Passwords(Issuer):
 
     def _close(self, name: str) -> None:
         if not self._users.close_connections:
-            self._run.say(f"Connections that user {name} has open live on; 'close_connections' = 'True' ends them")
+            self._run.say(f"Open connections of user {name} live on; 'close_connections' = 'True' ends them")
             return
         try:
             self._client.close_connections(name)
@@ -291,15 +301,15 @@ class Passwords(Issuer):
             self._open.append(name)
 
 
-def lacking(login_shown: str, tags: Sequence[str]) -> str:
-    """Say what a login lacks that has these tags; nothing where it is an administrator."""
+def missing_tag(login_shown: str, tags: Sequence[str]) -> str:
+    """Say that a login lacks the tag `administrator`, and how to give it that; empty where it has it. tags: its own."""
     if ADMINISTRATOR in tags:
         return ""
     return f"{NOT_ADMINISTRATOR.words} ({login_shown}): {NOT_ADMINISTRATOR.way_out}"
 
 
 def _may_be(user: User, password: Secret) -> bool:
-    """Say whether a password may be a user's: nobody can tell where its hash is of a kind that is not known here."""
+    """Say whether a password may be a user's: it may be where the hash is of a kind that is not known here."""
     return bool(user.password_hash) and (user.algorithm not in _HASHES or _is_hash_of(user, password))
 
 

@@ -14,7 +14,7 @@ from pam_scripts.core.http import Session
 from pam_scripts.core.retry import retrying
 from pam_scripts.gateway.specs import IssuerSpec
 from pam_scripts.issuers.rabbitmq.client import Client, Endpoint, User
-from pam_scripts.issuers.rabbitmq.passwords import Users, lacking
+from pam_scripts.issuers.rabbitmq.passwords import Users, missing_tag
 from pam_scripts.issuers.rabbitmq.refusals import SYSTEM
 from pam_scripts.rotation.roles import NOT_TOLD, Key
 from pam_scripts.rotation.seen import SeenTarget, SurveyResult, Trouble, look_at_each
@@ -32,7 +32,7 @@ def survey(specs: Sequence[IssuerSpec], session: Session, say: Callable[[str], N
     client = Client(endpoint, session)
     try:
         # Who is no administrator is shown no user.
-        missing = lacking(client.login_shown, retrying(session.deadline, client.own_tags))
+        missing = missing_tag(client.login_shown, retrying(session.deadline, client.own_tags))
     except PamScriptError as error:
         return [_unasked(error)] * len(specs)
     if missing:

@@ -140,7 +140,7 @@ class RecordStore(SourceOfTruth):
             self._save(record)
 
     def put_back(self, before: Snapshot, publication: Publication | None, _listed: object = None) -> None:
-        """Restore the fields where they hold this publication."""
+        """Restore the fields where they hold this publication, as they may have before."""
         if publication is None:
             return
         parts = self.parts(publication.credential)

@@ -338,7 +338,7 @@ class VaultMirror(Mirror):
             raise Refused(f"{self.name}: has no version of it")
         newest = versions[0]
         if not sought.rotations and [_created(one) for one in versions].count(_created(newest)) > 1:
-            raise Refused(f"{self.name}: has several versions of that moment, and nothing tells which of them it is")
+            raise Refused(f"{self.name}: has several versions of that moment, and it cannot be told which one it is")
 
         def read() -> Secret:
             value = self._shape.value_in(self._value_of(newest))

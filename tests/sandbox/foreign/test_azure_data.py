@@ -129,7 +129,7 @@ def test_a_real_redis_lets_in_with_what_is_published_and_not_with_what_was(of: K
                 assert opened.ping()
                 result = InProcess(STEM).run(plant)
                 assert (0, "") == (result.returncode, result.stderr)
-                assert "Verified: the new key lets in" in result.stdout
+                assert "Verified: the new key logs in" in result.stdout
 
                 assert opened.ping()
             with client(plant.key_vault.value(VAULT, plant.password_name) or "") as reader:
@@ -153,7 +153,7 @@ def test_azurite_lets_azures_client_in_with_the_connection_string_that_is_publis
             plant.set_field("value_template", CONNECTION)
             result = InProcess(STEM).run(plant)
             assert (0, "") == (result.returncode, result.stderr)
-            assert "Verified: the new key lets in" in result.stdout
+            assert "Verified: the new key logs in" in result.stdout
 
             for name, value in plant.environment().items():
                 monkeypatch.setenv(name, value)

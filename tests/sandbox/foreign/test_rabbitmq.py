@@ -155,7 +155,7 @@ def test_a_live_connection_survives_where_that_is_not_asked_for(server: rabbit.R
         result = InProcess("rotate_rabbitmq_password").run(plant)
 
         assert 0 == result.returncode, result.stderr
-        assert "Connections that user erp has open live on" in result.stdout
+        assert "Open connections of user erp live on" in result.stdout
         open_before.process_data_events(time_limit=0.2)
         open_before.close()
 
