@@ -101,6 +101,13 @@ class Scene:
         longest = _LONGEST_STORY.get(type(self.plant), _LONGEST)
         self.plant.clock.advance(days=min(days, max(longest - self.plant.clock.offset / timedelta(days=1), 0.0)))
 
+    def _pause(self) -> None:
+        """Let some seconds go by before a run; a key that comes to its end in them was ended by nobody."""
+        held = self.subject.held(self.plant)
+        self.plant.clock.advance(seconds=11)
+        now = self.subject.held(self.plant)
+        self.spared |= {place for place in now.copies if (held.kind(place), now.kind(place)) == ("alive", "dead")}
+
     # -- what people can lay their hands on -------------------------------------------------------
 
     @property
@@ -189,7 +196,7 @@ class Scene:
         deed: what a person does in the middle of it. Keeper forgets its count of a device's calls after ten seconds
         without one.
         """
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         plant, lease, before, theirs = self.plant, self.lease(), self.view(), self._tags_of_others()
         marked, log = self.marked, self.field("last_rotation")
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
@@ -262,7 +269,7 @@ class Scene:
 
     def rotate_two(self, turns: Sequence[int]) -> list[Violation]:
         """Have two runs rotate the record at once, their requests in the order of these turns."""
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         lease, before, theirs = self.lease(), self.view(), self._tags_of_others()
         marked, log = self.marked, self.field("last_rotation")
         results, witness = self._play(turns, self.spared, [None, None])
@@ -295,7 +302,7 @@ class Scene:
         """
         if not isinstance(self.plant, (Plant, AzureAppPlant)):
             return []
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         plant, before, uid = self.plant, self.view(), self.plant.user_uid
         twin = self._add_twin()
         ours = {key_id for key_id in before.live if before.labels[key_id].startswith(f"keeper:{uid}:")}
