@@ -17,6 +17,7 @@ from pam_scripts.core.errors import NotCertain, OldKeysAlive
 from pam_scripts.core.fields import TEXT, Field
 from pam_scripts.core.secret import Secret, presentable
 from pam_scripts.core.times import iso
+from pam_scripts.rotation.labels import begun_at, label
 
 ROTATED_AT = Field("rotated_at", "when the key was made, or brought back, ISO 8601 in UTC", TEXT, output=True)
 OPS_LOG = Field(
@@ -216,6 +217,18 @@ def schema() -> dict[str, Any]:
 
 
 # -- what a record's log says ---------------------------------------------------------------------
+
+
+def interrupted(rotation_id: str, owner: str) -> str:
+    """Return the entry for a rotation of a record that ended without writing one: what it made may be alive."""
+    return Entry(
+        date=begun_at(rotation_id),
+        record=owner,
+        exit_status=4,
+        rotation_id=rotation_id,
+        may_be_alive=[label(owner, rotation_id)],
+        error="it was interrupted, and has written nothing here: its lease was found in the record",
+    ).text()
 
 
 def with_earlier(entry: str, earlier: str) -> str:

@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pam_scripts.core.times import utc_now
 from pam_scripts.rotation.labels import label
+from pam_scripts.rotation.lease import read_lease
 from pam_scripts.rotation.ops_log import Entry
 from pam_scripts.stores.openbao.mirror import VERSIONS_TAG
 from sandbox.iam_users import IamPlant
@@ -140,8 +142,14 @@ def _be_impatient(plant: AnyPlant, *urls: str) -> None:
 
 
 def _at_rest(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record without its log, which failures are written to as well."""
-    return {**record, "custom": [item for item in record["custom"] if item["label"] != "last_rotation"]}
+    """Return the record without its log, which failures are written to as well, and without a lease that has ended."""
+    ended = [item["label"] for item in record["custom"] if item["label"] == invariants.LEASE and _has_ended(item)]
+    return {**record, "custom": [item for item in record["custom"] if item["label"] not in ("last_rotation", *ended)]}
+
+
+def _has_ended(lease: Mapping[str, Any]) -> bool:
+    _, until = read_lease("".join(lease["value"]))
+    return bool(until and until <= utc_now())
 
 
 def _values(record: dict[str, Any]) -> dict[str, str]:
@@ -349,6 +357,8 @@ def _with_newer(
         plant = make(directory)
         for name, text in zip(list(plant.outputs)[:2], newer(plant), strict=True):
             plant.set_field(name, text)
+        # One save has written both.
+        plant.set_field("rotated_at", f"{plant.clock.now() - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}")
         return plant
 
     return interrupted
@@ -366,6 +376,7 @@ def _newer_in_rabbitmq(plant: RabbitPlant) -> tuple[str, str]:
 
 def _newer_in_keycloak(plant: KeycloakPolicyPlant) -> tuple[str, str]:
     plant.keycloak.regenerate(REALM, plant.client_id)
+    plant.set_field("expires", f"{plant.issued()[0].expires_at:%Y-%m-%dT%H:%M:%SZ}")
     return plant.client_id, str(plant.client["secret"])
 
 

@@ -16,9 +16,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pam_scripts.core.deadline import Deadline
+from pam_scripts.rotation.lease import read_lease
 from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.log import Request
@@ -292,13 +294,14 @@ class Convergence:
     """
 
     def __init__(self, shared: Path | None = None) -> None:
-        self._known: dict[tuple[str, str], list[Violation]] = {}
+        self._known: dict[tuple[str, str, str], list[Violation]] = {}
         self._lock = threading.Lock()
         self._shared = shared
 
     def check(self, trial: Trial) -> list[Violation]:
         """Return what does not hold when the script is run again, without a fault, from the state as it is."""
-        shape = (trial.subject.name, trial.subject.view(trial.plant).shape)
+        held = str(_held_until(trial.plant) > trial.plant.clock.now())
+        shape = (trial.subject.name, held, trial.subject.view(trial.plant).shape)
         converges = self._shared and self._shared / hashlib.sha256(repr(shape).encode()).hexdigest()
         with self._lock:
             known = [] if converges and converges.exists() else self._known.get(shape)
@@ -322,7 +325,7 @@ class Convergence:
         subject.mend(plant)
         plant.clock.advance(seconds=PAUSE)
         found = []
-        if plant.keeper.value(plant.user_uid, invariants.LEASE):
+        if _held_until(plant) > plant.clock.now():
             before = subject.view(plant)
             result = trial.start().wait()
             if (result.returncode, before) != (4 if subject.forward_only else 1, subject.view(plant)):
@@ -340,6 +343,12 @@ class Convergence:
 def give_time(plant: AnyPlant) -> None:
     """Let a run that meets no fault take as long as a busy machine makes it."""
     plant.set_field("deadline_seconds", "120")
+
+
+def _held_until(plant: AnyPlant) -> datetime:
+    """Return when the lease in the record runs out, the earliest moment of all where nobody has it."""
+    _, until = read_lease(plant.keeper.value(plant.user_uid, invariants.LEASE) or "")
+    return until or datetime.min.replace(tzinfo=timezone.utc)
 
 
 def end_lease(plant: AnyPlant) -> None:

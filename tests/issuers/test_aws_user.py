@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -155,6 +156,33 @@ def test_the_former_key_of_a_killed_rotation_goes(plant: IamPlant, ago: timedelt
     assert 0 == result.returncode, result.stderr
     assert "" == plant.iam.status(plant.old_key_id)
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
+
+
+def test_an_interrupted_rotation_is_known_also_after_another_one_that_failed() -> None:
+    """That one has taken the lease over, and given it back: the ops log then tells of the one before."""
+    with on_loopback(IamPlant) as plant:
+        begun = plant.clock.now() - timedelta(hours=2)
+        new, secret = plant.add_key("new", created_days_ago=2 / 24)
+        for label, value in (("iam_access_key_id", new), ("iam_secret_access_key", secret)):
+            plant.set_field(label, value)
+        plant.set_field("rotation_lease", f"{begun:%Y%m%dT%H%M%SZ}-0badc0de until {begun:%Y-%m-%dT%H:%M:%SZ}")
+
+        def comes_once_the_lease_is_taken(_request: Request) -> bool:
+            return any(one.path.endswith("/update_secret") and one.ended for one in plant.wire.log)
+
+        refused = Rule(status(403), path="*/get_secret", where=comes_once_the_lease_is_taken, times=1)
+        plant.wire.rules.append(refused)
+
+        assert (1, 1) == (SCRIPT.run(plant).returncode, refused.hits)
+        assert not plant.keeper.value(plant.user_uid, "rotation_lease")
+        result = SCRIPT.run(plant)
+
+        assert 0 == result.returncode, result.stderr
+        assert f"{new}, which the record holds, is set everywhere" in result.stderr
+        assert "" == plant.iam.status(plant.old_key_id)
+        entries = (plant.keeper.value(plant.user_uid, "last_rotation") or "").split("\n\n")
+        assert ["0", "1", "4"] == [re.findall(r"^Exit status: (\d)", one, re.MULTILINE)[0] for one in entries]
+        assert f"May be alive: keeper:{plant.user_uid}:{begun:%Y%m%dT%H%M%SZ}-0badc0de" in entries[2]
 
 
 def test_a_key_of_that_time_that_somebody_uses_is_not_taken_for_it(plant: IamPlant) -> None:

@@ -22,8 +22,9 @@ from pam_scripts.core.errors import ApiError, BadInput, PamScriptError, Refused,
 from pam_scripts.core.fields import flat_value, normalised
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.rotation.labels import begun_at
 from pam_scripts.rotation.lease import LEASE, is_held, read_lease, write_lease
-from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT, made_for, read_entries, with_earlier
+from pam_scripts.rotation.ops_log import OPS_LOG, ROTATED_AT, interrupted, made_for, read_entries, with_earlier
 from pam_scripts.rotation.roles import Credential, Publication, Snapshot, SourceOfTruth
 from pam_scripts.rotation.shape import Shape
 from pam_scripts.stores.keeper import SYSTEM
@@ -174,6 +175,11 @@ class RecordStore(SourceOfTruth):
         # Where the record holds no credential there is nothing that could be put back over another's.
         if self._shape.record_labels and record.revision != self._examined:
             raise Yielded(f"{self.name}: someone else changed it after it was read", next_step="rotate again")
+        before, _ = read_lease(_value(record, LEASE))
+        if begun_at(before):
+            # It never gave the lease back: once that is overwritten only the log tells of it.
+            log = with_earlier(interrupted(before, self._uid), _value(record, OPS_LOG.label))
+            _put(record, OPS_LOG.label, log, "multiline")
         _put(record, LEASE, write_lease(self._holder, until))
         self._save(record)
 
