@@ -37,7 +37,7 @@ def _make_key(scene: Scene, number: int) -> None:
     if isinstance(plant, IamPlant) and len([key for key in plant.issued() if key.listed]) > 1:
         return  # a user has two keys at most
     if is_one_at_a_time(plant):
-        _set_another(plant, scene.type_in())
+        _set_another(scene)
         return
     plant.add_key(f"made by hand {number}", expires_in_days=(90, 1, 400)[number % 3])
 
@@ -53,9 +53,16 @@ def is_one_at_a_time(plant: AnyPlant) -> bool:
     return isinstance(plant, KeycloakPlant) or (isinstance(plant, RabbitPlant) and not plant.spare)
 
 
-def _set_another(plant: AnyPlant, value: str) -> None:
-    """Set another password, or have another secret made, as people do in the system's own pages."""
-    if isinstance(plant, KeycloakPlant):
+def _set_another(scene: Scene) -> None:
+    """Set another password or secret, which ends the one before it; between runs have Keycloak make it.
+
+    That keeps the former one by its policy, to be taken away without a word on which one is meant: no run can tell
+    whether that is still the one that it has just seen.
+    """
+    plant, value = scene.plant, scene.type_in()
+    if isinstance(plant, KeycloakPlant) and scene.amid:
+        plant.keycloak.set_secret(REALM, plant.client_id, value)
+    elif isinstance(plant, KeycloakPlant):
         plant.keycloak.regenerate(REALM, plant.client_id)
     elif isinstance(plant, RabbitPlant):
         plant.rabbitmq.add_user(plant.username, value, plant.rabbitmq.user(plant.username)["tags"])

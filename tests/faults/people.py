@@ -60,7 +60,8 @@ class Scene:
     hindrances: how each thing that forbids a rotation is mended, by its name. spared: places that somebody else than
     a rotation broke. story: all that has happened, in words. exits: how the rotations ended. ahead: by how many
     seconds the host's clock is ahead of the services'. typed: what people have typed in. in_the_open: whether one
-    has put a value where everybody can read it. converging: whether all is mended, and the next rotation must succeed.
+    has put a value where everybody can read it. amid: whether somebody acts in the middle of a run. converging: whether
+    all is mended, and the next rotation must succeed.
     """
 
     def __init__(self, bench: Bench, subject: Subject) -> None:
@@ -76,6 +77,7 @@ class Scene:
         self.ahead = 0.0
         self.typed: list[str] = []
         self.in_the_open = False
+        self.amid = False
         self.converging = False
         self.exits: list[int] = []
 
@@ -98,6 +100,13 @@ class Scene:
         """Let time pass, for services and host alike."""
         longest = _LONGEST_STORY.get(type(self.plant), _LONGEST)
         self.plant.clock.advance(days=min(days, max(longest - self.plant.clock.offset / timedelta(days=1), 0.0)))
+
+    def _pause(self) -> None:
+        """Let some seconds go by before a run; a key that comes to its end in them was ended by nobody."""
+        held = self.subject.held(self.plant)
+        self.plant.clock.advance(seconds=11)
+        now = self.subject.held(self.plant)
+        self.spared |= {place for place in now.copies if (held.kind(place), now.kind(place)) == ("alive", "dead")}
 
     # -- what people can lay their hands on -------------------------------------------------------
 
@@ -187,7 +196,7 @@ class Scene:
         deed: what a person does in the middle of it. Keeper forgets its count of a device's calls after ten seconds
         without one.
         """
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         plant, lease, before, theirs = self.plant, self.lease(), self.view(), self._tags_of_others()
         marked, log = self.marked, self.field("last_rotation")
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
@@ -237,7 +246,9 @@ class Scene:
 
     def _carry_out(self, deed: Deed, request: Request) -> None:
         former, versions = self.view(), self._versions()
+        self.amid = True
         ACTS[deed.name](self, deed.number)
+        self.amid = False
         broken, held = self.spared, self.subject.held(self.plant)
         self.spared = broken | {place for place in held.copies if held.kind(place) in ("dead", "mixed")}
         deed.former, deed.present, deed.since = former, self.view(), request.number - 1
@@ -258,7 +269,7 @@ class Scene:
 
     def rotate_two(self, turns: Sequence[int]) -> list[Violation]:
         """Have two runs rotate the record at once, their requests in the order of these turns."""
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         lease, before, theirs = self.lease(), self.view(), self._tags_of_others()
         marked, log = self.marked, self.field("last_rotation")
         results, witness = self._play(turns, self.spared, [None, None])
@@ -291,7 +302,7 @@ class Scene:
         """
         if not isinstance(self.plant, (Plant, AzureAppPlant)):
             return []
-        self.plant.clock.advance(seconds=11)
+        self._pause()
         plant, before, uid = self.plant, self.view(), self.plant.user_uid
         twin = self._add_twin()
         ours = {key_id for key_id in before.live if before.labels[key_id].startswith(f"keeper:{uid}:")}

@@ -78,7 +78,7 @@ BREAKAGES = {
     ),
     "does not put back": Breakage(
         _PUT_BACK,
-        (("        if store not in progress.touched or _held_already(", "        if True or _held_already("),),
+        (("        if store not in progress.touched or (", "        if True or ("),),
         "All or nothing",
         "stopped by SIGTERM",
     ),

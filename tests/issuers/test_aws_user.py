@@ -116,6 +116,7 @@ def test_with_take_over_a_key_that_nobody_uses_makes_room(plant: IamPlant, state
     assert [held(plant)] == [key.key_id for key in plant.issued() if key.listed]
 
 
+@pytest.mark.usefixtures("short_waits")
 @pytest.mark.parametrize("emptied", ["iam_access_key_id", "iam_secret_access_key"])
 def test_half_a_key_that_a_person_left_in_the_record_is_replaced(plant: IamPlant, emptied: str) -> None:
     """It is no other rotation's doing; the key that it was is known by the ops log."""

@@ -30,8 +30,11 @@ def stem(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+pytestmark = pytest.mark.usefixtures("short_waits")
+
+
 @pytest.fixture
-def plant(stem: str) -> Iterator[AnyPlant]:
+def plant(stem: str, short_waits: None) -> Iterator[AnyPlant]:  # noqa: ARG001 - the rotation in here has them, too
     """Return its plant, in which one rotation has kept the former key."""
     with on_loopback(KINDS[stem][0]) as plant:
         plant.set_field("keep_previous_keys", "1")
@@ -45,7 +48,6 @@ def _log(plant: AnyPlant) -> str:
     return (plant.keeper.value(plant.user_uid, "last_rotation") or "").partition("\n\n")[0]
 
 
-@pytest.mark.usefixtures("short_waits")
 def test_a_failure_says_so_where_the_kept_key_does_not_come_back(plant: AnyPlant, stem: str) -> None:
     """Stores are as they were, but a person must look at who used the kept key; failing once more ends nothing more."""
     script, ends = InProcess(stem), KINDS[stem][1]

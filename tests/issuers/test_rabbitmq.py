@@ -332,6 +332,18 @@ def test_what_a_person_has_emptied_ends_no_password_that_a_mirror_holds(pair: Ra
     assert "erp" == assert_true_state(pair)
 
 
+def test_what_a_mirror_holds_is_put_back_where_a_person_has_emptied_the_record(pair: RabbitPlant) -> None:
+    """It is no dead one, though the record does not name it."""
+    pair.set_field("rabbitmq_username", "")
+    before = State.of(pair)
+    pair.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
+    result = SCRIPT.run(pair)
+
+    assert 1 == result.returncode, result.stderr
+    assert "all put back as it was" in result.stderr
+    assert_as_before(pair, before)
+
+
 def test_a_password_has_what_rules_ask_for(single: RabbitPlant) -> None:
     """So many characters, one of each kind; symbols only where they are asked for, and such as need no quotes."""
     single.set_field("password_length", "60")

@@ -167,7 +167,7 @@ class Passwords(Issuer):
         """Say so where the login is no administrator."""
         return list(filter(None, [missing_tag(self._client.login_shown, self._client.own_tags())]))
 
-    def decide(self, keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
+    def decide(self, _keys: Sequence[Key], held: Sequence[Snapshot], /) -> Decision | None:
         """Choose whose turn it is: of two, the user whose password no store holds.
 
         Where the record holds the password of one user and a mirror that of the other, a rotation was interrupted. A
@@ -193,6 +193,9 @@ class Passwords(Issuer):
             return self._resume(other)
         if self._next in in_mirrors and other not in in_mirrors:
             self._next, other = other, self._next
+        # What a store holds has the name under which it holds that.
+        self._published |= in_mirrors - {self._next}
+        keys = [self._key_of(user) for user in self._seen.values() if user.password_hash]
         return self._decision(keys, other)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - no end

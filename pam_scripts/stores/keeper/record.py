@@ -147,12 +147,12 @@ class RecordStore(SourceOfTruth):
         parts = self.parts(publication.credential)
         written = before.lacks(parts)
         record = self._fetch()
-        # What stood here already may have been noted down anew, with another moment.
-        if not _holds_any(record, written or parts):
-            return
+        # What stood here already may have been noted down anew, with another moment; so may what somebody has replaced.
+        holds = _holds_any(record, written or parts)
+        labels = self._outputs if holds else self._moments if self._is_noted(record, publication) else ()
         found = copy.deepcopy(record.dict)
-        for label, field in before.restore_point.items():
-            _restore(record, label, field)
+        for label in labels:
+            _restore(record, label, before.restore_point[label])
         if record.dict == found:
             return
         self._save(record)
@@ -226,7 +226,18 @@ class RecordStore(SourceOfTruth):
 
     @property
     def _outputs(self) -> tuple[str, ...]:
-        return (*self._shape.record_labels, *self._shape.expiry_labels, ROTATED_AT.label)
+        return (*self._shape.record_labels, *self._moments)
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        return (*self._shape.expiry_labels, ROTATED_AT.label)
+
+    def _is_noted(self, record: Any, publication: Publication) -> bool:  # noqa: ANN401
+        """Say whether the record has the moment of this publication."""
+        again = copy.copy(record)
+        again.dict = copy.deepcopy(record.dict)
+        _put_moment(again, ROTATED_AT.label, publication.rotated_at)
+        return bool(again.dict == record.dict)
 
     def _fetch(self, missing: type[PamScriptError] | None = None) -> Any:  # noqa: ANN401
         fetched = self._client.fetch([self._uid])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -205,6 +206,21 @@ def test_the_last_save_puts_a_credential_back_that_somebody_took_out(plant: Plan
     retrying(Deadline(60), lambda: store.finish("entry"))
     assert PAIR == {label: labelled(plant, label)[0]["value"][0] for label in PAIR}
     assert [] == labelled(plant, "rotation_lease")
+
+
+def test_what_a_person_replaced_meanwhile_stays_and_the_moment_is_that_of_before(
+    plant: Plant, store: RecordStore
+) -> None:
+    """Nothing of what was published is left, where its id was there before, but when that was."""
+    before = begin(store)
+    ours = replace(publication(), credential=Credential(before.key_id, Secret("new value")))
+    moments = [labelled(plant, label) for label in ("rotated_at", "expires")]
+    store.write(ours)
+    change(plant, lambda data: labelled_in(data, "access_key_password").update(value=["a person's"]))
+    store.put_back(before, ours)
+
+    assert moments == [labelled(plant, label) for label in ("rotated_at", "expires")]
+    assert ["a person's"] == labelled(plant, "access_key_password")[0]["value"]
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["declined", "no answer"])
