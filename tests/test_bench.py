@@ -126,6 +126,7 @@ def test_a_run_that_does_not_rotate_is_no_measurement(both: tuple[Client, Client
             plant.key_held(plant.targets[0])
 
 
+@pytest.mark.thorough
 def test_rotations_started_together_are_of_different_applications(both: tuple[Client, Client]) -> None:
     """Each of them rotates its own application's key, and the table shows the count, the ratio and the refusals."""
     with site(0, applications=2) as plant:
@@ -153,6 +154,7 @@ def test_importing_the_sdks_is_measured_with_those_that_the_package_imports() ->
     assert [] == [name for name in SDKS.split(", ") if not re.search(rf"(import|from) {re.escape(name)}\b", package)]
 
 
+@pytest.mark.thorough
 def test_many_old_keys_are_all_deleted_and_counted(both: tuple[Client, Client]) -> None:
     """The run with old keys deletes each of them, and its table sets it beside a run with one."""
     backlog = bench.many_old_keys(both[0], 3, 0)
@@ -210,6 +212,7 @@ def test_requests_under_way_are_counted_from_the_clients_side() -> None:
     assert 3 == most_within(log, 10)
 
 
+@pytest.mark.thorough
 def test_many_in_one_process_are_measured_and_really_rotated() -> None:
     """One process, one login and one token for all; the table sets it beside one attached rotation and the limit."""
     measured = rotate_all(3, 0, at_once=3)

@@ -91,7 +91,7 @@ CASES = {
 
 MakePlant = Callable[..., AnyPlant]
 
-RUNS_IN_A_ROW = 10 if THOROUGH else 2
+RUNS_IN_A_ROW = 4 if THOROUGH else 2
 
 Test = TypeVar("Test", bound=Callable[..., None])
 

@@ -39,7 +39,7 @@ NOT_RUN = {
     "python -m tools.bundle": "how the tests make the files that they run",
     "python -m bench.audit": "takes minutes; tests/cli/audit measures an audit with the same code",
     ".venv/bin/python -m pytest ": "what runs these tests",
-    "FAULTS=more FAULTS_SEED=": "the same",
+    "FAULTS_SEED=": "the same",
     "docker ": "needs a container engine; tests/examples runs what the image copies and starts",
     "kubectl ": "needs a cluster; tests/examples holds the manifests to Kubernetes' schemas",
     "ssh-keygen ": "tests/supply/test_release.py runs it in a release's directory",

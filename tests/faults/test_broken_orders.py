@@ -15,11 +15,11 @@ from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
 from tests.faults.subjects import MAIN, SUBJECTS
 from tests.faults.trial import Bench, Outcome, Trial
-from tests.support.amount import THOROUGH
+from tests.support.amount import EXHAUSTIVE, THOROUGH
 from tests.support.warm import Warm
 
 # How many of them are drawn where not all are gone through.
-DRAWN_BREAKAGES = 3
+DRAWN_BREAKAGES = 7 if THOROUGH else 3
 
 _ORDER, _CREATE, _PUBLISH = "rotation/order.py", "rotation/create.py", "rotation/publish.py"
 _RELOAD, _PUT_BACK, _DELETE = "rotation/reload.py", "rotation/put_back.py", "rotation/delete.py"
@@ -135,7 +135,7 @@ def _caught(trials: Iterable[Callable[[], Outcome]], invariant: str) -> bool:
     return any(violation.invariant == invariant for trial in trials for violation in trial().violations)
 
 
-@pytest.mark.parametrize("number", range(len(BREAKAGES) if THOROUGH else DRAWN_BREAKAGES))
+@pytest.mark.parametrize("number", range(len(BREAKAGES) if EXHAUSTIVE else DRAWN_BREAKAGES))
 def test_a_broken_order_is_caught_by_the_matrix(
     tmp_path: Path, warm: Warm, bench: Bench, seed: int, number: int
 ) -> None:

@@ -25,7 +25,7 @@ from tests.faults.trial import Bench, Outcome
 from tests.support.amount import DRAWN, EXHAUSTIVE, THOROUGH
 
 _PARTS = 6
-_RANDOM = 3000 if EXHAUSTIVE else 24 if THOROUGH else 6
+_RANDOM = 3000 if EXHAUSTIVE else 12 if THOROUGH else 6
 
 pytestmark = pytest.mark.timeout(24 * 3600 if EXHAUSTIVE else 300)
 

@@ -51,6 +51,7 @@ def advisories() -> Iterator[Advisories]:
         server.shutdown()
 
 
+@pytest.mark.thorough
 def test_all_packages_of_the_lock_are_asked_for_and_each_weakness_is_named(tool: Run, advisories: Advisories) -> None:
     """Both versions of a package that differs by Python are asked for; one advisory is one line, and status 1."""
     advisories.weak = {"pycparser": "PYSEC-2026-1"}

@@ -52,6 +52,7 @@ def test_an_interpreter_is_found_where_pyenv_puts_it(tmp_path: Path, monkeypatch
     assert str(python) == pythons.find("3.4")
 
 
+@pytest.mark.thorough
 def test_the_command_tells_a_makefile_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     """The path of one version, with status 1 where it is not here; the other versions that are; a line for people."""
     others = [version for version in pythons.supported() if pythons.find(version) and version != RUNNING]

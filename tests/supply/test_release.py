@@ -91,6 +91,7 @@ def test_the_same_sources_make_the_same_bytes(directory: Path, tmp_path: Path) -
     assert [] == [name for name, content in first.items() if str(ROOT).encode() in content]
 
 
+@pytest.mark.thorough
 def test_a_release_has_the_files_for_each_useful_choice(directory: Path) -> None:
     """All, none, each mirror alone and with every consumer; each as `make bundle` makes it."""
     mirrors = [path.stem for path in (ROOT / "pam_scripts/stores").iterdir() if path.name[0] != "_"]
@@ -105,6 +106,7 @@ def test_a_release_has_the_files_for_each_useful_choice(directory: Path) -> None
     assert some.text == (directory / "scripts" / some.name).read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_a_release_has_what_a_host_and_its_reviewers_need(directory: Path) -> None:
     """Templates, locks and ranges as they stand; what changed; the bill of materials; the licence; sums of all."""
     files = read(directory)
@@ -133,6 +135,7 @@ def test_the_bill_of_materials_passes_the_schema(directory: Path, tool: Run) -> 
     assert (["True", "False"], "") == (done.stdout.split(), done.stderr)
 
 
+@pytest.mark.thorough
 def test_the_bill_of_materials_has_every_package_and_every_file(directory: Path) -> None:
     """Each version of the lock with its hashes, and whether every host needs it; each file to attach."""
     found = bill(directory)
@@ -152,6 +155,7 @@ def test_the_bill_of_materials_has_every_package_and_every_file(directory: Path)
         assert f"build {attached[path.name]['version']}:" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_the_bill_of_materials_says_who_needs_what(directory: Path) -> None:
     """From the root everything is reached; a package that differs by Python is needed in both versions."""
     graph = {each["ref"]: each["dependsOn"] for each in bill(directory)["dependencies"]}
@@ -167,6 +171,7 @@ def test_the_bill_of_materials_says_who_needs_what(directory: Path) -> None:
     assert 2 == len([ref for ref in graph[cffi] if ref.startswith("pkg:pypi/pycparser@")])
 
 
+@pytest.mark.thorough
 def test_the_bill_of_materials_has_nothing_that_differs_from_day_to_day(directory: Path) -> None:
     """No serial number, no time, no tool's version, no address of a package index."""
     text = (directory / "sbom.cdx.json").read_text(encoding="utf-8")
@@ -201,6 +206,7 @@ def test_another_tag_than_the_versions_makes_nothing(tmp_path: Path, capsys: pyt
     assert (told, []) == (capsys.readouterr().err, list(tmp_path.iterdir()))
 
 
+@pytest.mark.thorough
 def test_a_signature_is_checked_as_the_page_says(directory: Path, key: Callable[[str], Path], tmp_path: Path) -> None:
     """The commands of the page, word for word, accept what the maintainer signed, and nothing else."""
     copy = tmp_path / f"release-{VERSION}"
@@ -228,6 +234,7 @@ def test_a_signature_is_checked_as_the_page_says(directory: Path, key: Callable[
         assert [1, 1] == outcomes(), (verify, check)
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_signed_is_said(
     directory: Path, key: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def opened(browser: Browser, directory: Path, rows: list[Row], scheme: Literal["
     return made
 
 
+@pytest.mark.thorough
 @needs_a_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_legible_in_light_and_dark(scheme: Literal["light", "dark"], browser: Browser, tmp_path: Path) -> None:
@@ -288,6 +289,7 @@ def test_a_narrow_window_cuts_nothing_off(browser: Browser, tmp_path: Path) -> N
     assert all(0 <= left <= right <= 390 for left, right in made.page.locator("tr.ill:visible td").evaluate_all(edges))
 
 
+@pytest.mark.thorough
 @needs_a_browser
 @pytest.mark.parametrize("width", [1280, 800])
 def test_the_head_of_the_table_stays(width: int, browser: Browser, tmp_path: Path) -> None:
