@@ -30,6 +30,7 @@ from sandbox.publishing import PublishPlant
 from sandbox.realm import REALM, KeycloakPlant
 from sandbox.services import keeper
 from sandbox.slots import SlotPlant
+from tests.support.amount import THOROUGH
 from tests.support.in_process import InProcess
 from tests.support.invariants import State, assert_as_before, assert_silent
 from tests.support.plants import PLANTS
@@ -570,7 +571,11 @@ def test_every_row_is_provoked_and_nothing_else() -> None:
     assert len(AZURE) == sum(system in {"Entra", "Key Vault", "Container Apps", "Azure"} for system, _ in ROWS)
 
 
-@pytest.mark.parametrize(("system", "refusal"), ROWS, ids=[f"{one}: {row.codes[0]}" for one, row in ROWS])
+# Every second one; what lands is held to all.
+TRIED = ROWS if THOROUGH else ROWS[::2]
+
+
+@pytest.mark.parametrize(("system", "refusal"), TRIED, ids=[f"{one}: {row.codes[0]}" for one, row in TRIED])
 def test_the_line_says_what_the_row_says(system: str, refusal: Refusal) -> None:
     """One error line with the row's words and way out, its exit status, and all as it was."""
     provocation = (IAM if system == "AWS IAM" else PROVOKED)[refusal]

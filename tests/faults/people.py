@@ -286,7 +286,8 @@ class Scene:
         # One succeeded, or none: then what is left is what the one says that says most.
         ends = sorted(results, key=lambda result: (result.returncode != 0, -result.returncode))
         whole = replace(ends[0], stderr="".join(one.stderr for one in ends), stdout="".join(one.stdout for one in ends))
-        verdict = Verdict(self, before, self.view(), whole, 0, marked, log, at_once=True)
+        both = not any(codes)
+        verdict = Verdict(self, before, self.view(), whole, 0, marked, log, at_once=True, one_by_one=both)
         found += verdict.judge(lease, witness.held_alive, theirs)
         if found:
             self.story += [f"    | {line}" for line in (whole.stdout + whole.stderr).splitlines()]

@@ -127,7 +127,7 @@ class Verdict:
     """What a run that was not killed has left behind, held against the promises.
 
     faults: how many were in its way. deed: what a person did meanwhile. at_once: there were two, of which the one that
-    is judged has gone further.
+    is judged has gone further. one_by_one: both of them succeeded.
     """
 
     scene: Scene
@@ -139,6 +139,7 @@ class Verdict:
     log_before: str
     deed: Deed | None = None
     at_once: bool = False
+    one_by_one: bool = False
 
     def __post_init__(self) -> None:
         done = self.deed if self.deed and self.deed.done else None
@@ -210,6 +211,10 @@ class Verdict:
         self.hold("True", len(others - made) <= keep, f"{len(others)} other keys are alive, {keep} to be kept")
         # One that had come to its end lives again, where a policy keeps what was in use.
         known = {*before, *made, *self.before.copies.values()}
+        if self.one_by_one:
+            # Both have made a key, and the second may keep the first one's.
+            made_by_both = set(re.findall(r"^Generated .* with ID: (\S+)", self.result.stdout, re.MULTILINE))
+            known |= {(key_id, value) for key_id, value in others if key_id in made_by_both}
         self.hold("True", others <= known, "a key is alive that nobody knew before")
         others_listed = {key.key_id for key in plant.issued() if key.live and key.listed and key.value != new[1]}
         try:
