@@ -274,13 +274,32 @@ def _watch_the_vault(plant: RabbitPlant) -> list[str]:
     return ended
 
 
+def _interrupt(plant: RabbitPlant, held: str = "") -> str:
+    """Have the record hold the second user, as a rotation leaves it that is killed before it comes to the mirror.
+
+    held: another password than that user's, for the record. Returns the user's.
+    """
+    value = "set by a run that was killed"
+    plant.rabbitmq.add_user("erp-spare", value, ["management"])
+    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", held or value)):
+        plant.set_field(label, text)
+    return value
+
+
+def _assert_puts_back(plant: RabbitPlant) -> None:
+    """Have the look before the deletions be refused, and assert that all is as it was."""
+    before = State.of(plant)
+    plant.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
+    result = SCRIPT.run(plant)
+
+    assert 1 == result.returncode, result.stderr
+    assert "all put back as it was" in result.stderr
+    assert_as_before(plant, before)
+
+
 def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> None:
     """Keeper has the second user already, and the mirror the first one, whose password lives until it has the other."""
-    value = "set by a run that was killed"
-    pair.rabbitmq.add_user("erp-spare", value, ["management"])
-    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
-        pair.set_field(label, text)
-    ended = _watch_the_vault(pair)
+    value, ended = _interrupt(pair), _watch_the_vault(pair)
     result = SCRIPT.run(pair)
 
     assert 0 == result.returncode, result.stderr
@@ -294,9 +313,7 @@ def test_an_interrupted_rotation_is_brought_to_its_end(pair: RabbitPlant) -> Non
 
 def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPlant) -> None:
     """Nobody can be served with what does not log in: a new one is made, for the user whom no mirror holds."""
-    pair.rabbitmq.add_user("erp-spare", "set by a run that was killed", ["management"])
-    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", "typed by hand, and wrong")):
-        pair.set_field(label, text)
+    _interrupt(pair, held="typed by hand, and wrong")
 
     result = SCRIPT.run(pair)
 
@@ -306,17 +323,8 @@ def test_a_dead_password_in_the_record_is_no_interrupted_rotation(pair: RabbitPl
 
 def test_an_interrupted_rotation_that_fails_again_puts_the_mirror_back(pair: RabbitPlant) -> None:
     """Both passwords live on, and it can be tried again."""
-    value = "set by a run that was killed"
-    pair.rabbitmq.add_user("erp-spare", value, ["management"])
-    for label, text in (("rabbitmq_username", "erp-spare"), ("rabbitmq_password", value)):
-        pair.set_field(label, text)
-    before = State.of(pair)
-    pair.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
-    result = SCRIPT.run(pair)
-
-    assert 1 == result.returncode, result.stderr
-    assert "all put back as it was" in result.stderr
-    assert_as_before(pair, before)
+    _interrupt(pair)
+    _assert_puts_back(pair)
 
 
 @pytest.mark.parametrize("emptied", ["rabbitmq_username", "rabbitmq_password"])
@@ -335,13 +343,7 @@ def test_what_a_person_has_emptied_ends_no_password_that_a_mirror_holds(pair: Ra
 def test_what_a_mirror_holds_is_put_back_where_a_person_has_emptied_the_record(pair: RabbitPlant) -> None:
     """It is no dead one, though the record does not name it."""
     pair.set_field("rabbitmq_username", "")
-    before = State.of(pair)
-    pair.wire.rules.append(Rule(faults.status(403), method="GET", path="/api/users/erp", nth=2))
-    result = SCRIPT.run(pair)
-
-    assert 1 == result.returncode, result.stderr
-    assert "all put back as it was" in result.stderr
-    assert_as_before(pair, before)
+    _assert_puts_back(pair)
 
 
 def test_a_password_has_what_rules_ask_for(single: RabbitPlant) -> None:
