@@ -537,3 +537,11 @@ class Progress:
         assert self.key  # noqa: S101 - the order: nothing that asks for it comes before `create`
         assert self.publication  # noqa: S101 - the same
         return self.key, self.publication
+
+
+def resumed(target: str, noun: str, held: str) -> str:
+    """Return the warning of an issuer that goes on where a rotation was interrupted. held: what the record holds."""
+    return (
+        f"{target}: an interrupted rotation left one {noun} in the record and the other in a mirror: {held}, which the "
+        "record holds, is set everywhere, and no other is made; rotate once more for a new one"
+    )

@@ -26,7 +26,7 @@ from pam_scripts.issuers.aws_user.refusals import (
 )
 from pam_scripts.issuers.aws_user.whose import is_ours, is_used_by_somebody, label_of, last_use
 from pam_scripts.logins import aws
-from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, Snapshot, Traits
+from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, Snapshot, Traits, resumed
 
 # The most that AWS lets a user have.
 _MOST = 2
@@ -266,11 +266,7 @@ class AccessKeys(Issuer):
         if len(in_truth) != 1 or not ours:
             raise BOTH_IN_USE.as_error(f"{SYSTEM}: {self.target}")
         self._interrupted = ours[0]
-        self._run.warn(
-            f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
-            f"{ours[0].id}, which the record holds, is set everywhere, and no other is made; rotate once more for a "
-            "new one"
-        )
+        self._run.warn(resumed(f"{SYSTEM}: {self.target}", "key", ours[0].id))
         former = [key for key in keys if key.id != ours[0].id]
         decision = Decision(former, []) if self._settings.keep else Decision([], former)
         return replace(decision, earlier=ours[0])

@@ -43,7 +43,7 @@ from pam_scripts.issuers.azure_resource.refusals import (
 )
 from pam_scripts.logins import azure
 from pam_scripts.rotation.ops_log import OPS_LOG, read_entries
-from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
+from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits, resumed
 from pam_scripts.rotation.shape import Shape, Target
 
 ADMIN_FIELDS: Fields = (*azure.ADMIN_FIELDS, ALLOW_TARGETS)
@@ -470,11 +470,7 @@ class SlotKeys(Issuer):
         (former,) = {*self._kind.slots} - {slot}
         self._idle = ""
         self._interrupted = self._key(slot, self._present[slot])
-        self._run.warn(
-            f"{SYSTEM}: {self.target}: an interrupted rotation left one key in the record and the other in a mirror: "
-            f"{self._interrupted.id}, which the record holds, is set everywhere, and no other is made; rotate "
-            "once more for a new one"
-        )
+        self._run.warn(resumed(f"{SYSTEM}: {self.target}", "key", self._interrupted.id))
         return replace(self._decision(former), earlier=self._interrupted)
 
     def _decision(self, former: str) -> Decision:

@@ -15,7 +15,7 @@ from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.issuers.rabbitmq.client import ADMINISTRATOR, Client, User
 from pam_scripts.issuers.rabbitmq.refusals import NOT_ADMINISTRATOR, SYSTEM
-from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits
+from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits, resumed
 
 _TRAITS = Traits(
     system=SYSTEM,
@@ -267,11 +267,7 @@ class Passwords(Issuer):
         self._published = frozenset(self._users.names)
         keys = {user.name: self._key_of(user) for user in self._seen.values() if user.password_hash}
         self._interrupted = keys.pop(name)
-        self._run.warn(
-            f"{SYSTEM}: {self.target}: an interrupted rotation left one password in the record and the other in a "
-            f"mirror: that of {name}, which the record holds, is set everywhere, and no other is made; rotate once "
-            "more for a new one"
-        )
+        self._run.warn(resumed(f"{SYSTEM}: {self.target}", "password", f"that of {name}"))
         return replace(self._decision([*keys.values()], self._next), earlier=self._interrupted)
 
     def _decision(self, keys: Sequence[Key], former: str) -> Decision:
