@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from pam_scripts.issuers.azure_app.policy import FREE, Policy, judge
+from sandbox import faults
+from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.plant import AzureAppPlant, on_loopback
 from sandbox.services.graph import DIRECTORY_ROLES, Role
@@ -294,3 +296,49 @@ def test_what_logs_nobody_in_is_no_finding(
 
     assert (0, "") == (result.returncode, result.stderr)
     assert_true_state(plant)
+
+
+def _principal_is_asked(nth: int | None = None) -> dict[str, Any]:
+    return {"host": "graph.*", "method": "GET", "path": "*servicePrincipals*", "nth": nth}
+
+
+def test_a_last_look_that_is_denied_is_no_success_where_the_record_is_strict(
+    script: InProcess, plant: AzureAppPlant
+) -> None:
+    """404 from something on the way is not taken for "no service principal", and so for no secrets."""
+    plant.entra.add_principal_secret(plant.target.client_id)
+    plant.set_field("service_principal_secrets", "fail")
+    plant.set_field("deadline_seconds", "20")
+    seen = Rule(faults.status(404), **_principal_is_asked(), where=lambda request: request.number > created())
+
+    def created() -> int:
+        made = [one.number for one in plant.wire.log if one.path.endswith("/removePassword")]
+        return made[0] if made else 10**6
+
+    plant.wire.rules = [seen]
+
+    result = script.run(plant)
+
+    assert 4 == result.returncode, result.stderr
+    assert seen.hits
+    assert "read the service principal" in result.stderr
+
+
+def test_a_principal_that_may_not_be_read_stops_a_strict_rotation(script: InProcess, plant: AzureAppPlant) -> None:
+    """What the record asks to be looked for cannot be: nothing is made, and the right that lacks is named."""
+    plant.set_field("service_principal_secrets", "fail")
+    plant.wire.rules = [Rule(faults.status(403), **_principal_is_asked())]
+
+    refused(script, plant, 1, "read the service principal", "grant the admin application")
+
+
+@pytest.mark.parametrize("path", ["*/servicePrincipals*", "*/applications*"])
+def test_a_404_that_is_not_graphs_own_is_not_taken_for_what_is_missing(
+    path: str, script: InProcess, plant: AzureAppPlant
+) -> None:
+    """It may be the word of a proxy: neither the id nor the service principal is said to be wrong."""
+    plant.wire.rules = [Rule(faults.status(404), host="graph.*", method="GET", path=path)]
+
+    result = refused(script, plant, 1, "is a proxy in the way?")
+
+    assert [] == [wrong for wrong in ("no service principal", "no application has") if wrong in result.stderr]

@@ -31,6 +31,7 @@ from pam_scripts.issuers.azure_app.graph import (
     TOO_MANY,
     Graph,
     Principal,
+    is_not_there,
     may_change_any,
     may_change_own,
     read_key,
@@ -250,7 +251,7 @@ class AppSecrets(Issuer):
             try:
                 application = self._get(path, action)
             except ApiError as error:
-                if error.code != HTTPStatus.NOT_FOUND:
+                if not is_not_there(error):
                     raise
                 missing = error
                 continue
@@ -314,15 +315,15 @@ class AppSecrets(Issuer):
             self._run.warn(f"{SYSTEM}: {principal_words(self.target, principal)}")
 
     def _principal(self) -> Principal | None:
-        """Return the application's service principal; None where it may not be read."""
+        """Return the application's service principal; None where it may not be read, and the record lets that pass."""
         action = f"read the service principal of {self.target}"
         path = f"/servicePrincipals(appId='{quote(self._client_id, safe='')}')?$select={PRINCIPAL}"
         try:
             return read_principal(self._graph.call("GET", path, action), action)
         except ApiError as error:
-            if error.code == HTTPStatus.NOT_FOUND:
+            if is_not_there(error):
                 return NO_PRINCIPAL
-            if error.code == HTTPStatus.FORBIDDEN:
+            if error.code == HTTPStatus.FORBIDDEN and not self._settings.strict:
                 return None
             raise
 

@@ -35,6 +35,8 @@ _ADMINISTRATORS = {
     "158c047a-c907-4556-b7ef-446551a6b5f7",  # Cloud Application Administrator
 }
 
+# Graph's own word: a 404 without it is the word of something on the way, and tells nothing.
+_NOT_THERE = "Request_ResourceNotFound"
 _TOO_MANY_CODE = "TooManyPasswords"
 _CONCURRENT_CODE = "Directory_ConcurrencyViolation"
 FORBIDDEN_BY_POLICY = "CredentialTypeNotAllowedAsPerAppPolicy"
@@ -103,6 +105,8 @@ class Graph:
             refusal = refusals.explain(error, _KNOWN)
             if error.code == HTTPStatus.FORBIDDEN and not refusal:
                 error.next_step = GRANT
+            elif error.code == HTTPStatus.NOT_FOUND and not is_not_there(error):
+                error.next_step = error.next_step or "Graph itself did not say that; is a proxy in the way?"
             # Two changes at once: refused before anything is done, under whichever status.
             if error.name == _CONCURRENT_CODE:
                 error.busy, error.permanent = True, False
@@ -178,6 +182,11 @@ class Principal:
         """Its secrets as messages name them, with their ends."""
         ends = {key: f"ends {iso(key.expires_at)}" if key.expires_at else "has no end" for key in self.secrets}
         return [f"client secret {key.shown}, which {end}" for key, end in ends.items()]
+
+
+def is_not_there(error: ApiError) -> bool:
+    """Say whether Graph itself says that there is no such thing."""
+    return error.code == HTTPStatus.NOT_FOUND and error.name == _NOT_THERE
 
 
 NO_PRINCIPAL = Principal(find_refusal(azure.NO_PRINCIPAL, azure.REFUSALS))
