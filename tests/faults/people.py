@@ -29,7 +29,7 @@ from sandbox.slots import MARK, SlotPlant
 from tests.faults.acts import ACTS, delete_key
 from tests.faults.schedules import CLIENTS, SAYS_SO, Conductor, Schedule, end_of
 from tests.faults.subjects import Subject, View, words_of
-from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, judge_end, said
+from tests.faults.trial import KILLED, Bench, Trial, Violation, Witness, has_read, judge_end, said
 from tests.faults.verdict import Deed, Verdict
 from tests.support import invariants
 
@@ -202,7 +202,7 @@ class Scene:
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
         rules = disturbance.rules(trial) if disturbance else []
         plant.wire.log.clear()
-        witness, troubles = Witness(trial, self.spared), list[Exception]()
+        witness, troubles = Witness(trial, self.spared, self.typed), list[Exception]()
         plant.wire.rules, plant.wire.gate = list(rules), self._gate(witness, deed, troubles)
         result = trial.start(direct=True, clock=self.host_clock).wait()
         plant.wire.rules, plant.wire.gate = [], None
@@ -260,10 +260,17 @@ class Scene:
         return {name: repr(self.plant.key_vault.versions(VAULT, name)) for name in names}
 
     def _spare_what_was_broken(self, places: set[str], killed: Mapping[str, str]) -> None:
-        """Go on sparing these places, and where a key stands that a person has ended, as long as they are not well."""
+        """Go on sparing these places, and where a key stands that a person has ended, as long as they are not well.
+
+        So with an app that has read what a person typed in.
+        """
         held = self.subject.held(self.plant)
-        ended = {place for place, copy in held.copies.items() if {*copy} & {*killed, *killed.values()}}
-        self.spared = {place for place in places | ended if held.kind(place) in ("dead", "mixed")}
+        blamed = {
+            place
+            for place, copy in held.copies.items()
+            if {*copy} & {*killed, *killed.values()} or has_read(place, copy, self.typed)
+        }
+        self.spared = {place for place in places | blamed if held.kind(place) in ("dead", "mixed")}
 
     # -- two runs at once -------------------------------------------------------------------------
 
@@ -344,7 +351,7 @@ class Scene:
         plant = self.plant
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
         plant.wire.log.clear()
-        witness = Witness(trial, spared)
+        witness = Witness(trial, spared, self.typed)
         conductor = Conductor(Schedule(turns), witness.look)
         plant.wire.gate, plant.wire.done = conductor.gate, conductor.done
         payloads = [plant.gateway.payload(uid or plant.user_uid, attached=plant.attached) + b"\n" for uid in records]
@@ -387,6 +394,11 @@ class Scene:
         self.spare()
         self.converging = True
         return self.rotate()
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether a key that the script does not list is dead: of a user's keys it lists its record's own."""
+        return not isinstance(self.plant, SeeqUserPlant)
 
     @property
     def is_cautious(self) -> bool:

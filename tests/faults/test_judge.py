@@ -92,14 +92,20 @@ def scene(bench: Bench) -> Iterator[Scene]:
 
 
 def _seen(live: tuple[tuple[str, str], ...], *copies: tuple[str, str]) -> View:
-    places = dict(zip(("Keeper", "Key Vault's pair"), copies * (3 - len(copies)), strict=True))
+    if len(copies) == 1:
+        copies *= 2
+    places = dict(zip(("Keeper", "Key Vault's pair", "app reports"), copies, strict=False))
     labels = dict.fromkeys(dict(live), "")
     return View(copies=places, live=dict(live), labels=labels, rest=({"custom": []},), shape="")
 
 
 @dataclass(frozen=True)
 class _End:
-    """An end of a run. meanwhile: what a person has changed into what. alive: ids of live keys that places held."""
+    """An end of a run.
+
+    meanwhile: what a person has changed into what. alive: ids of live keys that places held. typed: what people have
+    typed in. lists_all: whether a key that is not listed is dead. entry: what stands in the ops log.
+    """
 
     before: View
     after: View
@@ -108,6 +114,9 @@ class _End:
     meanwhile: tuple[View, View] | None = None
     alive: Mapping[str, set[str]] = field(default_factory=dict)
     words: str = ""
+    typed: tuple[str, ...] = ()
+    lists_all: bool = True
+    entry: str = ""
 
 
 _PUBLISHED = _seen((KEY, MADE), MADE)
@@ -125,6 +134,44 @@ AMID: Mapping[str, _End] = {
         _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, {"Alive"}, None, {"Keeper": {"made"}}
     ),
     # The last of two fields counts to whoever looks, and nobody writes either.
+    "what may be a key that is not listed was put back": _End(
+        _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, set(), None, {"Keeper": {"made"}}, lists_all=False
+    ),
+    "a listed key that had died since was put back": _End(
+        _seen((KEY, KEPT), KEPT, KEY),
+        _seen((KEY,), KEPT, KEY),
+        4,
+        {"Alive"},
+        None,
+        {"Keeper": {"made"}},
+        lists_all=False,
+    ),
+    "an app was started with what a person had typed": _End(
+        _seen((KEY,), KEY, KEY, KEY),
+        _seen((KEY,), KEY, TYPED, TYPED),
+        1,
+        set(),
+        (_seen((KEY, MADE), MADE, MADE, KEY), _seen((KEY, MADE), MADE, TYPED, KEY)),
+        typed=TYPED,
+    ),
+    "an app was left with the key of a run that failed": _End(
+        _seen((KEY,), KEY, KEY, KEY), _seen((KEY,), KEY, KEY, MADE), 1, {"All or nothing"}
+    ),
+    "a person deleted the new key at the end, which the log says": _End(
+        _seen((KEY,), KEY),
+        _seen((), MADE),
+        0,
+        set(),
+        (_seen((MADE,), MADE), _seen((), MADE)),
+        entry="Rotation: r\nNext due: 2027-01-01T00:00:00Z\nExit status: 0\nNew key: made",
+    ),
+    "the log tells an end that no key has": _End(
+        _seen((KEY,), KEY),
+        _seen((KEY,), KEY),
+        1,
+        {"True"},
+        entry="Rotation: r\nNext due: 2027-01-01T00:00:00Z\nExit status: 1\nNew key: made",
+    ),
     "a person entered a field a second time": _End(
         _seen((KEY,), TYPED, KEY),
         _seen((KEY, MADE), TYPED, MADE),
@@ -157,9 +204,14 @@ AMID: Mapping[str, _End] = {
 
 
 @pytest.mark.parametrize("end", AMID)
-def test_what_a_person_did_meanwhile_is_told_from_what_the_run_did(scene: Scene, end: str) -> None:
+def test_what_a_person_did_meanwhile_is_told_from_what_the_run_did(
+    scene: Scene, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one is spared, the other is not; a key is its id and its value."""
     case = AMID[end]
+    monkeypatch.setattr(scene, "typed", list(case.typed))
+    monkeypatch.setattr(type(scene), "lists_all", case.lists_all)
+    scene.set_field("last_rotation", case.entry, "multiline")
     deed = Deed("does something", 0, Spot("GET somewhere", 1))
     if case.meanwhile:
         deed.former, deed.present = case.meanwhile

@@ -135,13 +135,14 @@ class Witness:
 
     Where a new value ends the one before it, a place may be dead from then on until it is written to, and no longer.
 
-    spared: places that somebody else had broken before. held_alive: those of them that a run has mended meanwhile, with
-    the ids of the live keys that each of them held then.
+    spared: places that somebody else had broken before. typed: what people have typed in. held_alive: those
+    of the spared that a run has mended meanwhile, with the ids of the live keys that each of them held then.
     """
 
-    def __init__(self, trial: Trial, spared: Iterable[str] = ()) -> None:
+    def __init__(self, trial: Trial, spared: Iterable[str] = (), typed: Sequence[str] = ()) -> None:
         self._trial = trial
         self._spared = {*spared}
+        self._typed = typed
         self._ended: Mapping[str, str] = {}
         self.held_alive: dict[str, set[str]] = {}
         self._whole: dict[str, float] = {}
@@ -163,7 +164,8 @@ class Witness:
         now, held = time.monotonic(), self._trial.subject.held(self._trial.plant)
         for place in held.copies:
             kind = held.kind(place)
-            if place in self._spared or {*held.copies[place]} & {*self._ended, *self._ended.values()}:
+            ended = {*held.copies[place]} & {*self._ended, *self._ended.values()}
+            if place in self._spared or ended or has_read(place, held.copies[place], self._typed):
                 if kind == "alive":
                     self.held_alive.setdefault(place, set()).add(held.copies[place][0])
                 continue
@@ -196,6 +198,11 @@ class Witness:
         return any(one.fault for one in since) or any(
             after.started - before.started > limit for before, after in itertools.pairwise(since)
         )
+
+
+def has_read(place: str, copy: tuple[str, str], typed: Iterable[str]) -> bool:
+    """Say whether a place is an app that was started with what a person had typed in somewhere."""
+    return place.startswith("app ") and not {*copy}.isdisjoint(typed)
 
 
 def _is_write(request: Request | None) -> bool:

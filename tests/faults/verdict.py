@@ -17,7 +17,7 @@ from sandbox.log import Request
 from sandbox.plant import VAULT
 from tests.faults.spots import Spot
 from tests.faults.subjects import View
-from tests.faults.trial import Violation, said
+from tests.faults.trial import Violation, has_read, said
 from tests.support import invariants
 
 if TYPE_CHECKING:
@@ -240,9 +240,7 @@ class Verdict:
     @property
     def _ended_another(self) -> bool:
         """Whether the run says that it brought an interrupted rotation to its end, in place of making a key."""
-        return "an interrupted rotation left one key in the record" in self.result.stderr or (
-            "as a rotation leaves it that is interrupted" in self.result.stderr
-        )
+        return "an interrupted rotation" in self.result.stderr
 
     def _kept_before(self) -> str:
         """Return what `keep_previous_keys` said when the run began."""
@@ -279,8 +277,17 @@ class Verdict:
         self.hold("Alive", not mixed or stuck, f"left mixed: {mixed}")
 
     def _mended(self, held_alive: Mapping[str, set[str]]) -> set[str]:
-        """Return the places that held a live key meanwhile which nobody else has ended."""
-        return {place for place, keys in held_alive.items() if keys - {*self.killed}}
+        """Return the places that held a live key meanwhile which nobody else has ended.
+
+        Not where what stood there before may be a key that the issuer does not list: then that is put back.
+        """
+        listed = {key.key_id for key in self.scene.plant.issued() if key.listed}
+        return {
+            place
+            for place, keys in held_alive.items()
+            if keys - {*self.killed}
+            and (self.scene.lists_all or self.before.copies[place][0] in {"", *listed, *self.before.live})
+        }
 
     def _is_left(self, place: str) -> bool:
         """Say whether a place holds what it did when a person had acted."""
@@ -306,8 +313,13 @@ class Verdict:
         return writes[-1].number > self.deed.since and self.deed.was_seen(log, before=writes[-1])
 
     def _is_as_before(self, place: str) -> bool:
-        """Say whether a place holds what it held, or, in a half that a person has changed, what that one entered."""
+        """Say whether a place holds what it held, or, in a half that a person has changed, what that one entered.
+
+        So does an app that was started while a person's value stood where it reads.
+        """
         was, now = self.before.copies[place], self.after.copies[place]
+        if has_read(place, now, self.scene.typed):
+            return True
         if not (self.deed and self.deed.former and self.deed.present):
             return was == now
         former, present = self.deed.former.copies[place], self.deed.present.copies[place]
@@ -355,7 +367,9 @@ class Verdict:
             return
         due, status = facts.get("Next due", ""), facts.get("Exit status")
         ends = {f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" for key in self.scene.plant.issued() if key.expires_at}
-        self.hold("True", due in {"none", *ends}, f"by the log the key ends {due}; keys end {ends}")
+        # One that a person has deleted at the run's end is not asked for any more.
+        deleted = any(key_id in entry for key_id in self.killed)
+        self.hold("True", deleted or due in {"none", *ends}, f"by the log the key ends {due}; keys end {ends}")
         self.hold("True", status == str(self.result.returncode), f"by the log the exit status is {status}")
         stored = facts.get("Stored in", "none")
         self.hold("True", self.result.returncode not in (1, 2) or stored == "none", f"by the log {stored} has the key")
