@@ -127,6 +127,21 @@ def test_a_lost_answer_is_told_by_reading_the_secret(plant: KeycloakPlant) -> No
 
 
 @pytest.mark.usefixtures("short_waits")
+def test_a_name_is_set_anew_in_the_vault_like_the_secret_beside_it(plant: KeycloakPlant) -> None:
+    """The client id stands there already: a refused write is made up for, so that its tags are this rotation's."""
+    SCRIPT.run(plant)
+    refusal = Rule(faults.status(403), method="PUT", path=f"/secrets/{plant.id_name}*", nth=1)
+    plant.wire.rules = [refusal]
+
+    result = SCRIPT.run(plant)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert refusal.hits
+    pair = [plant.key_vault.versions(VAULT, name)[-1] for name in (plant.id_name, plant.password_name)]
+    by_id, by_value = [(one.tags or {}).get("rotation-id") for one in pair]
+    assert by_id == by_value
+
+
 def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPlant) -> None:
     """Of two who set it the later one's stands: this one leaves that alone, and says that a person must look."""
 

@@ -103,7 +103,8 @@ class VaultMirror(Mirror):
         # By version: the id of the key that it is of, as far as it was read.
         self._key_id_in: dict[str, str] = {}
         self._disabled: set[str] = set()
-        self._tried = False
+        # By name, once it was tried to set them.
+        self._wanted: Mapping[str, str] = {}
         self._made: dict[str, SecretProperties] = {}
 
     @property
@@ -187,11 +188,12 @@ class VaultMirror(Mirror):
         return lines
 
     def read(self) -> Snapshot:
-        """Read the secrets."""
+        """Read the secrets, without a part that is to be set and was there at the look, as an id that is a name."""
         with concurrently() as submit:
             reading = {name: submit(partial(self._get, name)) for name in self._names.values()}
         found = {name: secret.result() for name, secret in reading.items()}
         parts = {name: self._part(name, secret) for name, secret in found.items() if secret}
+        parts = {name: part for name, part in parts.items() if not self._was_there(name, part, found[name])}
         Secret(parts.get(self._names[self._shape.value_part], ""))
         rotations = {(secret.properties.tags or {}).get(ROTATION_TAG) for secret in found.values() if secret}
         named = self._names.get(self._shape.id_part)
@@ -205,8 +207,8 @@ class VaultMirror(Mirror):
     def write(self, publication: Publication) -> None:
         """Set those secrets that are not set yet, side by side; looks before it repeats itself."""
         wanted = self.parts(publication.credential)
-        present = self.read().parts if self._tried else {}
-        self._tried = True
+        present = self.read().parts if self._wanted else {}
+        self._wanted = wanted
         with concurrently() as submit:
             for part, name in self._names.items():
                 if present.get(name) != wanted[name]:
@@ -438,6 +440,10 @@ class VaultMirror(Mirror):
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
         with contextlib.suppress(Exception), SDK_LOCK:
             _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
+
+    def _was_there(self, name: str, part: str, secret: KeyVaultSecret | None) -> bool:
+        """Say whether what is to be set stood there at the look: it is right, but its tags and its end are old."""
+        return self._wanted.get(name) == part and _version(secret) in self._seen.get(name, ())
 
     def _ours(self, name: str) -> SecretProperties | None:
         """Return our version: as its making was answered, else the latest, which was read back."""
