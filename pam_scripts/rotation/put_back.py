@@ -261,11 +261,18 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
 
 
 def _alive(rotation: Rotation, progress: Progress) -> set[str] | None:
-    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked."""
+    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked.
+
+    A former key that lives on under another id counts under its own, too, even where somebody has ended the new one.
+    """
     try:
-        return _not_ended(rotation.retrying(rotation.issuer.list_keys), progress)
+        alive = _not_ended(rotation.retrying(rotation.issuer.list_keys), progress)
     except PamScriptError:
         return None
+    former = {key.id for key in (*progress.decision.to_delete, *progress.decision.kept)}
+    if rotation.traits.same_id and progress.key and not alive.isdisjoint(former):
+        alive.add(progress.key.id)
+    return alive
 
 
 def _not_ended(keys: Iterable[Key], progress: Progress) -> set[str]:

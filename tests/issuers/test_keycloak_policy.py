@@ -345,6 +345,38 @@ def test_what_somebody_else_sets_meanwhile_is_theirs(plant: KeycloakPolicyPlant)
     assert_silent(plant, result)
 
 
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize("by_the_server", [False, True])
+def test_the_former_secret_is_put_back_where_it_outlives_the_new_one(
+    plant: KeycloakPolicyPlant, by_the_server: bool
+) -> None:
+    """Whoever types another secret in ends the new one alone; who has the server make one ends the former one."""
+    former = in_keeper(plant)
+
+    def change(request: Request) -> bool:
+        if plant.client["secret"] != former[1] and is_vault_write(request) and not changed.hits:
+            if by_the_server:
+                plant.keycloak.regenerate(REALM, plant.client_id)
+            else:
+                plant.keycloak.set_secret(REALM, plant.client_id, "set by another hand")
+            return True
+        return False
+
+    changed = Rule(faults.delay(0), where=change, times=1)
+    plant.wire.rules.append(changed)
+    result = SCRIPT.run(plant)
+
+    assert changed.hits
+    assert 4 == result.returncode, result.stderr
+    assert by_the_server == ("no longer works" in result.stderr)
+    assert by_the_server != (former == in_keeper(plant))
+    assert by_the_server != plant.logs_in(*former)
+    assert_credentials_alive(plant)
+    assert_silent(plant, result)
+    assert 0 == SCRIPT.run(plant).returncode
+    assert_true_state(plant)
+
+
 def test_a_look_changes_nothing(plant: KeycloakPolicyPlant) -> None:
     """It says what the policy would keep, and until when the secret lasts."""
     plant.set_field("dry_run", "True")

@@ -158,7 +158,11 @@ class ClientSecret(Issuer):
                 self._run.say(
                     f"{self.target} has no service account, so that no login proves its secret: it is read back instead"
                 )
-        return [*([self._key_of(present)] if present.secret else []), *rotated_key(present)]
+        rotated = rotated_key(present)
+        if self._made and not self._is_former(present.rotated):
+            # Somebody has set another secret, and the one made here is the rotated one now.
+            rotated = [replace(key, id=f"{key.id}{_CHANGED}") for key in rotated]
+        return [*([self._key_of(present)] if present.secret else []), *rotated]
 
     def missing_rights(self) -> list[str]:
         """Say so where the login may only look at the client."""
