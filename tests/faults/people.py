@@ -198,7 +198,7 @@ class Scene:
         """
         self._pause()
         plant, lease, before, theirs = self.plant, self.lease(), self.view(), self._tags_of_others()
-        marked, log = self.marked, self.field("last_rotation")
+        marked, log, issued = self.marked, self.field("last_rotation"), self._issued()
         trial = Trial(self.subject, plant, self._bench.warm, self._bench.file(self.subject))
         rules = disturbance.rules(trial) if disturbance else []
         plant.wire.log.clear()
@@ -216,7 +216,7 @@ class Scene:
         found = [*witness.violations, *judge_end(result, _DEADLINE), *self._silent(result)]
         found += self._trusted(result, led_meanwhile=bool(deed and deed.done))
         if result.returncode != KILLED:
-            verdict = Verdict(self, before, self.view(), result, struck, marked, log, deed)
+            verdict = Verdict(self, before, self.view(), result, struck, marked, log, deed, issued=issued)
             found += verdict.judge(lease, witness.held_alive, theirs)
         if found:
             self.story += [f"    | {line}" for line in (result.stdout + result.stderr).splitlines()]
@@ -278,7 +278,7 @@ class Scene:
         """Have two runs rotate the record at once, their requests in the order of these turns."""
         self._pause()
         lease, before, theirs = self.lease(), self.view(), self._tags_of_others()
-        marked, log = self.marked, self.field("last_rotation")
+        marked, log, issued = self.marked, self.field("last_rotation"), self._issued()
         results, witness = self._play(turns, self.spared, [None, None])
         codes = [result.returncode for result in results]
         self.story.append(f"two at once, by turns of {turns} -> {codes}")
@@ -294,7 +294,9 @@ class Scene:
         ends = sorted(results, key=lambda result: (result.returncode != 0, -result.returncode))
         whole = replace(ends[0], stderr="".join(one.stderr for one in ends), stdout="".join(one.stdout for one in ends))
         both = not any(codes)
-        verdict = Verdict(self, before, self.view(), whole, 0, marked, log, at_once=True, one_by_one=both)
+        verdict = Verdict(
+            self, before, self.view(), whole, 0, marked, log, at_once=True, one_by_one=both, issued=issued
+        )
         found += verdict.judge(lease, witness.held_alive, theirs)
         if found:
             self.story += [f"    | {line}" for line in (whole.stdout + whole.stderr).splitlines()]
@@ -445,6 +447,9 @@ class Scene:
         if self.is_hindered("led elsewhere") and not led_meanwhile and result.returncode not in (1, 2, KILLED):
             found.append(Violation("Trusted", f"exit {result.returncode}, though the record leads elsewhere"))
         return found
+
+    def _issued(self) -> frozenset[str]:
+        return frozenset(key.value for key in self.plant.issued())
 
     def _tags_of_others(self) -> Mapping[str, Mapping[str, str]]:
         """Return what tags of the newest versions are not ours to touch, by the secret's name."""

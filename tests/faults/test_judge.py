@@ -154,6 +154,16 @@ AMID: Mapping[str, _End] = {
         (_seen((KEY, MADE), MADE, MADE, KEY), _seen((KEY, MADE), MADE, TYPED, KEY)),
         typed=TYPED,
     ),
+    "the key to delete was replaced by a person, and is deleted by hand": _End(
+        _seen((KEY,), KEY), _seen((MADE, OTHER), MADE), 3, set(), (_seen((KEY, MADE), MADE), _seen((OTHER, MADE), MADE))
+    ),
+    "so it was, and a store has the one before it": _End(
+        _seen((KEY,), KEY),
+        _seen((MADE, OTHER), MADE, KEY),
+        3,
+        {"True"},
+        (_seen((KEY, MADE), MADE), _seen((OTHER, MADE), MADE)),
+    ),
     "an app was left with the key of a run that failed": _End(
         _seen((KEY,), KEY, KEY, KEY), _seen((KEY,), KEY, KEY, MADE), 1, {"All or nothing"}
     ),

@@ -127,7 +127,8 @@ class Verdict:
     """What a run that was not killed has left behind, held against the promises.
 
     faults: how many were in its way. deed: what a person did meanwhile. at_once: there were two, of which the one that
-    is judged has gone further. one_by_one: both of them succeeded.
+    is judged has gone further. one_by_one: both of them succeeded. issued: the values of all keys of before, those at
+    their end, too.
     """
 
     scene: Scene
@@ -140,6 +141,7 @@ class Verdict:
     deed: Deed | None = None
     at_once: bool = False
     one_by_one: bool = False
+    issued: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         done = self.deed if self.deed and self.deed.done else None
@@ -210,7 +212,7 @@ class Verdict:
         self.hold("True", self._ended_another or new not in before, "the key is no new one")
         self.hold("True", len(others - made) <= keep, f"{len(others)} other keys are alive, {keep} to be kept")
         # One that had come to its end lives again, where a policy keeps what was in use.
-        known = {*before, *made, *self.before.copies.values()}
+        known = {*before, *made, *self.before.copies.values(), *(copy for copy in others if copy[1] in self.issued)}
         if self.one_by_one:
             # Both have made a key, and the second may keep the first one's.
             made_by_both = set(re.findall(r"^Generated .* with ID: (\S+)", self.result.stdout, re.MULTILINE))
@@ -255,7 +257,12 @@ class Verdict:
         nothing_to_put_back = any(copy[0] and copy not in self.live.items() for copy in before.copies.values())
         if deleted:
             self.hold("All or nothing", code in (3, 4), f"exit {code} says nothing changed, but a key was deleted")
-        elif not stuck and not (code == 4 and nothing_to_put_back) and not (code == 3 and self.made):
+        elif code == 3 and (self.made or self.killed):
+            held = {copy for copy in after.copies.values() if any(copy)}
+            self.hold(
+                "True", len(held) == 1 and held <= after.live.items(), "exit 3, but not every store has the new key"
+            )
+        elif not stuck and not (code == 4 and nothing_to_put_back):
             differing = [place for place in after.copies if not self._is_as_before(place)]
             self.hold(
                 "All or nothing", not differing, f"exit {code} before the first deletion, but changed: {differing}"
