@@ -12,7 +12,7 @@ import pytest
 
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.core import errors, host
-from pam_scripts.issuers.aws_user import keys
+from pam_scripts.issuers.aws_user import refusals as aws_user
 from pam_scripts.issuers.azure_resource.kinds import KINDS, STORAGE
 from pam_scripts.rotation.lease import LEASE
 from pam_scripts.rotation.ops_log import Entry
@@ -184,4 +184,4 @@ def test_the_rights_that_a_page_grants_are_those_that_the_script_is_refused_with
 
     assert {*STORAGE.actions} | asked == {*json.loads(role)["Actions"]}
     assert [] == [kind.type for kind in KINDS if kind is not STORAGE and f"`{kind.type}/`" not in azure]
-    assert {"iam:GetUser", *keys.ACTIONS} == {*json.loads(policy)["Statement"][0]["Action"]}
+    assert {"iam:GetUser", *aws_user.ACTIONS} == {*json.loads(policy)["Statement"][0]["Action"]}

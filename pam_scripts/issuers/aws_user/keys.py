@@ -16,6 +16,7 @@ from pam_scripts.core.times import iso, utc_now
 from pam_scripts.issuers.aws_user import UserSettings
 from pam_scripts.issuers.aws_user.client import AccessKey, Caller, Iam
 from pam_scripts.issuers.aws_user.refusals import (
+    ACTIONS,
     BOTH_IN_USE,
     IN_USE,
     INACTIVE,
@@ -30,12 +31,6 @@ from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, S
 
 # The most that AWS lets a user have.
 _MOST = 2
-ACTIONS = tuple(
-    f"iam:{action}"
-    for action in ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
-)
-"""What a rotation does with the user's keys, as IAM's policies name it; beside these it needs `iam:GetUser`."""
-
 # The times of AWS are whole seconds, and its clock need not be this host's.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 

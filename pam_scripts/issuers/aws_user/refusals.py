@@ -10,7 +10,11 @@ from pam_scripts.logins.aws import CLOCK, KEY_ENDED, WRONG_SECRET
 
 SYSTEM = "aws iam"
 
-_ACTIONS = "iam:GetUser, ListAccessKeys, GetAccessKeyLastUsed, CreateAccessKey, UpdateAccessKey and DeleteAccessKey"
+_ON_KEYS = ("ListAccessKeys", "GetAccessKeyLastUsed", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey")
+ACTIONS = tuple(f"iam:{action}" for action in _ON_KEYS)
+"""What a rotation does with the user's keys, as IAM's policies name it; beside these it needs `iam:GetUser`."""
+
+_ACTIONS = f"iam:GetUser, {', '.join(_ON_KEYS[:-1])} and {_ON_KEYS[-1]}"
 
 DENIED = Refusal(
     "AccessDenied",
