@@ -17,7 +17,7 @@ from sandbox.log import Request
 from sandbox.plant import VAULT, AnyPlant, Issued, Plant
 from tests.support.warm import Warm
 
-LEASE = "rotation_lease"
+LEASE, LOG = "rotation_lease", "last_rotation"
 OUTPUTS = Plant.outputs
 HIDDEN_TYPES = {"secret", "password"}
 
@@ -179,8 +179,9 @@ def assert_true_state(
     assert {key_id, *kept} == live_key_ids(plant), "one live key, beside those to keep"
     assert {key_id, *kept} == {key.key_id for key in listed_keys(plant)}, "no other key is listed, not even a dead one"
     assert plant.logs_in(key_id, password), "what Keeper holds logs in"
-    for label, kind in plant.outputs.items() if logged else list(plant.outputs.items())[:-1]:
-        assert [kind] == [item["type"] for item in custom_fields(plant, label)], f"one field {label} of its type"
+    for label, kind in plant.outputs.items():
+        if logged or label != LOG:
+            assert [kind] == [item["type"] for item in custom_fields(plant, label)], f"one field {label} of its type"
     assert not logged or [] == custom_fields(plant, LEASE), "no lease is left"
     if plant.mirrored:
         assert (key_id, password) == in_vault(plant), "Key Vault's pair is what Keeper holds"
@@ -240,7 +241,7 @@ class State:
         names = (plant.id_name, plant.password_name, plant.combined_name)
         record = plant.keeper.record(plant.user_uid)
         # Failures are logged as well.
-        custom = [item for item in record["custom"] if item.get("label") != "last_rotation"]
+        custom = [item for item in record["custom"] if item.get("label") != LOG]
         return cls(
             {**record, "custom": custom},
             {name: plant.key_vault.value(VAULT, name) for name in names},
