@@ -62,7 +62,10 @@ class SlotPlant(AnyPlant):
             "plantdata",
             [
                 keeper.text("resource_id", self.resource.id),
-                *([keeper.text("take_over", "True")] if first_time else []),
+                # An earlier rotation has thrown the other slot's key away, and says so.
+                keeper.text("take_over", "True")
+                if first_time
+                else keeper.multiline("last_rotation", f"Exit status: 0\nDeleted: {self.second}-{MARK}"),
             ],
         )
 

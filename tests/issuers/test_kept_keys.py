@@ -89,6 +89,21 @@ def test_at_the_first_time_nobody_knows_who_uses_the_other_slot() -> None:
         assert f"access key {plant.second} no longer works" in result.stderr
 
 
+@pytest.mark.parametrize("log", ["", "call Jane before you touch this"])
+def test_where_the_log_was_emptied_nobody_knows_it_either(log: str) -> None:
+    """The other slot may have the key that a rotation has kept, or was killed before it deleted that."""
+    with on_loopback(SlotPlant) as plant:
+        plant.set_field("keep_previous_keys", "1")
+        script = InProcess("rotate_azure_resource_key")
+        assert 0 == script.run(plant).returncode
+        plant.set_field("last_rotation", log)
+        plant.key_vault.grant(VAULT, plant.azure_app.client_id, ALL - {"set"})
+        result = script.run(plant)
+
+        assert 4 == result.returncode, result.stderr
+        assert f"access key {plant.first} no longer works" in result.stderr
+
+
 def test_a_key_that_makes_room_is_named_where_none_can_be_made() -> None:
     """No store was changed, yet whoever uses that key is cut off."""
     with on_loopback(IamPlant, mirrored=False) as plant:

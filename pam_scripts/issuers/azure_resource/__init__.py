@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -102,7 +102,8 @@ class ResourceSettings:
 
     held: the credential that the record holds. keep: how many previous keys are to live on. take_over: whether the
     first rotation may begin. strict: whether a rotation is refused where a new key could not be tried from here.
-    alive: the keys that rotations have left alive, as far as the ops log tells.
+    told: by slot, what the ops log tells of it: the id of a key that rotations have left alive, or empty where that is
+    gone; a slot is missing where it tells nothing.
     """
 
     resource: Resource
@@ -110,7 +111,7 @@ class ResourceSettings:
     keep: int
     take_over: bool
     strict: bool
-    alive: Collection[str]
+    told: Mapping[str, str]
 
 
 def read(job: Job) -> IssuerSpec:
@@ -124,7 +125,7 @@ def read(job: Job) -> IssuerSpec:
         KEEP_PREVIOUS_KEYS.read(record),
         TAKE_OVER.read(record),
         REQUIRE_PROOF.read(record),
-        _left_alive(read_entries(record.get(OPS_LOG.label))),
+        _told_of_slots(read_entries(record.get(OPS_LOG.label))),
     )
     if settings.keep > 1:
         raise BadInput(
@@ -156,14 +157,14 @@ def read(job: Job) -> IssuerSpec:
     )
 
 
-def _left_alive(entries: Sequence[Mapping[str, Any]]) -> Collection[str]:
-    """Return the ids of the keys that are alive by the ops log: one a slot, the last that it does not call gone."""
+def _told_of_slots(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return by slot what the newest entry that names it tells: the id of the key that is alive, or empty for gone."""
     last: dict[str, str] = {}
     for entry in entries:
         left = [*entry["kept"], *entry["still_alive"], *entry["may_be_alive"], entry["new_key"]]
         for key_id in (*left, *entry["deleted"], entry["withdrawn_key"]):
             last.setdefault(_slot_in(key_id), key_id if key_id in left else "")
-    return {*last.values()} - {""}
+    return last
 
 
 def _slot_in(key_id: str) -> str:
@@ -326,9 +327,9 @@ class SlotKeys(Issuer):
         if not managed and not self._settings.take_over:
             raise FIRST_TIME.as_error(what, f": {would}; {then}")
         self._run.say(f"{self.target}: {would}; {then}")
-        # At the first rotation nobody can say who uses the slot's key.
-        told = [key_id for key_id in self._settings.alive if _slot_in(key_id) == self._idle]
-        self._replaced = next((Key(key_id, "", NOT_TOLD) for key_id in (told if managed else [self._idle])), None)
+        # Where no log tells that its key is gone, as at the first rotation, somebody may use it.
+        left = self._settings.told.get(self._idle, self._idle) if managed else self._idle
+        self._replaced = Key(left, "", NOT_TOLD) if left else None
         return self._decision(former)
 
     def create_key(self, label: str, expires_at: datetime | None) -> tuple[Key, Credential]:  # noqa: ARG002 - keys of slots have no end
