@@ -182,6 +182,9 @@ AMID: Mapping[str, _End] = {
         {"True"},
         entry="Rotation: r\nNext due: 2027-01-01T00:00:00Z\nExit status: 1\nNew key: made",
     ),
+    "the log has a rotation that was interrupted, and not this one": _End(
+        _seen((KEY,), KEY), _seen((KEY,), KEY), 1, set(), entry="Rotation: q\nExit status: 4"
+    ),
     "a person entered a field a second time": _End(
         _seen((KEY,), TYPED, KEY),
         _seen((KEY, MADE), TYPED, MADE),
@@ -225,7 +228,7 @@ def test_what_a_person_did_meanwhile_is_told_from_what_the_run_did(
     deed = Deed("does something", 0, Spot("GET somewhere", 1))
     if case.meanwhile:
         deed.former, deed.present = case.meanwhile
-    result = RotationResult("", False, "", f"error: {case.words}", case.code, 1.0, {})
+    result = RotationResult("", False, "rotation r, host h", f"error: {case.words}", case.code, 1.0, {})
     verdict = Verdict(scene, case.before, case.after, result, 0, True, "", deed)
 
     assert case.broken == {found.invariant for found in verdict.judge("unclear", case.alive, {})}

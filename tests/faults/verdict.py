@@ -367,10 +367,11 @@ class Verdict:
             )
 
     def _log(self) -> None:
-        """Of an entry that this run wrote: it must not promise more than the systems said."""
+        """Of this run's own entry: it must not promise more than the systems said."""
         entry = self.scene.field("last_rotation").partition("\n\n")[0]
         facts = dict(line.partition(": ")[::2] for line in entry.splitlines())
-        if not facts.get("Rotation") or facts["Rotation"] in self.log_before or self.at_once:
+        own = "Rotation" in facts and f"rotation {facts['Rotation']}," in self.result.stdout
+        if not own or facts["Rotation"] in self.log_before or self.at_once:
             return
         due, status = facts.get("Next due", ""), facts.get("Exit status")
         ends = {f"{key.expires_at:%Y-%m-%dT%H:%M:%SZ}" for key in self.scene.plant.issued() if key.expires_at}
