@@ -388,9 +388,9 @@ AZURE: Mapping[str, Provocation] = {
 }
 
 
-def in_rabbitmq(set_up: Callable[[RabbitPlant], object]) -> Provocation:
-    """Return what is changed in RabbitMQ, or in the record."""
-    return Provocation(RabbitPlant, set_up, UNMIRRORED)
+def in_rabbitmq(set_up: Callable[[RabbitPlant], object], *, mirrored: bool = False) -> Provocation:
+    """Return what is changed in RabbitMQ, in the record, or in the mirror that there is only where it is asked for."""
+    return Provocation(RabbitPlant, set_up, {} if mirrored else UNMIRRORED)
 
 
 def in_keycloak(set_up: Callable[[KeycloakPlant], object]) -> Provocation:
@@ -436,6 +436,15 @@ def with_both_keys_stored(plant: IamPlant) -> None:
     key_id, value = plant.add_key("of somebody")
     plant.key_vault.set(VAULT, plant.id_name, key_id)
     plant.key_vault.set(VAULT, plant.password_name, value)
+
+
+def with_both_users_stored(plant: RabbitPlant) -> None:
+    """Have the vault hold the one user, and in the combined secret the other; the record has a word of somebody's."""
+    plant.add_key("")
+    both = {"rabbitmq_username": plant.spare, "rabbitmq_password": plant.rabbitmq.password(plant.spare)}
+    plant.set_field("key_vault_combined", "True")
+    plant.key_vault.set(VAULT, plant.combined_name, json.dumps(both))
+    plant.set_field("rabbitmq_password", "nobody's password")
 
 
 def with_a_stranger_s_key(plant: IamPlant) -> None:
@@ -504,6 +513,7 @@ PROVOKED: Mapping[Refusal, Provocation] = {
     rabbitmq.LOOPBACK: in_rabbitmq(lambda plant: plant.rabbitmq.memory.loopback.add(ADMIN)),
     rabbitmq.NO_USER: in_rabbitmq(lambda plant: plant.set_field("username_spare", "nobody")),
     rabbitmq.VALIDATOR: in_rabbitmq(lambda plant: setattr(plant.rabbitmq.memory, "shortest", 41)),
+    rabbitmq.BOTH_IN_USE: in_rabbitmq(with_both_users_stored, mirrored=True),
     rabbitmq.NOT_ACCEPTED: in_rabbitmq(lambda plant: plant.rabbitmq.memory.elsewhere.add(plant.spare)),
     keycloak.WRONG_LOGIN: in_keycloak(lambda plant: plant.keycloak.set_secret("master", "rotation.admin", "another")),
     keycloak.NO_SERVICE_ACCOUNT: in_keycloak(

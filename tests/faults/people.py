@@ -24,6 +24,7 @@ from sandbox.faults import Rule
 from sandbox.gateway import RotationResult
 from sandbox.iam_users import IamPlant
 from sandbox.log import Request
+from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, running
 from sandbox.slots import MARK, SlotPlant
 from tests.faults.acts import ACTS, delete_key
@@ -405,7 +406,8 @@ class Scene:
     @property
     def is_cautious(self) -> bool:
         """Whether the script refuses to choose where people have blurred which key is in use: there are but two."""
-        return isinstance(self.plant, (IamPlant, SlotPlant))
+        pairs = isinstance(self.plant, RabbitPlant) and self.plant.spare
+        return bool(pairs) or isinstance(self.plant, (IamPlant, SlotPlant))
 
     def _say_which_is_in_use(self) -> None:
         """Have a person enter one live key everywhere, and do away with the other."""
@@ -420,7 +422,8 @@ class Scene:
         elif isinstance(plant, SlotPlant):
             pair = (f"{plant.first}-{MARK}", plant.resource.value(plant.first))
         else:
-            pair = plant.add_key("")
+            key_id, value = plant.add_key("")
+            pair = (key_id.removesuffix(" (unpublished)"), value)
         for label, text in zip(self.labels, pair, strict=True):
             self.set_field(label, text)
         both = json.dumps(dict(zip(self.labels, pair, strict=True)))

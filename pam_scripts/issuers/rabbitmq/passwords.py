@@ -14,7 +14,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
 from pam_scripts.gateway.request import ALLOW_TARGETS
 from pam_scripts.issuers.rabbitmq.client import ADMINISTRATOR, Client, User
-from pam_scripts.issuers.rabbitmq.refusals import NOT_ADMINISTRATOR, SYSTEM
+from pam_scripts.issuers.rabbitmq.refusals import BOTH_IN_USE, NOT_ADMINISTRATOR, SYSTEM
 from pam_scripts.rotation.roles import NOT_TOLD, Credential, Decision, Issuer, Key, Run, Snapshot, Traits, resumed
 
 _TRAITS = Traits(
@@ -173,7 +173,7 @@ class Passwords(Issuer):
         Where the record holds the password of one user and a mirror that of the other, a rotation was interrupted. A
         new password would end the mirror's, so that the record's is set everywhere instead. With one user there is
         nothing to keep or delete, as the new password ends the old. Raises Yielded where someone else changed the
-        record after it was read.
+        record after it was read, and Refused where mirrors have both users and the record tells nothing.
         """
         if not self._users.spare:
             self._run.say(
@@ -188,6 +188,8 @@ class Passwords(Issuer):
             )
         first, second = self._users.names
         in_mirrors = {name for one in held[1:] for name in one.held if self._has_password(name)}
+        if {first, second} <= in_mirrors and not self._published:
+            raise BOTH_IN_USE.as_error(f"{SYSTEM}: {self.target}")
         self._next, other = (first, second) if second in self._published else (second, first)
         if self._next in in_mirrors and self._published:
             return self._resume(other)

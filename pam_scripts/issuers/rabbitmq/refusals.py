@@ -56,5 +56,13 @@ NOT_ACCEPTED = Refusal(
     "look at the server's `auth_backends`: where another one than its own knows the user, rotate the password there",
     answer="401 to the user's login with the new password: `Login failed`",
 )
+# What a look shows, in our own words.
+BOTH_IN_USE = Refusal(
+    "both-users-in-use",
+    "mirrors have the one user and the other, and the record the password of neither, so that to replace either one "
+    "would cut somebody off",
+    "enter the user name and the password in use into the record by hand, then rotate again",
+    answer="of two users each has a password and stands in a mirror, and the record's password is nobody's",
+)
 
-REFUSALS = (WRONG_LOGIN, NOT_ADMINISTRATOR, NOT_MANAGEMENT, LOOPBACK, NO_USER, VALIDATOR, NOT_ACCEPTED)
+REFUSALS = (WRONG_LOGIN, NOT_ADMINISTRATOR, NOT_MANAGEMENT, LOOPBACK, NO_USER, VALIDATOR, NOT_ACCEPTED, BOTH_IN_USE)
