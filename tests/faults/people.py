@@ -26,6 +26,7 @@ from sandbox.iam_users import IamPlant
 from sandbox.log import Request
 from sandbox.messaging import RabbitPlant
 from sandbox.plant import VAULT, AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, running
+from sandbox.realm import KeycloakPlant
 from sandbox.slots import MARK, SlotPlant
 from tests.faults.acts import ACTS, delete_key
 from tests.faults.schedules import CLIENTS, SAYS_SO, Conductor, Schedule, end_of
@@ -399,9 +400,12 @@ class Scene:
         return self.rotate()
 
     @property
-    def lists_all(self) -> bool:
-        """Whether a key that the script does not list is dead: of a user's keys it lists its record's own."""
-        return not isinstance(self.plant, SeeqUserPlant)
+    def tells_dead(self) -> bool:
+        """Whether the script can tell that what a store holds is dead.
+
+        Of a user's keys it lists its record's own, and the name of a client says nothing of the secret beside it.
+        """
+        return not isinstance(self.plant, (SeeqUserPlant, KeycloakPlant))
 
     @property
     def is_cautious(self) -> bool:

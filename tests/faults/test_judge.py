@@ -104,7 +104,7 @@ class _End:
     """An end of a run.
 
     meanwhile: what a person has changed into what. alive: ids of live keys that places held. typed: what people have
-    typed in. lists_all: whether a key that is not listed is dead. entry: what stands in the ops log.
+    typed in. tells_dead: whether a run can tell that a key is dead. entry: what stands in the ops log.
     """
 
     before: View
@@ -115,7 +115,7 @@ class _End:
     alive: Mapping[str, set[str]] = field(default_factory=dict)
     words: str = ""
     typed: tuple[str, ...] = ()
-    lists_all: bool = True
+    tells_dead: bool = True
     entry: str = ""
 
 
@@ -135,7 +135,7 @@ AMID: Mapping[str, _End] = {
     ),
     # The last of two fields counts to whoever looks, and nobody writes either.
     "what may be a key that is not listed was put back": _End(
-        _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, set(), None, {"Keeper": {"made"}}, lists_all=False
+        _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, set(), None, {"Keeper": {"made"}}, tells_dead=False
     ),
     "a listed key that had died since was put back": _End(
         _seen((KEY, KEPT), KEPT, KEY),
@@ -144,7 +144,7 @@ AMID: Mapping[str, _End] = {
         {"Alive"},
         None,
         {"Keeper": {"made"}},
-        lists_all=False,
+        tells_dead=False,
     ),
     "an app was started with what a person had typed": _End(
         _seen((KEY,), KEY, KEY, KEY),
@@ -223,7 +223,7 @@ def test_what_a_person_did_meanwhile_is_told_from_what_the_run_did(
     """The one is spared, the other is not; a key is its id and its value."""
     case = AMID[end]
     monkeypatch.setattr(scene, "typed", list(case.typed))
-    monkeypatch.setattr(type(scene), "lists_all", case.lists_all)
+    monkeypatch.setattr(type(scene), "tells_dead", case.tells_dead)
     scene.set_field("last_rotation", case.entry, "multiline")
     deed = Deed("does something", 0, Spot("GET somewhere", 1))
     if case.meanwhile:

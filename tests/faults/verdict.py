@@ -286,14 +286,14 @@ class Verdict:
     def _mended(self, held_alive: Mapping[str, set[str]]) -> set[str]:
         """Return the places that held a live key meanwhile which nobody else has ended.
 
-        Not where what stood there before may be a key that the issuer does not list: then that is put back.
+        Not where nobody can tell that what stood there before is dead: then that is put back.
         """
         listed = {key.key_id for key in self.scene.plant.issued() if key.listed}
         return {
             place
             for place, keys in held_alive.items()
             if keys - {*self.killed}
-            and (self.scene.lists_all or self.before.copies[place][0] in {"", *listed, *self.before.live})
+            and (self.scene.tells_dead or self.before.copies[place][0] in {"", *listed, *self.before.live})
         }
 
     def _is_left(self, place: str) -> bool:
