@@ -47,6 +47,8 @@ _LONGEST_LEASE = timedelta(seconds=120 + 2 * 1800 + 60)
 _LONGEST_STORY: Mapping[type[AnyPlant], float] = {SeeqUserPlant: 80.0}
 _LONGEST = 300.0
 
+_DAY = 24 * 3600.0
+
 
 @dataclass(frozen=True)
 class Disturbance:
@@ -93,6 +95,15 @@ class Scene:
     def host_clock(self) -> float:
         """By how many seconds the host's clock is ahead of real time."""
         return self.plant.clock.offset.total_seconds() + self.ahead
+
+    def set_clock(self, ahead: float) -> None:
+        """Have the host's clock be so many seconds ahead of the services'.
+
+        IAM takes no request that was signed five minutes before or after its own time.
+        https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+        """
+        most = 240.0 if isinstance(self.plant, IamPlant) else _DAY
+        self.ahead = max(-most, min(most, ahead))
 
     def host_now(self) -> datetime:
         """Say what time it is for the host."""

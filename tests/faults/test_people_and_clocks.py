@@ -91,7 +91,7 @@ class PeopleAndClocks(RuleBasedStateMachine):
     @initialize(skew=st.sampled_from(_SKEWS))
     def begin(self, skew: int) -> None:
         """Start with clocks that differ."""
-        self._scene.ahead = skew
+        self._scene.set_clock(skew)
 
     @rule(event=st.sampled_from(_EVENTS).flatmap(lambda event: event))
     def step(self, event: tuple[Any, ...]) -> None:
@@ -134,9 +134,9 @@ class PeopleAndClocks(RuleBasedStateMachine):
         return found + (self._mend() if mended and not found else [])
 
     def _pass_time(self, days: float, skew: int) -> list[Violation]:
-        self._scene.story.append(f"{days} days pass, the host's clock is {skew} s ahead")
         self._scene.pass_time(days)
-        self._scene.ahead = skew
+        self._scene.set_clock(skew)
+        self._scene.story.append(f"{days} days pass, the host's clock is {self._scene.ahead:g} s ahead")
         self._scene.spare()
         return []
 
