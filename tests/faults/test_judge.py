@@ -207,6 +207,9 @@ AMID: Mapping[str, _End] = {
     "a person replaced it": _End(
         _seen((OLD,), OLD), _seen((NEW,), OLD), 1, set(), (_seen((OLD,), OLD), _seen((NEW,), OLD))
     ),
+    "a person ended what a name had, and what it had before": _End(
+        _seen((OLD, SPARE), OLD), _seen((OLD,), OLD), 1, set(), (_seen((OLD, FORMER_SPARE), OLD), _seen((OLD,), OLD))
+    ),
     "a value that nobody knows stays under a known id": _End(
         _seen((OLD,), OLD), _seen((OLD, SPARE), OLD), 4, {"Nothing lost"}
     ),

@@ -148,8 +148,10 @@ class Verdict:
         self.deed = done
         self.made, self.killed = (done.made, done.killed) if done else ({}, {})
         self.changed = done.changed if done else {}
-        # The keys that would be alive if the run had done nothing. A key is its id and its value: names come again.
-        self.live = {**dict(self.before.live.items() - self.killed.items()), **self.made}
+        # The keys that would be alive if the run had done nothing. A key is its id and its value: names come again, and
+        # who ends what has a name ends what stood there before, too.
+        self.live = {key_id: value for key_id, value in self.before.live.items() if key_id not in self.killed}
+        self.live |= self.made
 
     def judge(
         self, lease: str, held_alive: Mapping[str, set[str]], theirs: Mapping[str, Mapping[str, str]]
