@@ -164,6 +164,21 @@ AMID: Mapping[str, _End] = {
         {"True"},
         (_seen((KEY, MADE), MADE), _seen((OTHER, MADE), MADE)),
     ),
+    "all was stored, nothing was to be deleted, and a person spoiled a place": _End(
+        _seen((KEY,), KEY),
+        _seen((KEY, MADE), MADE, ("", "")),
+        4,
+        set(),
+        (_seen((KEY, MADE), MADE), _seen((KEY, MADE), MADE, ("", ""))),
+        words="logged in and was stored everywhere, but the last steps were not confirmed; key is kept",
+    ),
+    "not all was stored, as it is said to be": _End(
+        _seen((KEY,), KEY),
+        _seen((KEY, MADE), MADE, KEY),
+        4,
+        {"True"},
+        words="logged in and was stored everywhere, but the last steps were not confirmed",
+    ),
     "an app was left with the key of a run that failed": _End(
         _seen((KEY,), KEY, KEY, KEY), _seen((KEY,), KEY, KEY, MADE), 1, {"All or nothing"}
     ),

@@ -259,11 +259,11 @@ class Verdict:
         nothing_to_put_back = any(copy[0] and copy not in self.live.items() for copy in before.copies.values())
         if deleted:
             self.hold("All or nothing", code in (3, 4), f"exit {code} says nothing changed, but a key was deleted")
-        elif code == 3 and (self.made or self.killed):
-            held = {copy for copy in after.copies.values() if any(copy)}
-            self.hold(
-                "True", len(held) == 1 and held <= after.live.items(), "exit 3, but not every store has the new key"
-            )
+        elif (code == 3 and (self.made or self.killed)) or (code == 4 and "last steps were not confirmed" in words):
+            spoiled = {place for place in after.copies if self._was_changed(place)} | self.scene.spared
+            held = {copy for place, copy in after.copies.items() if any(copy) and place not in spoiled}
+            well = len(held) == 1 and held <= after.live.items() | self.killed.items()
+            self.hold("True", well, f"exit {code}, but not every store has the new key")
         elif not stuck and not (code == 4 and nothing_to_put_back):
             differing = [place for place in after.copies if not self._is_as_before(place)]
             self.hold(
