@@ -98,7 +98,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     listed = _alive(rotation, progress) if progress.touched else None
     if without_key := _without_live_key(rotation, progress, listed):
         return _keep_new_key(rotation, progress, error, without_key, new_id in (listed or ()))
-    stuck = _put_stores_back(rotation, progress, listed)
+    stuck = _put_stores_back(rotation, progress, _former_alive(rotation, progress, listed))
     ill: dict[str, str] = {}
     if not stuck:
         stuck, ill = _reload_again(rotation, progress)
@@ -261,18 +261,22 @@ def _reload_again(rotation: Rotation, progress: Progress) -> tuple[list[str], di
 
 
 def _alive(rotation: Rotation, progress: Progress) -> set[str] | None:
-    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked.
+    """Return the ids of the keys that are listed and not at their end now; None where the issuer cannot be asked."""
+    try:
+        return _not_ended(rotation.retrying(rotation.issuer.list_keys), progress)
+    except PamScriptError:
+        return None
+
+
+def _former_alive(rotation: Rotation, progress: Progress, alive: Collection[str] | None) -> Collection[str] | None:
+    """Return the ids under which a store may hold a key of before that is alive.
 
     A former key that lives on under another id counts under its own, too, even where somebody has ended the new one.
     """
-    try:
-        alive = _not_ended(rotation.retrying(rotation.issuer.list_keys), progress)
-    except PamScriptError:
-        return None
     former = {key.id for key in (*progress.decision.to_delete, *progress.decision.kept)}
-    if rotation.traits.same_id and progress.key and not alive.isdisjoint(former):
-        alive.add(progress.key.id)
-    return alive
+    if alive is None or not rotation.traits.same_id or former.isdisjoint(alive):
+        return alive
+    return {*alive, progress.new[0].id}
 
 
 def _not_ended(keys: Iterable[Key], progress: Progress) -> set[str]:
@@ -289,12 +293,13 @@ def _without_live_key(rotation: Rotation, progress: Progress, alive: Collection[
 
     Where it was dead at the look, a store that the new key has not reached is left as it was.
     """
-    if alive is None:
+    former_alive = _former_alive(rotation, progress, alive)
+    if alive is None or former_alive is None:
         return []
     seen, seen_alive = {key.id for key in progress.keys}, _not_ended(progress.keys, progress)
     found = []
     for store, before in zip(rotation.stores, progress.before, strict=True):
-        gone = before.held - {*alive}
+        gone = before.held - {*former_alive}
         died_since = not gone.isdisjoint(seen_alive)
         was_dead = bool(gone) and (rotation.traits.lists_all or not gone.isdisjoint(seen))
         reached = progress.new[0].id in alive and store in progress.touched

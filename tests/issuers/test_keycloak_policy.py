@@ -377,6 +377,31 @@ def test_the_former_secret_is_put_back_where_it_outlives_the_new_one(
     assert_true_state(plant)
 
 
+@pytest.mark.usefixtures("short_waits")
+def test_a_new_secret_that_somebody_has_ended_is_kept_nowhere(plant: KeycloakPolicyPlant) -> None:
+    """Also where the record held no name that is known: it gets back what a person had typed, not what has ended."""
+    plant.set_field("keycloak_client_id", "typed by hand")
+    held = in_keeper(plant)
+
+    def change(request: Request) -> bool:
+        if is_vault_write(request):
+            plant.keycloak.set_secret(REALM, plant.client_id, "set by another hand")
+            return True
+        return False
+
+    refusal = Rule(faults.status(403), where=change)
+    plant.wire.rules.append(refusal)
+    result = SCRIPT.run(plant)
+
+    assert refusal.hits
+    assert 4 == result.returncode, result.stderr
+    assert held == in_keeper(plant)
+    assert (plant.client_id, plant.old_password) == in_vault(plant)
+    assert plant.logs_in(*in_vault(plant))
+    assert "was left alive" not in result.stderr
+    assert_silent(plant, result)
+
+
 def test_a_look_changes_nothing(plant: KeycloakPolicyPlant) -> None:
     """It says what the policy would keep, and until when the secret lasts."""
     plant.set_field("dry_run", "True")

@@ -31,6 +31,7 @@ from pam_scripts.rotation.roles import Credential, Decision, Issuer, Key, Run, S
 
 # The most that AWS lets a user have.
 _MOST = 2
+
 # The times of AWS are whole seconds, and its clock need not be this host's.
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
