@@ -47,8 +47,6 @@ _LONGEST_LEASE = timedelta(seconds=120 + 2 * 1800 + 60)
 _LONGEST_STORY: Mapping[type[AnyPlant], float] = {SeeqUserPlant: 80.0}
 _LONGEST = 300.0
 
-_DAY = 24 * 3600.0
-
 
 @dataclass(frozen=True)
 class Disturbance:
@@ -102,8 +100,7 @@ class Scene:
         IAM takes no request that was signed five minutes before or after its own time.
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
         """
-        most = 240.0 if isinstance(self.plant, IamPlant) else _DAY
-        self.ahead = max(-most, min(most, ahead))
+        self.ahead = max(-240.0, min(240.0, ahead)) if isinstance(self.plant, IamPlant) else ahead
 
     def host_now(self) -> datetime:
         """Say what time it is for the host."""
@@ -421,8 +418,17 @@ class Scene:
     @property
     def is_cautious(self) -> bool:
         """Whether the script refuses to choose where people have blurred which key is in use: there are but two."""
-        pairs = isinstance(self.plant, RabbitPlant) and self.plant.spare
-        return bool(pairs) or isinstance(self.plant, (IamPlant, SlotPlant))
+        return isinstance(self.plant, (IamPlant, SlotPlant)) or self._is_both_users
+
+    @property
+    def _is_both_users(self) -> bool:
+        """Whether mirrors have both of two users, and the record the password of neither."""
+        plant = self.plant
+        if not (isinstance(plant, RabbitPlant) and plant.spare):
+            return False
+        held = self.subject.held(plant)
+        named = {key_id for place, (key_id, _) in held.copies.items() if place != "Keeper"}
+        return {plant.username, plant.spare} <= named and held.kind("Keeper") != "alive"
 
     def _say_which_is_in_use(self) -> None:
         """Have a person enter one live key everywhere, and do away with the other."""

@@ -133,7 +133,6 @@ AMID: Mapping[str, _End] = {
     "the new key lived, and a dead one was put back": _End(
         _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, {"Alive"}, None, {"Keeper": {"made"}}
     ),
-    # The last of two fields counts to whoever looks, and nobody writes either.
     "what may be a key that is not listed was put back": _End(
         _seen((KEY,), TYPED, KEY), _seen((KEY,), TYPED, KEY), 1, set(), None, {"Keeper": {"made"}}, tells_dead=False
     ),
@@ -200,6 +199,7 @@ AMID: Mapping[str, _End] = {
     "the log has a rotation that was interrupted, and not this one": _End(
         _seen((KEY,), KEY), _seen((KEY,), KEY), 1, set(), entry="Rotation: q\nExit status: 4"
     ),
+    # The last of two fields counts to whoever looks, and nobody writes either.
     "a person entered a field a second time": _End(
         _seen((KEY,), TYPED, KEY),
         _seen((KEY, MADE), TYPED, MADE),
