@@ -16,45 +16,73 @@ call at a time. Lists that several calls add to are only appended to, and read w
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pam_scripts.core.deadline import Deadline
 
 T = TypeVar("T")
+_Call: TypeAlias = Callable[[], None]
 
 # How many of one run's calls are under way at a time, at most.
 AT_ONCE = 8
 
 
+# A thread that has made a call makes the next one: to start one for each took a quarter of the CPU time of rotations in
+# one process. There are never more than calls at a time, whoever waits for calls of its own among them.
+_THREADS = ThreadPoolExecutor(sys.maxsize)
+
+
 class Submit(Protocol):
-    """What a `with concurrently()` gives: begins a call, and returns the future that will have its result."""
+    """What a `with concurrently()` gives: takes a call, and returns the future that will have its result."""
 
     def __call__(self, call: Callable[[], T]) -> Future[T]:
-        """Begin a call."""
+        """Take a call."""
 
 
 @contextmanager
 def concurrently(at_once: int = AT_ONCE) -> Iterator[Submit]:
     """Make the calls that are submitted within the `with` statement at the same time, so many at once.
 
-    Its end waits for all of them: whoever puts things back after a failure is alone again. Then the error
-    of the first one that failed, in the order of starting, is raised.
+    The last of them is made at the end of the statement, by the thread that would only wait otherwise: their results
+    are there after it. Its end waits for all: whoever puts things back after a failure is alone again. Then the error
+    of the first one that failed, in the order of submitting, is raised.
     """
-    futures: list[Future[object]] = []
-    with ThreadPoolExecutor(at_once) as threads:
+    room, futures, last, begun = threading.Semaphore(at_once), list[Future[Any]](), list[_Call](), list[Future[None]]()
 
-        def submit(call: Callable[[], T]) -> Future[T]:
-            future = threads.submit(call)
-            futures.append(future)  # type: ignore[arg-type]  # only ever asked for its error
-            return future
+    def submit(call: Callable[[], T]) -> Future[T]:
+        future = Future[T]()
+        futures.append(future)
+        last.append(partial(_make, call, future, room))
+        if len(last) > 1:
+            room.acquire()
+            begun.append(_THREADS.submit(last.pop(0)))
+        return future
 
+    try:
         yield submit
+        if last:
+            room.acquire()
+            last.pop()()
+    finally:
+        wait(begun)
     for future in futures:
         future.result()
+
+
+def _make(call: Callable[[], T], future: Future[T], room: threading.Semaphore) -> None:
+    """Make a call that there is room for, and leave its result, or its error, with its future."""
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+        future.set_exception(error)
+    finally:
+        room.release()
 
 
 @contextmanager
