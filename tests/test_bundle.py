@@ -217,14 +217,14 @@ def test_a_module_that_lies_beside_the_file_is_not_imported(built: Path) -> None
     assert (3, "HELLOSHELF1", "") == (result.returncode, result.stdout, result.stderr)
 
 
-def test_a_traceback_shows_the_lines_of_the_attached_file(built: Path) -> None:
-    """An uncaught error names the attached file, the line number in it, and the text of that line."""
+def test_a_traceback_names_the_lines_of_the_modules(built: Path) -> None:
+    """An uncaught error names the attached file, the module in it, and its line there."""
     result = run(built, given="")
 
-    lines = built.read_text(encoding="utf-8").splitlines()
+    lines = SOURCES["pam_scripts/core/words.py"].splitlines()
     number = next(n for n, line in enumerate(lines, 1) if line.endswith("# the marked line"))
     assert 1 == result.returncode
-    assert f'File "{built}", line {number}, in shout\n    {lines[number - 1].strip()}' in result.stderr
+    assert f'File "{built} (pam_scripts.core.words)", line {number}, in shout\n' in result.stderr
 
 
 def test_only_what_the_script_imports_is_held(built: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_stand_in_says_no_more_than_its_label_and_that_it_is_left_out(tmp_path
 
     stand_in = '"""Left out of this build: cupboard."""\n\nLABEL = \'cupboard_name\'\nLEFT_OUT = True\n'
     assert re.search(
-        r"^    'pam_scripts\.stores\.cupboard': \(False, \d+, r'''\n" + re.escape(stand_in) + r"'''\),$",
+        r"^    'pam_scripts\.stores\.cupboard': \(False, r'''\n" + re.escape(stand_in) + r"'''\),$",
         text,
         re.MULTILINE,
     )

@@ -1,7 +1,7 @@
 """Build one attachable file for each script: `python -m tools.bundle` writes `dist/SCRIPT.py`.
 
 A PAM script is attached to a Keeper record as a single file. The files built here hold the package's
-own modules verbatim, so that a reviewer reads what they attach and a traceback shows its true lines;
+own modules verbatim, so that a reviewer reads what they attach and a traceback names a module's own lines;
 third-party packages come from the interpreter that runs the script. A build has no dates and no paths
 in it: the same sources give the same bytes.
 
@@ -164,14 +164,12 @@ class HeldModules(object):
         return None
 
     def exec_module(self, module):
-        _, line, source = self.modules[module.__name__]
-        # The blank lines give each line of the source the number that it has in this file, so that a
-        # traceback shows it.
-        padded = "\\n" * (line - 1) + source
-        exec(compile(padded, THIS_FILE, "exec", dont_inherit=True), module.__dict__)
+        # A traceback names this file, the module, and its own line: the text begins after a line end.
+        held = "%s (%s)" % (THIS_FILE, module.__name__)
+        exec(compile(self.modules[module.__name__][1][1:], held, "exec", dont_inherit=True), module.__dict__)
 
 
-# Name of each module: whether it is a package, the line here at which its text begins, the text.
+# Name of each module: whether it is a package, and its text.
 MODULES = {
 $modules}
 
@@ -413,12 +411,7 @@ def bundle(root: Path, script: str, wanted: str | None = None) -> Bundle:
         modules="@MODULES@",
     )
     before, after = blank.split("@MODULES@")
-    line = before.count("\n") + 1
-    entries = []
-    for module in modules:
-        entry = f"    {module.name!r}: ({module.is_package}, {line}, r'''\n{module.source}'''),\n"
-        line += entry.count("\n")
-        entries.append(entry)
+    entries = [f"    {module.name!r}: ({module.is_package}, r'''\n{module.source}'''),\n" for module in modules]
     return Bundle(f"{script}{choice.ending}.py", before + "".join(entries) + after, build_name, modules)
 
 
