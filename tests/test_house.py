@@ -285,3 +285,17 @@ def test_the_contracts_are_for_the_type_checker_alone() -> None:
 
     attached = reach(f"{PACKAGE}.assembly.script", known) & set(importers)
     assert {f"{PACKAGE}.assembly.registry", f"{PACKAGE}.assembly.script"} == attached
+
+
+def test_no_class_of_values_shows_what_it_holds() -> None:
+    """What is printed of it by mistake is its name: some hold secrets, and none says so by itself."""
+    shown = [
+        f"{path.relative_to(REPOSITORY)}: {node.name}"
+        for path in sorted((REPOSITORY / PACKAGE).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass") and "repr=False" not in decorator
+    ]
+
+    assert [] == shown

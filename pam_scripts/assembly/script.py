@@ -53,7 +53,7 @@ _READ_ELSEWHERE = (LEASE, "client_secret_id", "value")
 Spec: TypeAlias = IssuerSpec | MirrorSpec | ConsumerSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RotationSpec:
     """What a job's records ask for, read and checked before any system is asked.
 
@@ -135,7 +135,7 @@ def trust_beside_credentials(session: Session, specs: Iterable[Spec]) -> None:
                 session.trust(host, spec.ca_bundle)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Script:
     """One attachable script.
 

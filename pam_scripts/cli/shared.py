@@ -20,7 +20,7 @@ from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.records import flatten, job_among, not_there, only_configuration
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shared:
     """What the application may read.
 

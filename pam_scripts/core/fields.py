@@ -80,7 +80,7 @@ class Parser(Protocol[T_co]):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     """Text that matches a pattern as a whole; `expected` says in words what the pattern asks."""
 
@@ -94,7 +94,7 @@ class Text:
         return text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Number:
     """A whole number within bounds, both included."""
 
@@ -113,7 +113,7 @@ class Number:
         return int(text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flag:
     """`True` or `False`, in the words that people use for them."""
 
@@ -127,7 +127,7 @@ class Flag:
         return word in _TRUE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """One of some words, without regard to case; read as it is written here."""
 
@@ -148,7 +148,7 @@ class Choice:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Names:
     """Several names with commas between them, each of which matches a pattern; a name that comes again counts once."""
 
@@ -170,7 +170,7 @@ class Names:
         return tuple(dict.fromkeys(names))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HttpsAddress:
     """Where a server is: https, a host, a port where it is another than 443. Read as https://HOST in small letters."""
 
@@ -191,7 +191,7 @@ class HttpsAddress:
         return f"https://{parts.netloc.lower().removesuffix(':443')}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HttpsAddresses:
     """Several addresses of servers with commas between them, each as HttpsAddress."""
 
@@ -207,7 +207,7 @@ class HttpsAddresses:
         return tuple(dict.fromkeys(self.each.read(part.strip()) for part in text.split(",") if part.strip()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PageAddresses(Names):
     """Several addresses of pages, which may have no query and no user name; read as they are written."""
 
@@ -230,7 +230,7 @@ TEXT = Text()
 FLAG = Flag()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Field(Generic[T]):
     """One labelled field of a record, as the contract has it.
 
@@ -329,7 +329,7 @@ def _hide(label: str, value: object, depth: int = 4) -> None:
         Secret(str(value).strip())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One Keeper record as the Gateway hands it over: flat, label (or type) to value.
 
@@ -340,10 +340,10 @@ class Record:
 
     uid: str
     title: str
-    values: Mapping[str, str] = field(repr=False)
-    contradictions: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
-    spelled: Mapping[str, str] = field(default_factory=dict, repr=False)
-    lists: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    values: Mapping[str, str]
+    contradictions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> Record:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Host:
     """The facts of one kind of system.
 

@@ -13,7 +13,7 @@ NAMES = Names(r".{1,2048}", "a name, in which * stands for any characters")
 """What a field of limits takes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Limit:
     """The lists of names that bound one use of a credential: each list that is there must have the name.
 

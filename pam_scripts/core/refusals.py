@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pam_scripts.core.errors import ApiError, Refused
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Refusal:
     """One answer by which a system refuses.
 

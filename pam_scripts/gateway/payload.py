@@ -19,7 +19,7 @@ from pam_scripts.core.secret import Secret
 _HOW = "run it as a PAM script of a record, or try `--check --record UID`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Job:
     """What the Gateway asks for: the PAM User record to rotate, and what came with it.
 

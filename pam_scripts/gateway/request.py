@@ -18,7 +18,7 @@ from pam_scripts.core.limits import NAMES
 from pam_scripts.rotation.roles import Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PemFile:
     """The path of a PEM file with certificates that this host's user may read."""
 

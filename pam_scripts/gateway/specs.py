@@ -12,7 +12,7 @@ from pam_scripts.rotation.roles import Consumer, Issuer, Mirror, Run
 from pam_scripts.rotation.shape import Shape, Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IssuerSpec:
     """The keys that a record asks to have replaced.
 
@@ -50,7 +50,7 @@ class IssuerSpec:
         return (self.limit,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MirrorQuery:
     """How an audit asks for the state of a mirror without reading a value.
 
@@ -71,7 +71,7 @@ class MirrorQuery:
         return self.survey, self.account or self.group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MirrorSpec:
     """A mirror that a record asks for.
 
@@ -89,7 +89,7 @@ class MirrorSpec:
     previous: MirrorSpec | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConsumerQuery:
     """How an audit asks for the state of a consumer without restarting it.
 
@@ -101,7 +101,7 @@ class ConsumerQuery:
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConsumerSpec:
     """A consumer that a record asks to have reloaded: what makes it; the rest as IssuerSpec's and MirrorSpec's."""
 

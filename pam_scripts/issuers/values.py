@@ -27,7 +27,7 @@ CONFIGURATION_FIELDS: Fields = ()
 KEEPER = "keeper"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ValueFormat:
     """What a value is made of, `KIND` or `KIND:NUMBER`; read in small letters."""
 
@@ -65,7 +65,7 @@ VALUE_QUOTING = Field(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OptionalDays:
     """A time in whole days, within bounds; None for none."""
 

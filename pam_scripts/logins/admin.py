@@ -12,7 +12,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.request import ALLOW_TARGETS, CA_BUNDLE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoginFields:
     """The fields that hold the login of a system's administrator, and the servers that it may be used at.
 
@@ -49,7 +49,7 @@ class LoginFields:
         return record.has(*(field.label for field in self.all))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Admin:
     """Who logs in, and where.
 

@@ -69,7 +69,7 @@ WRONG_SECRET = Refusal(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identity:
     """An access key, and the record that it is in; without a key it is the host's own. token: of a temporary one."""
 

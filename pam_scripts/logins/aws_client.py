@@ -21,7 +21,7 @@ _AWS_DOMAINS = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonwebservices\.com\.cn)
 _BUSY = {"ThrottlingException", "Throttling"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Service:
     """One service of AWS, as messages and boto3 name it.
 

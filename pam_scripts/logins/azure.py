@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from azure.core.exceptions import ClientAuthenticationError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cloud:
     """Where one Azure cloud's services are.
 
@@ -126,7 +126,7 @@ _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _SPARE = 300
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AppSecret:
     """An Azure application with its secret, and the UID of the record that named it, where one did."""
 
@@ -165,7 +165,7 @@ ADMIN_FIELDS: Fields = (TENANT_ID, CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUN
 CONFIGURATION_FIELDS: Fields = (TENANT_ID, CONFIGURED_CLIENT_ID, CLIENT_SECRET, AZURE_CLOUD, CA_BUNDLE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identity:
     """Who acts in Azure: an application, or the host's own identity where there is none, and in which cloud.
 
@@ -210,7 +210,7 @@ def _app(record: Record, client_id: Field[str]) -> AppSecret:
     return AppSecret(TENANT_ID.read(record), client_id.read(record), secret, record.uid)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Token:
     """A bearer token. expires_at: seconds since 1970."""
 

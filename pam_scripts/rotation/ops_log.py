@@ -51,7 +51,7 @@ _SCHEMAS: Mapping[Kind, Mapping[str, Any]] = {
 _FLAGS = {True: "yes", False: "no", None: "none"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fact:
     """One fact of a run.
 
@@ -121,7 +121,7 @@ FACTS: Sequence[Fact] = (
 """All facts of a run, in their order."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Entry:
     """What one run did, filled in as it goes; `FACTS` says what each field means.
 

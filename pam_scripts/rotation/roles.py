@@ -22,7 +22,7 @@ NOT_TOLD = datetime.min.replace(tzinfo=timezone.utc)
 """When a key was made whose issuer does not say: before any other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Key:
     """A live key as its issuer lists it; never its value.
 
@@ -69,7 +69,7 @@ def required_id(item: Mapping[str, Any], name: str) -> str:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Credential:
     """What a client logs in with: the key's id and its secret value."""
 
@@ -77,7 +77,7 @@ class Credential:
     secret: Secret
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Publication:
     """A credential on its way into the stores, with what they note down beside it."""
 
@@ -87,7 +87,7 @@ class Publication:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Snapshot:
     """What one store holds at one moment.
 
@@ -98,10 +98,10 @@ class Snapshot:
     remarks: what else is worth a line, where something is.
     """
 
-    parts: Mapping[str, str] = field(repr=False)
+    parts: Mapping[str, str]
     key_id: str = ""
     shown: str = ""
-    restore_point: Any = field(default=None, repr=False)
+    restore_point: Any = None
     remarks: Sequence[str] = ()
     key_ids: Collection[str] = ()
 
@@ -123,18 +123,18 @@ class Snapshot:
         return any(self.parts.get(place) == value for place, value in parts.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Known:
     """What a mirror may compare its own content with, to tell whether that is this record's.
 
     record: the values of the credential's fields in the truth, by label. key_ids: the ids of the target's keys.
     """
 
-    record: Mapping[str, str] = field(repr=False)
+    record: Mapping[str, str]
     key_ids: Collection[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sought:
     """An earlier credential whose value is looked for among a mirror's older versions.
 
@@ -147,7 +147,7 @@ class Sought:
     before: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Traits:
     """What is known of an issuer before it is asked.
 
@@ -389,7 +389,7 @@ class Consumer(Protocol):
         """Return why it is not healthy, empty once it is; raise ApiError where it cannot be asked."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What one rotation is to do.
 
@@ -409,7 +409,7 @@ class Plan:
     in_turn: bool = False
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One run of a script: its id, its deadline, where its lines go, and its log entry."""
 
@@ -425,7 +425,7 @@ class Run:
         self.entry.rotation_id, self.entry.date = self.rotation_id, self.started
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rotation:
     """What does not change while one key is replaced: who takes part, what is to be done, the run, and the limit.
 
@@ -476,7 +476,7 @@ class Rotation:
         return retry.retrying(self.run.deadline, call, on, None if self.traits.reversible else spare)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Decision:
     """What is to become of the keys that were there before: some are kept, the others deleted.
 
@@ -498,7 +498,7 @@ class Decision:
         return {key.id for key in self.to_delete}
 
 
-@dataclass
+@dataclass(repr=False)
 class Progress:
     """What has happened so far: the one place that undoing reads.
 

@@ -14,7 +14,7 @@ from pam_scripts.rotation.shape import EXPIRY_TAG, ROTATION_TAG
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trouble:
     """Something that a survey found wrong. code: of the audit's rule for it. what: exactly. way_out: what to do."""
 
@@ -23,7 +23,7 @@ class Trouble:
     way_out: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeenTarget:
     """A target as its issuer shows it.
 
@@ -43,7 +43,7 @@ class SeenTarget:
     beside: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SurveyResult:
     """What a survey found out about one record's target.
 
@@ -68,7 +68,7 @@ def look_at_each(
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeenSecret:
     """One secret's newest version as its store lists it. expires_at: when the store itself says that it ends."""
 
@@ -87,7 +87,7 @@ class SeenSecret:
         return [moment for moment in (read_moment(self.tags.get(EXPIRY_TAG, "")), self.expires_at) if moment]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeenMirror:
     """The secrets of one mirror by name, and the names of deleted ones, all in small letters.
 
@@ -100,7 +100,7 @@ class SeenMirror:
     page: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeenConsumer:
     """One consumer. references: the addresses of the secrets that its platform reads for it. trouble: why it is ill."""
 
@@ -108,7 +108,7 @@ class SeenConsumer:
     trouble: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeenConsumers:
     """The consumers of one place by name, in small letters. trouble: why it could not be asked."""
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,7 +31,7 @@ EXPIRY_TAG = "expiry"
 """The tag of a secret that says when its key ends, ISO 8601 in UTC."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Target:
     """Whose credential it is.
 
@@ -47,7 +47,7 @@ class Target:
         return self.tag or self.id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shape:
     """How one script's credential is laid out.
 
@@ -71,7 +71,7 @@ class Shape:
     value_in_record: bool = True
     logs_in_by_id: bool = False
     form: Callable[[str], str] = str
-    sample: str = field(default="x" * 64, repr=False)
+    sample: str = "x" * 64
     type_prefix: str = ""
 
     def key_type(self, part: str) -> str:

@@ -20,7 +20,7 @@ ADOPT_SECRETS = Field(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adoption:
     """Decides which secrets without an owner tag a record may take over.
 
@@ -64,7 +64,7 @@ class Adoption:
         return Credential(values.get(self.shape.id_label, ""), Secret(values.get(self.shape.value_label, "")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Kept:
     """The keys that stay alive after a rotation: tells which older versions hold one of them, and stay readable."""
 

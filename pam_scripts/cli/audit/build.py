@@ -14,7 +14,7 @@ from pam_scripts.core.errors import BadInput
 from pam_scripts.core.times import read_moment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Build:
     """One build at work. version: such as 1.0.0. digits: those for what its file holds, empty where it was no file.
 

@@ -13,7 +13,7 @@ Severity = Literal["broken", "soon", "look"]
 SEVERITIES: tuple[Severity, ...] = ("broken", "soon", "look")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rule:
     """One kind of finding.
 
@@ -41,7 +41,7 @@ class Rule:
         return self.found(what, error.next_step or inner or way_out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """One thing that is wrong: by which rule, how urgent, what exactly, and what to do about it."""
 

@@ -32,7 +32,7 @@ _STATES: tuple[str, ...] = (*SEVERITIES, "healthy")
 _STATE_WORDS = {**WORDS, "healthy": "healthy"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bar:
     """One bar of the timeline: the rows whose keys end in one week. id: the anchor of its rows in the table."""
 

@@ -35,7 +35,7 @@ _CSV_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Row:
     """What the audit says of one record, fit to be shown. Times are in UTC; None is for what is not there, or not told.
 
@@ -137,7 +137,7 @@ class Row:
         return plain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The whole: rows with the most urgent first, when it was made, and how many records belong to no script.
 

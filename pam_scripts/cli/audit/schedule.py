@@ -39,7 +39,7 @@ _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _YEARS = 9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cron:
     """An expression of Quartz, by days: what it says of months, of days and of weekdays (Sunday is 1)."""
 
@@ -77,7 +77,7 @@ class Cron:
                     yield from (date(year, month, day) for day in sorted(days) if date(year, month, day) >= start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schedule:
     """When one record's rotation runs by itself.
 

@@ -27,7 +27,7 @@ from pam_scripts.stores.keeper.records import attached_scripts
 from pam_scripts.stores.key_vault import Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mirror:
     """What a mirror that could be asked has of one record.
 
@@ -47,7 +47,7 @@ class Mirror:
         return {secret.rotation_id for secret in self.secrets.values()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cadence:
     """When keys are expected to be replaced.
 
@@ -61,7 +61,7 @@ class Cadence:
     schedules: Mapping[str, Schedule] | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Subject:
     """One record under examination: what its fields say, and what the systems say of it.
 

@@ -18,7 +18,7 @@ _COLOURS = {"broken": "bold red", "soon": "bold yellow", "look": "bold magenta",
 _ELSEWHERE = ("", "UID", "RECORD", "TARGET")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Line:
     """A line before it is broken between words.
 

@@ -24,7 +24,7 @@ from pam_scripts.gateway.payload import Job
 from pam_scripts.rotation.ops_log import ROTATED_AT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Part:
     """One of so many parts that records are divided into by their UIDs. number: from 1."""
 
@@ -37,7 +37,7 @@ class Part:
         return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chosen:
     """A record that was chosen. script: what its fields say that it belongs to."""
 
@@ -50,7 +50,7 @@ class Chosen:
         return self.record.uid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """What options come to. failed: what is wrong with records that were named and cannot be worked on, by UID."""
 

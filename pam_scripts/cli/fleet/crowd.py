@@ -26,7 +26,7 @@ from pam_scripts.rotation.roles import Run
 _LOOKS = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """One run that is to be done.
 
@@ -46,7 +46,7 @@ class Task:
     not_before: float = 0.0
 
 
-@dataclass
+@dataclass(repr=False)
 class Outcome:
     """What came of one task.
 
@@ -121,7 +121,7 @@ class Open(Gate):
         return 0.0
 
 
-@dataclass
+@dataclass(repr=False)
 class Crowd:
     """Runs that are gone through together.
 

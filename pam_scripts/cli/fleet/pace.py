@@ -32,7 +32,7 @@ _LONGER = 1.05
 _MOST_SILENCES = 3
 
 
-@dataclass
+@dataclass(repr=False)
 class Pace(Gate):
     """The calls of one device, and the runs that make them.
 

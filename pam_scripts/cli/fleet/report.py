@@ -24,7 +24,7 @@ NOT_BEGUN = 1
 _WIDTH = 80
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What came of one run of the command.
 

@@ -25,7 +25,7 @@ PYTHON = "/opt/pam-scripts/bin/python"
 """What docs/install.md makes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attach:
     """How scripts are attached and rotations set.
 
@@ -91,7 +91,7 @@ def _keeper_rotates(script: Script, entered: Mapping[str, str]) -> bool:
 # -- batches --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Existing:
     """A record that is there. scripts: those attached to it, as the vault keeps them."""
 

@@ -20,7 +20,7 @@ _GATEWAY = {"NOOP": "True", "Private Key Type": "ssh-rsa"}
 _WEB_COLUMNS = ("Folder", "Title", "Login", "Password", "Website Address", "Notes", "Shared Folder")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Template:
     """One record to be: `values` has its custom fields with their types, in their order."""
 

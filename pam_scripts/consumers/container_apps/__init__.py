@@ -80,7 +80,7 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
     return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), query(name)) for name in apps]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Group:
     """A resource group with apps, and who logs in for it; apps of one group are looked at together."""
 

@@ -65,7 +65,7 @@ _CLOCKS_DIFFER = timedelta(minutes=5)
 _LONGEST_RUN = timedelta(hours=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UnfinishedRotation:
     """A rotation that may have left a key behind of which nobody was told. begun, until: when it was at work."""
 
@@ -78,7 +78,7 @@ class UnfinishedRotation:
         return self.begun - _CLOCKS_DIFFER <= created_at <= self.until + _CLOCKS_DIFFER
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UserSettings:
     """What a record asks for, and what it says of keys.
 

@@ -40,7 +40,7 @@ def sts_host(region: str) -> str:
     return aws.host("sts", region)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Caller:
     """Whose an access key is. arn: of a user, of a role's session, or of the account's root."""
 
@@ -56,7 +56,7 @@ class Caller:
         return self.arn if ":user/" in self.arn else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AccessKey:
     """An access key as IAM lists it."""
 

@@ -36,7 +36,7 @@ _MOST = 2
 _CLOCKS_DIFFER = timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Attempt:
     """A creation whose answer is not there, or not yet. before: the ids that were listed when it began."""
 

@@ -91,7 +91,7 @@ SELECTED = "id,appId,displayName,passwordCredentials,signInAudience,createdDateT
 """What is asked of an application."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AppSettings:
     """What a record asks for: of which application, and how.
 

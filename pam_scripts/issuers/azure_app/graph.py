@@ -166,7 +166,7 @@ PRINCIPAL = "id,appId,accountEnabled,passwordCredentials,keyCredentials"
 """What is asked of a service principal."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Principal:
     """An application's service principal, "enterprise application" in the portal: it is what logs in.
 

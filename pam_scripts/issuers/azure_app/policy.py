@@ -25,7 +25,7 @@ _DURATION = re.compile(
 _YEAR, _MONTH = 365, 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Policy:
     """What a policy allows. forbidden: no client secret at all. longest: the longest life of one, None for any."""
 

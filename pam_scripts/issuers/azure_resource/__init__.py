@@ -96,7 +96,7 @@ _MANAGED = re.compile(rf"(?P<slot>\w+)-[0-9a-f]{{{_MARK}}}")
 _STAND_IN = Secret("c3RhbmQtaW4=").reveal()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResourceSettings:
     """What a record asks for: of which resource, and how.
 
@@ -210,7 +210,7 @@ class _Proof:
             proof.log_in_to_redis(self._place, key, self._session, action, self._identity.ca_bundle)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Made:
     """The key that this run makes in a slot.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import parse_iso
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlotValue:
     """What one slot holds. created_at: when that was made, None where Azure does not tell."""
 
@@ -27,7 +27,7 @@ class SlotValue:
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Kind:
     """One kind of resource.
 
@@ -46,12 +46,12 @@ class Kind:
     api: str
     selector: str
     slots: tuple[str, str]
-    read: Callable[[Mapping[str, Any]], Mapping[str, SlotValue]] = field(repr=False)
-    disabled: Callable[[Mapping[str, Any]], bool] = field(repr=False)
+    read: Callable[[Mapping[str, Any]], Mapping[str, SlotValue]]
+    disabled: Callable[[Mapping[str, Any]], bool]
     proof: Literal["redis", "blob"]
-    hosts: Mapping[str, str] = field(repr=False)
-    host: Callable[[Mapping[str, Any]], str] = field(repr=False)
-    port: Callable[[Mapping[str, Any]], int] = field(repr=False)
+    hosts: Mapping[str, str]
+    host: Callable[[Mapping[str, Any]], str]
+    port: Callable[[Mapping[str, Any]], int]
     parent: int = 0
 
     @property
@@ -61,7 +61,7 @@ class Kind:
         return (f"{self.type}/read", f"{self.type}/listKeys/action", f"{self.type}/regenerateKey/action", *cluster)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Resource:
     """One resource. id: the whole ARM id, without a slash at its end. subscription, group, name: words of it."""
 
@@ -200,7 +200,7 @@ _ID = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResourceId:
     """The ARM id of a resource of one of these kinds."""
 

@@ -36,7 +36,7 @@ _FIREWALL = ("AuthorizationFailure", "IpAuthorizationError", "NetworkAclDenyRequ
 _MOST_BYTES = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Place:
     """The host that takes a resource's keys, which by its name is the resource's own. account: whose keys they are."""
 

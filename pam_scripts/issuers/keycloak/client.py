@@ -45,7 +45,7 @@ ROTATION_ATTRIBUTES = ("client.secret.creation.time", EXPIRES, ROTATED, ROTATED_
 _SPARE_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ServerAddress(HttpsAddress):
     """Where Keycloak is: as HttpsAddress, and a path where it is served below one, as older servers are: /auth."""
 
@@ -106,7 +106,7 @@ ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
 CONFIGURATION_FIELDS: Fields = (*_LOGIN_FIELDS.configured.all, *_BESIDE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """A server, and the client that logs in there. shown: the record of that login, as messages name it."""
 
@@ -129,14 +129,14 @@ def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
     return Endpoint(admin.url, realm, admin.username, admin.password, admin.source.shown), admin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Representation:
     """A Keycloak client as the server has it. whole: all that it says of it, the secret and the rotated one too."""
 
     uuid: str
     client_id: str
-    secret: Secret = field(repr=False)
-    whole: Mapping[str, Any] = field(repr=False)
+    secret: Secret
+    whole: Mapping[str, Any]
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -179,7 +179,7 @@ class Representation:
         return self.whole.get("serviceAccountsEnabled") is True and self.whole.get("enabled") is not False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Token:
     """until: by the monotonic clock."""
 
@@ -187,7 +187,7 @@ class _Token:
     until: float
 
 
-@dataclass
+@dataclass(repr=False)
 class _Held:
     """The token of one login, for all that share connections; None before the first one."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pam_scripts.core.errors import ApiError, BadInput, OutOfTime, Yielded
@@ -54,7 +54,7 @@ _ROTATED = " (rotated)"
 _TOO_NEAR = timedelta(minutes=2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NamedClient:
     """The client that a record names.
 
@@ -71,7 +71,7 @@ class NamedClient:
     names: Callable[[str], Sequence[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Made:
     """The secret that this run has set, or was about to set.
 
@@ -81,7 +81,7 @@ class _Made:
 
     key: Key
     before: Representation
-    secret: Secret | None = field(default=None, repr=False)
+    secret: Secret | None = None
     kept: bool = False
 
     def matches(self, secret: Secret) -> bool:

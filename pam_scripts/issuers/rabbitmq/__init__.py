@@ -77,7 +77,7 @@ _PLAIN = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 _URL_SAFE = "-._~"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """What is made, and of what. symbols: beside letters and digits."""
 

@@ -58,7 +58,7 @@ ADMIN_FIELDS: Fields = (*_LOGIN_FIELDS.all, *_BESIDE)
 CONFIGURATION_FIELDS: Fields = (*_LOGIN_FIELDS.configured.all, *_BESIDE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """A server, and the administrator who logs in there. shown: the record of that login, as messages name it."""
 
@@ -84,12 +84,12 @@ def find_endpoint(job: Job) -> tuple[Endpoint, Admin]:
     return Endpoint(admin.url, admin.username, admin.password, admin.source.shown), admin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class User:
     """A user as the server has it. password_hash: empty where no password logs it in."""
 
     name: str
-    password_hash: str = field(repr=False)
+    password_hash: str
     algorithm: str
     tags: tuple[str, ...]
 

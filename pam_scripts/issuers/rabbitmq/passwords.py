@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pam_scripts.core.errors import ApiError, BadInput, Yielded
@@ -39,7 +39,7 @@ _HASHES: Mapping[str, str] = {
 _SALT_BYTES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Users:
     """Whose password a record asks for.
 
@@ -52,7 +52,7 @@ class Users:
     username: str
     spare: str
     published: str
-    held: Secret = field(repr=False)
+    held: Secret
     shown: Mapping[str, str]
     limit: Limit
     close_connections: bool
@@ -87,12 +87,12 @@ class Users:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Made:
     """The password that this run has set, or was about to. before: the user as it was just before that."""
 
     key: Key
-    password: Secret = field(repr=False)
+    password: Secret
     before: User
 
 

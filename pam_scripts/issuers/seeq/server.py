@@ -25,7 +25,7 @@ _SESSION_HEADERS = ("x-sq-auth", "x-sq-csrf", "x-sq-identity-path")
 _MEDIA_TYPE = "application/vnd.seeq.v1+json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Directory:
     """Where Seeq looks a login up: the class and id of an authentication provider."""
 
@@ -37,7 +37,7 @@ SEEQ_DIRECTORY = Directory()
 NO_DIRECTORY = Directory("", "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Login:
     """What the script itself logs in with.
 
@@ -99,7 +99,7 @@ KEY_ID = Field("access_key_id", "id of the key: a client's user name", TEXT, out
 KEY_PASSWORD = Field("access_key_password", "the key's secret: a client's password", TEXT, output=True, type="secret")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Endpoint:
     """A server and the login that is used there; an audit surveys the targets of one endpoint together."""
 
@@ -112,7 +112,7 @@ class Endpoint:
         return self.url.removeprefix("https://")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Admin:
     """The login that makes keys, and its server.
 

@@ -68,7 +68,7 @@ FIELDS: Fields = (SERVER_URL, USERNAME, USER_ID, KEY_LABEL, DELETE_OTHER_LABELS,
 _PAGE = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UserSettings:
     """The user whose keys a record asks for, and which of those are the record's to replace.
 
@@ -138,7 +138,7 @@ def read(job: Job) -> IssuerSpec:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class User:
     """The user whose keys are rotated, as Seeq has them.
 

@@ -117,7 +117,7 @@ def _configured_region(job: Job) -> str:
     return next(iter(REGION_NAMES.read(job.configuration) if job.configuration else ()), "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Place:
     """A secret, who asks for it, and whose it should be: the tag of scripts' own secrets, and the target's mark."""
 

@@ -217,7 +217,7 @@ class SecretMirror(Mirror):
         return self._client.ask(f"{action} {self._id}", operation, SecretId=self._id, **parameters)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mark:
     """What tells the versions that one target's rotations have set: ids made of the rotation's, and of whom it is for.
 

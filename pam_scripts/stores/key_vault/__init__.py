@@ -72,7 +72,7 @@ def _prefix(shape: Shape) -> Field[str]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Place:
     """A vault, and who logs in to it; mirrors of one place are looked at together."""
 

@@ -107,7 +107,7 @@ _WAYS: Sequence[tuple[str, Fields]] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Login:
     """Who logs in, where. way: `approle`, `jwt` or `token`. role: of AppRole its id. file: what has the JWT or token.
 
@@ -129,7 +129,7 @@ class Login:
         return self.address.removeprefix("https://")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Place:
     """A secret, and who looks at it."""
 

@@ -49,7 +49,7 @@ class NotThere(ApiError):
     """Nothing stands at a path, or nothing any more."""
 
 
-@dataclass
+@dataclass(repr=False)
 class _Token:
     """The token of one login, for all that share connections. good_until: by the monotonic clock."""
 

@@ -39,7 +39,7 @@ MOST_TAGS = 64
 _MOST_IN_A_TAG = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Standing:
     """What stands at a path: the newest version's number and words, None where it cannot be read; and the tags.
 
@@ -47,7 +47,7 @@ class Standing:
     """
 
     version: int = 0
-    data: Mapping[str, Any] | None = field(default=None, repr=False)
+    data: Mapping[str, Any] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     is_there: bool = True
 
