@@ -18,14 +18,15 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from datetime import timezone
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPResponse
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
 import requests
 import requests.utils
@@ -74,8 +75,6 @@ class Session(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
         self.deadline = deadline
-        self.auth = _as_it_is
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = f"pam-scripts/{__version__}"
         # For those who share the session, such as a login that goes by its deadline.
         self.own = Once()
@@ -97,20 +96,28 @@ class Session(requests.Session):
     def connect(self, url: str, connections: int = 1) -> None:
         """Begin to connect to a server that will be asked soon, while there is something else to do.
 
+        connections: at a time; 0: one for all that share connections, where whoever comes first asks for the others.
         Nothing is sent. What goes wrong here goes wrong again, and is reported, when the server is asked. One that
         has answered others of this process before has connections that they have left.
         """
-        if urlsplit(url).netloc in self._answered:
+        host = urlsplit(url).netloc
+        if connections and host in self._answered:
             return
+        begin = partial(self.connect_anew, url, connections or 1)
+        threads = begin() if connections else self.made_once(url, "connecting", begin)
+        self._connecting.setdefault(host, []).extend(threads)
+
+    def connect_anew(self, url: str, connections: int) -> list[threading.Thread]:
+        """Begin to make connections until so many are there, as `connect`; return those who make them."""
         adapter = self.get_adapter(url)
         with contextlib.suppress(Exception):
             if isinstance(adapter, _Adapter):
                 request = self.prepare_request(requests.Request("GET", url))
                 settings = self.merge_environment_settings(url, {}, None, None, None)
-                threads = adapter.connect(
+                return adapter.connect(
                     request, settings["verify"], settings["proxies"], connections, self.deadline.call_timeout()
                 )
-                self._connecting.setdefault(urlsplit(url).netloc, []).extend(threads)
+        return []
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ANN401
         """Ask the environment once for each server: requests looks through all of it, twice, for every request."""
@@ -123,16 +130,32 @@ class Session(requests.Session):
             self._settings[key] = settings
         return dict(self._settings[key])
 
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
-        """Send a request, bounded in time whatever the caller asked for; certificates are always checked."""
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Put a request together: the session's headers and its own, no cookies, no login of the host's .netrc."""
+        prepared = requests.PreparedRequest()
+        prepared.prepare_method(request.method)
+        prepared.prepare_url(request.url, request.params or None)
+        prepared.prepare_headers({**self.headers, **request.headers})
+        prepared.prepare_body(request.data, request.files, request.json)
+        return prepared
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        *,
+        stream: bool | None = False,
+        verify: bool | str | None = True,
+        proxies: MutableMapping[str, str] | None = None,
+        **_others: object,
+    ) -> requests.Response:
+        """Send a request, bounded in time whatever the caller asked for; certificates are always checked.
+
+        The answer is the server's own: requests' `send` would look for redirects and cookies in it.
+        """
         for thread in self._connecting.get(urlsplit(request.url or "").netloc, ()):
             thread.join(self.deadline.call_timeout())
-        kwargs["timeout"] = self.deadline.call_timeout()
-        kwargs["allow_redirects"] = False
-        if kwargs.get("verify") is False:
-            kwargs["verify"] = True
-        response = self._send(request, **{**kwargs, "stream": True})
-        if kwargs.get("stream"):
+        response = self._send(request, verify or True, proxies or {})
+        if stream:
             return response
         pieces, size = [], 0
         with response:
@@ -144,11 +167,14 @@ class Session(requests.Session):
         response._content = b"".join(pieces)  # noqa: SLF001 - where requests itself keeps what it has read
         return response
 
-    def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - passed on
+    def _send(
+        self, request: requests.PreparedRequest, verify: bool | str, proxies: MutableMapping[str, str]
+    ) -> requests.Response:
         """Send a request; raise Unreachable where no connection was made to a host that has never answered."""
-        host = urlsplit(request.url or "").netloc
+        url = request.url or ""
+        host, timeout = urlsplit(url).netloc, self.deadline.call_timeout()
         try:
-            response = super().send(request, **kwargs)
+            response = self.get_adapter(url).send(request, True, timeout, verify, None, proxies)
         except requests.ConnectionError as error:
             if host not in self._answered and (why := _why_no_connection(error)):
                 raise Unreachable(why, host, request=request) from None
@@ -306,11 +332,16 @@ class _Connection(HTTPSConnection):
         if isinstance(self.sock, ssl.SSLSocket) and not super().is_connected:
             timeout = self.sock.gettimeout()
             self.sock.setblocking(False)
-            # Without any data behind the tickets this raises SSLWantReadError, and they are read.
-            with contextlib.suppress(OSError):
+            try:
                 self.sock.recv(1)
+            except ssl.SSLWantReadError:
+                # There was nothing but tickets. More of them may come at any moment: this is not asked twice.
+                return True
+            except OSError:
                 return False
-            self.sock.settimeout(timeout)
+            finally:
+                self.sock.settimeout(timeout)
+            return False
         return super().is_connected
 
 
@@ -360,7 +391,22 @@ class _Adapter(requests.adapters.HTTPAdapter):
             setattr(context, name, _once(getattr(context, name)))
         for ca_bundle in ca_bundles:
             context.load_verify_locations(ca_bundle)
+        # By scheme and host, as long as urllib3 has them: to find those of a request anew takes as long as to write it.
+        self._pools = WeakValueDictionary[Hashable, Any]()
         super().__init__(pool_connections=_MOST_HOSTS, pool_maxsize=connections)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,  # noqa: ANN401 - as `send`
+        proxies: Any = None,  # noqa: ANN401
+        cert: Any = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Return the connections that a request is sent on: the same ones for all requests to a server."""
+        key = (*urlsplit(request.url or "")[:2], verify)
+        if (found := self._pools.get(key)) is None:
+            found = self._pools[key] = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return found
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
         """Make direct connections with the context."""
@@ -402,10 +448,6 @@ def _once(call: Callable[..., None]) -> Callable[..., None]:
                 made.add(key)
 
     return once
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -16,16 +16,17 @@ from pam_scripts.rotation.shape import Shape, Target
 class IssuerSpec:
     """The keys that a record asks to have replaced.
 
-    target: whose they are, as the record says. shape: how the credential is laid out for this record. build: makes
-    the issuer. hosts: those that will be asked, and how many connections at a time. life: how long a new key is to
-    live, None where its issuer gives keys no end. server: the host of the system that issues them. login_id: what
-    the script logs in with, where that may be a key of the target that is not replaced with it. shares: what tells
-    records apart that rotate keys of the same target, in small letters; empty where none may. rivalry: what two such
-    records do to each other that nothing tells apart, as an audit says it. group: what those
-    targets have in common that an audit looks at together: server and login. survey: the name of the module that
-    looks, empty where there is nobody to ask; by name, so that an attached file does not carry what only the audit
-    needs. details: what else that look goes by. limit: whose keys the login may be used for. ca_bundle: of the CA that
-    is trusted for the hosts, beside the credential; empty for none. notes: what somebody should know of the records.
+    target: whose they are, as the record says. shape: how the credential is laid out for this record. build: makes the
+    issuer. hosts: those that will be asked, and how many connections at a time; 0: one for all rotations of a process,
+    to log in. life: how long a new key is to live, None where its issuer gives keys no end. server: the host of the
+    system that issues them. login_id: what the script logs in with, where that may be a key of the target that is not
+    replaced with it. shares: what tells records apart that rotate keys of the same target, in small letters; empty
+    where none may. rivalry: what two such records do to each other that nothing tells apart, as an audit says it.
+    group: what those targets have in common that an audit looks at together: server and login. survey: the name of the
+    module that looks, empty where there is nobody to ask; by name, so that an attached file does not carry what only
+    the audit needs. details: what else that look goes by. limit: whose keys the login may be used for. ca_bundle: of
+    the CA that is trusted for the hosts, beside the credential; empty for none. notes: what somebody should know of the
+    records.
     """
 
     target: Target

@@ -23,7 +23,7 @@ from urllib3.connection import HTTPSConnection
 from pam_scripts.core import http
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ApiError, BadInput, OutOfTime
-from pam_scripts.core.http import Session, retry_after
+from pam_scripts.core.http import Common, Session, retry_after
 from pam_scripts.core.times import utc_now
 from sandbox import faults
 from sandbox.faults import Rule
@@ -274,6 +274,31 @@ def test_what_is_connected_ahead_is_used(
     assert 2 == wire.tls_handshakes
 
 
+def test_session_tickets_that_go_on_coming_end_no_connection(
+    wire: Wire, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them come while the first are looked at: what is unread is still no end of the connection."""
+    session.connect(URL)
+    time.sleep(0.3)
+    # As urllib3 finds it while something is on its way.
+    monkeypatch.setattr("urllib3.connection.wait_for_read", lambda *_arguments, **_named: True)
+
+    assert session.get(f"{URL}/echo").ok
+    assert 1 == wire.tls_handshakes
+
+
+def test_one_connection_is_made_for_all_who_share_them_where_one_asks_for_all(wire: Wire) -> None:
+    """As to log in: three sessions begin, whoever asks first waits for what another has begun."""
+    wire.round_trip = 0.1
+    common = Common()
+    sessions = [Session(Deadline(60), common=common) for _ in range(3)]
+    for each in sessions:
+        each.connect(URL, 0)
+
+    assert sessions[-1].get(f"{URL}/echo").ok
+    assert 1 == wire.tls_handshakes
+
+
 def test_a_request_waits_for_the_connection_that_is_on_its_way(wire: Wire, session: Session) -> None:
     """Nothing is connected twice because it was asked too early."""
     wire.round_trip = 0.1
@@ -281,6 +306,19 @@ def test_a_request_waits_for_the_connection_that_is_on_its_way(wire: Wire, sessi
 
     assert session.get(f"{URL}/echo").ok
     assert 1 == wire.tls_handshakes
+
+
+def test_more_hosts_than_connections_stay_open_to_are_asked_all_the_same(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections to a host that was asked long ago are closed, and made anew where it is asked again."""
+    monkeypatch.setattr(http, "_MOST_HOSTS", 1)
+    session = Session(Deadline(60))
+
+    assert [200, 200, 200] == [
+        session.get(f"https://{host}/echo").status_code for host in (HOST, "other.example.com", HOST)
+    ]
+    assert 3 == wire.tls_handshakes
 
 
 def test_what_goes_wrong_while_connecting_ahead_is_told_by_the_request(wire: Wire, tmp_path: Path) -> None:

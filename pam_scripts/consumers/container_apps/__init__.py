@@ -76,7 +76,7 @@ def read(job: Job, shape: Shape) -> Sequence[ConsumerSpec]:
         place = Group(identity, subscription.lower(), group.lower())
         return ConsumerQuery("pam_scripts.consumers.container_apps.survey", place, app_name)
 
-    hosts = {identity.cloud.manager: 1, identity.cloud.authority: 1}
+    hosts = {identity.cloud.manager: 1, identity.cloud.authority: 0}
     return [ConsumerSpec(partial(build, name), hosts, identity.ca_bundle, (limit,), query(name)) for name in apps]
 
 

@@ -146,7 +146,7 @@ def read(job: Job) -> IssuerSpec:
         build=lambda run, session: SlotKeys(
             Arm(identity, named, session), _Proof(identity, named, session), settings, run
         ),
-        hosts={identity.cloud.manager: 1, identity.cloud.authority: 1},
+        hosts={identity.cloud.manager: 1, identity.cloud.authority: 0},
         server=identity.cloud.manager,
         rivalry="each regenerates the key that the other has stored",
         group=identity,

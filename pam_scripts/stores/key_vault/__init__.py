@@ -118,7 +118,7 @@ def _spec(
         host.partition(".")[0],
         build,
         # The vault's secrets are read side by side.
-        {host: len(names), identity.cloud.authority: 1},
+        {host: len(names), identity.cloud.authority: 0},
         identity.ca_bundle,
         MirrorQuery(
             survey="pam_scripts.stores.key_vault.survey",
