@@ -28,7 +28,7 @@ from azure.keyvault.secrets import KeyVaultSecret, SecretClient, SecretPropertie
 
 from pam_scripts.core import http, refusals
 from pam_scripts.core.errors import ApiError, PamScriptError, Refused
-from pam_scripts.core.parallel import concurrently
+from pam_scripts.core.parallel import concurrently, holding
 from pam_scripts.core.refusals import find_refusal
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import iso
@@ -437,9 +437,12 @@ class VaultMirror(Mirror):
         return json.dumps({**beside, **json.loads(value)}) if beside else value
 
     def _ask_for_challenge(self) -> None:
+        challenge = self._session.made_once(self._url, "challenge", _Challenge)
         # What goes wrong here goes wrong again, and is reported, when the vault is asked in earnest.
-        with contextlib.suppress(Exception), SDK_LOCK:
-            _client(self._url, _NoToken(), self._session).get_secret(next(iter(self._names.values())))
+        with contextlib.suppress(Exception), holding(challenge.lock, self._session.deadline):
+            if not challenge.is_known:
+                with SDK_LOCK:
+                    _client(self._url, challenge, self._session).get_secret(next(iter(self._names.values())))
 
     def _was_there(self, name: str, part: str, secret: KeyVaultSecret | None) -> bool:
         """Say whether what is to be set stood there at the look: it is right, but its tags and its end are old."""
@@ -615,11 +618,20 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core leaves 
             SDK_LOCK.acquire()
 
 
-class _NoToken:
-    """Ends a request at the point where it needs a token: the SDK has asked the vault then, and keeps its answer."""
+class _Challenge:
+    """Whether a vault has said whose tokens it takes, for all that share connections to it.
+
+    As a credential it ends a request at the point where a token is needed: the SDK has asked the vault then, and keeps
+    the answer for the whole process.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.is_known = False
 
     def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
         """Refuse."""
+        self.is_known = True
         raise LookupError
 
 
