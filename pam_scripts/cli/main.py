@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         with contextlib.suppress(KeyboardInterrupt):
             console.finish()
+        gc.freeze()
 
 
 def _work(options: argparse.Namespace, console: Console) -> int:

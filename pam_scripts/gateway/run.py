@@ -198,5 +198,6 @@ def _end_in_time(run: Run, end: Callable[[], None] | None) -> threading.Timer:
         system.HERE.on_stop(lambda name: run.deadline.stop(f"stopped by {name}"))
     timer = threading.Timer(max(0.0, run.deadline.seconds + _GRACE - run.deadline.elapsed), end or (lambda: None))
     timer.daemon = True
-    timer.start()
+    if end:
+        timer.start()
     return timer

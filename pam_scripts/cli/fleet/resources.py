@@ -69,6 +69,11 @@ class SharedResources(Resources):
         """Return the store of a record that was read already."""
         return partial(self._truth, run, uid, shape, longest_lease)
 
+    def connect(self, runs: int) -> None:
+        """Begin to connect to Keeper for so many runs at a time: all have a connection of their own to save with."""
+        session = Session(Deadline(_SECONDS_TO_READ), common=self._common)
+        session.connect_anew(f"https://{self._config['hostname']}", runs)
+
     # -- within -----------------------------------------------------------------------------------
 
     def _truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta) -> SourceOfTruth:

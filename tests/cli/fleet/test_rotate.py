@@ -82,6 +82,20 @@ def test_all_are_rotated_with_one_reading_one_login_and_one_token(command: Comma
     assert all(len(line) <= 80 for line in table)
 
 
+def test_nobody_waits_for_a_connection_and_a_vault_says_once_whose_tokens_it_takes(
+    command: Command, make_site: MakeSite
+) -> None:
+    """Each has a connection to Keeper and Seeq, and two to the vault, made ahead; one logs in to Entra for all."""
+    site = make_site(5)
+    site.wire.round_trip = 0.05
+    done = command("rotate", "--all", "--yes", sandbox=site)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 5 + 5 + 2 * 5 + 1 == site.wire.tls_handshakes
+    refused = [request.host for request in site.wire.log if request.status == 401]
+    assert [site.vault_url.removeprefix("https://")] == refused
+
+
 def test_a_fleet_logs_in_to_keycloak_once(command: Command) -> None:
     """The admin's token serves all records; each new secret is proven by a token of its own client."""
     with on_loopback(KeycloakPlant, mirrored=False) as plant:
