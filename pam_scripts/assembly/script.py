@@ -25,7 +25,6 @@ from pam_scripts.rotation.roles import Rotation, Run, SourceOfTruth
 from pam_scripts.rotation.shape import Shape, Target
 from pam_scripts.stores.keeper.configuration import Access
 from pam_scripts.stores.keeper.labels import STANDARD_LABELS
-from pam_scripts.stores.keeper.records import fetch_job
 
 if TYPE_CHECKING:
     from pam_scripts.assembly.kinds import IssuerKind, Kind
@@ -89,8 +88,8 @@ class Resources(Protocol):
     """What a run has to do its work with."""
 
     @property
-    def common(self) -> Common | None:
-        """The connections that it shares with other runs of its process; None where there are none."""
+    def common(self) -> Common:
+        """What its sessions share, with other runs of its process where there are any."""
 
     def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Begin to make the store of the PAM User record, and return what gives it once it is needed."""
@@ -99,13 +98,17 @@ class Resources(Protocol):
 class OwnResources(Resources):
     """What a run has that is alone in its process: all that it needs is made for it."""
 
+    def __init__(self) -> None:
+        self._common = Common()
+
     @property
-    def common(self) -> None:
-        """Nothing is shared."""
+    def common(self) -> Common:
+        """What it shares with its own client of Keeper: the public CAs are read once."""
+        return self._common
 
     def truth(self, run: Run, uid: str, shape: Shape, longest_lease: timedelta, /) -> Callable[[], SourceOfTruth]:
         """Begin to connect to Keeper."""
-        access = Access(Session(run.deadline))
+        access = Access(Session(run.deadline, common=self._common))
 
         def make() -> SourceOfTruth:
             # As with the order below: connecting comes first.
@@ -326,7 +329,14 @@ class Script:
 
     def main(self) -> int:
         """Run as the Keeper Gateway does, or with `--check`; return the exit status."""
-        return main(self, fetch_job)
+        return main(self, _fetch)
+
+
+def _fetch(run: Run, uid: str, attached: Sequence[str], configuration: str) -> Job:
+    """Get a job's records for `--check`; the Gateway hands them over otherwise."""
+    from pam_scripts.stores.keeper.records import fetch_job  # noqa: PLC0415
+
+    return fetch_job(run, uid, attached, configuration)
 
 
 def _kinds() -> list[Kind]:
