@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         with contextlib.suppress(KeyboardInterrupt):
             console.finish()
+        # The process ends here, and is not taken apart object by object, as an attached file's.
         gc.freeze()
 
 
