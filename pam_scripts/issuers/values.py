@@ -163,7 +163,7 @@ class Value(Issuer):
         self._id = rotation_id
         self._made: list[Key] = []
         self._target = target
-        self._traits = Traits(system="", noun="value", reversible=reversible)
+        self._traits = Traits(system="", noun="value", reversible=reversible, labelled=False)
 
     @property
     def traits(self) -> Traits:

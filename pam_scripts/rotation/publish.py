@@ -144,7 +144,7 @@ def check_before_deleting(rotation: Rotation, progress: Progress) -> None:
     left = [item for item in since if item.owner == rotation.plan.owner and item.rotation_id in over]
     if progress.creation_unclear and not left:
         rotation.run.warn(
-            f"a second {rotation.traits.noun} labelled '{rotation.label}' may still appear: a creation got no answer"
+            f"a second {rotation.traits.noun} {rotation.key_made} may still appear: a creation got no answer"
         )
     progress.decision = replace(progress.decision, to_delete=[*progress.decision.to_delete, *left])
     for rival in since:

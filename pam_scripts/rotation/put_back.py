@@ -115,7 +115,7 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     if alive:
         return NotCertain(
             error.cause,
-            state=f"all stores hold what they held before, but a {noun} labelled '{rotation.label}' "
+            state=f"all stores hold what they held before, but a {noun} {rotation.key_made} "
             f"may be alive ({', '.join(sorted(alive))})",
             next_step="run the rotation again: it sets that one everywhere"
             if rotation.traits.same_id
@@ -124,8 +124,9 @@ def _put_back(rotation: Rotation, progress: Progress, error: PamScriptError) -> 
     untouched = "no store was changed" if rotation.issuer.ended else "nothing changed"
     error.state = "all put back as it was" if progress.touched else untouched
     if progress.creation_unclear:
-        error.state += f", but a {noun} labelled '{rotation.label}' may still appear in {rotation.traits.system}"
-        error.next_step = error.next_step or "the next rotation deletes it"
+        error.state += f", but a {noun} {rotation.key_made} may still appear in {rotation.traits.system}"
+        next_time = "deletes it" if rotation.traits.labelled else "starts from whatever it finds"
+        error.next_step = error.next_step or f"the next rotation {next_time}"
     if ill:
         restarted = [each for each in progress.reloaded if each.reloads and each.name in run.entry.services_restarted]
         again = ", and reloaded again" if restarted else ""

@@ -162,7 +162,7 @@ class Traits:
     has the id of the one before it, which lives on under another id until it is deleted: `revive` makes it what it was,
     and ends the new one. earlier: whether the key is one from before that is brought back: then none is made, and none
     is to be deleted where that fails. tells_former: whether a list tells which of its keys was in use before; where it
-    does not, none can be rolled back to.
+    does not, none can be rolled back to. labelled: whether a list shows the label that a key was made with.
     """
 
     system: str
@@ -178,6 +178,7 @@ class Traits:
     same_id: bool = False
     earlier: bool = False
     tells_former: bool = True
+    labelled: bool = True
 
     @property
     def new_noun(self) -> str:
@@ -454,6 +455,13 @@ class Rotation:
     def label(self) -> str:
         """The label of the key that this rotation makes."""
         return labels.label(self.plan.owner, self.run.rotation_id)
+
+    @property
+    def key_made(self) -> str:
+        """What a person knows the key by that this rotation has made, and whose id was not told."""
+        if self.traits.labelled:
+            return f"labelled '{self.label}'"
+        return f"of {self.issuer.target}, made since {iso(self.run.started)},"
 
     @property
     def shown_target(self) -> str:

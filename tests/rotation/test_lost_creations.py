@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from sandbox.faults import Rule, effect_no_answer, no_effect_no_answer, status
-from sandbox.plant import AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.iam_users import USER, IamPlant
+from sandbox.log import Request
+from sandbox.plant import AnyPlant, AzureAppPlant, Plant, SeeqUserPlant, on_loopback
+from sandbox.slots import SlotPlant
 from tests.support.invariants import Script, State, assert_as_before, assert_rotates, live_key_ids
 
 CREATION = "*generate-access-key"
@@ -62,6 +66,40 @@ def test_a_request_that_was_lost_names_the_label(script: Script, plant: Plant) -
     plant.wire.rules.append(Rule(no_effect_no_answer(), path=CREATION))
 
     fail(script, plant, f"a new access key labelled 'keeper:{plant.user_uid}:", "may still appear in seeq")
+
+
+@pytest.mark.parametrize(
+    ("stem", "kind", "is_creation", "named"),
+    [
+        (
+            "rotate_aws_access_key",
+            IamPlant,
+            lambda request: request.body.startswith(b"Action=CreateAccessKey"),
+            f"a new access key of user {USER}",
+        ),
+        (
+            "rotate_azure_resource_key",
+            SlotPlant,
+            lambda request: request.path.endswith("/regenerateKey"),
+            "a new access key of Azure Storage plantdata",
+        ),
+    ],
+)
+def test_a_key_that_carries_no_label_is_named_by_whose_it_is_and_since_when(
+    stem: str,
+    kind: type[AnyPlant],
+    is_creation: Callable[[Request], bool],
+    named: str,
+    make_script: Callable[[str], Script],
+) -> None:
+    """A label that no list shows is nothing to look for."""
+    with on_loopback(kind) as plant:
+        plant.wire.rules.append(Rule(no_effect_no_answer(), where=is_creation))
+        result = make_script(stem).run(plant)
+
+    assert 1 == result.returncode, result.stderr
+    assert re.search(rf"nothing changed, but {named}, made since \S+Z, may still appear in \w", result.stderr)
+    assert "labelled" not in result.stderr
 
 
 @pytest.mark.parametrize("longest", [20, 34])

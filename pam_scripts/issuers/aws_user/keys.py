@@ -75,6 +75,7 @@ class AccessKeys(Issuer):
             activation_delay=60.0,
             logins_in_a_row=3,
             listing_delay=2.0,
+            labelled=False,
             earlier=self._interrupted is not None,
         )
 

@@ -262,6 +262,7 @@ class SlotKeys(Issuer):
             activation_delay=60.0,
             earlier=self._interrupted is not None,
             tells_former=False,
+            labelled=False,
         )
 
     @property

@@ -45,6 +45,7 @@ _TRAITS = Traits(
     activation_delay=5.0,
     # A secret has no id of its own, so that no log tells which one was before it.
     tells_former=False,
+    labelled=False,
 )
 
 _CHANGED = " (changed meanwhile)"

@@ -25,6 +25,7 @@ _TRAITS = Traits(
     activation_delay=5.0,
     # The user whose turn it is may have a password that nobody knows.
     tells_former=False,
+    labelled=False,
 )
 
 _UNPUBLISHED = " (unpublished)"
