@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--one-process",
         nargs="*",
-        default=["20:20", "100:50", "200:30:1"],
+        default=["1:1", "20:20", "100:50", "200:30:1"],
         metavar="N:AT_ONCE[:PAUSE]",
         help="rotations in one process, so many at a time; with Keeper's limit, its pause in seconds",
     )

@@ -328,21 +328,22 @@ class _Connection(HTTPSConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can be used for one more request."""
-        if isinstance(self.sock, ssl.SSLSocket) and not super().is_connected:
-            timeout = self.sock.gettimeout()
-            self.sock.setblocking(False)
-            try:
-                self.sock.recv(1)
-            except ssl.SSLWantReadError:
-                # There was nothing but tickets. More of them may come at any moment: this is not asked twice.
-                return True
-            except OSError:
-                return False
-            finally:
-                self.sock.settimeout(timeout)
+        """Whether the connection can be used for one more request; looked at once, as a ticket may come at any time."""
+        nothing_unread = super().is_connected
+        if nothing_unread or not isinstance(self.sock, ssl.SSLSocket):
+            return nothing_unread
+        timeout = self.sock.gettimeout()
+        self.sock.setblocking(False)
+        try:
+            self.sock.recv(1)
+        except ssl.SSLWantReadError:
+            # There was nothing but tickets.
+            return True
+        except OSError:
             return False
-        return super().is_connected
+        finally:
+            self.sock.settimeout(timeout)
+        return False
 
 
 class _Pool(HTTPSConnectionPool):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -274,14 +274,16 @@ def test_what_is_connected_ahead_is_used(
     assert 2 == wire.tls_handshakes
 
 
-def test_session_tickets_that_go_on_coming_end_no_connection(
-    wire: Wire, session: Session, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("looks", [(True, True, True), (False, True, True)], ids=["before", "between"])
+def test_session_tickets_end_no_connection_whenever_they_come(
+    looks: Sequence[bool], wire: Wire, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More of them come while the first are looked at: what is unread is still no end of the connection."""
+    """Before a look at what is unread, or between two: no end of the connection."""
     session.connect(URL)
     time.sleep(0.3)
-    # As urllib3 finds it while something is on its way.
-    monkeypatch.setattr("urllib3.connection.wait_for_read", lambda *_arguments, **_named: True)
+    # What urllib3 finds when it looks whether something has come.
+    found = iter(looks)
+    monkeypatch.setattr("urllib3.connection.wait_for_read", lambda *_arguments, **_named: next(found))
 
     assert session.get(f"{URL}/echo").ok
     assert 1 == wire.tls_handshakes
