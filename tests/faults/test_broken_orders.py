@@ -120,7 +120,7 @@ BREAKAGES = {
     ),
     "waits without end": Breakage(
         "core/http.py",
-        (('kwargs["timeout"] = self.deadline.call_timeout()\n', 'kwargs["timeout"] = 60\n'),),
+        (("urlsplit(url).netloc, self.deadline.call_timeout()\n", "urlsplit(url).netloc, 60\n"),),
         "Ends",
         "hang",
     ),
