@@ -50,6 +50,9 @@ _VERSIONS = 100
 # A version without a label stays for so long at least.
 _VERSION_STAYS = timedelta(hours=24)
 _SERVICE = "secretsmanager"
+# How X-Amz-Date writes a time, and how far it may be from AWS' own.
+_AMZ_DATE = "%Y%m%dT%H%M%SZ"
+_TAKEN_FOR = timedelta(minutes=5)
 AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<key>[^/,\s]+)/(?P<scope>[^,\s]+), *"
     r"SignedHeaders=(?P<headers>[^,\s]+), *Signature=(?P<signature>[0-9a-f]{64})"
@@ -328,6 +331,8 @@ class Aws:
             raise _Refusal(
                 "ExpiredTokenException", "The security token included in the request is expired", spelling="message"
             )
+        if late := untimely(request, self.clock.now()):
+            raise _Refusal("InvalidSignatureException", late, spelling="message")
         day = request.headers.get("x-amz-date", "")[:8]
         is_for_here = given["scope"] == f"{day}/{region}/{_SERVICE}/aws4_request"
         expected = signature(request, body, given["headers"].split(";"), identity, region)
@@ -609,6 +614,24 @@ def _moto() -> Client:
     from werkzeug.test import Client  # noqa: PLC0415 - comes with moto
 
     return Client(create_backend_app("secretsmanager"))
+
+
+def untimely(request: Request, now: datetime) -> str:
+    """Say in AWS' words what is wrong with the time that a request was signed at; empty for nothing.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+    """
+    told = request.headers.get("x-amz-date", "")
+    try:
+        signed = datetime.strptime(told, _AMZ_DATE).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return ""
+    here = now.strftime(_AMZ_DATE)
+    if signed < (earliest := now - _TAKEN_FOR):
+        return f"Signature expired: {told} is now earlier than {earliest:{_AMZ_DATE}} ({here} - 5 min.)"
+    if signed > (latest := now + _TAKEN_FOR):
+        return f"Signature not yet current: {told} is still later than {latest:{_AMZ_DATE}} ({here} + 5 min.)"
+    return ""
 
 
 def signature(  # noqa: PLR0913, PLR0917 - each is one part of what is signed

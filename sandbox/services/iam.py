@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.services import Refusal
-from sandbox.services.aws import AUTHORIZATION, TURN, Aws, Identity, signature
+from sandbox.services.aws import AUTHORIZATION, TURN, Aws, Identity, signature, untimely
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -255,6 +255,8 @@ class Iam:
             raise _INVALID
         if identity.ends_at and identity.ends_at <= self.clock.now():
             raise Refusal(403, "ExpiredToken", "The security token included in the request is expired")
+        if late := untimely(request, self.clock.now()):
+            raise Refusal(403, "SignatureDoesNotMatch", late)
         day = request.headers.get("x-amz-date", "")[:8]
         expected = signature(request, body, given["headers"].split(";"), identity, region, service)
         is_for_here = given["scope"] == f"{day}/{region}/{service}/aws4_request"

@@ -97,10 +97,11 @@ class Scene:
     def set_clock(self, ahead: float) -> None:
         """Have the host's clock be so many seconds ahead of the services'.
 
-        IAM takes no request that was signed five minutes before or after its own time.
+        AWS takes no request that was signed five minutes before or after its own time.
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
         """
-        self.ahead = max(-240.0, min(240.0, ahead)) if isinstance(self.plant, IamPlant) else ahead
+        asks_aws = isinstance(self.plant, IamPlant) or self.plant.aws_secret
+        self.ahead = max(-240.0, min(240.0, ahead)) if asks_aws else ahead
 
     def host_now(self) -> datetime:
         """Say what time it is for the host."""

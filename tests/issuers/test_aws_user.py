@@ -81,13 +81,24 @@ def test_where_the_new_key_fails_without_the_old_one_that_lives_again(plant: Iam
     assert "DeleteAccessKey" not in actions(plant)
 
 
+@pytest.mark.parametrize("ahead", [-10, 10])
+def test_a_host_whose_clock_is_wrong_is_told_so(plant: IamPlant, ahead: int) -> None:
+    """AWS takes nothing that was signed more than five minutes before or after its own time."""
+    plant.clock.advance(minutes=ahead)
+    result = SCRIPT.run(plant)
+
+    assert (1, [plant.old_key_id]) == (result.returncode, [key.key_id for key in plant.issued() if key.listed])
+    assert "SignatureDoesNotMatch; the time of the request is wrong" in result.stderr
+    assert "nothing changed; set the host's clock" in result.stderr
+
+
 def test_a_kept_key_makes_room_for_the_next_and_its_use_is_told(plant: IamPlant) -> None:
     """With one kept there are two always; somebody who still uses it is named before it goes."""
     plant.set_field("keep_previous_keys", "1")
     assert 0 == SCRIPT.run(plant).returncode
     second = held(plant)
     assert {plant.old_key_id, second} == {key.key_id for key in plant.issued() if key.listed}
-    plant.clock.advance(minutes=10)
+    plant.clock.advance(minutes=4)
     plant.iam.use(plant.old_key_id)
 
     result = SCRIPT.run(plant)

@@ -89,6 +89,12 @@ def client(account: Account) -> Any:  # noqa: ANN401 - boto3 has no types
     return account.client()
 
 
+@pytest.fixture
+def in_time(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have AWS's client go by the account's clock, whatever a test has moved it to."""
+    monkeypatch.setattr("botocore.auth.get_current_datetime", account.clock.now)
+
+
 def refusal(call: Callable[..., Any], **asked: Any) -> tuple[str, str, int]:  # noqa: ANN401 - handed on to boto3
     """Return code, message and HTTP status of the error that a call raises."""
     with pytest.raises(ClientError) as refused:
@@ -109,6 +115,7 @@ def stages(client: Any, name: str = "plant/key") -> dict[str, list[str]]:  # noq
     return {version: sorted(labels) for version, labels in described.get("VersionIdsToStages", {}).items()}
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_secret_is_made_described_read_and_listed(account: Account, client: Any) -> None:  # noqa: ANN401
     """What create_secret was given comes back by name and by ARN, dated by the sandbox's clock."""
     account.clock.advance(days=400)
@@ -448,6 +455,7 @@ def test_a_disabled_kms_key_lets_nobody_read_or_write(account: Account, client: 
     assert "EncryptionFailure" == refusal(client.put_secret_value, SecretId="plant/key", SecretString="y")[0]
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_secret_has_a_hundred_versions_of_one_day(account: Account, client: Any) -> None:  # noqa: ANN401
     """Those without a label go once they are a day old, and not before."""
     account.aws.add_secret("plant/key", "0")
@@ -458,6 +466,22 @@ def test_a_secret_has_a_hundred_versions_of_one_day(account: Account, client: An
     account.clock.advance(hours=25)
     client.put_secret_value(SecretId="plant/key", SecretString="x")
     assert ("x", "99") == (account.aws.value("plant/key"), account.aws.value("plant/key", PREVIOUS))
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(6, "Signature expired: "), (-6, "Signature not yet current: ")])
+def test_what_was_signed_more_than_five_minutes_off_is_refused(
+    account: Account,
+    client: Any,  # noqa: ANN401 - boto3 has no types
+    minutes: int,
+    words: str,
+) -> None:
+    """By the account's clock; four minutes either way are taken."""
+    account.clock.advance(minutes=minutes / 1.5)
+    assert [] == client.list_secrets()["SecretList"]
+    account.clock.advance(minutes=minutes / 3)
+
+    code, message, _ = refusal(client.list_secrets)
+    assert ("InvalidSignatureException", words) == (code, message[: len(words)])
 
 
 def test_what_a_service_manages_is_its_own(account: Account, client: Any) -> None:  # noqa: ANN401
