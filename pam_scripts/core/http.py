@@ -152,6 +152,9 @@ class Session(requests.Session):
 
         The answer is the server's own: requests' `send` would look for redirects and cookies in it.
         """
+        if proxies is None:
+            settings = self.merge_environment_settings(request.url, {}, None, None, None)
+            verify, proxies = settings["verify"], settings["proxies"]
         for thread in self._connecting.get(urlsplit(request.url or "").netloc, ()):
             thread.join(self.deadline.call_timeout())
         response = self._send(request, verify or True, proxies or {})

@@ -32,7 +32,6 @@ _Call: TypeAlias = Callable[[], None]
 # How many of one run's calls are under way at a time, at most.
 AT_ONCE = 8
 
-
 # A thread that has made a call makes the next one: to start one for each took a quarter of the CPU time of rotations in
 # one process. There are never more than calls at a time, whoever waits for calls of its own among them.
 _THREADS = ThreadPoolExecutor(sys.maxsize)

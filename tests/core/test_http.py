@@ -140,6 +140,15 @@ def test_netrc_is_not_read(session: Session, tmp_path: Path, monkeypatch: pytest
     assert "Bearer ours" == given["authorization"]
 
 
+def test_a_request_that_was_put_together_before_goes_the_same_way(wire: Wire, session: Session) -> None:
+    """Through the environment's proxy, and trusting its CAs: nothing else leads to the host here."""
+    prepared = session.prepare_request(requests.Request("GET", f"{URL}/echo", headers={"accept": "text/plain"}))
+
+    assert session.send(prepared).ok
+    (sent,) = wire.log
+    assert ("text/plain", True) == (sent.headers["accept"], sent.headers["user-agent"].startswith("pam-scripts/"))
+
+
 def test_certificates_are_checked_whatever_is_asked_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """`verify=False`, from an SDK or on the session, does not let an untrusted server in."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
