@@ -134,7 +134,8 @@ def _work(options: argparse.Namespace, screen: Screen) -> int:
         gate=pace,
         told=progress,
     )
-    resources.connect(min(options.at_once, pace.at_once, len(tasks)))
+    if not options.check:
+        resources.connect(min(options.at_once, pace.at_once, len(tasks)))
     started = time.monotonic()
     outcomes = [*crowd.carry_out(tasks), *_failed(choice)]
     screen.progress("", at_once=True)

@@ -234,9 +234,11 @@ def test_a_second_signal_puts_back_what_can_be(start: Start, make_site: MakeSite
 def test_a_check_looks_at_all_and_changes_nothing(command: Command, make_site: MakeSite) -> None:
     """The dry run of them all: nothing is written, no record is read a second time, nobody is asked for a yes."""
     site = make_site(3)
+    site.wire.round_trip = 0.05
     done = command("rotate", "--all", "--check", sandbox=site)
 
     assert (0, "") == (done.returncode, done.stderr)
+    assert 1 + 3 + 2 * 3 + 1 == site.wire.tls_handshakes, "one to Keeper is enough"
     assert [] == writes(site.wire.log)
     assert 1 == sum(request.path.endswith("/get_secret") for request in site.wire.log)
     assert 3 == done.stdout.count("Dry run: nothing was changed")
