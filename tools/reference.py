@@ -37,7 +37,7 @@ from pam_scripts.consumers.container_apps import refusals as container_apps
 from pam_scripts.core import errors
 from pam_scripts.core.fields import Field, Fields, normalised
 from pam_scripts.core.refusals import Refusal
-from pam_scripts.gateway import request
+from pam_scripts.gateway import command_line, request
 from pam_scripts.gateway.console import Console
 from pam_scripts.issuers.aws_user import refusals as aws_user
 from pam_scripts.issuers.azure_app import graph
@@ -559,7 +559,7 @@ def _command_lines() -> str:
         "Command lines",
         _text("`pam-scripts` is installed with the package. Every attachable file is a command, too."),
         *(block for pair in blocks for block in pair),
-        *_help(f"{script.stem}.py", partial(request.command_line, script.title)),
+        *_help(f"{script.stem}.py", partial(command_line.read, script.title)),
         _text("The other scripts take the same options."),
     )
 

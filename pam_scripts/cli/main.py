@@ -14,8 +14,8 @@ from pam_scripts.cli import doctor
 from pam_scripts.core.errors import BadInput, NotCertain, OutOfTime, PamScriptError, defect
 from pam_scripts.core.host import HERE
 from pam_scripts.gateway import diagnosis
+from pam_scripts.gateway.command_line import uids_as_values
 from pam_scripts.gateway.console import Console, prepare_output
-from pam_scripts.gateway.request import uids_as_values
 
 try:
     from pam_scripts.cli import check, compromised, payload, rollback, rotate

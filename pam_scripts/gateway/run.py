@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -72,10 +73,14 @@ def main(script: Script, fetch: Fetch) -> int:
     Returns the exit status: 0 only when all is done and confirmed.
     """
     prepare_output()
-    arguments = request.command_line(script.title)
+    arguments = None
+    if len(sys.argv) > 1:
+        from pam_scripts.gateway import command_line  # noqa: PLC0415 - the Gateway gives no arguments
+
+        arguments = command_line.read(script.title)
 
     def get_job(run: Run) -> Job:
-        if arguments.check:
+        if arguments and arguments.check:
             return fetch(run, arguments.record, arguments.credential, arguments.configuration)
         return read_job(read_input(run.deadline))
 
@@ -84,9 +89,9 @@ def main(script: Script, fetch: Fetch) -> int:
         script,
         get_job,
         console,
-        record=f"record {arguments.record}" if arguments.record else "",
-        check=arguments.check,
-        json_line=arguments.json_lines,
+        record=f"record {arguments.record}" if arguments and arguments.record else "",
+        check=bool(arguments and arguments.check),
+        json_line=bool(arguments and arguments.json_lines),
         started=pam_scripts.STARTED,
     )
     console.finish(_SECONDS_FOR_LINES)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pam_scripts.gateway.request import command_line
+from pam_scripts.gateway import command_line
 
 
 def test_a_uid_that_begins_with_a_hyphen_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,8 +25,8 @@ def test_a_uid_that_begins_with_a_hyphen_is_no_option(monkeypatch: pytest.Monkey
     ]
     monkeypatch.setattr(sys, "argv", given)
 
-    read = command_line("a script")
-    assert (True, uid, [other, uid], third) == (read.check, read.record, read.credential, read.configuration)
+    asked = command_line.read("a script")
+    assert (True, uid, [other, uid], third) == (asked.check, asked.record, asked.credential, asked.configuration)
 
 
 def test_an_option_that_is_none_is_still_refused(
@@ -36,5 +36,5 @@ def test_an_option_that_is_none_is_still_refused(
     monkeypatch.setattr(sys, "argv", ["script", "--chekc"])
 
     with pytest.raises(SystemExit, match="2"):
-        command_line("a script")
+        command_line.read("a script")
     assert "--chekc" in capsys.readouterr().err
