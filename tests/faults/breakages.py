@@ -27,16 +27,20 @@ class Breakage:
     subject: Subject = MAIN
 
 
+def made_wrong(breakage: Breakage) -> str:
+    """Return the text of the file in which something is made wrong; it must stand there once."""
+    text = (ROOT / "pam_scripts" / breakage.file).read_text()
+    for right, wrong in breakage.replacements:
+        assert 1 == text.count(right), f"{breakage.file} has once: {right}"
+        text = text.replace(right, wrong)
+    return text
+
+
 def broken(directory: Path, breakage: Breakage, warm: Warm) -> Bench:
     """Build the subject's bundle from a copy of the package in which something was made wrong."""
     shutil.copytree(ROOT / "pam_scripts", directory / "pam_scripts", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "requirements.txt", directory / "requirements.txt")
-    file = directory / "pam_scripts" / breakage.file
-    text = file.read_text()
-    for right, wrong in breakage.replacements:
-        assert 1 == text.count(right), f"{breakage.file} has once: {right}"
-        text = text.replace(right, wrong)
-    file.write_text(text)
+    (directory / "pam_scripts" / breakage.file).write_text(made_wrong(breakage))
     bench = Bench(warm, directory, Convergence())
     bench.file(breakage.subject).write_text(bundle.bundle(directory, breakage.subject.script).text)
     return bench

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.faults import Rule
-from tests.faults.breakages import Breakage, broken
+from tests.faults.breakages import Breakage, broken, made_wrong
 from tests.faults.kinds import at
 from tests.faults.schedules import Schedule, play
 from tests.faults.subjects import MAIN, SUBJECTS
@@ -133,6 +133,12 @@ def _none(_trial: Trial) -> list[Rule]:
 
 def _caught(trials: Iterable[Callable[[], Outcome]], invariant: str) -> bool:
     return any(violation.invariant == invariant for trial in trials for violation in trial().violations)
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_what_is_made_wrong_stands_in_the_package(name: str) -> None:
+    """For all of them, not for the drawn ones alone: whoever changes such a line sees it at once."""
+    assert made_wrong(BREAKAGES[name])
 
 
 @pytest.mark.parametrize("number", range(len(BREAKAGES) if EXHAUSTIVE else DRAWN_BREAKAGES))
