@@ -169,8 +169,9 @@ class Witness:
                 if kind == "alive":
                     self.held_alive.setdefault(place, set()).add(held.copies[place][0])
                 continue
-            # The halves' writes arrive one after the other: what came of the first is no end of what went before.
-            if kind != "mixed" and not _is_write(request):
+            # The halves' writes arrive one after the other: what came of the first is no end of what went before, and
+            # neither is a request to another system between the two.
+            if kind != "mixed" and not _is_write(request) and self._follows_the_write(request):
                 self._whole[place] = now
             passing = place in self._trial.subject.pairs and (
                 not self._follows_the_write(request) or _is_write(request) or self._excused(self._whole.get(place, 0.0))
