@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pam_scripts.cli.common import Commands, add_sources, fetch, write
+from pam_scripts.cli.common import Commands, fetch, write
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import ENDS, PamScriptError
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import iso, utc_now
+from pam_scripts.gateway.command_line import add_sources
 from pam_scripts.gateway.console import Console
 from pam_scripts.gateway.payload import Job
 from pam_scripts.gateway.run import carry_out

@@ -22,22 +22,6 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # n
 """Where a module adds the parser of its command."""
 
 
-def add_sources(
-    one: argparse.ArgumentParser,
-    credential: str = "a record attached to the script (default: those that the record's own script settings name); "
-    "may be repeated",
-) -> None:
-    """Add the options that name the records beside a rotation's own. credential: the help for `--credential`."""
-    one.add_argument("--credential", metavar="UID", type=str.strip, action="append", default=[], help=credential)
-    one.add_argument(
-        "--configuration",
-        metavar="UID",
-        type=str.strip,
-        default="",
-        help="the PAM Configuration (default: the only one shared to the application)",
-    )
-
-
 def fetch(options: argparse.Namespace, deadline: Deadline, console: Console) -> Shared:
     """Return all shared records, and warn of those that cannot be decrypted.
 

@@ -7,10 +7,11 @@ import base64
 import json
 import sys
 
-from pam_scripts.cli.common import Commands, add_sources, fetch, write
+from pam_scripts.cli.common import Commands, fetch, write
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput
+from pam_scripts.gateway.command_line import add_sources
 from pam_scripts.gateway.console import Console
 from pam_scripts.stores.keeper.records import flatten
 

@@ -11,6 +11,22 @@ import pam_scripts
 from pam_scripts.core.errors import NotCertain, OldKeysAlive
 
 
+def add_sources(
+    one: argparse.ArgumentParser,
+    credential: str = "a record attached to the script (default: those that the record's own script settings name); "
+    "may be repeated",
+) -> None:
+    """Add the options that name the records beside a rotation's own. credential: the help for `--credential`."""
+    one.add_argument("--credential", metavar="UID", type=str.strip, action="append", default=[], help=credential)
+    one.add_argument(
+        "--configuration",
+        metavar="UID",
+        type=str.strip,
+        default="",
+        help="the PAM Configuration (default: the only one shared to the application)",
+    )
+
+
 def uids_as_values(arguments: Iterable[str]) -> list[str]:
     """Return arguments such that a UID which begins with a hyphen is none of the options.
 
@@ -32,21 +48,7 @@ def read(title: str) -> argparse.Namespace:
     parser.add_argument("--json-lines", action="store_true", help="sum the run up in JSON, on the last line of stdout")
     parser.add_argument("--check", action="store_true", help="look at everything for one record and change nothing")
     parser.add_argument("--record", metavar="UID", type=str.strip, help="the PAM User record to check")
-    parser.add_argument(
-        "--credential",
-        metavar="UID",
-        type=str.strip,
-        action="append",
-        default=[],
-        help="a record attached to the script (default: those that the record's own script settings name)",
-    )
-    parser.add_argument(
-        "--configuration",
-        metavar="UID",
-        type=str.strip,
-        default="",
-        help="the PAM Configuration (default: the only one shared to the application)",
-    )
+    add_sources(parser, "a record attached to the script (default: those that the record's own script settings name)")
     arguments = parser.parse_args(uids_as_values(sys.argv[1:]))
     if arguments.check != bool(arguments.record):
         parser.error("--check and --record UID go together")

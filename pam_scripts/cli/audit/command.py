@@ -14,11 +14,12 @@ from pam_scripts.cli.audit.deadlines import HostDeadlines
 from pam_scripts.cli.audit.schedule import read_schedules
 from pam_scripts.cli.audit.subject import Cadence
 from pam_scripts.cli.audit.survey import survey
-from pam_scripts.cli.common import Commands, add_sources, days, fetch, progress, write
+from pam_scripts.cli.common import Commands, days, fetch, progress, write
 from pam_scripts.core.deadline import Deadline
 from pam_scripts.core.errors import BadInput, PamScriptError
 from pam_scripts.core.secret import Secret
 from pam_scripts.core.times import utc_now
+from pam_scripts.gateway.command_line import add_sources
 from pam_scripts.gateway.console import Console
 
 

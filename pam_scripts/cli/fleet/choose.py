@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from pam_scripts.assembly.script import Script
-from pam_scripts.cli.common import add_sources, days
+from pam_scripts.cli.common import days
 from pam_scripts.cli.scripts import SCRIPTS
 from pam_scripts.cli.shared import Shared
 from pam_scripts.core.errors import BadInput, PamScriptError
@@ -20,6 +20,7 @@ from pam_scripts.core.fields import Record, split_address
 from pam_scripts.core.secret import presentable
 from pam_scripts.core.times import read_moment, utc_now
 from pam_scripts.core.words import count
+from pam_scripts.gateway.command_line import add_sources
 from pam_scripts.gateway.payload import Job
 from pam_scripts.rotation.ops_log import ROTATED_AT
 
